@@ -1,0 +1,166 @@
+"""The names of the field: subject, performance, camera, modality, release layout, and their paths.
+
+Everything here is checked text. A name that passes is safe as one path component, so nothing that a
+remote or a config says can become another path. Ids stay text: `0026` as a number is 22 in YAML 1.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+_SUBJECT = re.compile(r"[0-9]{4}")
+_PERFORMANCE = re.compile(r"(?P<family>[ehs])(?P<number>[0-9]{1,2})(?:_(?P<part>all|[0-9]{1,2}[a-z]{1,8}))?")
+_PATTERN = re.compile(r"[a-z0-9_*?]{1,16}")
+_CAMERA = re.compile(r"[0-9]{2}")
+_FILE = re.compile(r"(?P<subject>[0-9]{4})_(?P<name>[a-z0-9_]+)_(?P<kind>raw|anno)\.smc")
+
+
+class Modality(str, Enum):
+    """What a performance can hold, in the order of extraction."""
+
+    METADATA = "metadata"
+    CALIBRATION = "calibration"
+    IMAGES = "images"
+    MASKS = "masks"
+    AUDIO = "audio"
+    KEYPOINTS2D = "keypoints2d"
+    KEYPOINTS3D = "keypoints3d"
+    FLAME = "flame"
+    UV_TEXTURES = "uv_textures"
+    SCAN = "scan"
+    SCAN_MASKS = "scan_masks"
+
+
+class Kind(str, Enum):
+    """Which of a performance's files: `raw` (images, audio), or `anno` (the rest, 21-subject layout)."""
+
+    RAW = "raw"
+    ANNO = "anno"
+
+
+class Structure(str, Enum):
+    """The release layout on the remote: one file per performance, or a raw and anno pair."""
+
+    SINGLE = "single"
+    PAIR = "separate_anno_raw"
+
+
+RAW_ONLY = frozenset({Modality.IMAGES, Modality.AUDIO})
+"""In the pair layout these are in the raw file; all others may be in the anno file."""
+
+
+@dataclass(frozen=True)
+class Performance:
+    """One performance of one subject, e.g. 0018/s1_all; sorts by subject, then family and number."""
+
+    subject: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}/{self.name}"
+
+    @property
+    def sort_key(self) -> tuple[str, str, int, str]:
+        """Return the key of the field's order: e2 comes before e10."""
+        match = _PERFORMANCE.fullmatch(self.name)
+        family, number = (match["family"], int(match["number"])) if match else (self.name, 0)
+        return self.subject, family, number, self.name
+
+    @property
+    def family(self) -> str:
+        """Return 'e' (expression), 'h' (hair) or 's' (speech)."""
+        return self.name[0]
+
+
+def is_subject(text: str) -> bool:
+    """Tell whether the text is a subject id: four ASCII digits."""
+    return _SUBJECT.fullmatch(text) is not None
+
+
+def is_performance(text: str) -> bool:
+    """Tell whether the text is a performance name: e<n>, h<n>[_<wig><colour>] or s<n>_all."""
+    match = _PERFORMANCE.fullmatch(text)
+    if match is None:
+        return False
+    wanted_part = {"e": match["part"] is None, "s": match["part"] == "all", "h": match["part"] != "all"}
+    return wanted_part[match["family"]]
+
+
+def is_pattern(text: str) -> bool:
+    """Tell whether the text is a pattern of performance names, such as `s*` or `e?`."""
+    return _PATTERN.fullmatch(text) is not None and ("*" in text or "?" in text)
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Tell whether a performance name equals one of the names or fits one of the patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def camera_id(value: int | str) -> str:
+    """Return a camera's two-digit id for 7, '7' or '07'; ValueError for anything else."""
+    text = f"{int(value):02d}" if str(value).isascii() and str(value).isdigit() else str(value)
+    if not is_camera(text):
+        raise ValueError(f"{value!r} is not a camera id (00 to 99)")
+    return text
+
+
+def is_camera(text: str) -> bool:
+    """Tell whether the text is a camera key as files hold it: two ASCII digits."""
+    return _CAMERA.fullmatch(text) is not None
+
+
+def kinds_needed(structure: Structure, modalities: Iterable[Modality]) -> tuple[Kind, ...]:
+    """Return which files of a performance the wanted modalities are in, raw first.
+
+    Metadata is in both files of a pair, so it asks for no file of its own unless nothing else does.
+    """
+    if structure is Structure.SINGLE:
+        return (Kind.RAW,)
+    wanted = set(modalities) - {Modality.METADATA}
+    raw = bool(wanted & RAW_ONLY) or not wanted
+    anno = bool(wanted - RAW_ONLY)
+    return tuple(kind for kind, needed in ((Kind.RAW, raw), (Kind.ANNO, anno)) if needed)
+
+
+def file_name(performance: Performance, kind: Kind) -> str:
+    """Return e.g. `0018_s1_all_raw.smc`."""
+    return f"{performance.subject}_{performance.name}_{kind.value}.smc"
+
+
+def remote_folder(structure: Structure, subject: str, kind: Kind) -> str:
+    """Return the folder on the remote: `0018`, or `anno/0026` in the pair layout."""
+    return subject if structure is Structure.SINGLE else f"{kind.value}/{subject}"
+
+
+def remote_path(structure: Structure, performance: Performance, kind: Kind) -> str:
+    """Return the path of one file below the remote's root, e.g. `raw/0026/0026_e0_raw.smc`."""
+    return f"{remote_folder(structure, performance.subject, kind)}/{file_name(performance, kind)}"
+
+
+def parse_remote_path(structure: Structure, path: str) -> tuple[Performance, Kind] | None:
+    """Return what a listed path is, or None when it is outside the grammar (`.smc.bak`, `..`, notes)."""
+    match = _FILE.fullmatch(path.rsplit("/", 1)[-1])
+    if match is None or not is_performance(match["name"]):
+        return None
+    performance, kind = Performance(match["subject"], match["name"]), Kind(match["kind"])
+    return (performance, kind) if remote_path(structure, performance, kind) == path else None
+
+
+def output_folder(output_dir: Path, performance: Performance) -> Path:
+    """Return the final place of a published performance, `<output_dir>/0018/s1_all`."""
+    return output_dir / performance.subject / performance.name
+
+
+def camera_folder(camera: str) -> str:
+    """Return the folder name of one camera's files, `cam_25`."""
+    return f"cam_{camera}"
+
+
+def frame_stem(frame: int) -> str:
+    """Return the file name of one frame without its suffix, `frame_000012`."""
+    return f"frame_{frame:06d}"

@@ -1,0 +1,119 @@
+"""Every failure by its cause, and what is done about it.
+
+Theory of operation: a failure anywhere becomes a `Fault` with one `Cause`. The cause alone decides the
+`Answer` (retry now, back off, wait until, give this one up, stop) and who is charged (`Scope`), so that
+deciding about retries happens in one place (`plan.after_fault`) and nowhere else. The message is the
+sentence that a person reads in the manifest; the hint is the command or the act that mends it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Answer(Enum):
+    """What the service does about a failure."""
+
+    RETRY_NOW = "retry now"
+    BACK_OFF = "back off"
+    WAIT_UNTIL = "wait until"
+    GIVE_UP = "give this one up"
+    STOP = "stop"
+
+
+class Scope(Enum):
+    """Who is charged with a failure."""
+
+    PERFORMANCE = "this performance"
+    REMOTE = "this remote"
+    DISK = "the disk"
+    SERVICE = "all of us"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    word: str
+    answer: Answer
+    scope: Scope
+
+
+class Cause(Enum):
+    """The known causes; the value holds the word for the ledger, the answer and the scope."""
+
+    NOT_FOUND = _Rule("not found", Answer.GIVE_UP, Scope.PERFORMANCE)
+    DUPLICATE_NAME = _Rule("duplicate name", Answer.GIVE_UP, Scope.PERFORMANCE)
+    RATE_LIMIT = _Rule("rate limit", Answer.BACK_OFF, Scope.REMOTE)
+    FILE_QUOTA = _Rule("quota of this file", Answer.WAIT_UNTIL, Scope.PERFORMANCE)
+    ABUSIVE_FILE = _Rule("flagged file", Answer.GIVE_UP, Scope.PERFORMANCE)
+    FORBIDDEN = _Rule("forbidden", Answer.GIVE_UP, Scope.PERFORMANCE)
+    AUTH = _Rule("authentication", Answer.STOP, Scope.SERVICE)
+    REMOTE_UNKNOWN = _Rule("remote unknown", Answer.STOP, Scope.SERVICE)
+    RCLONE_MISSING = _Rule("rclone missing", Answer.STOP, Scope.SERVICE)
+    NETWORK = _Rule("network", Answer.BACK_OFF, Scope.PERFORMANCE)
+    STALL = _Rule("stall", Answer.RETRY_NOW, Scope.PERFORMANCE)
+    TRUNCATED = _Rule("truncated", Answer.BACK_OFF, Scope.PERFORMANCE)
+    SERVER_ERROR = _Rule("server error", Answer.BACK_OFF, Scope.PERFORMANCE)
+    MISMATCH = _Rule("md5 mismatch", Answer.BACK_OFF, Scope.PERFORMANCE)
+    SOURCE_DIFFERS = _Rule("source differs", Answer.GIVE_UP, Scope.PERFORMANCE)
+    SOURCE_CHANGED = _Rule("source changed", Answer.RETRY_NOW, Scope.PERFORMANCE)
+    UNKNOWN = _Rule("unknown", Answer.BACK_OFF, Scope.PERFORMANCE)
+    DISK_FULL = _Rule("disk full", Answer.WAIT_UNTIL, Scope.DISK)
+    TOO_LARGE = _Rule("too large", Answer.GIVE_UP, Scope.PERFORMANCE)
+    UNREADABLE = _Rule("unreadable file", Answer.GIVE_UP, Scope.PERFORMANCE)
+    DAMAGED = _Rule("damaged file", Answer.GIVE_UP, Scope.PERFORMANCE)
+    IN_THE_WAY = _Rule("in the way", Answer.GIVE_UP, Scope.PERFORMANCE)
+    WORKER_DIED = _Rule("worker died", Answer.BACK_OFF, Scope.PERFORMANCE)
+    DEADLINE = _Rule("deadline", Answer.BACK_OFF, Scope.PERFORMANCE)
+    NOT_WRITABLE = _Rule("not writable", Answer.STOP, Scope.SERVICE)
+    LEDGER = _Rule("ledger", Answer.STOP, Scope.SERVICE)
+
+    @property
+    def word(self) -> str:
+        """Return the cause as the ledger stores it and a person reads it."""
+        return self.value.word
+
+    @property
+    def answer(self) -> Answer:
+        """Return what is done about it."""
+        return self.value.answer
+
+    @property
+    def scope(self) -> Scope:
+        """Return who is charged."""
+        return self.value.scope
+
+    @classmethod
+    def from_word(cls, word: str) -> Cause:
+        """Return the cause of a stored word; UNKNOWN for a word of another version."""
+        return next((cause for cause in cls if cause.word == word), cls.UNKNOWN)
+
+
+class Fault(Exception):
+    """A failure with its cause: `message` says what and where, `hint` what to do."""
+
+    def __init__(self, cause: Cause, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class BadRequest(Exception):
+    """A command line or a config that cannot be carried out (exit 2); each entry is one line."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def fault_in(error: BaseException) -> Fault | None:
+    """Return the fault that an error is, or that a group of errors holds; one that stops us all comes first."""
+    if isinstance(error, Fault):
+        return error
+    inner = [fault_in(each) for each in getattr(error, "exceptions", ())]
+    found = [fault for fault in inner if fault is not None]
+    return next((fault for fault in found if fault.cause.answer is Answer.STOP), found[0] if found else None)

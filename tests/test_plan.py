@@ -1,0 +1,94 @@
+"""The decisions as tables: where a performance stands, and what follows from a failure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rm360_async.catalog import Performance
+from rm360_async.errors import Answer, Cause, Fault
+from rm360_async.lifecycle import MOVES, IllegalMove, Stage, check_move
+from rm360_async.plan import PROGRESS, Evidence, RetryRules, Row, after_fault, back_off, standing
+from rm360_async.record import EarlierRecord, SourceFile
+
+NOW = 1_000_000.0
+P = Performance("0018", "s1_all")
+FILE = SourceFile("0018/0018_s1_all_raw.smc", 100, "aa", "2024-01-01T00:00:00Z")
+PUBLISHED = EarlierRecord("")
+RULES = RetryRules(max_retries=3, retry_delay=30, quota_wait=3600)
+
+
+def row(stage: Stage, **more: object) -> Row:
+    return replace(Row(P, stage, sources=(FILE,)), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("before", "evidence", "expected"),
+    [
+        (row(Stage.PENDING), Evidence(PUBLISHED), Stage.COMPLETED),
+        (row(Stage.COMPLETED), Evidence(None, (FILE,)), Stage.PENDING),
+        (row(Stage.COMPLETED, forced=True), Evidence(PUBLISHED, (FILE,)), Stage.PENDING),
+        (row(Stage.EXTRACTING), Evidence(None, (FILE,)), Stage.PENDING),
+        (row(Stage.FAILED), Evidence(None, (FILE,)), Stage.FAILED),
+        (row(Stage.FAILED), Evidence(None, (replace(FILE, size=101),)), Stage.PENDING),
+        (row(Stage.FAILED), Evidence(None, (replace(FILE, md5="bb"),)), Stage.PENDING),
+        (row(Stage.FAILED), Evidence(None, (replace(FILE, md5=None, modified="later"),)), Stage.PENDING),
+        (row(Stage.FAILED), Evidence(PUBLISHED), Stage.COMPLETED),
+        (row(Stage.DOWNLOAD_FAILED), Evidence(None, (FILE,)), Stage.PENDING),
+        (row(Stage.PENDING), Evidence(None, (), ("0018/x.smc",)), Stage.DOWNLOAD_FAILED),
+        (row(Stage.WAITING, wait_until=NOW + 1), Evidence(None, (FILE,)), Stage.WAITING),
+        (row(Stage.WAITING, wait_until=NOW - 1), Evidence(None, (FILE,)), Stage.PENDING),
+    ],
+)
+def test_standing(before: Row, evidence: Evidence, expected: Stage) -> None:
+    assert standing(before, evidence, NOW).stage is expected
+
+
+def test_a_missing_file_is_a_sentence() -> None:
+    found = standing(row(Stage.PENDING), Evidence(None, (), ("raw/a.smc", "anno/a.smc")), NOW)
+    assert found.reason == "the remote does not have raw/a.smc and anno/a.smc"
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+@pytest.mark.parametrize("stage", [Stage.DOWNLOADING, Stage.EXTRACTING])
+def test_every_cause_has_one_answer_and_a_legal_move(cause: Cause, stage: Stage) -> None:
+    verdict = after_fault(Fault(cause, "x"), row(stage), RULES, NOW, 0.5)
+    assert verdict.stage in MOVES[stage]
+    assert verdict.stop == (cause.answer is Answer.STOP)
+    assert (verdict.wait_until is not None) == (verdict.stage is Stage.WAITING)
+
+
+def test_tries_run_out() -> None:
+    stages = [
+        after_fault(Fault(Cause.NETWORK, "x"), row(Stage.DOWNLOADING, tries=n), RULES, NOW, 0.5).stage for n in range(5)
+    ]
+    assert stages == [Stage.WAITING] * 3 + [Stage.DOWNLOAD_FAILED] * 2
+
+
+def test_a_transfer_that_moved_on_costs_no_try() -> None:
+    last = row(Stage.DOWNLOADING, tries=3)
+    verdict = after_fault(Fault(Cause.NETWORK, "x"), last, RULES, NOW, 0.5, fetched_bytes=PROGRESS)
+    assert verdict.stage is Stage.WAITING and not verdict.charge
+
+
+def test_quota_waits_its_time_and_costs_no_try() -> None:
+    verdict = after_fault(Fault(Cause.FILE_QUOTA, "x"), row(Stage.DOWNLOADING, tries=3), RULES, NOW, 0.5)
+    assert (verdict.stage, verdict.wait_until, verdict.charge) == (Stage.WAITING, NOW + 3600, False)
+
+
+def test_a_bad_file_is_failed_and_a_failed_download_is_download_failed() -> None:
+    empty = after_fault(Fault(Cause.UNREADABLE, "x"), row(Stage.DOWNLOADING), RULES, NOW, 0.5)
+    flagged = after_fault(Fault(Cause.ABUSIVE_FILE, "x"), row(Stage.DOWNLOADING), RULES, NOW, 0.5)
+    assert (empty.stage, flagged.stage) == (Stage.FAILED, Stage.DOWNLOAD_FAILED)
+
+
+def test_back_off_doubles_within_its_jitter_up_to_an_hour() -> None:
+    assert [back_off(n, 30, 0.5) for n in range(3)] == [30, 60, 120]
+    assert back_off(0, 30, 0.0) == pytest.approx(24)
+    assert back_off(50, 30, 0.5) == 3600
+
+
+def test_illegal_moves_raise() -> None:
+    with pytest.raises(IllegalMove, match="completed to extracting"):
+        check_move(Stage.COMPLETED, Stage.EXTRACTING)
