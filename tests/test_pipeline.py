@@ -1,0 +1,243 @@
+"""The pipeline with a simulated crew: order, overlap, leases, repeats, stops, and books that balance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from rm360_async.agenda import Agenda
+from rm360_async.catalog import Kind, Performance
+from rm360_async.errors import Cause, Fault, fault_in
+from rm360_async.lifecycle import Stage, check_move
+from rm360_async.pipeline import Width, Work, run
+from rm360_async.plan import RetryRules, Row, Standing, Verdict
+from rm360_async.record import Record
+
+pytestmark = pytest.mark.anyio
+RULES = RetryRules(max_retries=2, retry_delay=0.001, quota_wait=0.001)
+PLAN = [Performance("0018", f"e{number}") for number in range(6)]
+RECORD = Record("0018", "e0", "1", "", (), "all", (), (), (), {}, 0, None, (), 0, 0)
+
+
+class SimulatedBooks:
+    """Rows in memory; every move is checked against the table of legal moves."""
+
+    def __init__(self, performances: list[Performance]) -> None:
+        self.rows = {each: Row(each, Stage.PENDING) for each in performances}
+        self.claimed: set[Performance] = set()
+        self.elsewhere: set[Performance] = set()
+
+    def _move(self, performance: Performance, stage: Stage, **more: object) -> None:
+        check_move(self.rows[performance].stage, stage)
+        self.rows[performance] = replace(self.rows[performance], stage=stage, **more)  # type: ignore[arg-type]
+
+    async def take(self, performance: Performance) -> Row | None:
+        if performance in self.elsewhere:
+            self.elsewhere.remove(performance)
+            return None
+        assert performance not in self.claimed, "worked on twice"
+        self.claimed.add(performance)
+        return self.rows[performance]
+
+    async def enter(self, work: Work) -> None:
+        self._move(work.performance, work.stage)
+
+    async def settle(self, work: Work, verdict: Verdict, fault: Fault) -> None:
+        tries = self.rows[work.performance].tries + verdict.charge
+        self._move(work.performance, verdict.stage, tries=tries, cause=fault.cause)
+
+    async def completed(self, work: Work, record: Record) -> None:
+        self._move(work.performance, Stage.COMPLETED)
+
+    async def row(self, performance: Performance) -> Row:
+        return self.rows[performance]
+
+    async def release(self, performance: Performance) -> None:
+        self.claimed.remove(performance)
+
+
+class SimulatedLease:
+    def __init__(self, crew: SimulatedCrew) -> None:
+        self.crew = crew
+        crew.leases += 1
+
+    def give_back(self) -> None:
+        self.crew.leases -= 1
+
+
+class SimulatedCrew:
+    """Each step yields to the loop; `faults` maps (step, performance) to the faults that it raises in turn."""
+
+    def __init__(self, faults: dict[tuple[str, Performance], list[Cause]] | None = None) -> None:
+        self.books = SimulatedBooks(PLAN)
+        self.faults = faults or {}
+        self.leases = 0
+        self.log: list[tuple[str, Performance]] = []
+        self.running: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.gate: anyio.Event | None = None
+
+    async def _step(self, name: str, work: Work) -> None:
+        self.log.append((name, work.performance))
+        self.running[name] += 1
+        self.most[name] = max(self.most[name], self.running[name])
+        try:
+            for _ in range(3):
+                await anyio.lowlevel.checkpoint()
+            causes = self.faults.get((name, work.performance))
+            if causes:
+                raise Fault(causes.pop(0), f"{name} of {work.performance}")
+        finally:
+            self.running[name] -= 1
+
+    async def standing(self, work: Work, row: Row) -> Standing:
+        return Standing(row.stage if row.stage is Stage.COMPLETED else Stage.PENDING)
+
+    async def look_up(self, work: Work) -> None:
+        await self._step("look_up", work)
+
+    async def lease(self, work: Work) -> None:
+        work.lease = SimulatedLease(self)
+
+    async def fetch(self, work: Work) -> None:
+        await self._step("fetch", work)
+        work.staged[Kind.RAW] = Path("x.smc")
+
+    async def extract(self, work: Work) -> Record:
+        if self.gate is not None:
+            await self.gate.wait()
+        await self._step("extract", work)
+        return RECORD
+
+    async def publish(self, work: Work, record: Record) -> None:
+        await self._step("publish", work)
+
+    async def clear(self, work: Work, *, published: bool) -> None:
+        await self._step("removed" if published else "set aside", work)
+        work.staged.clear()
+
+
+def agenda_of(performances: list[Performance]) -> Agenda:
+    agenda = Agenda(look=0.001)
+    for each in performances:
+        agenda.put(each, Standing(Stage.PENDING))
+    return agenda
+
+
+async def run_all(crew: SimulatedCrew, width: Width | None = None) -> Agenda:
+    agenda = agenda_of(PLAN)
+    with anyio.fail_after(20):
+        await run(agenda, crew, width or Width(2, 2), RULES)
+    assert crew.leases == 0 and not crew.books.claimed
+    assert agenda.planned == len(PLAN) == len(agenda.ended)
+    return agenda
+
+
+async def test_everything_is_published_once_and_cleared_after_it() -> None:
+    crew = SimulatedCrew()
+    agenda = await run_all(crew)
+    assert set(agenda.ended.values()) == {Stage.COMPLETED}
+    for each in PLAN:
+        steps = [step for step, performance in crew.log if performance == each]
+        assert steps == ["look_up", "fetch", "extract", "publish", "removed"]
+    assert [performance for step, performance in crew.log if step == "look_up"] == PLAN
+
+
+async def test_downloads_go_on_while_an_extraction_takes_its_time() -> None:
+    crew = SimulatedCrew()
+    crew.gate = anyio.Event()
+    agenda = agenda_of(PLAN)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, agenda, crew, Width(1, 1), RULES)
+        with anyio.fail_after(10):
+            while [step for step, _ in crew.log].count("fetch") < len(PLAN):
+                await anyio.lowlevel.checkpoint()
+        assert ("extract", PLAN[0]) not in crew.log
+        crew.gate.set()
+    assert crew.most["extract"] == crew.most["fetch"] == 1
+    assert len(agenda.ended) == len(PLAN)
+
+
+async def test_each_failure_is_charged_to_its_own_performance() -> None:
+    crew = SimulatedCrew(
+        {
+            ("look_up", PLAN[0]): [Cause.NOT_FOUND],
+            ("fetch", PLAN[1]): [Cause.NETWORK, Cause.STALL],
+            ("extract", PLAN[2]): [Cause.UNREADABLE],
+            ("extract", PLAN[3]): [Cause.WORKER_DIED, Cause.DEADLINE],
+            ("extract", PLAN[4]): [Cause.WORKER_DIED] * 3,
+        }
+    )
+    agenda = await run_all(crew)
+    expected = [Stage.DOWNLOAD_FAILED, Stage.COMPLETED, Stage.FAILED, Stage.COMPLETED, Stage.FAILED, Stage.COMPLETED]
+    assert [agenda.ended[each] for each in PLAN] == expected
+    assert ("set aside", PLAN[2]) in crew.log and ("removed", PLAN[2]) not in crew.log
+    assert crew.log.count(("fetch", PLAN[3])) == 1, "what is staged is not fetched again"
+
+
+async def test_a_repeated_extraction_keeps_its_lease() -> None:
+    crew = SimulatedCrew({("extract", PLAN[0]): [Cause.WORKER_DIED]})
+    crew.gate = anyio.Event()
+    seen: list[int] = []
+    agenda = agenda_of(PLAN[:1])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, agenda, crew, Width(1, 1), RetryRules(retry_delay=0.05))
+        crew.gate.set()
+        with anyio.fail_after(10):
+            while crew.books.rows[PLAN[0]].stage is not Stage.COMPLETED:
+                if crew.books.rows[PLAN[0]].stage is Stage.WAITING:
+                    seen.append(crew.leases)
+                await anyio.lowlevel.checkpoint()
+    assert seen and set(seen) == {1}
+
+
+async def test_a_fault_that_stops_the_service_is_raised_and_nothing_is_left_claimed() -> None:
+    crew = SimulatedCrew({("fetch", PLAN[2]): [Cause.AUTH]})
+    agenda = agenda_of(PLAN)
+    with pytest.raises(BaseException) as caught, anyio.fail_after(20):
+        await run(agenda, crew, Width(2, 2), RULES)
+    fault = fault_in(caught.value)
+    assert fault is not None and fault.cause is Cause.AUTH
+    assert crew.leases == 0 and not crew.books.claimed
+    assert agenda.planned == len(PLAN) and PLAN[2] in agenda.pending
+
+
+async def test_what_another_instance_has_in_hand_is_taken_later() -> None:
+    crew = SimulatedCrew()
+    crew.books.elsewhere = {PLAN[0], PLAN[3]}
+    agenda = await run_all(crew)
+    assert set(agenda.ended.values()) == {Stage.COMPLETED}
+
+
+async def test_draining_finishes_what_is_being_extracted_and_leaves_the_rest() -> None:
+    crew = SimulatedCrew()
+    crew.gate = anyio.Event()
+    agenda = agenda_of(PLAN)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, agenda, crew, Width(1, 1), RULES)
+        with anyio.fail_after(10):
+            while crew.books.rows[PLAN[0]].stage is not Stage.EXTRACTING:
+                await anyio.lowlevel.checkpoint()
+        agenda.drain()
+        crew.gate.set()
+    assert agenda.ended == {PLAN[0]: Stage.COMPLETED}
+    assert set(agenda.pending) == set(PLAN[1:])
+    assert crew.leases == 0 and not crew.books.claimed
+
+
+async def test_cancelling_leaves_no_claim_and_no_lease() -> None:
+    crew = SimulatedCrew()
+    crew.gate = anyio.Event()
+    agenda = agenda_of(PLAN)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, agenda, crew, Width(2, 1), RULES)
+        with anyio.fail_after(10):
+            while crew.books.rows[PLAN[0]].stage is not Stage.EXTRACTING:
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert not crew.books.claimed and agenda.planned == len(PLAN)
+    assert crew.leases == 0
