@@ -1,0 +1,10 @@
+"""List and fetch through the rclone program; its errors turned into ours."""
+
+from __future__ import annotations
+
+from rm360_async.rclone.listed import Listed, Listing
+from rm360_async.rclone.program import environment, find, version
+from rm360_async.rclone.remote import Remote
+from rm360_async.rclone.transfer import Pace
+
+__all__ = ["Listed", "Listing", "Pace", "Remote", "environment", "find", "version"]

@@ -1,0 +1,94 @@
+"""What a remote lists: the files of `lsjson`, typed, and sorted into performances."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rm360_async.catalog import Kind, Performance, Structure, parse_remote_path, remote_folder
+from rm360_async.errors import Cause, Fault
+from rm360_async.record import SourceFile
+
+_GLOB_SPECIAL = re.compile(r"[*?\[\]{}\\]")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One file on the remote: path below its root, bytes, modification time (RFC 3339), id and md5 if it has them.
+
+    `duplicate`: the remote holds two files of this very path (Drive allows that); which one is right, nobody
+    can say, so it is never fetched.
+    """
+
+    path: str
+    size: int
+    modified: str | None = None
+    id: str | None = None
+    md5: str | None = None
+    duplicate: bool = False
+
+    def source(self) -> SourceFile:
+        """Return it as the record of a published folder holds it."""
+        return SourceFile(self.path, self.size, self.md5, self.modified)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The performances a remote holds, and the `.smc` files whose names are outside the grammar."""
+
+    files: dict[Performance, dict[Kind, Listed]] = field(default_factory=dict)
+    strange: tuple[str, ...] = ()
+
+
+def parse(output: bytes, doing: str) -> list[Listed]:
+    """Return the files in the answer of `rclone lsjson`, one entry per path, doubles marked.
+
+    Raises Fault(UNKNOWN) when the answer is not what lsjson prints.
+    """
+    found: dict[str, Listed] = {}
+    try:
+        for entry in json.loads(output):
+            listed = _listed(entry)
+            known = found.get(listed.path)
+            found[listed.path] = listed if known is None else replace(known, duplicate=True)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Fault(Cause.UNKNOWN, f"{doing}: rclone's answer is not a listing ({error})") from error
+    return list(found.values())
+
+
+def _listed(entry: dict[str, Any]) -> Listed:
+    md5 = (entry.get("Hashes") or {}).get("md5") or None
+    return Listed(str(entry["Path"]), int(entry["Size"]), entry.get("ModTime") or None, entry.get("ID") or None, md5)
+
+
+def sort_out(listed: Iterable[Listed], structure: Structure) -> Listing:
+    """Return the files by performance and kind."""
+    listing, strange = Listing(), []
+    for file in sorted(listed, key=lambda file: file.path):
+        known = parse_remote_path(structure, file.path)
+        if known is None:
+            strange.append(file.path)
+        else:
+            listing.files.setdefault(known[0], {})[known[1]] = file
+    return replace(listing, strange=tuple(strange))
+
+
+def includes(structure: Structure, subjects: Sequence[str] | None) -> list[str]:
+    """Return the filter arguments for the `.smc` files of some subjects, or of all (None).
+
+    Named subjects give anchored patterns, so rclone looks into their folders only. For all of them the
+    pattern is not anchored: then rclone may ask Drive for many folders in one request.
+    """
+    if subjects is None:
+        return ["--include", "*.smc"]
+    kinds = (Kind.RAW,) if structure is Structure.SINGLE else (Kind.RAW, Kind.ANNO)
+    folders = [remote_folder(structure, subject, kind) for subject in subjects for kind in kinds]
+    return [part for folder in folders for part in ("--include", f"/{literal(folder)}/*.smc")]
+
+
+def literal(path: str) -> str:
+    """Return a filter pattern that fits exactly this path (https://rclone.org/filtering/)."""
+    return _GLOB_SPECIAL.sub(lambda match: "\\" + match[0], path)

