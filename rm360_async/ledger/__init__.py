@@ -1,0 +1,30 @@
+"""The ledger: intent and history of every performance, who works on what, and MANIFEST.csv as its picture.
+
+Disk is the truth about content, the ledger about intent: it can be rebuilt from the published folders, and
+losing it costs only history and counters. No other room speaks SQL.
+"""
+
+from rm360_async.ledger.claims import Claims
+from rm360_async.ledger.earlier import Adopted, TakenIn, adopt, take_in
+from rm360_async.ledger.entries import Attempt, Run, Totals
+from rm360_async.ledger.ledger import Ledger
+from rm360_async.ledger.manifest import ManifestWriter, manifest_text, write_manifest
+from rm360_async.ledger.schema import ledger_path, lock_path, set_aside
+
+__all__ = [
+    "Adopted",
+    "Attempt",
+    "Claims",
+    "Ledger",
+    "ManifestWriter",
+    "Run",
+    "TakenIn",
+    "Totals",
+    "adopt",
+    "ledger_path",
+    "lock_path",
+    "manifest_text",
+    "set_aside",
+    "take_in",
+    "write_manifest",
+]

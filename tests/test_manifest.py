@@ -1,0 +1,409 @@
+"""MANIFEST.csv: its contents, its replacement in one step, and what is taken in from an earlier one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import anyio
+import pytest
+
+from rm360_async.catalog import Performance
+from rm360_async.errors import Cause, Fault
+from rm360_async.ledger import (
+    Claims,
+    Ledger,
+    ManifestWriter,
+    adopt,
+    ledger_path,
+    lock_path,
+    manifest_text,
+    take_in,
+    write_manifest,
+)
+from rm360_async.ledger.claims import MANIFEST
+from rm360_async.lifecycle import Stage
+from rm360_async.plan import Row
+from rm360_async.record import MARKER, LeftOut, Record, SourceFile
+
+A, B, C = Performance("0018", "s1_all"), Performance("0018", "e2"), Performance("0026", "e10")
+
+
+def a_record(performance: Performance, left_out: tuple[LeftOut, ...] = ()) -> Record:
+    return Record(
+        subject=performance.subject,
+        performance=performance.name,
+        version="0.1.0",
+        published="2026-11-22T12:00:00+00:00",
+        sources=(SourceFile("a.smc", 1, None, None),),
+        wanted_cameras="all",
+        wanted_modalities=("images",),
+        modalities=("images",),
+        absent=(),
+        cameras={"25": 12, "27": 13},
+        frames=13,
+        fps=None,
+        left_out=left_out,
+        files=25,
+        bytes=3 * 2**30,
+    )
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "MANIFEST.csv"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "subjects"
+
+
+def test_the_text_has_one_sorted_row_a_performance() -> None:
+    moment = datetime(2026, 11, 23, 14, 5, 9).timestamp()
+    broken = "left out: images cam_05 frame 3: not a JPEG,\nreally"
+    rows = [
+        Row(C, Stage.WAITING, cause=Cause.FILE_QUOTA, reason="long story", wait_until=moment, updated=moment),
+        Row(Performance("0018", "e10"), Stage.FAILED, cause=Cause.DEADLINE, updated=moment),
+        Row(A, Stage.COMPLETED, reason=broken, cameras_extracted=38, frames=486, bytes=3 * 2**29, updated=moment),
+        Row(B, Stage.DOWNLOAD_FAILED, cause=Cause.NOT_FOUND, reason="the remote does not have it", updated=moment),
+    ]
+    text = manifest_text(rows)
+    assert text.splitlines()[0] == "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error"
+    assert [tuple(line.values()) for line in table(text)] == [
+        ("0018", "e2", "download_failed", "0", "0", "0.0000", "2026-11-23T14:05:09", "the remote does not have it"),
+        ("0018", "e10", "failed", "0", "0", "0.0000", "2026-11-23T14:05:09", "deadline"),
+        ("0018", "s1_all", "completed", "38", "486", "1.5000", "2026-11-23T14:05:09", " ".join(broken.split())),
+        (
+            "0026",
+            "e10",
+            "waiting",
+            "0",
+            "0",
+            "0.0000",
+            "2026-11-23T14:05:09",
+            "quota of this file, until 2026-11-23 14:05",
+        ),
+    ]
+
+
+@pytest.mark.anyio
+async def test_the_file_is_replaced_and_leaves_nothing_beside_it(path: Path) -> None:
+    await write_manifest(path, [Row(A, Stage.PENDING)])
+    await write_manifest(path, [Row(B, Stage.PENDING)])
+    assert [line["performance"] for line in table(path.read_text())] == ["e2"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.anyio
+async def test_a_symbolic_link_is_replaced_and_its_target_untouched(path: Path) -> None:
+    target = path.with_name("precious")
+    target.write_text("precious")
+    path.symlink_to(target)
+    trap = path.with_name(f".MANIFEST.csv.{os.getpid()}.new")
+    trap.symlink_to(target)
+    await write_manifest(path, [Row(A, Stage.PENDING)])
+    assert target.read_text() == "precious"
+    assert not path.is_symlink() and len(table(path.read_text())) == 1
+
+
+@pytest.mark.anyio
+async def test_a_place_that_cannot_be_written_is_said_and_the_old_file_stays(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(Fault) as caught:
+        await write_manifest(path, [])
+    assert caught.value.cause is Cause.NOT_WRITABLE and str(path) in str(caught.value)
+    assert list(path.parent.iterdir()) == [path]
+    with pytest.raises(Fault, match="No such file"):
+        await write_manifest(path.with_name("none") / "MANIFEST.csv", [])
+
+
+WRITES_FOR_EVER = """
+import sys, anyio
+from pathlib import Path
+from rm360_async.catalog import Performance
+from rm360_async.ledger import write_manifest
+from rm360_async.lifecycle import Stage
+from rm360_async.plan import Row
+async def main():
+    while True:
+        for stage in (Stage.PENDING, Stage.COMPLETED):
+            await write_manifest(Path(sys.argv[1]), [Row(Performance(f"{n:04d}", "e0"), stage) for n in range(3000)])
+            print(stage.value, flush=True)
+anyio.run(main)
+"""
+
+
+def test_readers_and_kill_9_never_meet_a_half_written_manifest(path: Path) -> None:
+    for changes in (1, 2, 3):
+        command = [sys.executable, "-c", WRITES_FOR_EVER, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            seen = [_status_of_all(path)]
+            while len(seen) <= 2 * changes:
+                status = _status_of_all(path)
+                seen += [status] if status != seen[-1] else []
+            writer.send_signal(signal.SIGKILL)
+        assert _status_of_all(path) in ("pending", "completed")
+
+
+def _status_of_all(path: Path) -> str:
+    """Return the one status that all 3,000 lines have; reading anything less is a failure."""
+    text = path.read_text()
+    assert text.endswith("\n") and text.count("\n") == 3001
+    (status,) = {line["status"] for line in table(text)}
+    return status
+
+
+@pytest.mark.anyio
+async def test_the_writer_follows_at_its_own_pace_and_writes_the_last_state(path: Path) -> None:
+    leftover = path.with_name(".MANIFEST.csv.999999.new")
+    leftover.write_text("left by a killed process")
+    paused, go_on = anyio.Event(), anyio.Event()
+
+    async def pause(seconds: float) -> None:
+        assert seconds == 7.0
+        paused.set()
+        await go_on.wait()
+
+    with Claims(lock_path(ledger_path(path))) as claims:
+        async with Ledger.open(ledger_path(path)) as ledger, anyio.create_task_group() as tasks:
+            writer = ManifestWriter(path, ledger, claims, every=7.0, pause=pause)
+            tasks.start_soon(writer.follow)
+            await ledger.add([A])
+            writer.touch()
+            await paused.wait()
+            assert not leftover.exists()
+            assert [line["status"] for line in table(path.read_text())] == ["pending"]
+            await ledger.move(A, Stage.DOWNLOADING)
+            writer.touch()
+            assert claims.claim((await ledger.numbers())[A])
+            assert writer.written == 1
+            tasks.cancel_scope.cancel()
+            await writer.finish()
+            assert writer.written == 2
+            assert [line["status"] for line in table(path.read_text())] == ["downloading"]
+        async with Ledger.open(ledger_path(path)) as ledger:
+            claims.release((await ledger.numbers())[A])
+            assert await ManifestWriter(path, ledger, claims).write()
+            assert [line["status"] for line in table(path.read_text())] == ["pending"]
+
+
+@pytest.mark.anyio
+async def test_a_picture_that_fails_is_kept_as_trouble_and_tried_again(path: Path) -> None:
+    path.mkdir()
+    troubles: list[Fault | None] = []
+    done = anyio.Event()
+
+    async def pause(_: float) -> None:
+        troubles.append(writer.trouble)
+        if path.is_dir():
+            path.rmdir()
+        else:
+            done.set()
+            await anyio.sleep_forever()
+
+    with Claims(lock_path(ledger_path(path))) as claims:
+        async with Ledger.open(ledger_path(path)) as ledger, anyio.create_task_group() as tasks:
+            writer = ManifestWriter(path, ledger, claims, pause=pause)
+            writer.touch()
+            tasks.start_soon(writer.follow)
+            await done.wait()
+            tasks.cancel_scope.cancel()
+    first, second = troubles
+    assert first is not None and first.cause is Cause.NOT_WRITABLE and second is None
+    assert path.is_file()
+
+
+@pytest.mark.anyio
+async def test_while_another_instance_writes_the_writer_waits_its_turn(path: Path) -> None:
+    lock = lock_path(ledger_path(path))
+    with Claims(lock) as claims, Claims(lock) as other:
+        async with Ledger.open(ledger_path(path)) as ledger:
+            writer = ManifestWriter(path, ledger, claims)
+            assert other.claim(MANIFEST)
+            assert not await writer.write()
+            assert not path.exists()
+            other.release(MANIFEST)
+            assert await writer.write()
+            assert path.exists() and other.claim(MANIFEST)
+
+
+# What was there before.
+
+
+def earlier_folder(output: Path, performance: Performance, cameras: dict[str, int], *, marker: bool = True) -> Path:
+    """Make a folder as an earlier tool left it: its own marker, JPEG files of 10 bytes."""
+    folder = output / performance.subject / performance.name
+    folder.mkdir(parents=True)
+    for camera, frames in cameras.items():
+        (folder / "images" / f"cam_{camera}").mkdir(parents=True)
+        for frame in range(frames):
+            (folder / "images" / f"cam_{camera}" / f"frame_{frame:06d}.jpg").write_bytes(bytes(10))
+    if marker:
+        (folder / MARKER).write_text("Extraction completed\n")
+        os.utime(folder / MARKER, (1e9, 1e9))
+    return folder
+
+
+@pytest.mark.anyio
+async def test_adopt_counts_earlier_folders_and_believes_our_records(output: Path) -> None:
+    folder = earlier_folder(output, A, {"00": 0, "25": 3, "27": 5})
+    (folder / "images" / "cam_25" / "notes.txt").write_bytes(bytes(7))
+    (folder / "images" / "thumbs").mkdir()
+    (folder / "images" / "cam_27" / "link.txt").symlink_to(folder / "images" / "cam_25" / "notes.txt")
+    ours = earlier_folder(output, B, {"25": 1})
+    (ours / MARKER).write_text(a_record(B, (LeftOut("images", "25", 4, "broken"),)).to_json())
+    earlier_folder(output, C, {"25": 1}, marker=False)
+    earlier_folder(output, Performance("0018", "s1_all.tmp"), {"25": 1})
+    earlier_folder(output, Performance("notes", "s1_all"), {"25": 1})
+    (output / "0019").write_text("a file")
+    adopted = await adopt(output)
+    assert adopted.problems == ()
+    size = 8 * 10 + 7 + len("Extraction completed\n")
+    assert {row.performance: row for row in adopted.rows} == {
+        A: Row(A, Stage.COMPLETED, cameras_extracted=2, frames=5, bytes=size, updated=1e9),
+        B: Row(
+            B,
+            Stage.COMPLETED,
+            reason="left out: images cam_25 frame 4: broken",
+            cameras_extracted=2,
+            frames=13,
+            bytes=3 * 2**30,
+            updated=1795348800.0,
+            sources=(SourceFile("a.smc", 1),),
+        ),
+    }
+    assert await adopt(output / "none") == type(adopted)((), ())
+
+
+@pytest.mark.anyio
+async def test_a_folder_that_cannot_be_read_is_reported(output: Path) -> None:
+    earlier_folder(output, A, {"25": 1})
+    broken = earlier_folder(output, B, {}, marker=False)
+    (broken / MARKER).mkdir()
+    adopted = await adopt(output)
+    assert [row.performance for row in adopted.rows] == [A]
+    assert len(adopted.problems) == 1 and str(broken / MARKER) in adopted.problems[0]
+
+
+EARLIER = """\ufeffSubject,Performance,status,cameras_extracted,frames,size_gb,note,error
+18,s1_all,Completed,60,1911,1.2,,
+0019,s1_all,COMPLETED,60,5,1.2,x,
+
+18.0,e2,extraction_failed,0,0,0,,"num_device wrong,
+badly"
+20,e0,download_failed
+20,e1,pending,,,,,
+abc,s1_all,completed,60,5,1.2,,
+21,s1,completed,60,5,1.2,,
+12345,e0,completed,60,5,1.2,,
+"""
+
+
+@pytest.mark.anyio
+async def test_an_earlier_manifest_is_taken_in_once(path: Path, output: Path) -> None:
+    path.write_text(EARLIER, encoding="utf-8")
+    earlier_folder(output, A, {"25": 3})
+    earlier_folder(output, C, {"00": 2, "01": 1})
+    async with Ledger.open(ledger_path(path)) as ledger:
+        taken = await take_in(ledger, path, output)
+        assert taken is not None
+        assert (taken.completed, taken.pending, taken.gone) == (2, 4, 1)
+        assert taken.problems == (
+            "MANIFEST.csv, line 9: 'abc' is not a subject id (four digits)",
+            "MANIFEST.csv, line 10: 's1' is not a performance name",
+            "MANIFEST.csv, line 11: '12345' is not a subject id (four digits)",
+        )
+        assert taken.copy == path.with_name("MANIFEST.csv.earlier")
+        assert taken.copy.read_text(encoding="utf-8") == EARLIER
+        rows = {
+            str(row.performance): (row.stage.value, row.cameras_extracted, row.frames) for row in await ledger.rows()
+        }
+        reasons = {str(row.performance): row.reason for row in await ledger.rows() if row.reason}
+        assert rows == {
+            "0018/s1_all": ("completed", 1, 3),
+            "0026/e10": ("completed", 2, 2),
+            "0019/s1_all": ("pending", 0, 0),
+            "0018/e2": ("pending", 0, 0),
+            "0020/e0": ("pending", 0, 0),
+            "0020/e1": ("pending", 0, 0),
+        }
+        assert reasons == {
+            "0019/s1_all": "an earlier manifest says completed, but the folder is not there",
+            "0018/e2": "num_device wrong,\nbadly",
+            "0020/e0": "download_failed",
+        }
+        await write_manifest(path, await ledger.rows())
+        assert "0019,s1_all,pending,0,0,0.0000," in path.read_text()
+        assert await take_in(ledger, path, output) is None
+    assert sorted(file.name for file in path.parent.glob("MANIFEST.csv*")) == ["MANIFEST.csv", "MANIFEST.csv.earlier"]
+
+
+@pytest.fixture
+def other_copies(path: Path) -> Iterator[None]:
+    path.with_name("MANIFEST.csv.earlier").write_text("of another day")
+    yield
+    assert path.with_name("MANIFEST.csv.earlier").read_text() == "of another day"
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("other_copies")
+@pytest.mark.parametrize(
+    ("text", "pending", "problems"),
+    [
+        ("subject;performance;status\n18;e0;completed\n", 1, 0),
+        ("subject,performance\n18,e0\n18,e0\n", 1, 0),
+        ("id,sequence,status\r\n18,e0,done\r\n", 1, 0),
+        ("name,status\nx,completed\n", 0, 1),
+        ("subject,performance\n\0\0\n18,e0\n", 1, 0),
+        ("subject,performance\n\u0660\u0660\u0661\u0668,e0\n", 0, 1),
+        ('subject,performance\n18,"e0\n19,e0\n', 0, 1),
+        ("subject,performance\n18," + "e" * 200_000 + "\n19,e0\n", 0, 1),
+        ("", 0, 0),
+    ],
+)
+async def test_strange_manifests_are_read_as_far_as_they_go(
+    path: Path, output: Path, text: str, pending: int, problems: int
+) -> None:
+    path.write_text(text, encoding="utf-8")
+    async with Ledger.open(ledger_path(path)) as ledger:
+        taken = await take_in(ledger, path, output)
+        assert taken is not None and taken.copy is not None
+        assert (taken.pending, len(taken.problems), taken.completed) == (pending, problems, 0)
+        assert taken.copy.read_bytes() == text.encode() and taken.copy.name == "MANIFEST.csv.earlier-2"
+
+
+@pytest.mark.anyio
+async def test_without_an_earlier_manifest_the_folders_are_adopted(path: Path, output: Path) -> None:
+    earlier_folder(output, A, {"25": 3})
+    async with Ledger.open(ledger_path(path)) as ledger:
+        taken = await take_in(ledger, path, output)
+        assert taken is not None and taken.copy is None
+        assert [(row.performance, row.stage, row.frames) for row in await ledger.rows()] == [(A, Stage.COMPLETED, 3)]
+
+
+@pytest.mark.anyio
+async def test_an_earlier_manifest_that_cannot_be_read_stops_before_anything_is_changed(
+    path: Path, output: Path
+) -> None:
+    path.mkdir()
+    async with Ledger.open(ledger_path(path)) as ledger:
+        with pytest.raises(Fault) as caught:
+            await take_in(ledger, path, output)
+        assert caught.value.cause is Cause.NOT_WRITABLE
+        assert await ledger.rows() == []
+        path.rmdir()
+        assert await take_in(ledger, path, output) is not None
