@@ -1,0 +1,165 @@
+"""Who may have a lease: a decision without I/O, from one look at the queue and the disks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from rm360_async.budget.disk import Space
+from rm360_async.budget.tickets import Ticket
+
+
+class Lack(Enum):
+    """What a lease waits for."""
+
+    TURN = "turn"
+    STAGING = "staging space"
+    SPACE = "storage space"
+    INODES = "inodes"
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """Why a lease is not granted now; `str()` is the sentence for people.
+
+    `leftovers` are files in temp_dir that no live lease, waiting or granted, lays claim to. When `stuck`,
+    no lease is out at all: nothing of ours will end and make room, somebody has to.
+    """
+
+    lack: Lack
+    sentence: str
+    device: int
+    leftovers: tuple[Path, ...] = ()
+    stuck: bool = False
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that staging may take, and what stays free on each file system."""
+
+    max_temp_bytes: int
+    min_free_bytes: int
+    min_free_files: int
+
+
+@dataclass(frozen=True)
+class View:
+    """The queue and the disks at one moment: live tickets by number, and what lies in temp_dir."""
+
+    tickets: tuple[Ticket, ...]
+    files: Mapping[Path, int]
+    temp_dir: Path
+    temp: Space
+    outputs: Mapping[str, Space]
+    limits: Limits
+
+
+def size(count: float) -> str:
+    """Return bytes as people read them; GB is 2**30."""
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.1f} MB"
+
+
+def verdict(number: int, view: View) -> Shortage | None:
+    """Return why the waiting ticket of that number is not granted now; None when it is.
+
+    Nobody overtakes an earlier one that could go now, or that waits for something he would use as well. Two
+    may be passed: one that waits for a disk of its own (another instance's output_dir), and one that nothing
+    of ours will ever let go because parts fill the budget, by the owner of such a part that fits.
+    """
+    wanted = next(ticket for ticket in view.tickets if ticket.number == number)
+    books = _Books(view)
+    devices = {view.temp.device, view.outputs[wanted.output_dir].device}
+    for earlier in view.tickets:
+        if earlier.granted or earlier.number >= number:
+            continue
+        lack = books.shortage(earlier)
+        cleared_by_us = lack is not None and lack.lack is Lack.STAGING and lack.stuck and books.staged[number] > 0
+        if lack is None or (lack.device in devices and not cleared_by_us):
+            return Shortage(Lack.TURN, f"Waiting for storage behind {earlier.name}", view.temp.device)
+    return books.shortage(wanted)
+
+
+class _Books:
+    """One view, added up."""
+
+    def __init__(self, view: View) -> None:
+        self.view, self.out = view, [ticket for ticket in view.tickets if ticket.granted]
+        owners = {Path(path): ticket.number for ticket in view.tickets for path in ticket.staged}
+        self.staged = dict.fromkeys((ticket.number for ticket in view.tickets), 0)
+        self.leftovers: dict[Path, int] = {}
+        for path, taken in view.files.items():
+            owner = next((owners[place] for place in (path, *path.parents) if place in owners), None)
+            if owner is None:
+                self.leftovers[path] = taken
+            else:
+                self.staged[owner] += taken
+
+    def shortage(self, ticket: Ticket) -> Shortage | None:
+        return self._of_staging(ticket) or next(self._of_disks(ticket), None)
+
+    def _of_staging(self, ticket: Ticket) -> Shortage | None:
+        """Compare with the budget. A lease whose bytes are all there already adds nothing, so it may go."""
+        own = max(ticket.staging_bytes, self.staged[ticket.number])
+        held = sum(max(lease.staging_bytes, self.staged[lease.number]) for lease in self.out)
+        unleased = [other for other in self.view.tickets if not other.granted and other.number != ticket.number]
+        loose = sum(self.leftovers.values()) + sum(self.staged[other.number] for other in unleased)
+        budget = self.view.limits.max_temp_bytes
+        if held + loose + own <= budget or ticket.staging_bytes <= self.staged[ticket.number]:
+            return None
+        return self._staging_shortage(own, max(0, budget - held - loose), loose)
+
+    def _staging_shortage(self, own: int, left: int, loose: int) -> Shortage:
+        budget, stuck = self.view.limits.max_temp_bytes, not self.out
+        sentence = f"Insufficient staging space: {size(left)} of {size(budget)} left, {size(own)} required; waiting"
+        if stuck:
+            sentence += (
+                f"; {size(loose)} in {self.view.temp_dir} belong to no running work:"
+                " remove what is not wanted, or raise limits.max_temp_size_gb"
+            )
+        return Shortage(Lack.STAGING, sentence, self.view.temp.device, tuple(sorted(self.leftovers)), stuck)
+
+    def _of_disks(self, ticket: Ticket) -> Iterator[Shortage]:
+        places = {self.view.temp.device: (self.view.temp, str(self.view.temp_dir))}
+        output = self.view.outputs[ticket.output_dir]
+        places.setdefault(output.device, (output, ticket.output_dir))
+        for device, (space, place) in places.items():
+            yield from self._of_bytes(ticket, device, space, place)
+            yield from self._of_inodes(ticket, device, space, place)
+
+    def _of_bytes(self, ticket: Ticket, device: int, space: Space, place: str) -> Iterator[Shortage]:
+        need = self._bytes_owed(ticket, device)
+        floor = self.view.limits.min_free_bytes
+        required = floor + need + sum(self._bytes_owed(lease, device) for lease in self.out)
+        if need and space.free_bytes < required:
+            sentence = (
+                f"Insufficient storage space: {size(space.free_bytes)} free, {size(required)} required"
+                f" in {place} ({size(floor)} of them stay free); waiting"
+            )
+            yield Shortage(Lack.SPACE, sentence, device, tuple(sorted(self.leftovers)), not self.out)
+
+    def _of_inodes(self, ticket: Ticket, device: int, space: Space, place: str) -> Iterator[Shortage]:
+        need = self._files_owed(ticket, device)
+        required = self.view.limits.min_free_files + need
+        required += sum(self._files_owed(lease, device) for lease in self.out)
+        if need and space.free_files is not None and space.free_files < required:
+            sentence = f"Insufficient inodes: {space.free_files:,} free, {required:,} required in {place}; waiting"
+            yield Shortage(Lack.INODES, sentence, device, tuple(sorted(self.leftovers)), not self.out)
+
+    def _bytes_owed(self, ticket: Ticket, device: int) -> int:
+        """Return what a lease will still write on a device."""
+        owed = 0
+        if device == self.view.temp.device:
+            owed += max(0, ticket.staging_bytes - self.staged[ticket.number])
+        if device == self.view.outputs[ticket.output_dir].device:
+            owed += max(0, ticket.output_bytes - ticket.written_bytes)
+        return owed
+
+    def _files_owed(self, ticket: Ticket, device: int) -> int:
+        """Return how many output files a lease will still make on a device; staged ones are too few to count."""
+        here = device == self.view.outputs[ticket.output_dir].device
+        return max(0, ticket.output_files - ticket.written_files) if here else 0

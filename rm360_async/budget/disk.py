@@ -1,0 +1,69 @@
+"""What a file system has to give, and what files take on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+BLOCK = 512
+"""st_blocks counts units of 512 bytes whatever the file system's block is (stat(2))."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """One file system: its device number, what is free for us, and its size. `free_files` None: no limit."""
+
+    device: int
+    free_bytes: int
+    free_files: int | None
+    total_bytes: int
+
+
+class Disk(Protocol):
+    """The two questions that a budget asks; tests answer them without a full disk."""
+
+    def space(self, path: Path) -> Space:
+        """Return the file system of a path, or of its nearest parent that exists."""
+
+    def files(self, folder: Path, skip: Collection[Path]) -> dict[Path, int]:
+        """Return the allocated bytes of every file below a folder, without the folders in `skip`."""
+
+
+class SystemDisk:
+    """The answers of the operating system."""
+
+    def space(self, path: Path) -> Space:
+        """Return the file system of a path; only what an ordinary user may use counts as free.
+
+        File systems that make inodes as they need them report none at all (f_files 0).
+        """
+        while not path.exists() and path != path.parent:
+            path = path.parent
+        told = os.statvfs(path)
+        free_files = told.f_favail if told.f_files else None
+        return Space(path.stat().st_dev, told.f_bavail * told.f_frsize, free_files, told.f_blocks * told.f_frsize)
+
+    def files(self, folder: Path, skip: Collection[Path]) -> dict[Path, int]:
+        """Return the allocated bytes of every file below a folder; symbolic links are not followed."""
+        return dict(_walk(folder, frozenset(skip)))
+
+
+def _walk(folder: Path, skip: frozenset[Path]) -> Iterator[tuple[Path, int]]:
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+    for entry in entries:
+        path = Path(entry.path)
+        if path in skip:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(path, skip)
+            continue
+        try:
+            yield path, entry.stat(follow_symlinks=False).st_blocks * BLOCK
+        except FileNotFoundError:  # removed or renamed by another task meanwhile
+            continue

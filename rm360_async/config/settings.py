@@ -1,0 +1,194 @@
+"""The settings of a run: frozen, typed, every value checked. One class for each section of config.yaml.
+
+GB is 2**30 bytes and MB 2**20; the properties ending in `_bytes` give whole bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from rm360_async.catalog import Modality, Structure, is_subject
+from rm360_async.config import values
+from rm360_async.config.values import Mistakes
+
+GB = 2**30
+MB = 2**20
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+Selection = str | tuple[str, ...]
+
+
+def _structure(value: object) -> Structure:
+    names = [structure.value for structure in Structure]
+    if value not in names:
+        raise Mistakes((None, f"{values.shown(value)} is not a layout; write one of {', '.join(names)}"))
+    return Structure(value)
+
+
+def _level(value: object) -> str:
+    if not isinstance(value, str) or value.upper() not in LEVELS:
+        raise Mistakes((None, f"{values.shown(value)} is not a log level; write one of {', '.join(LEVELS)}"))
+    return value.upper()
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    return values.path_under(info.context["folder"] if info.context else Path.cwd(), value)
+
+
+def _beside_output(name: str) -> Callable[[Any, ValidationInfo], Path]:
+    def path(value: object, info: ValidationInfo) -> Path:
+        if value is not None:
+            return _path(value, info)
+        output_dir = info.data.get("output_dir")
+        return output_dir.parent / name if output_dir else Path(name)
+
+    return path
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class GoogleDrive(_Section):
+    """Where the files come from: rclone remotes, the folder on Drive, and the layout of the release."""
+
+    root_folder_id: Annotated[str, BeforeValidator(values.folder_id)] = ""
+    remote_names: Annotated[tuple[str, ...], BeforeValidator(values.remote_names)] = ()
+    remote_name: Annotated[str, BeforeValidator(lambda value: value and values.remote_name(value))] = Field(
+        default="", validate_default=True
+    )
+    structure: Annotated[Structure, BeforeValidator(_structure)] = Structure.SINGLE
+
+    @field_validator("remote_name")
+    @classmethod
+    def _one_is_named(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("remote_names") == ():
+            raise Mistakes((None, 'missing; write the name of an rclone remote, such as "gdrive"'))
+        return value
+
+    @property
+    def remotes(self) -> tuple[str, ...]:
+        """Return every remote (account) to fetch from, `remote_name` first, each once."""
+        named = (self.remote_name, *self.remote_names)
+        return tuple(dict.fromkeys(name for name in named if name))
+
+
+class Extraction(_Section):
+    """What is wanted; each of the first three is "all" or a tuple of names."""
+
+    subjects: Annotated[Selection, BeforeValidator(values.subjects)]
+    performances: Annotated[Selection, BeforeValidator(values.performances)] = values.ALL
+    cameras: Annotated[Selection, BeforeValidator(values.cameras)] = values.ALL
+    modalities: Annotated[tuple[Modality, ...], BeforeValidator(values.modalities)] = tuple(Modality)
+
+
+class Storage(_Section):
+    """Absolute paths; all but `output_dir` lie beside it unless the config says otherwise."""
+
+    output_dir: Annotated[Path, BeforeValidator(_path)]
+    temp_dir: Annotated[Path, BeforeValidator(_beside_output("temp"))] = Field(default=None, validate_default=True)
+    manifest_path: Annotated[Path, BeforeValidator(_beside_output("MANIFEST.csv"))] = Field(
+        default=None, validate_default=True
+    )
+    log_dir: Annotated[Path, BeforeValidator(_beside_output("logs"))] = Field(default=None, validate_default=True)
+    metrics_path: Annotated[Path, BeforeValidator(_path)] | None = None
+
+    @field_validator("temp_dir", "manifest_path", "log_dir", "metrics_path")
+    @classmethod
+    def _not_among_subjects(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        """Keep everything else out of the places that subjects have or will have."""
+        output_dir = info.data.get("output_dir")
+        if output_dir is None or value is None:
+            return value
+        inner, outer = (Path(os.path.realpath(path)) for path in (value, output_dir))
+        if inner == outer or (outer in inner.parents and is_subject(inner.relative_to(outer).parts[0])):
+            raise Mistakes((None, f"{value} is a subject's place in output_dir; choose a folder beside it"))
+        return value
+
+    @field_validator("manifest_path")
+    @classmethod
+    def _not_the_ledger(cls, value: Path) -> Path:
+        if value.suffix in (".sqlite", ".lock"):
+            raise Mistakes((None, f'"{value.name}" is kept for the ledger; end the name in .csv'))
+        return value
+
+
+class Processing(_Section):
+    """How the work is done."""
+
+    delete_smc_after_extraction: bool = True
+    verify_extraction: bool = True
+    force_reextract: bool = False
+    max_retries: int = Field(default=3, ge=0, le=100)
+    retry_delay: float = Field(default=30, ge=0, le=86_400)
+    """Seconds before the first retry; later ones wait longer."""
+    downloads: int = Field(default=2, ge=1, le=64)
+    workers: int = Field(default=0, ge=0, le=512)
+    """Extractions at once; 0 means one for each core."""
+    damaged: Literal["publish", "fail"] = "publish"
+    quota_wait_hours: float = Field(default=24, gt=0, le=168)
+    grace_seconds: float = Field(default=120, ge=0, le=86_400)
+    worker_memory_gb: float = Field(default=4, ge=0.25, le=4096)
+    stall_seconds: float = Field(default=90, ge=1, le=86_400)
+    extraction_minutes: float = Field(default=240, gt=0, le=10_080)
+    """Deadline of one extraction: 74 GB (the largest pair) at 10 MB/s read and written."""
+
+    @property
+    def worker_count(self) -> int:
+        """Return the number of extractions at once: `workers`, or the cores that this process may use."""
+        if self.workers:
+            return self.workers
+        allowed = getattr(os, "sched_getaffinity", None)
+        return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+    @property
+    def worker_memory_bytes(self) -> int:
+        """Return the memory that one extraction may take."""
+        return int(self.worker_memory_gb * GB)
+
+
+class Limits(_Section):
+    """How much disk may be used."""
+
+    max_temp_size_gb: float = Field(default=100, gt=0, le=10_000_000)
+    min_free_space_gb: float = Field(default=50, ge=0, le=10_000_000)
+
+    @property
+    def max_temp_bytes(self) -> int:
+        """Return the most that staged files may take in temp_dir."""
+        return int(self.max_temp_size_gb * GB)
+
+    @property
+    def min_free_bytes(self) -> int:
+        """Return what stays free on each disk."""
+        return int(self.min_free_space_gb * GB)
+
+
+class Logging(_Section):
+    """What is logged, and where to."""
+
+    level: Annotated[str, BeforeValidator(_level)] = "INFO"
+    console_output: bool = True
+    max_file_size_mb: float = Field(default=100, ge=0.01, le=1_000_000)
+
+    @property
+    def max_file_bytes(self) -> int:
+        """Return the size at which a log file is rotated."""
+        return int(self.max_file_size_mb * MB)
+
+
+class Settings(_Section):
+    """Everything that a config says, with the defaults filled in."""
+
+    google_drive: GoogleDrive
+    extraction: Extraction
+    storage: Storage
+    processing: Processing = Processing()
+    limits: Limits = Limits()
+    logging: Logging = Logging()

@@ -1,0 +1,198 @@
+"""One .smc (or raw and anno pair) to one staged performance; synchronous, runs in a child.
+
+Knows no ledger and no config. Modalities are run in their order, metadata last because it tells what the
+others found. A frame that is broken in the source is left out and named; a modality that the source does not
+hold is absent, which is no failure. The folder is neither sealed nor published here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from rm360_async import __version__
+from rm360_async.catalog import Modality, Performance
+from rm360_async.errors import Cause, Fault
+from rm360_async.geometry.camera_sets import resolve
+from rm360_async.modalities import STEPS, Copier, Found, Metadata, Work, gather, verify, write_metadata
+from rm360_async.package import StagingFolder, remove_tree
+from rm360_async.record import LeftOut, Record, SourceFile
+from rm360_async.smc import Refusal, SmcPair
+
+OnProgress = Callable[[int, int], None]
+_log = logging.getLogger(__name__)
+_KNOWN = ("Camera", "Calibration", "Keypoints2d", "Keypoints3d", "FLAME", "UV_texture", "Scan", "ScanMask")
+
+
+@dataclass(frozen=True)
+class ExtractJob:
+    """What to extract: paths of the files at hand, where to stage, and what is wanted.
+
+    `sources` is what the record will name; `damaged` is "publish" or "fail"; `verify` reads back what was written.
+    """
+
+    performance: Performance
+    raw: str | None
+    anno: str | None
+    sources: tuple[SourceFile, ...]
+    staging: str
+    cameras: str | tuple[str, ...] = "all"
+    modalities: tuple[str, ...] = tuple(modality.value for modality in Modality)
+    damaged: str = "publish"
+    verify: bool = True
+
+    def to_json(self) -> str:
+        """Return the job as text for a child process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ExtractJob:
+        """Return the job in the text of `to_json`."""
+        value = json.loads(text)
+        value["performance"] = Performance(**value["performance"])
+        value["sources"] = tuple(SourceFile(**source) for source in value["sources"])
+        value["modalities"] = tuple(value["modalities"])
+        if not isinstance(value["cameras"], str):
+            value["cameras"] = tuple(value["cameras"])
+        return cls(**value)
+
+
+@dataclass
+class _Result:
+    """What came of the steps so far; `seconds` per step."""
+
+    founds: list[Found] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        return tuple(item for found in self.founds for item in found.left_out)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = round(time.perf_counter() - start, 3)
+
+
+def extract(job: ExtractJob, on_progress: OnProgress = lambda files, size: None) -> Record:
+    """Fill the job's staging folder and return its record; `on_progress` gets files and bytes written so far.
+
+    Faults: UNREADABLE (a source cannot be opened, or holds nothing of a performance), DAMAGED (nothing of it
+    is whole; anything is broken and the job says fail), UNKNOWN (what was written does not read back), and
+    those of writing. On any failure the staging folder is removed. BadRequest for a camera set of no such name.
+    """
+    if job.raw is None and job.anno is None:
+        raise Fault(Cause.UNREADABLE, f"{job.performance} has no file to extract")
+    result = _Result()
+    with result.timed("open"):
+        source = SmcPair(job.raw, job.anno)
+    with source:
+        _require_known(job, source)
+        with StagingFolder(Path(job.staging)) as folder:
+            try:
+                return _fill(job, source, folder, result, on_progress)
+            except Exception:
+                with suppress(Fault):  # a sweep finds it too; the first failure is the one to tell
+                    remove_tree(folder.path)
+                raise
+
+
+def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Result, on_progress: OnProgress) -> Record:
+    with Copier(folder, on_progress) as copier:
+        chosen = _chosen(job, source)
+        work = Work(source, folder, copier, frozenset(chosen))
+        _run_steps(job, work, result)
+        _judge(job, result)
+        facts = gather(work, result.founds)
+        if isinstance(job.cameras, tuple) and (lacking := sorted(set(job.cameras) - set(chosen))):
+            facts.warnings.append(f"wanted, but not in the source: cameras {', '.join(lacking)}")
+        if Modality.METADATA.value in job.modalities:
+            with result.timed("metadata"):
+                write_metadata(work, job.performance, facts)
+        if job.verify:
+            with result.timed("verify"):
+                verify(folder, result.founds)
+        copier.progress()
+        return _record(job, folder, result, facts)
+
+
+def _run_steps(job: ExtractJob, work: Work, result: _Result) -> None:
+    for modality, step in STEPS.items():
+        if modality.value not in job.modalities:
+            continue
+        with result.timed(modality.value):
+            try:
+                found = step(work)
+            except Refusal as refusal:  # not even the index of this modality can be read
+                found = Found(modality)
+                found.leave_out("", None, refusal.reason)
+        work.copier.progress()
+        result.founds.append(found)
+        for note in found.notes:
+            _log.warning("%s: %s", job.performance, note)
+
+
+def _judge(job: ExtractJob, result: _Result) -> None:
+    """Raise DAMAGED when nothing that is stored is whole, or when anything is broken and that is to fail."""
+    left_out = result.left_out
+    if not left_out:
+        return
+    images = next((found for found in result.founds if found.modality is Modality.IMAGES), None)
+    nothing = not any(found.files for found in result.founds)
+    no_images = images is not None and images.stored and not images.files
+    if nothing or no_images or job.damaged == "fail":
+        what = "all of it" if nothing else "all images" if no_images else f"{len(left_out)} stored"
+        raise Fault(
+            Cause.DAMAGED,
+            f"{job.performance} is damaged in its source: {what} broken, first {left_out[0]}",
+            "processing.damaged: publish takes what is whole" if not (nothing or no_images) else "",
+        )
+
+
+def _require_known(job: ExtractJob, source: SmcPair) -> None:
+    if source.having_any(_KNOWN):
+        return
+    names = " and ".join(file.path.name for file in source.files)
+    raise Fault(
+        Cause.UNREADABLE,
+        f"{names} is HDF5 but holds nothing of {job.performance} (no {', '.join(_KNOWN[:3])} ...)",
+        "is it an .smc of RenderMe-360?",
+    )
+
+
+def _chosen(job: ExtractJob, source: SmcPair) -> tuple[str, ...]:
+    """Return the chosen cameras: sets such as ring:10 among those with images, else among all that are named."""
+    named = not isinstance(job.cameras, tuple) and job.cameras != "all"
+    with_images = source.cameras_with_images()
+    return resolve(job.cameras, with_images if named and with_images else source.all_cameras())
+
+
+def _record(job: ExtractJob, folder: StagingFolder, result: _Result, facts: Metadata) -> Record:
+    written = [found.modality.value for found in result.founds if found.files]
+    if Modality.METADATA.value in job.modalities:
+        written.insert(0, Modality.METADATA.value)
+    return Record(
+        subject=job.performance.subject,
+        performance=job.performance.name,
+        version=__version__,
+        published=datetime.now().astimezone().isoformat(timespec="seconds"),
+        sources=job.sources,
+        wanted_cameras=job.cameras,
+        wanted_modalities=job.modalities,
+        modalities=tuple(written),
+        absent=facts.absent,
+        cameras=facts.cameras,
+        frames=facts.frames,
+        fps=facts.fps,
+        left_out=facts.left_out,
+        files=folder.files,
+        bytes=folder.bytes,
+        seconds=result.seconds,
+    )

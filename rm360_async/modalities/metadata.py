@@ -1,0 +1,146 @@
+"""metadata/info.json: who, what, when, and what the folder really holds. Written last."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+
+from rm360_async.catalog import Modality, Performance
+from rm360_async.modalities.work import Found, Work
+from rm360_async.record import LeftOut
+from rm360_async.smc import Refusal, audio_shape
+
+_ACTOR = ("age", "color", "gender", "height", "weight")
+_CAMERA = ("num_device", "num_frame", "resolution")
+_NAMED = ("actor_id", "performance_part", "capture_date", *_ACTOR)
+_USUAL_RATES = (30, 15)
+_NEAR = 0.05
+
+
+@dataclass
+class Metadata:
+    """What was counted: `cameras` has the images written per camera, `frames` the most of any of them."""
+
+    cameras: dict[str, int] = field(default_factory=dict)
+    missing_frames: dict[str, list[int]] = field(default_factory=dict)
+    frames: int = 0
+    fps: float | None = None
+    fps_note: str = ""
+    absent: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+
+
+def write_metadata(work: Work, performance: Performance, facts: Metadata) -> None:
+    """Write metadata/info.json from what `gather` counted and what the source's attributes say."""
+    attributes, notes = _attributes(work)
+    camera_attributes, camera_notes = _attributes(work, "Camera")
+    says = _source_says(performance, attributes)
+    warnings = [*facts.warnings, *notes, *camera_notes]
+    warnings += [f"the source says {key} {value!r}" for key, value in says.items()]
+    info: dict[str, object] = {
+        "subject_id": performance.subject,
+        "performance": performance.name,
+        "actor_info": _some(attributes, _ACTOR),
+        "camera_info": _some(camera_attributes, _CAMERA),
+        "capture_date": attributes.get("capture_date"),
+        "cameras": facts.cameras,
+        "missing_frames": facts.missing_frames,
+        "fps": facts.fps,
+        "absent": facts.absent,
+        "left_out": [asdict(item) for item in facts.left_out],
+        "warnings": warnings,
+    }
+    optional = {
+        "fps_note": facts.fps_note,
+        "source_says": says,
+        "other_attributes": {key: value for key, value in attributes.items() if key not in _NAMED},
+    }
+    info |= {key: value for key, value in optional.items() if value}
+    text = json.dumps(_without_nan(info), indent=1, ensure_ascii=False, allow_nan=False)
+    work.folder.write("metadata/info.json", f"{text}\n".encode("utf-8", "backslashreplace"))
+
+
+def gather(work: Work, founds: Iterable[Found]) -> Metadata:
+    """Count frames and holes, and work out the frame rate; needs no picture."""
+    founds = list(founds)
+    facts = Metadata(
+        absent=tuple(found.modality.value for found in founds if not found.stored),
+        left_out=tuple(item for found in founds for item in found.left_out),
+    )
+    facts.warnings += [note for found in founds for note in found.notes]
+    stored = _stored_frames(work, facts)
+    union = set().union(*stored.values())
+    images = next((found.frames for found in founds if found.modality is Modality.IMAGES), {})
+    for camera, frames in sorted(images.items()):
+        facts.cameras[camera] = len(frames)
+        if missing := sorted(union - set(frames)):
+            facts.missing_frames[camera] = missing
+    facts.frames = max(facts.cameras.values(), default=0)
+    _rate(work, facts, len(union))
+    return facts
+
+
+def _stored_frames(work: Work, facts: Metadata) -> dict[str, frozenset[int]]:
+    """Return the frames of every camera with images, also of those that were not chosen: names only."""
+    raw = work.source.raw
+    stored: dict[str, frozenset[int]] = {}
+    if raw is None:
+        return stored
+    try:
+        facts.warnings += raw.cameras.strange
+        for camera in raw.cameras.having("color"):
+            try:
+                stored[camera] = frozenset(raw.frames("Camera", camera, "color").frames)
+            except Refusal as refusal:
+                facts.warnings.append(f"camera {camera}: {refusal.reason}")
+    except Refusal as refusal:
+        facts.warnings.append(refusal.reason)
+    return stored
+
+
+def _rate(work: Work, facts: Metadata, frames: int) -> None:
+    """Frame rate = frames / seconds of sound, taken as 30 or 15 when within 5 %."""
+    try:
+        sound = audio_shape(work.source.raw) if work.source.raw is not None else None
+    except Refusal:  # the audio modality says so
+        sound = None
+    if sound is None or not frames:
+        return
+    measured = frames / sound.seconds
+    usual = next((rate for rate in _USUAL_RATES if abs(measured / rate - 1) <= _NEAR), None)
+    facts.fps = float(usual) if usual else round(measured, 4)
+    if usual is None:
+        facts.fps_note = f"{frames} frames in {sound.seconds:.2f} s of sound; neither 30 nor 15 a second"
+
+
+def _attributes(work: Work, *group: str) -> tuple[dict[str, object], list[str]]:
+    """Return a group's attributes: those of the raw file, and those that only the anno file has."""
+    merged: dict[str, object] = {}
+    notes: list[str] = []
+    for file in work.source.files:
+        found, missing = file.attributes(*group)
+        merged |= found
+        notes += missing
+    return merged, notes
+
+
+def _source_says(performance: Performance, attributes: dict[str, object]) -> dict[str, object]:
+    """Return the source's own names where they are not those of the performance."""
+    expected = {"actor_id": performance.subject, "performance_part": performance.name}
+    said = {key: attributes[key] for key in expected if attributes.get(key) is not None}
+    return {key: value for key, value in said.items() if str(value).strip().zfill(4) != expected[key].zfill(4)}
+
+
+def _some(values: dict[str, object], keys: tuple[str, ...]) -> dict[str, object]:
+    return {key: values[key] for key in keys if key in values}
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,93 @@
+"""Images, masks, UV textures and scan masks: encoded pictures, written exactly as stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rm360_async.catalog import Modality, camera_folder, frame_stem, is_camera
+from rm360_async.modalities.copying import Item
+from rm360_async.modalities.work import Found, Work
+from rm360_async.smc import Refusal, SmcFile
+
+
+def extract_images(work: Work) -> Found:
+    """Write images/cam_XX/frame_NNNNNN.jpg of the chosen cameras."""
+    found = Found(Modality.IMAGES)
+    if work.source.raw is not None:
+        _camera_frames(work, found, work.source.raw, "color")
+    return found
+
+
+def extract_masks(work: Work) -> Found:
+    """Write masks/cam_XX/frame_NNNNNN.png of the chosen cameras."""
+    found = Found(Modality.MASKS)
+    file = work.source.having_masks()
+    if file is not None:
+        _camera_frames(work, found, file, "mask")
+    return found
+
+
+def extract_uv_textures(work: Work) -> Found:
+    """Write uv_textures/frame_NNNNNN with the suffix of what is stored."""
+    found = Found(Modality.UV_TEXTURES)
+    file = work.source.having("UV_texture")
+    if file is not None:
+        found.list_frames("", file.frames("UV_texture"))
+        _take(work, found, _frame_items(file, ("UV_texture",), "", "uv_textures"))
+    return found
+
+
+def extract_scan_masks(work: Work) -> Found:
+    """Write scan_masks/cam_XX.png of the chosen cameras."""
+    found = Found(Modality.SCAN_MASKS)
+    file = work.source.having("ScanMask")
+    if file is not None:
+        names = sorted(entry.name for entry in file.entries("ScanMask"))
+        cameras = [name for name in names if name in work.cameras]
+        found.notes += [f"/ScanMask/{name!r} is not a camera" for name in names if not is_camera(name)]
+        found.stored = bool(cameras)
+        _take(work, found, (_scan_mask(file, camera) for camera in cameras))
+    return found
+
+
+def _scan_mask(file: SmcFile, camera: str) -> Item:
+    try:
+        blob = file.blob("ScanMask", camera) or Refusal("is gone")
+    except Refusal as refusal:
+        blob = refusal
+    return Item(camera, None, f"scan_masks/{camera_folder(camera)}", blob)
+
+
+def _camera_frames(work: Work, found: Found, file: SmcFile, part: str) -> None:
+    for camera, reason in file.cameras.broken.items():
+        if camera in work.cameras:
+            found.leave_out(camera, None, reason)
+    _take(work, found, _all_items(work, found, file, part))
+
+
+def _all_items(work: Work, found: Found, file: SmcFile, part: str) -> Iterator[Item]:
+    """Yield the blobs of one camera after the other; a camera whose index is broken is left out whole."""
+    for camera in file.cameras.having(part):
+        if camera not in work.cameras:
+            continue
+        folder = f"{found.modality.value}/{camera_folder(camera)}"
+        try:
+            found.list_frames(camera, file.frames("Camera", camera, part))
+            yield from _frame_items(file, ("Camera", camera, part), camera, folder)
+        except Refusal as refusal:
+            found.leave_out(camera, None, refusal.reason)
+
+
+def _frame_items(file: SmcFile, parts: tuple[str, ...], camera: str, folder: str) -> Iterator[Item]:
+    for frame, blob in file.blobs(*parts):
+        yield Item(camera, frame, f"{folder}/{frame_stem(frame)}", blob)
+
+
+def _take(work: Work, found: Found, items: Iterable[Item]) -> None:
+    for copied in work.copier.run(items):
+        if copied.refused is not None:
+            found.leave_out(copied.camera, copied.frame, copied.refused)
+            continue
+        found.files += 1
+        if copied.frame is not None:
+            found.frames.setdefault(copied.camera, []).append(copied.frame)

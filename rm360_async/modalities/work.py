@@ -1,0 +1,58 @@
+"""What every modality gets, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rm360_async.catalog import Modality
+from rm360_async.modalities.copying import Copier
+from rm360_async.package import StagingFolder
+from rm360_async.record import LeftOut
+from rm360_async.smc import FrameList, SmcPair
+
+
+@dataclass(frozen=True)
+class Work:
+    """One performance in hand: its opened files, the folder to fill, the copying threads, the chosen cameras."""
+
+    source: SmcPair
+    folder: StagingFolder
+    copier: Copier
+    cameras: frozenset[str]
+
+
+@dataclass
+class Found:
+    """What one modality gave.
+
+    `stored` says whether the source holds any of it, `files` how many were written; `frames` has the frames
+    written per camera ("" where there is no camera), `listed` the entries of the source's index for the same.
+    """
+
+    modality: Modality
+    stored: bool = False
+    files: int = 0
+    frames: dict[str, list[int]] = field(default_factory=dict)
+    listed: dict[str, int] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, camera: str, frame: int | None, reason: str) -> None:
+        """Note something that is stored and cannot be published."""
+        self.stored = True
+        self.left_out.append(LeftOut(self.modality.value, camera, frame, reason))
+
+    def list_frames(self, camera: str, frames: FrameList) -> None:
+        """Note a camera's index: how many entries it has, and which of them are no frames."""
+        if not frames.stored:
+            return
+        self.stored = True
+        self.listed[camera] = frames.stored
+        self.frames[camera] = []
+        self.leave_out_all(camera, frames.refused)
+
+    def leave_out_all(self, camera: str, refused: Iterable[tuple[int | None, str]]) -> None:
+        """Note several things of one camera that cannot be published."""
+        for frame, reason in refused:
+            self.leave_out(camera, frame, reason)

@@ -1,0 +1,95 @@
+"""Finish a staging folder: list of files, marker, everything durable."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rm360_async.errors import Cause, Fault
+from rm360_async.package.copying import write_all
+from rm360_async.package.system import sync_file_system
+from rm360_async.package.writing import writing
+from rm360_async.record import FILE_LIST, MARKER, Record
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SYNC_THREADS = 8
+
+
+def seal(staging: Path, record: Record) -> None:
+    """Write the list of files, then the marker, and make all of it durable.
+
+    The folder must hold exactly what the record counts (files and bytes), else Fault(UNKNOWN): what is not as
+    it was written is not published. Write errors are Faults.
+    """
+    with writing(staging):
+        found = sorted(files_below(staging))
+        _check_counts(staging, record, found)
+        _write_new(staging / FILE_LIST, _csv(found))
+        _write_new(staging / MARKER, record.to_json())
+        if not sync_file_system(staging):
+            _sync_each(staging)
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield (path below the folder, bytes) of every file; Fault for anything but files and folders."""
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        with os.scandir(folder / below) as entries:
+            for entry in entries:
+                relative = f"{below}/{entry.name}" if below else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(relative)
+                elif entry.is_file(follow_symlinks=False):
+                    yield relative, entry.stat(follow_symlinks=False).st_size
+                else:
+                    raise Fault(Cause.IN_THE_WAY, f"{entry.path} is neither a file nor a folder", "remove it")
+
+
+def _check_counts(staging: Path, record: Record, found: list[tuple[str, int]]) -> None:
+    size = sum(size for _, size in found)
+    if (len(found), size) != (record.files, record.bytes):
+        wanted = f"{record.files} files, {record.bytes} bytes"
+        raise Fault(
+            Cause.UNKNOWN, f"{staging} holds {len(found)} files, {size} bytes, and not the {wanted} that were written"
+        )
+
+
+def _csv(found: list[tuple[str, int]]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("path", "bytes"))
+    rows.writerows(found)
+    return text.getvalue()
+
+
+def _write_new(path: Path, text: str) -> None:
+    descriptor = os.open(path, _NEW_FILE, 0o666)
+    try:
+        write_all(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _sync_each(staging: Path) -> None:
+    """Sync every file by threads, then every folder from the deepest up, then the parent."""
+    folders = [Path(folder) for folder, _, _ in os.walk(staging)]
+    files = [staging / relative for relative, _ in files_below(staging)]
+    with ThreadPoolExecutor(_SYNC_THREADS) as threads:
+        for _ in threads.map(sync, files):
+            pass
+    for folder in (*reversed(folders), staging.parent):
+        sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Make one file or folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

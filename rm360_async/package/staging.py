@@ -1,0 +1,141 @@
+"""The folder that a performance is written to before it is published."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from rm360_async.errors import Cause, Fault
+from rm360_async.package.copying import copy_range, write_all
+from rm360_async.package.writing import write_fault, writing
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class StagingFolder:
+    """A new folder, made by us, in which every file is new; a context manager.
+
+    Every path is walked from the folder's own descriptor, component by component, and no symbolic link is
+    followed. Parent folders are made when a file first needs them. `write`, `copy` and `open` may be called
+    from several threads. Failures are Faults: DISK_FULL, NOT_WRITABLE, IN_THE_WAY.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.parent.is_symlink():
+                raise Fault(Cause.IN_THE_WAY, f"{path.parent} is a symbolic link", "put a real folder there")
+            path.mkdir()
+            self._root = os.open(path, _FOLDER)
+        self._lock = threading.Lock()
+        self.sizes: dict[str, int] = {}
+        self.bytes = 0
+
+    def __enter__(self) -> StagingFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder; its files stay."""
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
+
+    @property
+    def files(self) -> int:
+        """Return how many files were written."""
+        return len(self.sizes)
+
+    def write(self, relative: str, data: bytes) -> None:
+        """Write a new file."""
+        self._fill(relative, len(data), lambda target: write_all(target, data))
+
+    def copy(self, relative: str, source: int, offset: int, size: int) -> None:
+        """Write a new file from a range of an open one; EOFError when that ends before."""
+        self._fill(relative, size, lambda target: copy_range(source, offset, target, size))
+
+    @contextmanager
+    def open(self, relative: str) -> Iterator[io.BufferedRandom]:
+        """Yield a new binary file to write to; when the block raises, the file is removed again."""
+        path = self.path / relative
+        with writing(path):
+            descriptor = self._create(relative)
+            try:
+                with os.fdopen(descriptor, "w+b") as file:
+                    yield file
+                    file.flush()
+                    size = os.fstat(file.fileno()).st_size
+            except BaseException:
+                self._remove(relative)
+                raise
+        self._note(relative, size)
+
+    def _fill(self, relative: str, size: int, fill: Callable[[int], None]) -> None:
+        try:
+            target = self._create(relative)
+            try:
+                fill(target)
+            except BaseException:
+                self._remove(relative)
+                raise
+            finally:
+                os.close(target)
+        except OSError as error:
+            raise write_fault(error, self.path / relative) from error
+        self._note(relative, size)
+
+    def _note(self, relative: str, size: int) -> None:
+        with self._lock:
+            self.sizes[relative] = size
+            self.bytes += size
+
+    def _create(self, relative: str) -> int:
+        *folders, name = relative.split("/")
+        parent = self._open_folder(folders)
+        try:
+            return os.open(name, _NEW_FILE, 0o666, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def _remove(self, relative: str) -> None:
+        *folders, name = relative.split("/")
+        parent = self._open_folder(folders)
+        try:
+            os.unlink(name, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def _open_folder(self, folders: list[str]) -> int:
+        """Return a descriptor of a folder below the root, made where missing."""
+        here = os.dup(self._root)
+        for name in folders:
+            try:
+                below = _open_or_make(name, here)
+            finally:
+                os.close(here)
+            here = below
+        return here
+
+
+def _open_or_make(name: str, parent: int) -> int:
+    if name in ("", ".", ".."):
+        raise ValueError(f"{name!r} is not the name of a folder")
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except FileNotFoundError:
+        try:
+            os.mkdir(name, dir_fd=parent)
+        except FileExistsError:  # the other thread was quicker
+            return os.open(name, _FOLDER, dir_fd=parent)
+        return os.open(name, _FOLDER, dir_fd=parent)

@@ -1,0 +1,61 @@
+"""Linux calls that Python does not have: syncfs and renameat2."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+NOREPLACE = 1
+EXCHANGE = 2
+_AT_FDCWD = -100
+_NOT_HERE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+_REPORTS_ERRORS = (5, 8)
+"""The kernel from which on syncfs reports write errors (man 2 syncfs); before, it cannot be trusted."""
+
+
+def sync_file_system(folder: Path) -> bool:
+    """Make everything on the folder's file system durable; False where that is not possible in one call."""
+    call = _function("syncfs")
+    if call is None or _kernel() < _REPORTS_ERRORS:
+        return False
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return _call(call, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename(old: Path, new: Path, flag: int) -> bool:
+    """Rename with NOREPLACE or EXCHANGE; False where this file system or kernel cannot. Raises OSError."""
+    call = _function("renameat2")
+    if call is None:
+        return False
+    return _call(call, _AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), ctypes.c_uint(flag))
+
+
+def _call(call: Callable[..., int], *arguments: object) -> bool:
+    if call(*arguments) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NOT_HERE:
+        return False
+    raise OSError(number, os.strerror(number))
+
+
+@cache
+def _function(name: str) -> Any | None:
+    if platform.system() != "Linux":
+        return None
+    return getattr(ctypes.CDLL(None, use_errno=True), name, None)
+
+
+@cache
+def _kernel() -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", platform.release())[:2])

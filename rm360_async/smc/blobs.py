@@ -1,0 +1,90 @@
+"""Where the bytes of one encoded picture lie."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+from rm360_async.smc.reading import H5, Refusal, asking_hdf5
+
+LARGEST_BLOB = 256 * 2**20
+"""No encoded picture of 2048 x 2448 comes near this; a larger claim is damage."""
+
+
+@dataclass(frozen=True)
+class Blob:
+    """The bytes of one picture: a range of an open file, or `data` when they are not in one piece there."""
+
+    descriptor: int
+    offset: int
+    size: int
+    data: bytes | None = None
+
+    def read(self, start: int = 0, size: int | None = None) -> bytes:
+        """Return `size` bytes from `start` (all by default); EOFError when the file has become shorter."""
+        size = self.size - start if size is None else min(size, self.size - start)
+        if self.data is not None:
+            return self.data[start : start + size]
+        data = os.pread(self.descriptor, size, self.offset + start)
+        while len(data) < size:  # one call returns at most 2 GiB, and less when interrupted
+            more = os.pread(self.descriptor, size - len(data), self.offset + start + len(data))
+            if not more:
+                raise EOFError("the .smc has become shorter while it was read")
+            data += more
+        return data
+
+
+def locate(dataset: H5, descriptor: int, file_size: int) -> Blob:
+    """Return where a dataset's bytes lie.
+
+    Raises Refusal for a dataset that is no encoded picture (not bytes, not one-dimensional), is empty or was
+    never written, claims more than LARGEST_BLOB or more than the file has, or lies outside of the file.
+    """
+    with asking_hdf5("its entry"):
+        width, shape = dataset.get_type().get_size(), dataset.shape
+        stored, offset = dataset.get_storage_size(), dataset.get_offset()
+    size = _length(width, shape)
+    if offset is None:
+        return Blob(descriptor, 0, size, _read_through_hdf5(dataset, size))
+    if stored == 0:
+        raise Refusal("was never written")
+    if stored != size:
+        raise Refusal(f"claims {size} bytes and stores {stored}")
+    if offset + size > file_size:
+        raise Refusal(f"reaches beyond the end of the file (byte {offset + size} of {file_size})")
+    return Blob(descriptor, offset, size)
+
+
+def _length(width: int, shape: tuple[int, ...] | None) -> int:
+    """Return the number of bytes of an (N,) or (N, 1) array of bytes."""
+    if width != 1:
+        raise Refusal(f"holds values of {width} bytes, not the bytes of a picture")
+    if shape is None or 0 in shape:
+        raise Refusal("is empty")
+    size = max(shape, default=1)
+    if sum(side > 1 for side in shape) > 1:
+        raise Refusal(f"has shape {shape}: pixels, not the bytes of an encoded picture")
+    if size > LARGEST_BLOB:
+        raise Refusal(f"claims {size} bytes, more than any picture has")
+    return size
+
+
+def _read_through_hdf5(dataset: H5, size: int) -> bytes:
+    """Read what is chunked, compressed or compact; refuse what lies in other files or datasets."""
+    with asking_hdf5("its storage"):
+        layout = dataset.get_create_plist()
+        outside = layout.get_external_count() > 0
+        virtual = layout.get_layout() == h5py.h5d.VIRTUAL
+        written = dataset.get_storage_size() > 0
+    if outside or virtual:
+        raise Refusal("is stored outside of this file, which is not followed")
+    if not written:
+        raise Refusal("was never written")
+    values = np.empty(size, np.uint8)
+    with asking_hdf5("its data"):
+        # the stored type as memory type: int8 must not be converted (clipped) on the way
+        dataset.read(h5py.h5s.create_simple((size,)), h5py.h5s.ALL, values, dataset.get_type())
+    return values.tobytes()

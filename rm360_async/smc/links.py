@@ -1,0 +1,71 @@
+"""Walk from group to group by hard links only.
+
+A soft link may point anywhere in the file (also in circles), an external link at any file of this machine;
+neither belongs in an .smc, so both are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import h5py
+
+from rm360_async.smc.reading import H5, Refusal, asking_hdf5, shown
+
+_MOST_NAMES = 5_000_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name in a group, and whether a hard link stands behind it."""
+
+    name: str
+    hard: bool
+
+
+def entries(group: H5, what: str) -> list[Entry]:
+    """Return the names of a group in HDF5's order, in one pass; Refusal when they cannot be read."""
+    found: list[Entry] = []
+
+    def take(name: bytes, link: H5) -> bool | None:
+        found.append(Entry(name.decode("utf-8", "backslashreplace"), link.type == h5py.h5l.TYPE_HARD))
+        return len(found) >= _MOST_NAMES or None
+
+    with asking_hdf5(what):
+        group.links.iterate(take, info=True)
+    if len(found) >= _MOST_NAMES:
+        raise Refusal(f"{what} holds more than {_MOST_NAMES} names")
+    return found
+
+
+def require_hard(group: H5, name: str) -> bool:
+    """Tell whether the group has the name; Refusal when it is a soft or external link."""
+    encoded = name.encode()
+    with asking_hdf5(shown(name)):
+        if not group.links.exists(encoded):
+            return False
+        hard = group.links.get_info(encoded).type == h5py.h5l.TYPE_HARD
+    if not hard:
+        raise Refusal(f"{shown(name)} is a link to elsewhere, which is not followed")
+    return True
+
+
+def open_group(root: H5, parts: Sequence[str]) -> H5 | None:
+    """Return the group at a path below `root`, None when absent; Refusal for links and for datasets."""
+    group = root
+    for name in parts:
+        if not require_hard(group, name):
+            return None
+        with asking_hdf5(f"group {shown(name)}"):
+            group = h5py.h5g.open(group, name.encode())
+    return group
+
+
+def open_dataset(root: H5, parts: Sequence[str]) -> H5 | None:
+    """Return the dataset at a path below `root`, None when absent; Refusal for links and for groups."""
+    group = open_group(root, parts[:-1])
+    if group is None or not require_hard(group, parts[-1]):
+        return None
+    with asking_hdf5(shown(parts[-1])):
+        return h5py.h5d.open(group, parts[-1].encode())

@@ -1,0 +1,53 @@
+"""A performance's file, or its raw and anno files, as one source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from rm360_async.smc.file import SmcFile
+
+
+class SmcPair:
+    """The opened files of one performance: images and audio from raw, all else from where it is (anno first)."""
+
+    def __init__(self, raw: Path | str | None, anno: Path | str | None = None) -> None:
+        with ExitStack() as opened:
+            self.raw = opened.enter_context(SmcFile(raw)) if raw is not None else None
+            self.anno = opened.enter_context(SmcFile(anno)) if anno is not None else None
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> SmcPair:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    @property
+    def files(self) -> tuple[SmcFile, ...]:
+        """Return the files in the order in which all but images and audio are looked for: anno, then raw."""
+        return tuple(file for file in (self.anno, self.raw) if file is not None)
+
+    def having(self, *parts: str) -> SmcFile | None:
+        """Return the first file that has a group at the path."""
+        return next((file for file in self.files if file.has(*parts)), None)
+
+    def having_masks(self) -> SmcFile | None:
+        """Return the first file of which any camera has masks."""
+        return next((file for file in self.files if file.cameras.having("mask")), None)
+
+    def having_any(self, names: Iterable[str]) -> bool:
+        """Tell whether any file has any of these groups at its root."""
+        return any(self.having(name) is not None for name in names)
+
+    def cameras_with_images(self) -> tuple[str, ...]:
+        """Return the cameras that have images, in order; none when their list cannot be read."""
+        return self.raw.cameras_having("color") if self.raw is not None else ()
+
+    def all_cameras(self) -> tuple[str, ...]:
+        """Return every camera that any file names anywhere, in order."""
+        return tuple(sorted({camera for file in self.files for camera in file.named_cameras()}))
