@@ -90,10 +90,14 @@ class Cause(Enum):
 
 
 class Fault(Exception):
-    """A failure with its cause: `message` says what and where, `hint` what to do."""
+    """A failure with its cause: `message` says what and where, `hint` what to do.
 
-    def __init__(self, cause: Cause, message: str, hint: str = "") -> None:
+    `until` (unix seconds) is when it may go on, where that is known.
+    """
+
+    def __init__(self, cause: Cause, message: str, hint: str = "", *, until: float | None = None) -> None:
         super().__init__(message)
+        self.until = until
         self.cause = cause
         self.message = message
         self.hint = hint

@@ -35,6 +35,9 @@ from rm360_async.record import Record, SourceFile
 class Lease(Protocol):
     """Bytes of disk that are ours until given back."""
 
+    def wrote(self, output_bytes: int, output_files: int) -> None:
+        """Tell how much of the output lies on disk by now."""
+
     def give_back(self) -> None:
         """Return the bytes to the budget."""
 
@@ -121,10 +124,15 @@ class Width:
     workers: int = 2
 
 
-async def run(agenda: Agenda, crew: Crew, width: Width, rules: RetryRules) -> None:
-    """Work until the agenda has nothing more to hand out; raises the Fault that stops the service."""
+async def run(
+    agenda: Agenda, crew: Crew, width: Width, rules: RetryRules, hand: dict[Performance, Work] | None = None
+) -> None:
+    """Work until the agenda has nothing more to hand out; raises the Fault that stops the service.
+
+    `hand` is kept filled with the work in hand, for onlookers.
+    """
     send, receive = anyio.create_memory_object_stream[Work](math.inf)
-    line = _Line(agenda, crew, rules, send)
+    line = _Line(agenda, crew, rules, send, {} if hand is None else hand)
     with receive:
         try:
             async with anyio.create_task_group() as extractors:
@@ -139,8 +147,15 @@ async def run(agenda: Agenda, crew: Crew, width: Width, rules: RetryRules) -> No
 class _Line:
     """The two loops, and the one place where failures are settled."""
 
-    def __init__(self, agenda: Agenda, crew: Crew, rules: RetryRules, queue: MemoryObjectSendStream[Work]) -> None:
-        self.agenda, self.crew, self.rules, self.queue = agenda, crew, rules, queue
+    def __init__(
+        self,
+        agenda: Agenda,
+        crew: Crew,
+        rules: RetryRules,
+        queue: MemoryObjectSendStream[Work],
+        hand: dict[Performance, Work],
+    ) -> None:
+        self.agenda, self.crew, self.rules, self.queue, self.hand = agenda, crew, rules, queue, hand
         self.repeats: TaskGroup | None = None
 
     async def bring_in(self, downloads: int) -> None:
@@ -164,7 +179,7 @@ class _Line:
             if row is None:
                 self.agenda.leave_elsewhere(performance)
                 continue
-            work = Work(performance)
+            work = self.hand[performance] = Work(performance)
             if await self._arrives(work, row):
                 self.queue.send_nowait(work)
 
@@ -260,6 +275,7 @@ class _Line:
             work.lease.give_back()
             work.lease = None
         await self.crew.books.release(work.performance)
+        self.hand.pop(work.performance, None)
         self.agenda.put(work.performance, standing)
 
 

@@ -130,7 +130,7 @@ def after_fault(
         return Verdict(Stage.PENDING, charge=False, stop=answer is Answer.STOP)
     if answer is Answer.WAIT_UNTIL:
         pause = _DISK_RETRY if cause is Cause.DISK_FULL else rules.quota_wait
-        return Verdict(Stage.WAITING, now + pause, charge=False)
+        return Verdict(Stage.WAITING, fault.until or now + pause, charge=False)
     charge = cause not in _CUT_OFF or fetched_bytes < PROGRESS
     if answer is Answer.GIVE_UP or (charge and row.tries >= rules.max_retries):
         return Verdict(_end_of(fault, row.stage))

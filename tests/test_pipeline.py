@@ -65,6 +65,9 @@ class SimulatedLease:
         self.crew = crew
         crew.leases += 1
 
+    def wrote(self, output_bytes: int, output_files: int) -> None:
+        return
+
     def give_back(self) -> None:
         self.crew.leases -= 1
 

@@ -1,0 +1,5 @@
+"""Arguments to calls to exit codes, nothing else."""
+
+from rm360_async.cli.entry import main
+
+__all__ = ["main"]

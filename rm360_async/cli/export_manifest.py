@@ -1,0 +1,27 @@
+"""`rm360 export-manifest`: MANIFEST.csv from the ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rm360_async.cli.options import chosen_config, config_path, run_async
+
+
+@click.command("export-manifest")
+@config_path
+@click.option("--output", metavar="PATH", help="Where to write it, '-' for stdout; by default storage.manifest_path.")
+def command(config: Path | None, config_option: Path | None, output: str | None) -> int:
+    """Write MANIFEST.csv from the ledger, in one step; works while a run goes on.
+
+    \b
+    Examples:
+      rm360 export-manifest lab.yaml
+      rm360 export-manifest lab.yaml --output - | column -s, -t
+    """
+    from rm360_async.config import load
+    from rm360_async.service.books import export_manifest
+
+    settings = load(chosen_config(config, config_option))
+    return run_async(export_manifest, settings, output)

@@ -1,0 +1,31 @@
+"""`rm360 extract`: one local file or pair to one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EXISTING = click.Path(path_type=Path)
+
+
+@click.command("extract")
+@click.argument("raw", type=EXISTING)
+@click.option("--anno", type=EXISTING, help="The annotation file of a pair (21-subject release).")
+@click.option("--output", required=True, type=EXISTING, help="The folder to make.")
+@click.option("--cameras", metavar="SPEC", default="all", help="'all', '0,6,12', or a named set such as 'ring:10'.")
+@click.option("--modalities", metavar="A,B", help="E.g. 'images,audio'; all by default.")
+@click.option("--force", is_flag=True, help="Replace the folder if it exists.")
+def command(raw: Path, anno: Path | None, output: Path, cameras: str, modalities: str | None, *, force: bool) -> int:
+    """Extract one local .smc file (or raw + anno pair) to one folder; no remote, no ledger.
+
+    \b
+    Examples:
+      rm360 extract 0018_s1_all_raw.smc --output s1_all
+      rm360 extract 0026_e0_raw.smc --anno 0026_e0_anno.smc --output e0 --cameras 24,25,26
+    """
+    from rm360_async.config import parse_cameras, parse_modalities
+    from rm360_async.service.local import extract_local
+
+    chosen = parse_modalities(modalities) if modalities else None
+    return extract_local(raw, anno, output, parse_cameras(cameras), chosen, force=force)

@@ -1,0 +1,62 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from rm360_async.catalog import is_pattern, is_performance, is_subject
+from rm360_async.errors import BadRequest
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def config_path(function: Command) -> Command:
+    """Take the config as an argument or as --config; `chosen_config` decides."""
+    argument = click.argument("config", required=False, type=click.Path(path_type=Path))
+    option = click.option("--config", "config_option", type=click.Path(path_type=Path), help="The same as CONFIG.")
+    return argument(option(function))
+
+
+def chosen_config(config: Path | None, config_option: Path | None) -> Path:
+    """Return the config's path: the argument, the option, or ./config.yaml."""
+    if config is not None and config_option is not None and config != config_option:
+        raise BadRequest(f"two configs were given, {config} and {config_option}; give one")
+    return config or config_option or Path("config.yaml")
+
+
+def selection(function: Command) -> Command:
+    """Take --subject and --performance, each any number of times."""
+    subject = click.option("--subject", "subjects", multiple=True, metavar="ID", help="Only this subject, e.g. 0018.")
+    performance = click.option(
+        "--performance", "performances", multiple=True, metavar="NAME", help="Only this one, e.g. s1_all or 's*'."
+    )
+    return subject(performance(function))
+
+
+def check_selection(subjects: tuple[str, ...], performances: tuple[str, ...]) -> None:
+    """Raise BadRequest, naming each, for ids and names that are none."""
+    problems = [
+        f"--subject {text!r} is not a subject id; ids have four digits, e.g. 0018"
+        for text in subjects
+        if not is_subject(text)
+    ]
+    problems += [
+        f"--performance {text!r} is not a performance name or pattern, e.g. s1_all, e0, h1_7bk or 's*'"
+        for text in performances
+        if not (is_performance(text) or is_pattern(text))
+    ]
+    if problems:
+        raise BadRequest(*problems)
+
+
+def run_async(function: Callable[..., Awaitable[int]], *arguments: object) -> int:
+    """Run an async function to its end on the event loop (uvloop where it exists); return its exit code."""
+    import anyio
+
+    options = {"use_uvloop": find_spec("uvloop") is not None}
+    return anyio.run(function, *arguments, backend="asyncio", backend_options=options)

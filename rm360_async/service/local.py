@@ -1,0 +1,88 @@
+"""`rm360 extract`: one local file or pair to one folder, with the same extraction and the same publishing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rm360_async.catalog import Modality, Performance, Structure, parse_remote_path
+from rm360_async.errors import BadRequest, Fault, Scope
+from rm360_async.extract import ExtractJob, extract
+from rm360_async.package import publish, remove_tree, seal, staging_path
+from rm360_async.record import Record, SourceFile
+from rm360_async.service.words import size_text
+
+
+def extract_local(
+    raw: Path,
+    anno: Path | None,
+    output: Path,
+    cameras: str | tuple[str, ...],
+    modalities: Sequence[Modality] | None,
+    *,
+    force: bool,
+) -> int:
+    """Extract, publish and say what came out; return the exit code."""
+    final = output.parent.resolve() / output.name  # a link above the folder is the user's own choice
+    problems = [f"{path}: there is no such file" for path in (raw, anno) if path is not None and not path.is_file()]
+    if os.path.lexists(final) and not force:
+        problems.append(f"{output}: exists already; name another folder, or add --force to replace it")
+    if problems:
+        raise BadRequest(*problems)
+    staging = staging_path(final, secrets.token_hex(4))
+    try:
+        record = extract(_job(raw, anno, staging, cameras, modalities), on_progress=lambda files, size: None)
+        seal(staging, record)
+        publish(staging, final, force)
+    except Fault as fault:
+        remove_tree(staging)
+        if fault.cause.scope is not Scope.PERFORMANCE:
+            raise
+        print(f"failed: {fault}", file=sys.stderr)
+        return 1
+    except BaseException:
+        remove_tree(staging)
+        raise
+    _tell(output, record)
+    return 0
+
+
+def _job(
+    raw: Path,
+    anno: Path | None,
+    staging: Path,
+    cameras: str | tuple[str, ...],
+    modalities: Sequence[Modality] | None,
+) -> ExtractJob:
+    files = [path for path in (raw, anno) if path is not None]
+    return ExtractJob(
+        performance=_performance_of(raw),
+        raw=str(raw.absolute()),
+        anno=str(anno.absolute()) if anno else None,
+        sources=tuple(SourceFile(str(path.absolute()), path.stat().st_size) for path in files),
+        staging=str(staging),
+        cameras=cameras,
+        modalities=tuple(each.value for each in modalities or Modality),
+        damaged="publish",
+        verify=True,
+    )
+
+
+def _performance_of(path: Path) -> Performance:
+    """Return the performance that the file's name says; the file's own attributes are the extraction's to compare."""
+    parsed = parse_remote_path(Structure.SINGLE, f"{path.name[:4]}/{path.name}")
+    return parsed[0] if parsed else Performance("0000", path.stem)
+
+
+def _tell(output: Path, record: Record) -> None:
+    print(
+        f"{output}: {record.files} files, {size_text(record.bytes)};"
+        f" {record.cameras_extracted} cameras, {record.frames} frames; {', '.join(record.modalities)}"
+    )
+    if record.absent:
+        print(f"not in the file: {', '.join(record.absent)}")
+    for item in record.left_out:
+        print(f"left out: {item}", file=sys.stderr)

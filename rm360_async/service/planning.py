@@ -1,0 +1,99 @@
+"""From settings, listing, ledger and disk to the work of a run; shared by `run` and its dry run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rm360_async import staging
+from rm360_async.catalog import (
+    Kind,
+    Performance,
+    file_name,
+    is_pattern,
+    kinds_needed,
+    matches,
+    output_folder,
+    remote_path,
+)
+from rm360_async.config import Settings
+from rm360_async.lifecycle import Stage
+from rm360_async.plan import Evidence, Row, Standing, standing
+from rm360_async.rclone import Listing
+from rm360_async.record import MARKER, EarlierRecord, SourceFile
+
+_SEEN = EarlierRecord("")
+
+
+@dataclass
+class RunPlan:
+    """The performances of a run in order, where each stands, the files listed for it, and what to tell."""
+
+    standings: dict[Performance, Standing] = field(default_factory=dict)
+    sources: dict[Performance, tuple[SourceFile, ...]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def bytes_to_fetch(self) -> int:
+        """Return the size of all files that pending and waiting performances need."""
+        return sum(source.size for each in self.open() for source in self.sources[each])
+
+    def open(self) -> list[Performance]:
+        """Return the performances that are still to be done."""
+        return [each for each, place in self.standings.items() if place.stage in (Stage.PENDING, Stage.WAITING)]
+
+
+def choose(settings: Settings, listing: Listing) -> tuple[list[Performance], list[str]]:
+    """Return the wanted performances in order, and a remark for each wish that names nothing."""
+    wanted = settings.extraction
+    listed = sorted(listing.files, key=lambda each: each.sort_key)
+    subjects = (
+        list(dict.fromkeys(each.subject for each in listed)) if isinstance(wanted.subjects, str) else wanted.subjects
+    )
+    patterns = ("*",) if isinstance(wanted.performances, str) else wanted.performances
+    chosen: dict[Performance, None] = {}
+    remarks = [] if subjects else ["the remote lists no subject at all; check google_drive.structure and the folder"]
+    for subject in subjects:
+        there = [each for each in listed if each.subject == subject]
+        for pattern in patterns:
+            named = [each for each in there if matches(each.name, [pattern])]
+            if pattern != "*" and not is_pattern(pattern):
+                named = [Performance(subject, pattern)]
+            if not named and not isinstance(wanted.subjects, str):
+                what = "nothing" if pattern == "*" else f"no performance {pattern!r}"
+                remarks.append(f"the remote lists {what} for subject {subject}")
+            chosen.update(dict.fromkeys(named))
+    return list(chosen), remarks
+
+
+def make_plan(settings: Settings, listing: Listing, rows: Iterable[Row], now: float) -> RunPlan:
+    """Return where every wanted performance stands; what has bytes in staging comes first."""
+    plan = RunPlan()
+    chosen, plan.remarks = choose(settings, listing)
+    known = {row.performance: row for row in rows}
+    kinds = kinds_needed(settings.google_drive.structure, settings.extraction.modalities)
+    begun = staging.begun(settings.storage.temp_dir)
+    for each in sorted(chosen, key=lambda each: not _is_begun(each, kinds, begun)):
+        evidence = find_evidence(settings, listing, each, kinds)
+        plan.sources[each] = evidence.listed or ()
+        plan.standings[each] = standing(known.get(each, Row(each, Stage.PENDING)), evidence, now)
+    return plan
+
+
+def find_evidence(settings: Settings, listing: Listing, performance: Performance, kinds: Sequence[Kind]) -> Evidence:
+    """Return what the disk and the listing say of one performance."""
+    files = listing.files.get(performance, {})
+    structure = settings.google_drive.structure
+    lacking = tuple(remote_path(structure, performance, kind) for kind in kinds if kind not in files)
+    listed = tuple(files[kind].source() for kind in kinds if kind in files)
+    return Evidence(_SEEN if is_published(settings.storage.output_dir, performance) else None, listed, lacking)
+
+
+def is_published(output_dir: Path, performance: Performance) -> bool:
+    """Tell whether the performance's final folder has a marker, ours or an earlier tool's."""
+    return os.path.lexists(output_folder(output_dir, performance) / MARKER)
+
+
+def _is_begun(performance: Performance, kinds: Sequence[Kind], begun: set[str]) -> bool:
+    return any(file_name(performance, kind).removesuffix(".smc") in begun for kind in kinds)

@@ -1,0 +1,51 @@
+"""What `run --dry-run` prints: the work, its bytes, the disk it needs."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from rm360_async.config import Settings
+from rm360_async.lifecycle import Stage
+from rm360_async.rclone import Listing
+from rm360_async.service.planning import RunPlan
+from rm360_async.service.words import size_text
+
+_OUTPUT_RATIO = 1.1
+"""Folders are about as large as their files: verbatim images, plus wav and npz of the audio."""
+
+
+def rehearsal_text(settings: Settings, plan: RunPlan, listing: Listing) -> str:
+    """Return the plan as text, one line a performance."""
+    lines = [f"{'performance':<16} {'to do':<16} {'bytes':>10}  "]
+    for each, place in plan.standings.items():
+        size = sum(source.size for source in plan.sources[each])
+        todo = "extract" if place.stage is Stage.PENDING else place.stage.value
+        lines.append(f"{each!s:<16} {todo:<16} {size_text(size):>10}  {place.reason}".rstrip())
+    counts = Counter(place.stage.value for place in plan.standings.values())
+    fetch = plan.bytes_to_fetch()
+    largest = max((sum(s.size for s in plan.sources[each]) for each in plan.open()), default=0)
+    limit = settings.limits.max_temp_bytes
+    lines += [
+        "",
+        "  ".join(f"{stage}: {count}" for stage, count in sorted(counts.items())) or "nothing is planned",
+        f"to download: {size_text(fetch)}; largest performance {size_text(largest)},"
+        f" staging may use {size_text(limit)}",
+        f"folders will need about {size_text(fetch * _OUTPUT_RATIO)} in {settings.storage.output_dir},"
+        f" which has {_free(settings.storage.output_dir)} free"
+        f" ({size_text(settings.limits.min_free_bytes)} of it stay free)",
+    ]
+    if largest > limit:
+        lines.append("larger than all staging, these will fail: raise limits.max_temp_size_gb")
+    lines += [f"note: {remark}" for remark in plan.remarks]
+    if listing.strange:
+        lines.append(
+            f"note: {len(listing.strange)} names on the remote are no .smc of the release, e.g. {listing.strange[0]}"
+        )
+    return "\n".join(lines)
+
+
+def _free(path: Path) -> str:
+    existing = next(each for each in (path, *path.parents) if each.exists())
+    return size_text(shutil.disk_usage(existing).free)

@@ -1,0 +1,270 @@
+"""A run from its start to its exit code."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from rm360_async import logs, staging
+from rm360_async.agenda import Agenda
+from rm360_async.budget import Budget
+from rm360_async.catalog import Performance, kinds_needed
+from rm360_async.config import Settings
+from rm360_async.errors import Cause, Fault, fault_in
+from rm360_async.ledger import Claims, Ledger, ManifestWriter, adopt, ledger_path, take_in
+from rm360_async.lifecycle import Stage
+from rm360_async.notify import Notifier
+from rm360_async.package import find_staging, remove_tree
+from rm360_async.pipeline import Width, Work
+from rm360_async.pipeline import run as run_pipeline
+from rm360_async.plan import RetryRules, Row
+from rm360_async.rclone import Listing, Pace, Remote, environment, find
+from rm360_async.service.books import LedgerBooks, opened
+from rm360_async.service.crew import RealCrew
+from rm360_async.service.display import follow, live_display
+from rm360_async.service.fetching import Fetcher
+from rm360_async.service.planning import RunPlan, make_plan
+from rm360_async.service.progress import Progress
+from rm360_async.service.rehearsal import rehearsal_text
+from rm360_async.service.signals import obey_signals
+from rm360_async.service.summary import exit_code, summary_lines
+from rm360_async.throttle import Throttle
+from rm360_async.workers import WorkerLimits, Workers
+
+log = logs.logger(__name__)
+_TICKS = 1.0
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line asks for beside the config."""
+
+    force: bool = False
+    dry_run: bool = False
+    wait: bool = True
+
+
+async def run(settings: Settings, options: RunOptions) -> int:
+    """Download, extract and publish until nothing is left; return the exit code."""
+    remotes = connect(settings)
+    if options.dry_run:
+        return await rehearse(settings, options, remotes[0])
+    _make_folders(settings)
+    log_file = logs.start(
+        settings.storage.log_dir,
+        settings.logging.level,
+        settings.logging.console_output,
+        settings.logging.max_file_bytes,
+    )
+    with log_file:
+        try:
+            async with opened(settings, create=True) as (ledger, claims), _noted(settings, ledger, claims) as number:
+                return await _Run(settings, options, remotes, ledger, claims, number, log_file).work()
+        except BaseException as error:
+            log.error(f"the run cannot go on: {fault_in(error) or repr(error)}")
+            raise
+
+
+def connect(settings: Settings) -> list[Remote]:
+    """Return the remotes of the config on the rclone that is here; raises Fault(RCLONE_MISSING)."""
+    program, env = find(), environment(os.environ)
+    pace = Pace(_TICKS, max(1, round(settings.processing.stall_seconds / _TICKS)))
+    folder = settings.google_drive.root_folder_id
+    return [Remote(name, folder, program, env, pace) for name in settings.google_drive.remotes]
+
+
+async def list_remote(settings: Settings, remote: Remote) -> Listing:
+    """Return what the remote holds of the wanted subjects; its first answer also proves that it works."""
+    await remote.check()
+    wanted = settings.extraction.subjects
+    return await remote.listing(settings.google_drive.structure, None if isinstance(wanted, str) else wanted)
+
+
+async def rehearse(settings: Settings, options: RunOptions, remote: Remote) -> int:
+    """Print the work of a run, its bytes and the disk it needs; touch nothing."""
+    listing = await list_remote(settings, remote)
+    rows: list[Row] = []
+    if ledger_path(settings.storage.manifest_path).exists():
+        async with opened(settings) as (ledger, claims):
+            rows = await ledger.rows(claims=claims)
+    if options.force or settings.processing.force_reextract:
+        rows = [Row(each, Stage.PENDING, forced=True) for each in listing.files]
+    print(rehearsal_text(settings, make_plan(settings, listing, rows, time.time()), listing))
+    return 0
+
+
+@asynccontextmanager
+async def _noted(settings: Settings, ledger: Ledger, claims: Claims) -> AsyncIterator[int]:
+    """Enter this process among the running instances; give its run number."""
+    number = await ledger.begin_run(str(settings.storage.output_dir), claims)
+    try:
+        yield number
+    finally:
+        with anyio.CancelScope(shield=True):
+            await ledger.end_run(number, claims)
+
+
+def _make_folders(settings: Settings) -> None:
+    storage = settings.storage
+    for folder in (storage.temp_dir, storage.output_dir, storage.manifest_path.parent):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            hint = "check the path and its permissions, or that its disk is mounted"
+            raise Fault(Cause.NOT_WRITABLE, f"cannot make the folder {folder}: {error.strerror}", hint) from error
+
+
+class _Run:
+    """The parts of one run, put together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: RunOptions,
+        remotes: list[Remote],
+        ledger: Ledger,
+        claims: Claims,
+        number: int,
+        log_file: logs.Log,
+    ) -> None:
+        self.settings, self.options, self.remotes = settings, options, remotes
+        self.ledger, self.claims, self.number, self.log_file = ledger, claims, number, log_file
+        self.notifier = Notifier.from_environment()
+        self.manifest = ManifestWriter(settings.storage.manifest_path, ledger, claims)
+        self.agenda = Agenda(wait_for_quota=options.wait)
+
+    async def work(self) -> int:
+        """Plan, run the pipeline, sum up."""
+        await self._take_in()
+        plan = await self._plan()
+        started = time.monotonic()
+        for each, standing in plan.standings.items():
+            self.agenda.put(each, standing)
+        try:
+            await self._until_done(await self._crew(), plan)
+        finally:
+            with anyio.CancelScope(shield=True):
+                rows = await self.ledger.rows(plan.standings.keys(), claims=self.claims)
+                for line in summary_lines(self.settings, rows, plan.remarks, time.monotonic() - started):
+                    log.info(line)
+                await self.manifest.finish()
+        if not self.agenda.draining:
+            await self.ledger.unforce(plan.standings)
+        return exit_code(rows, plan.remarks, stopped=self.agenda.draining)
+
+    async def _take_in(self) -> None:
+        storage = self.settings.storage
+        taken = await take_in(self.ledger, storage.manifest_path, storage.output_dir)
+        if taken is not None and (taken.completed or taken.pending):
+            log.info(
+                "took in what was there before the ledger",
+                completed=taken.completed,
+                pending=taken.pending,
+                folders_gone=taken.gone,
+                copy=taken.copy,
+            )
+        for problem in taken.problems if taken is not None else ():
+            log.warning(problem)
+        for performance, folder in await run_sync(find_staging, storage.output_dir):
+            await self._sweep(performance, folder)
+
+    async def _sweep(self, performance: object, folder: Path) -> None:
+        """Remove a staging folder that a crash left, unless a live instance has its performance in hand."""
+        number = next((n for each, n in (await self.ledger.numbers()).items() if each == performance), None)
+        if number is not None and not self.claims.claim(number):
+            return
+        log.info("removing what an interrupted extraction left", folder=str(folder))
+        await run_sync(remove_tree, folder)
+        if number is not None:
+            self.claims.release(number)
+
+    async def _plan(self) -> RunPlan:
+        listing = await list_remote(self.settings, self.remotes[0])
+        if listing.strange:
+            log.info("names on the remote that are no .smc of the release, ignored", names=listing.strange[:10])
+        plan = make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
+        await self.ledger.add(plan.standings)
+        if self.options.force or self.settings.processing.force_reextract:
+            plan = await self._forced(plan, listing)
+        await self._adopt(plan)
+        await self.ledger.stand(plan.standings, self.claims)
+        self._say(plan)
+        return plan
+
+    async def _forced(self, plan: RunPlan, listing: Listing) -> RunPlan:
+        """Mark everything to be done again, unless an interrupted forced run is to be finished first."""
+        rows = await self.ledger.rows(plan.standings.keys())
+        if not any(row.forced for row in rows):
+            await self.ledger.force(plan.standings)
+        return make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
+
+    async def _adopt(self, plan: RunPlan) -> None:
+        """Enter folders that are published, but not so in the ledger, with their counts."""
+        done = {each for each, place in plan.standings.items() if place.stage is Stage.COMPLETED}
+        rows = await self.ledger.rows(done)
+        unknown = {row.performance for row in rows if row.stage is not Stage.COMPLETED}
+        if unknown:
+            found = await adopt(self.settings.storage.output_dir)
+            await self.ledger.adopt([row for row in found.rows if row.performance in unknown])
+
+    def _say(self, plan: RunPlan) -> None:
+        counts = {stage.value: 0 for stage in (Stage.PENDING, Stage.COMPLETED, Stage.WAITING)}
+        for each, place in plan.standings.items():
+            counts[place.stage.value] = counts.get(place.stage.value, 0) + 1
+            if place.stage in (Stage.FAILED, Stage.DOWNLOAD_FAILED):
+                log.error(f"{each} {place.stage.value}: {place.reason}")
+        for remark in plan.remarks:
+            log.error(remark)
+        log.info(f"{len(plan.standings)} performances planned", **counts)
+
+    async def _crew(self) -> RealCrew:
+        settings = self.settings
+        processing, storage = settings.processing, settings.storage
+        books = LedgerBooks(self.ledger, self.claims, self.number, await self.ledger.numbers(), self.manifest)
+        kinds = kinds_needed(settings.google_drive.structure, settings.extraction.modalities)
+        fetcher = Fetcher(
+            self.remotes,
+            self.ledger,
+            storage.temp_dir,
+            settings.google_drive.structure,
+            kinds,
+            Throttle(processing.downloads),
+            processing.quota_wait_hours * 3600,
+        )
+        limits = settings.limits
+        budget = Budget(
+            storage.temp_dir,
+            storage.output_dir,
+            limits.max_temp_bytes,
+            limits.min_free_bytes,
+            aside=(storage.temp_dir / staging.KEPT,),
+        )
+        worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
+        return RealCrew(settings, books, fetcher, budget, Workers(processing.worker_count, worker_limits))
+
+    async def _until_done(self, crew: RealCrew, plan: RunPlan) -> None:
+        processing = self.settings.processing
+        rules = RetryRules(processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600)
+        width = Width(processing.downloads, processing.worker_count)
+        hand: dict[Performance, Work] = {}
+        sizes = {each: sum(source.size for source in sources) for each, sources in plan.sources.items()}
+        progress = Progress(self.agenda, hand, sizes, crew.budget, lambda: crew.fetcher.fetched_bytes)
+        self.notifier.ready()
+        with live_display(self.log_file, self.settings.logging.console_output) as live:
+            async with anyio.create_task_group() as around:
+                around.start_soon(self.manifest.follow)
+                around.start_soon(follow, progress, self.ledger, self.number, self.notifier, live)
+                with anyio.CancelScope() as everything:
+                    around.start_soon(self._obey, everything)
+                    await run_pipeline(self.agenda, crew, width, rules, hand)
+                around.cancel_scope.cancel()
+
+    async def _obey(self, everything: anyio.CancelScope) -> None:
+        await obey_signals(self.agenda, everything, self.settings.processing.grace_seconds, self.notifier.stopping)

@@ -1,0 +1,51 @@
+"""The end of a run: what the log says and what the shell gets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rm360_async.config import Settings
+from rm360_async.lifecycle import Stage
+from rm360_async.plan import Row
+from rm360_async.service.words import duration, size_text, when
+
+_NAMED = 15
+_FAILURES = (Stage.FAILED, Stage.DOWNLOAD_FAILED)
+
+
+def summary_lines(settings: Settings, rows: Sequence[Row], remarks: Sequence[str], seconds: float) -> list[str]:
+    """Return the lines of the log's last block, `EXTRACTION SUMMARY` first."""
+    counts = Counter(row.stage for row in rows)
+    open_rows = len(rows) - sum(counts[stage] for stage in (Stage.COMPLETED, Stage.WAITING, *_FAILURES))
+    lines = [
+        "EXTRACTION SUMMARY",
+        f"  planned     {len(rows)}",
+        f"  completed   {counts[Stage.COMPLETED]}, {size_text(sum(row.bytes for row in rows))} in folders",
+        f"  failed      {sum(counts[stage] for stage in _FAILURES)}",
+        f"  waiting     {counts[Stage.WAITING]}",
+        f"  still to do {open_rows}",
+        f"  took        {duration(seconds)}",
+        f"  manifest    {settings.storage.manifest_path}",
+    ]
+    told = [row for row in rows if row.stage in _FAILURES or row.stage is Stage.WAITING]
+    lines += [f"  {row.performance}: {row.stage.value}: {_reason(row)}" for row in told[:_NAMED]]
+    if len(told) > _NAMED:
+        lines.append(f"  and {len(told) - _NAMED} more; `rm360 status` and the manifest name them all")
+    if any(row.stage in _FAILURES for row in rows):
+        lines.append("  `rm360 retry` puts failed ones back")
+    return lines + [f"  {remark}" for remark in remarks]
+
+
+def _reason(row: Row) -> str:
+    return f"until {when(row.wait_until)}: {row.reason}" if row.wait_until else row.reason
+
+
+def exit_code(rows: Sequence[Row], remarks: Sequence[str], *, stopped: bool) -> int:
+    """Return 0 when all is done or we were asked to stop, 1 when something failed or is left waiting.
+
+    It is computed from the ledger and not from the run's own course: what was forgotten is not done.
+    """
+    if any(row.stage in _FAILURES for row in rows) or remarks:
+        return 1
+    return 0 if stopped or all(row.stage is Stage.COMPLETED for row in rows) else 1

@@ -1,0 +1,33 @@
+"""Sizes, times and durations as people read them."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+
+def size_text(size: float) -> str:
+    """Return bytes as e.g. `5.97 GB` (2**30 bytes)."""
+    for unit, scale in (("TB", 2**40), ("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}" if size < 1000 * scale else f"{size / scale:.0f} {unit}"
+    return f"{size:.0f} B"
+
+
+def when(moment: float) -> str:
+    """Return a unix time as local `2026-11-23 14:05`."""
+    return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M")
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as e.g. `45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
+    if minutes < 1.5:
+        return f"{seconds:.0f} s"
+    if hours < 1.5:
+        return f"{minutes:.0f} min"
+    if days < 1.5:
+        return f"{hours // 1:.0f} h {minutes % 60:.0f} min"
+    return f"{days // 1:.0f} d {hours % 24:.0f} h"
