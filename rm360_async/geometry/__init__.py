@@ -1,0 +1,1 @@
+"""Camera convention, facts of the rig, projection, and camera sets; pure, numpy only."""

@@ -1,0 +1,81 @@
+"""Lay out a folder as the remote of either release, and damage files in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from rm360_async.catalog import Kind, Modality, Performance, Structure, remote_path
+from rm360_async.geometry.rig import S3_CAMERAS, rig
+from rm360_async.synthetic.smc import write_pair, write_smc
+from rm360_async.synthetic.spec import SINGLE_RELEASE, SmcSpec
+from rm360_async.synthetic.studio import Studio
+
+Damage = Literal["truncated", "html", "empty", "flipped"]
+DAMAGES: tuple[Damage, ...] = ("truncated", "html", "empty", "flipped")
+
+_SILENT = SINGLE_RELEASE - {Modality.AUDIO}
+_HAIR_PAIR = _SILENT | {Modality.MASKS, Modality.KEYPOINTS2D, Modality.KEYPOINTS3D}
+_SPEECH_PAIR = _HAIR_PAIR | {Modality.AUDIO}
+_EXPRESSION_PAIR = frozenset(Modality) - {Modality.AUDIO}
+
+_HTML = b"""<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head><body>
+<p>Sorry, you can't view or download this file at this time.</p></body></html>
+"""
+
+
+def demo_plan(structure: Structure) -> tuple[SmcSpec, ...]:
+    """Return a small set of performances that shows what each release holds, as released."""
+    every = tuple(rig())
+    if structure is Structure.SINGLE:
+        return (
+            SmcSpec(Performance("0018", "s1_all"), frames=12),
+            SmcSpec(Performance("0018", "s3_all"), cameras=S3_CAMERAS, frames=6, fps=15.0, holes={"31": (4,)}),
+            SmcSpec(Performance("0018", "e1"), _SILENT, every, frames=3),
+            SmcSpec(Performance("0018", "h0"), _SILENT, every, frames=1),
+            SmcSpec(Performance("0019", "s1_all"), frames=9, seed=1),
+        )
+    return (
+        SmcSpec(Performance("0026", "s1_all"), _SPEECH_PAIR, every, frames=4),
+        SmcSpec(Performance("0026", "e0"), _EXPRESSION_PAIR, every, frames=3),
+        SmcSpec(Performance("0026", "h1_3bn"), _HAIR_PAIR, every, frames=2),
+    )
+
+
+def make_remote(
+    root: Path, structure: Structure, plan: Iterable[SmcSpec] | None = None, scale: float = 1 / 8
+) -> list[Path]:
+    """Write the performances of the plan (default: the demo's) below the root and return the files.
+
+    `scale` is the size of all images, 1 for 2448 x 2048 px; it takes the place of the specs' own.
+    """
+    studio = Studio(scale)
+    written: list[Path] = []
+    for spec in demo_plan(structure) if plan is None else plan:
+        scaled = replace(spec, scale=scale)
+        raw, anno = (root / remote_path(structure, spec.performance, kind) for kind in (Kind.RAW, Kind.ANNO))
+        if structure is Structure.SINGLE:
+            written.append(write_smc(raw, scaled, studio))
+        else:
+            written.extend(write_pair(raw, anno, scaled, studio))
+    return written
+
+
+def damage(path: Path, how: Damage) -> None:
+    """Damage a file in place: cut off its last third, a web page or nothing instead of it, or flip one middle byte."""
+    size = path.stat().st_size
+    if how == "truncated":
+        with path.open("r+b") as file:
+            file.truncate(size * 2 // 3)
+    elif how == "flipped":
+        with path.open("r+b") as file:
+            file.seek(size // 2)
+            byte = file.read(1)[0]
+            file.seek(size // 2)
+            file.write(bytes([byte ^ 0xFF]))
+    elif how in ("html", "empty"):
+        path.write_bytes(_HTML if how == "html" else b"")
+    else:
+        raise ValueError(f"{how!r} is not one of {', '.join(DAMAGES)}")

@@ -1,0 +1,202 @@
+"""The rig's facts against the published ones, the convention, and camera sets by coverage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rm360_async.errors import BadRequest
+from rm360_async.geometry.camera_sets import is_named_set, resolve
+from rm360_async.geometry.cover_search import smallest_gap
+from rm360_async.geometry.coverage import azimuths, coverage, largest_gap
+from rm360_async.geometry.rig import (
+    FRONT_CAMERA,
+    S3_CAMERAS,
+    angles_about,
+    camera_centre,
+    head_centre,
+    nearest_point_to_axes,
+    optical_axis,
+    project,
+    rig,
+    scale_intrinsics,
+    to_camera,
+    world_to_camera,
+)
+
+# camera: azimuth, elevation in degrees, radius in metres, tier; from an independent measurement of the same file
+KNOWN = {
+    "00": (167.6, 29.4, 1.275, "upper"),
+    "01": (168.2, 2.8, 1.283, "middle"),
+    "13": (90.8, 2.8, 1.317, "middle"),
+    "25": (12.6, 3.5, 1.268, "middle"),
+    "26": (12.0, -23.3, 1.300, "lower"),
+    "40": (-89.9, 3.9, 1.172, "middle"),
+    "51": (-172.9, 30.5, 1.299, "upper"),
+    "58": (-91.6, -2.4, 0.998, "eye-inner"),
+}
+
+
+def test_the_rig_has_sixty_cameras_on_four_tiers() -> None:
+    assert list(rig()) == [f"{number:02d}" for number in range(60)]
+    tiers = [camera.tier for camera in rig().values()]
+    assert {tier: tiers.count(tier) for tier in tiers} == {"upper": 18, "middle": 17, "lower": 17, "eye-inner": 8}
+
+
+@pytest.mark.parametrize("camera", KNOWN)
+def test_angles_are_those_measured(camera: str) -> None:
+    azimuth, elevation, radius, tier = KNOWN[camera]
+    real = rig()[camera]
+    assert (real.azimuth, real.elevation) == pytest.approx((azimuth, elevation), abs=0.06)
+    assert real.radius == pytest.approx(radius, abs=0.001)
+    assert real.tier == tier
+
+
+def test_head_centre_and_origin_are_where_the_calibration_puts_them() -> None:
+    assert head_centre() == pytest.approx([-0.043, -0.501, 0.002], abs=0.001)
+    four = np.mean([camera_centre(rig()[camera].RT) for camera in ("02", "14", "29", "41")], axis=0)
+    assert four == pytest.approx([0, 0, 0], abs=1e-12)
+
+
+def test_every_camera_has_the_head_in_front_and_in_frame_and_the_other_reading_has_not() -> None:
+    inverses = np.stack([world_to_camera(camera.RT) for camera in rig().values()])
+    wrong_centre = nearest_point_to_axes(inverses)
+    wrong_depths = [to_camera(wrong_centre, RT)[2] for RT in inverses]
+    for camera in rig().values():
+        u, v = project(head_centre(), camera.K, camera.RT)
+        assert 1000 < u < 1400 and 900 < v < 1250
+        assert 0.95 < to_camera(head_centre(), camera.RT)[2] < 1.35
+    assert sum(depth < 0 for depth in wrong_depths) == 30
+
+
+def test_projection_follows_the_pinhole_formula_and_refuses_what_is_behind() -> None:
+    camera = rig()["25"]
+    ahead = camera.centre + 2.0 * optical_axis(camera.RT)
+    assert project(ahead, camera.K, camera.RT) == pytest.approx(camera.K[:2, 2])
+    right = ahead + 0.1 * camera.RT[:3, 0]
+    assert project(right, camera.K, camera.RT)[0] == pytest.approx(camera.K[0, 2] + camera.K[0, 0] * 0.05)
+    behind = camera.centre - optical_axis(camera.RT)
+    assert np.isnan(project(np.stack([ahead, behind]), camera.K, camera.RT)).tolist() == [[False] * 2, [True] * 2]
+    assert world_to_camera(camera.RT) @ np.append(camera.centre, 1.0) == pytest.approx([0, 0, 0, 1], abs=1e-6)
+
+
+def test_scaled_intrinsics_keep_pixel_centres() -> None:
+    K = np.array([[4000.0, 0, 1223.5], [0, 4000.0, 1023.5], [0, 0, 1]])
+    assert scale_intrinsics(K, 1 / 8)[:2, 2] == pytest.approx([152.5, 127.5])
+    assert scale_intrinsics(K, 1 / 8)[0, 0] == pytest.approx(500)
+    assert scale_intrinsics(scale_intrinsics(K, 0.25), 4.0) == pytest.approx(K)
+
+
+def test_angles_have_up_and_left_where_the_world_has_them() -> None:
+    azimuth, elevation, radius = angles_about((0, 0, 0), [(0, 0, -2), (3, 0, 0), (0, -1, -1), (0, 0, 1)])
+    assert np.abs(azimuth) == pytest.approx([0, 90, 0, 180])
+    assert azimuth[1] == pytest.approx(90)
+    assert elevation == pytest.approx([0, 0, 45, 0])
+    assert radius == pytest.approx([2, 3, np.sqrt(2), 1])
+
+
+def test_nearest_point_is_found_where_axes_meet() -> None:
+    matrices = [camera.RT.copy() for camera in list(rig().values())[:3]]
+    for matrix in matrices:
+        matrix[:3, 3] = np.array([0.1, 0.2, 0.3]) - 1.5 * matrix[:3, 2]
+    assert nearest_point_to_axes(matrices) == pytest.approx([0.1, 0.2, 0.3], abs=1e-5)
+
+
+def test_the_rig_cannot_be_changed_by_its_users() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        rig()["25"].RT[0, 3] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        head_centre()[0] = 0
+
+
+@pytest.mark.parametrize(
+    ("pool", "count", "gap", "worst"),
+    [
+        (60, 6, 63.9, 47.9),
+        (60, 8, 59.3, 34.5),
+        (60, 10, 43.8, 33.9),
+        (60, 12, 41.4, 32.2),
+        (60, 20, 21.6, 21.8),
+        (38, 4, 99.0, 50.0),
+        (38, 6, 78.1, 45.0),
+        (38, 8, 59.0, 35.5),
+        (38, 10, 41.5, 34.6),
+        (38, 12, 41.4, 32.8),
+        (38, 24, 38.9, 19.9),
+    ],
+)
+def test_rings_are_at_least_as_good_as_the_best_known_sets(pool: int, count: int, gap: float, worst: float) -> None:
+    chosen = resolve(f"ring:{count}", rig() if pool == 60 else S3_CAMERAS)
+    found = coverage(chosen)
+    assert len(chosen) == len(set(chosen)) == count
+    assert FRONT_CAMERA in chosen
+    assert found.gap <= gap + 0.05
+    assert found.worst <= worst + 0.05
+
+
+def test_a_ring_only_takes_cameras_that_are_present() -> None:
+    assert set(resolve("ring:10", S3_CAMERAS)) <= set(S3_CAMERAS)
+    assert resolve("ring:10", ["25"]) == ("25",)
+    assert resolve("ring:10", []) == ()
+    without_front = resolve("ring:3", ["01", "02", "12", "40", "44"])
+    assert len(without_front) == 3 and FRONT_CAMERA not in without_front
+    assert resolve("ring:1", rig()) == (FRONT_CAMERA,)
+    assert resolve("ring:60", rig()) == tuple(rig())
+    assert "77" not in resolve("ring:2", ["25", "77", "01", "40"])
+
+
+def test_coverage_tells_what_is_wrong_with_every_sixth_camera() -> None:
+    sixth = coverage(f"{number:02d}" for number in range(0, 60, 6))
+    assert (sixth.gap, sixth.worst, sixth.mean) == pytest.approx((44.9, 60.7, 34.5), abs=0.06)
+    assert sixth.tiers == {"upper": 9, "eye-inner": 1}
+    assert coverage(rig()).worst == 0
+    assert (coverage(["25"]).gap, coverage([]).gap) == (360, 360)
+
+
+def test_smallest_gap_is_exact_on_a_small_circle() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        circle = np.sort(rng.uniform(-180, 180, 7))
+        best = min(largest_gap(circle[[i, j, k]]) for i in range(7) for j in range(i + 1, 7) for k in range(j + 1, 7))
+        assert smallest_gap(circle, np.array([]), 3) == pytest.approx(best)
+    assert smallest_gap(np.sort(azimuths()), azimuths()[[25]], 60) == pytest.approx(largest_gap(azimuths()))
+
+
+def test_front_sets_are_the_nearest_to_the_face() -> None:
+    assert resolve("front:1", rig()) == ("25",)
+    assert resolve("front:3", rig()) == ("22", "25", "28")
+    assert all(abs(rig()[camera].azimuth) < 75 for camera in resolve("front:10", S3_CAMERAS))
+
+
+def test_benchmark_sets_share_out_the_rig() -> None:
+    train, test = resolve("bench:setting2-train", rig()), resolve("bench:setting2-test", rig())
+    assert (len(train), len(test)) == (38, 22)
+    assert sorted(train + test) == list(rig())
+    assert train == resolve("s3-38", rig()) == S3_CAMERAS
+    assert resolve("s3-38", ["25", "26"]) == ("25",)
+
+
+def test_lists_and_all_keep_what_is_present() -> None:
+    assert resolve("all", ["31", "07", "07"]) == ("07", "31")
+    assert resolve(["7", "31", "31", "99"], ["07", "08", "31"]) == ("07", "31")
+    with pytest.raises(ValueError, match="not a camera id"):
+        resolve(["../.."], ["07"])
+
+
+@pytest.mark.parametrize("text", ["all", "ring:1", "ring:60", "front:5", "s3-38", "bench:setting2-test"])
+def test_names_that_are_sets(text: str) -> None:
+    assert is_named_set(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ring:0", "ring:61", "ring:06", "ring:", "ring:x", "ring:10 ", "25", "bench:", "ALL"]
+)
+def test_names_that_are_no_sets(text: str) -> None:
+    assert not is_named_set(text)
+    with pytest.raises(BadRequest, match="is not a camera set"):
+        resolve(text, rig())
+
+
+def test_a_near_miss_is_told_the_name() -> None:
+    with pytest.raises(BadRequest, match="did you mean bench:setting2-train"):
+        resolve("bench:setting2-trian", rig())
