@@ -14,8 +14,7 @@ fi
 wanted="$("$base" -V) $root $(cksum < pyproject.toml)"
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     echo "setting up .venv (once; takes a minute) ..." >&2
-    rm -rf .venv
-    if ! "$base" -m venv .venv; then
+    if [ "$("$python" -V 2>/dev/null)" != "$("$base" -V)" ] && ! "$base" -m venv --clear .venv; then
         echo "error: cannot make a virtual environment with '$base' (Debian and Ubuntu: apt install python3-venv)" >&2
         exit 2
     fi

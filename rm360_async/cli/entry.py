@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 
 import click
@@ -63,8 +64,13 @@ def rm360() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code and print every known failure as one line each."""
+    return reporting(lambda: rm360.main(arguments, prog_name="rm360", standalone_mode=False))
+
+
+def reporting(work: Callable[[], int | None]) -> int:
+    """Run some work as a command; return its exit code and print every known failure as one line each."""
     try:
-        return rm360.main(arguments, prog_name="rm360", standalone_mode=False) or DONE
+        return work() or DONE
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except (click.ClickException, BadRequest) as error:

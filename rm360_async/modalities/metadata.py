@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass, field
 from rm360_async.catalog import Modality, Performance
 from rm360_async.modalities.work import Found, Work
 from rm360_async.record import LeftOut
+from rm360_async.release import frame_rate
 from rm360_async.smc import Refusal, audio_shape
 
 _ACTOR = ("age", "color", "gender", "height", "weight")
 _CAMERA = ("num_device", "num_frame", "resolution")
 _NAMED = ("actor_id", "performance_part", "capture_date", *_ACTOR)
-_USUAL_RATES = (30, 15)
-_NEAR = 0.05
 
 
 @dataclass
@@ -102,18 +101,14 @@ def _stored_frames(work: Work, facts: Metadata) -> dict[str, frozenset[int]]:
 
 
 def _rate(work: Work, facts: Metadata, frames: int) -> None:
-    """Frame rate = frames / seconds of sound, taken as 30 or 15 when within 5 %."""
+    """Work out the frame rate from the frames that any camera has and the seconds of sound."""
     try:
         sound = audio_shape(work.source.raw) if work.source.raw is not None else None
     except Refusal:  # the audio modality says so
         sound = None
-    if sound is None or not frames:
-        return
-    measured = frames / sound.seconds
-    usual = next((rate for rate in _USUAL_RATES if abs(measured / rate - 1) <= _NEAR), None)
-    facts.fps = float(usual) if usual else round(measured, 4)
-    if usual is None:
-        facts.fps_note = f"{frames} frames in {sound.seconds:.2f} s of sound; neither 30 nor 15 a second"
+    rate = frame_rate(frames, sound.seconds) if sound is not None else None
+    if rate is not None:
+        facts.fps, facts.fps_note = rate.fps, rate.note
 
 
 def _attributes(work: Work, *group: str) -> tuple[dict[str, object], list[str]]:

@@ -18,6 +18,7 @@ from rm360_async.errors import Fault
 from rm360_async.ledger import Ledger
 from rm360_async.logs import Log, logger
 from rm360_async.notify import Notifier
+from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress, Snapshot, bar_text
 from rm360_async.service.words import size_text, when
 
@@ -46,7 +47,9 @@ def live_display(log_file: Log, wanted: bool) -> Iterator[Live | None]:
             log_file.restore_console()
 
 
-async def follow(progress: Progress, ledger: Ledger, run: int, notifier: Notifier, live: Live | None) -> None:
+async def follow(
+    progress: Progress, ledger: Ledger, run: int, notifier: Notifier, live: Live | None, metrics: Metrics | None
+) -> None:
     """Show, note and tell how far the run is, until cancelled."""
     looks, next_line, told = 0, 0.0, ""
     while True:
@@ -57,6 +60,8 @@ async def follow(progress: Progress, ledger: Ledger, run: int, notifier: Notifie
             await _note(ledger, run, snapshot)
             notifier.status(snapshot.line())
             notifier.alive()
+            if metrics is not None:
+                await anyio.to_thread.run_sync(metrics.write, snapshot)
         if live is None and anyio.current_time() >= next_line and snapshot.line() != told:
             told, next_line = snapshot.line(), anyio.current_time() + LINE
             log.info(told)

@@ -30,6 +30,7 @@ from rm360_async.service.books import LedgerBooks, opened
 from rm360_async.service.crew import RealCrew
 from rm360_async.service.display import follow, live_display
 from rm360_async.service.fetching import Fetcher
+from rm360_async.service.metrics import Metrics
 from rm360_async.service.planning import RunPlan, make_plan
 from rm360_async.service.progress import Progress
 from rm360_async.service.rehearsal import rehearsal_text
@@ -150,11 +151,13 @@ class _Run:
         try:
             await self._until_done(await self._crew(), plan)
         finally:
+            self.notifier.stopping()
             with anyio.CancelScope(shield=True):
                 rows = await self.ledger.rows(plan.standings.keys(), claims=self.claims)
                 for line in summary_lines(self.settings, rows, plan.remarks, time.monotonic() - started):
                     log.info(line)
                 await self.manifest.finish()
+                self.notifier.close()
         if not self.agenda.draining:
             await self.ledger.unforce(plan.standings)
         return exit_code(rows, plan.remarks, stopped=self.agenda.draining)
@@ -195,6 +198,7 @@ class _Run:
             plan = await self._forced(plan, listing)
         await self._adopt(plan)
         await self.ledger.stand(plan.standings, self.claims)
+        self.manifest.touch()
         self._say(plan)
         return plan
 
@@ -256,11 +260,13 @@ class _Run:
         hand: dict[Performance, Work] = {}
         sizes = {each: sum(source.size for source in sources) for each, sources in plan.sources.items()}
         progress = Progress(self.agenda, hand, sizes, crew.budget, lambda: crew.fetcher.fetched_bytes)
+        path = self.settings.storage.metrics_path
+        metrics = Metrics(path) if path is not None else None
         self.notifier.ready()
         with live_display(self.log_file, self.settings.logging.console_output) as live:
             async with anyio.create_task_group() as around:
                 around.start_soon(self.manifest.follow)
-                around.start_soon(follow, progress, self.ledger, self.number, self.notifier, live)
+                around.start_soon(follow, progress, self.ledger, self.number, self.notifier, live, metrics)
                 with anyio.CancelScope() as everything:
                     around.start_soon(self._obey, everything)
                     await run_pipeline(self.agenda, crew, width, rules, hand)

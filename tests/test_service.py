@@ -1,0 +1,148 @@
+"""The shell of a run: words, progress, summary, metrics, notifications, the unit."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from lab import Lab
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from tiny_smc import Tiny
+
+from rm360_async.agenda import Agenda
+from rm360_async.budget import Budget
+from rm360_async.catalog import Performance
+from rm360_async.errors import Cause
+from rm360_async.lifecycle import Stage
+from rm360_async.pipeline import Work
+from rm360_async.plan import Row, Standing
+from rm360_async.service.display import picture
+from rm360_async.service.metrics import Metrics
+from rm360_async.service.progress import Progress, Snapshot, bar_text
+from rm360_async.service.summary import exit_code
+from rm360_async.service.words import duration, size_text
+
+ROOT = Path(__file__).resolve().parent.parent
+A, B, C, D = (Performance("0018", f"e{number}") for number in range(4))
+
+
+def test_sizes_and_durations_are_readable() -> None:
+    assert [size_text(n) for n in (0, 999, 2048, 5.97 * 2**30, 1010 * 2**30)] == [
+        "0 B", "999 B", "2 KB", "5.97 GB", "1010 GB",
+    ]  # fmt: skip
+    assert [duration(n) for n in (5, 600, 12_000, 200_000, float("inf"))] == [
+        "5 s", "10 min", "3 h 20 min", "2 d 8 h", "unknown",
+    ]  # fmt: skip
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def progress(tmp_path: Path) -> tuple[Progress, Clock, list[int]]:
+    """A run of four: A done, B downloading half of 1000 bytes, C pending, D waiting."""
+    agenda = Agenda()
+    agenda.put(A, Standing(Stage.COMPLETED))
+    agenda.put(B, Standing(Stage.PENDING))
+    agenda.put(C, Standing(Stage.PENDING))
+    agenda.put(D, Standing(Stage.WAITING, Cause.FILE_QUOTA, "", time.time() + 3600))
+    agenda.pending.pop(B)
+    agenda.in_hand.add(B)
+    hand = {B: Work(B, done_bytes=500, total_bytes=1000, since=time.monotonic() - 10, fetched_bytes=500)}
+    fetched, clock = [0], Clock()
+    sizes = dict.fromkeys((A, B, C, D), 1000)
+    return Progress(agenda, hand, sizes, Budget(tmp_path, tmp_path, 1, 0), lambda: fetched[0], clock), clock, fetched
+
+
+def test_a_snapshot_counts_bytes_and_expects_an_end(progress: tuple[Progress, Clock, list[int]]) -> None:
+    looker, clock, fetched = progress
+    assert looker.snapshot().expected_end is None
+    clock.now, fetched[0] = 110.0, 500
+    snapshot = looker.snapshot()
+    assert (snapshot.planned, snapshot.completed, snapshot.pending, snapshot.waiting) == (4, 1, 1, 1)
+    assert (snapshot.left, snapshot.rate, snapshot.fetched) == (2500, 50.0, 500)
+    assert snapshot.expected_end is not None and snapshot.expected_end > time.time() + 3000, "the quota is waited for"
+    assert Snapshot.from_dict(snapshot.as_dict()) == snapshot
+    (line,) = snapshot.in_hand
+    assert bar_text(line).startswith("500 B of 1000 B, ")
+
+
+def test_the_live_picture_shows_each_one_in_hand(progress: tuple[Progress, Clock, list[int]]) -> None:
+    console = Console(record=True, width=140, file=open("/dev/null", "w"))  # noqa: SIM115 (the console's)
+    console.print(picture(progress[0].snapshot()))
+    text = console.export_text()
+    console.file.close()
+    assert "0018/e1" in text and "downloading" in text and "1/4 done, 1 waiting" in text
+
+
+def test_metrics_are_a_file_that_prometheus_reads(progress: tuple[Progress, Clock, list[int]], tmp_path: Path) -> None:
+    path = tmp_path / "rm360.prom"
+    Metrics(path).write(progress[0].snapshot())
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(path.read_text())
+        for sample in family.samples
+    }
+    assert samples["rm360_performances", "completed"] == 1 and samples["rm360_in_hand", "downloading"] == 1
+    assert samples[("rm360_left_bytes",)] == 2500
+    assert list(tmp_path.glob("*.prom*")) == [path]
+
+
+@pytest.mark.parametrize(
+    ("stages", "remarks", "stopped", "code"),
+    [
+        ([Stage.COMPLETED, Stage.COMPLETED], [], False, 0),
+        ([Stage.COMPLETED, Stage.FAILED], [], False, 1),
+        ([Stage.DOWNLOAD_FAILED], [], True, 1),
+        ([Stage.COMPLETED, Stage.PENDING], [], False, 1),
+        ([Stage.COMPLETED, Stage.PENDING], [], True, 0),
+        ([Stage.WAITING], [], False, 1),
+        ([], ["the remote lists nothing for subject 9999"], False, 1),
+    ],
+)
+def test_the_exit_code_comes_from_the_ledger(stages: list[Stage], remarks: list[str], stopped: bool, code: int) -> None:
+    assert exit_code([Row(A, stage) for stage in stages], remarks, stopped=stopped) == code
+
+
+def test_a_run_tells_systemd_where_it_is(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
+    address = lab.root / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(address))
+        listener.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+        assert lab.run(storage__metrics_path=str(lab.root / "rm360.prom")) == 0
+        listener.setblocking(False)
+        said = []
+        while True:
+            try:
+                said.append(listener.recv(4096).decode())
+            except BlockingIOError:
+                break
+    assert said[0] == "READY=1" and "WATCHDOG=1" in said
+    assert any(message.startswith("STATUS=0/1 done") for message in said)
+    assert said[-1] == "STOPPING=1"
+    assert "rm360_performances" in (lab.root / "rm360.prom").read_text()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
+def test_the_unit_is_one_that_systemd_takes(lab: Lab) -> None:
+    """Fill in the template as scripts/systemd-unit does, with the paths of a config."""
+    config = lab.config()
+    text = subprocess.run(
+        [ROOT / "scripts" / "systemd-unit", config], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert f'"{lab.output}"' in text and "@" not in text.replace("@system-service", "")
+    unit = lab.root / "rm360.service"
+    unit.write_text(text)
+    verdict = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
+    assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, "")
