@@ -28,6 +28,10 @@ pytestmark = pytest.mark.anyio
 PROJECT = Path(__file__).resolve().parent.parent
 KB = 2**10
 GB = 2**30
+PATIENCE = 30
+"""Seconds after which a lease that never comes fails its test."""
+TICK = 0.005
+"""Seconds between two strikes of the clock: time for all who wait to look, so that instances do not crowd."""
 ROOMY = Space(device=1, free_bytes=1000 * GB, free_files=10**9, total_bytes=2000 * GB)
 
 
@@ -42,7 +46,7 @@ class Disks(SystemDisk):
         fitting = [place for place in self.spaces if place == path or place in path.parents]
         return self.spaces[max(fitting, key=lambda place: len(place.parts))] if fitting else ROOMY
 
-    def files(self, folder: Path, skip: Collection[Path]) -> dict[Path, int]:
+    def files(self, folder: Path, skip: Collection[Path]) -> dict[str, int]:
         self.looks += 1
         return super().files(folder, skip)
 
@@ -116,14 +120,18 @@ class Asking:
         return self.told[name].append
 
     async def until_waiting(self, *names: str) -> None:
-        while not all(self.told[name] for name in names):
-            await checkpoint()
+        """Let all ask and be refused."""
+        with anyio.fail_after(PATIENCE):
+            while not all(self.told[name] for name in names):
+                assert not self.got.keys() & set(names), "granted at once"
+                await checkpoint()
 
     async def until_got(self, *names: str) -> None:
-        """Let the clock strike until all have their lease; the test's time limit ends it when they never do."""
-        while not all(name in self.got for name in names):
-            self.clock.strike()
-            await checkpoint()
+        """Let the clock strike until all have their lease."""
+        with anyio.fail_after(PATIENCE):
+            while not all(name in self.got for name in names):
+                self.clock.strike()
+                await anyio.sleep(TICK)
 
 
 async def test_leases_within_the_budget_are_granted_at_once(house: House) -> None:
@@ -477,8 +485,9 @@ async def test_the_system_tells_allocated_bytes(tmp_path: Path) -> None:
     (tmp_path / "skipped" / "file").write_bytes(b"x")
     os.sync()
     found = SystemDisk().files(tmp_path, [tmp_path / "skipped"])
-    assert set(found) == {tmp_path / "deep" / "sparse", tmp_path / "deep" / "er" / "full"}
-    assert found[tmp_path / "deep" / "sparse"] < 2**20 <= found[tmp_path / "deep" / "er" / "full"]
+    sparse, full = str(tmp_path / "deep" / "sparse"), str(tmp_path / "deep" / "er" / "full")
+    assert set(found) == {sparse, full}
+    assert found[sparse] < 2**20 <= found[full]
     told, here = SystemDisk().space(tmp_path / "not" / "there"), os.statvfs(tmp_path)
     assert (told.device, told.total_bytes) == (tmp_path.stat().st_dev, here.f_blocks * here.f_frsize)
     assert told.free_bytes <= here.f_bfree * here.f_frsize

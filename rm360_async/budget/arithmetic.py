@@ -52,7 +52,7 @@ class View:
     """The queue and the disks at one moment: live tickets by number, and what lies in temp_dir."""
 
     tickets: tuple[Ticket, ...]
-    files: Mapping[Path, int]
+    files: Mapping[str, int]
     temp_dir: Path
     temp: Space
     outputs: Mapping[str, Space]
@@ -67,21 +67,38 @@ def size(count: float) -> str:
 def verdict(number: int, view: View) -> Shortage | None:
     """Return why the waiting ticket of that number is not granted now; None when it is.
 
-    Nobody overtakes an earlier one that could go now, or that waits for something he would use as well. Two
+    Nobody overtakes an earlier one that is about to go, or that waits for something he would use as well. Two
     may be passed: one that waits for a disk of its own (another instance's output_dir), and one that nothing
     of ours will ever let go because parts fill the budget, by the owner of such a part that fits.
     """
-    wanted = next(ticket for ticket in view.tickets if ticket.number == number)
-    books = _Books(view)
-    devices = {view.temp.device, view.outputs[wanted.output_dir].device}
-    for earlier in view.tickets:
-        if earlier.granted or earlier.number >= number:
+    books, ahead = _Books(view), list[_Ahead]()
+    for ticket in view.tickets:
+        if ticket.granted:
             continue
-        lack = books.shortage(earlier)
-        cleared_by_us = lack is not None and lack.lack is Lack.STAGING and lack.stuck and books.staged[number] > 0
-        if lack is None or (lack.device in devices and not cleared_by_us):
-            return Shortage(Lack.TURN, f"Waiting for storage behind {earlier.name}", view.temp.device)
-    return books.shortage(wanted)
+        held = next((one for one in ahead if one.holds_up(ticket, books)), None)
+        lack = None if held is not None else books.shortage(ticket)
+        if ticket.number == number:
+            turn = held and Shortage(Lack.TURN, f"Waiting for storage behind {held.name}", view.temp.device)
+            return turn or lack
+        if held is None:
+            ahead.append(_Ahead(ticket.name, lack))
+    raise KeyError(number)
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """One that waits in front; without a lack it is about to go."""
+
+    name: str
+    lack: Shortage | None
+
+    def holds_up(self, later: Ticket, books: _Books) -> bool:
+        if self.lack is None:
+            return True
+        jammed = self.lack.lack is Lack.STAGING and self.lack.stuck
+        if jammed and books.staged[later.number]:
+            return False
+        return self.lack.device in books.devices(later)
 
 
 class _Books:
@@ -89,15 +106,18 @@ class _Books:
 
     def __init__(self, view: View) -> None:
         self.view, self.out = view, [ticket for ticket in view.tickets if ticket.granted]
-        owners = {Path(path): ticket.number for ticket in view.tickets for path in ticket.staged}
+        owners = {path: ticket.number for ticket in view.tickets for path in ticket.staged}
         self.staged = dict.fromkeys((ticket.number for ticket in view.tickets), 0)
-        self.leftovers: dict[Path, int] = {}
+        self.leftovers: dict[str, int] = {}
         for path, taken in view.files.items():
-            owner = next((owners[place] for place in (path, *path.parents) if place in owners), None)
+            owner = _owner(path, owners)
             if owner is None:
                 self.leftovers[path] = taken
             else:
                 self.staged[owner] += taken
+
+    def devices(self, ticket: Ticket) -> set[int]:
+        return {self.view.temp.device, self.view.outputs[ticket.output_dir].device}
 
     def shortage(self, ticket: Ticket) -> Shortage | None:
         return self._of_staging(ticket) or next(self._of_disks(ticket), None)
@@ -121,7 +141,7 @@ class _Books:
                 f"; {size(loose)} in {self.view.temp_dir} belong to no running work:"
                 " remove what is not wanted, or raise limits.max_temp_size_gb"
             )
-        return Shortage(Lack.STAGING, sentence, self.view.temp.device, tuple(sorted(self.leftovers)), stuck)
+        return Shortage(Lack.STAGING, sentence, self.view.temp.device, tuple(map(Path, sorted(self.leftovers))), stuck)
 
     def _of_disks(self, ticket: Ticket) -> Iterator[Shortage]:
         places = {self.view.temp.device: (self.view.temp, str(self.view.temp_dir))}
@@ -140,7 +160,7 @@ class _Books:
                 f"Insufficient storage space: {size(space.free_bytes)} free, {size(required)} required"
                 f" in {place} ({size(floor)} of them stay free); waiting"
             )
-            yield Shortage(Lack.SPACE, sentence, device, tuple(sorted(self.leftovers)), not self.out)
+            yield Shortage(Lack.SPACE, sentence, device, tuple(map(Path, sorted(self.leftovers))), not self.out)
 
     def _of_inodes(self, ticket: Ticket, device: int, space: Space, place: str) -> Iterator[Shortage]:
         need = self._files_owed(ticket, device)
@@ -148,7 +168,7 @@ class _Books:
         required += sum(self._files_owed(lease, device) for lease in self.out)
         if need and space.free_files is not None and space.free_files < required:
             sentence = f"Insufficient inodes: {space.free_files:,} free, {required:,} required in {place}; waiting"
-            yield Shortage(Lack.INODES, sentence, device, tuple(sorted(self.leftovers)), not self.out)
+            yield Shortage(Lack.INODES, sentence, device, tuple(map(Path, sorted(self.leftovers))), not self.out)
 
     def _bytes_owed(self, ticket: Ticket, device: int) -> int:
         """Return what a lease will still write on a device."""
@@ -163,3 +183,12 @@ class _Books:
         """Return how many output files a lease will still make on a device; staged ones are too few to count."""
         here = device == self.view.outputs[ticket.output_dir].device
         return max(0, ticket.output_files - ticket.written_files) if here else 0
+
+
+def _owner(path: str, owners: Mapping[str, int]) -> int | None:
+    """Return the number of the ticket whose staged path this is, or lies below."""
+    while path:
+        if path in owners:
+            return owners[path]
+        path = path.rpartition("/")[0]
+    return None

@@ -28,8 +28,8 @@ class Disk(Protocol):
     def space(self, path: Path) -> Space:
         """Return the file system of a path, or of its nearest parent that exists."""
 
-    def files(self, folder: Path, skip: Collection[Path]) -> dict[Path, int]:
-        """Return the allocated bytes of every file below a folder, without the folders in `skip`."""
+    def files(self, folder: Path, skip: Collection[Path]) -> dict[str, int]:
+        """Return the allocated bytes of every file below a folder, by path, without the folders in `skip`."""
 
 
 class SystemDisk:
@@ -46,24 +46,23 @@ class SystemDisk:
         free_files = told.f_favail if told.f_files else None
         return Space(path.stat().st_dev, told.f_bavail * told.f_frsize, free_files, told.f_blocks * told.f_frsize)
 
-    def files(self, folder: Path, skip: Collection[Path]) -> dict[Path, int]:
+    def files(self, folder: Path, skip: Collection[Path]) -> dict[str, int]:
         """Return the allocated bytes of every file below a folder; symbolic links are not followed."""
-        return dict(_walk(folder, frozenset(skip)))
+        return dict(_walk(str(folder), frozenset(map(str, skip))))
 
 
-def _walk(folder: Path, skip: frozenset[Path]) -> Iterator[tuple[Path, int]]:
+def _walk(folder: str, skip: frozenset[str]) -> Iterator[tuple[str, int]]:
     try:
         entries = list(os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
     for entry in entries:
-        path = Path(entry.path)
-        if path in skip:
+        if entry.path in skip:
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(path, skip)
+            yield from _walk(entry.path, skip)
             continue
         try:
-            yield path, entry.stat(follow_symlinks=False).st_blocks * BLOCK
+            yield entry.path, entry.stat(follow_symlinks=False).st_blocks * BLOCK
         except FileNotFoundError:  # removed or renamed by another task meanwhile
             continue
