@@ -67,7 +67,8 @@ def _read(found: Found, file: SmcFile, parts: tuple[str, ...], camera: str) -> d
             values = read_array(file, (*parts, listed.name(frame)), _LARGEST)
             if values is None:
                 raise Refusal("is gone")
-            arrays[frame] = values
+            if values.size:  # an empty one is how the release writes a frame without landmarks
+                arrays[frame] = values
         except Refusal as refusal:
             found.leave_out(camera, frame, refusal.reason)
     return arrays

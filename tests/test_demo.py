@@ -1,0 +1,113 @@
+"""The demo end to end, and what it published against the plain h5py view of its synthetic remote."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from rm360_async.cli import main
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the demo once; give its folder."""
+    folder = tmp_path_factory.mktemp("demo") / "rm360"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RCLONE_CONFIG", "")
+        assert main(["demo", str(folder)]) == 0
+        assert main(["demo", str(folder)]) == 0, "a second time in the same folder"
+    return folder
+
+
+def pairs(shown: Path) -> list[tuple[Path, list[Path]]]:
+    """Return each published folder with the files that it came from."""
+    found = []
+    for marker in sorted(shown.glob("release*/subjects/*/*/.extraction_complete")):
+        release = marker.parents[3].name
+        sources = [source["path"] for source in json.loads(marker.read_text())["sources"]]
+        found.append((marker.parent, [shown / "remote" / release / source for source in sources]))
+    return found
+
+
+def test_both_layouts_are_published_and_in_the_manifests(shown: Path) -> None:
+    assert len(pairs(shown)) == 8
+    for release, count in (("release500", 5), ("release21", 3)):
+        with (shown / release / "MANIFEST.csv").open(newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        assert len(rows) == count and {row["status"] for row in rows} == {"completed"}
+        assert all(len(row["subject"]) == 4 for row in rows)
+
+
+@pytest.mark.parametrize(("part", "folder"), [("color", "images"), ("mask", "masks")])
+def test_every_stored_picture_is_there_byte_for_byte(shown: Path, part: str, folder: str) -> None:
+    compared = 0
+    for published, sources in pairs(shown):
+        stored: dict[str, bytes] = {}
+        for source in sources:
+            with h5py.File(source) as smc:
+                for camera, group in smc.get("Camera", {}).items():
+                    for frame, blob in group.get(part, {}).items():
+                        stored[f"cam_{camera}/frame_{int(frame):06d}"] = blob[()].tobytes()
+        files = sorted((published / folder).rglob("*.*")) if (published / folder).exists() else []
+        written = {f"{path.parent.name}/{path.stem}": path.read_bytes() for path in files}
+        assert written == stored
+        compared += len(stored)
+    assert compared > 500
+
+
+def test_annotations_hold_every_frame(shown: Path) -> None:
+    published, sources = next(pair for pair in pairs(shown) if pair[0].name == "e0")
+    anno = next(source for source in sources if source.name.endswith("_anno.smc"))
+    with h5py.File(anno) as smc:
+        for camera, group in smc["Keypoints2d"].items():
+            _same_stack(np.load(published / f"keypoints2d/cam_{camera}.npz"), "keypoints", group)
+        _same_stack(np.load(published / "keypoints3d/all_frames.npz"), "keypoints", smc["Keypoints3d"])
+        flame = np.load(published / "flame/all_frames.npz")
+        for name in smc["FLAME/0"]:
+            _same_stack(flame, name, {frame: smc["FLAME"][frame][name] for frame in smc["FLAME"]})
+        for frame, blob in smc["UV_texture"].items():
+            assert (published / f"uv_textures/frame_{int(frame):06d}.png").read_bytes() == blob[()].tobytes()
+        for camera, blob in smc["ScanMask"].items():
+            assert (published / f"scan_masks/cam_{camera}.png").read_bytes() == blob[()].tobytes()
+        assert (published / "scan/mesh.ply").read_bytes().startswith(b"ply\nformat binary")
+
+
+def _same_stack(found: Any, name: str, stored: Any) -> None:
+    numbers = sorted(int(frame) for frame in stored)
+    assert found["frames"].tolist() == numbers and numbers
+    assert np.array_equal(found[name], np.stack([stored[str(number)][()] for number in numbers]))
+
+
+def test_attributes_calibration_and_sound_agree_with_the_files(shown: Path) -> None:
+    for published, sources in pairs(shown):
+        info = json.loads((published / "metadata/info.json").read_text())
+        with h5py.File(sources[0]) as raw:
+            assert info["subject_id"] == raw.attrs["actor_id"] and info["performance"] == raw.attrs["performance_part"]
+            assert info["actor_info"]["age"] == raw.attrs["age"] and info["capture_date"] == raw.attrs["capture_date"]
+            assert info["camera_info"]["num_device"] == raw["Camera"].attrs["num_device"]
+            if "audio" in raw.get("Camera/00", {}):
+                sound = np.load(published / "audio/audio_data.npz")
+                assert np.array_equal(sound["audio"], raw["Camera/00/audio/audio"][()])
+                assert sound["sample_rate"] == raw["Camera/00/audio/sample_rate"][()]
+                assert info["fps"] == (15.0 if published.name == "s3_all" else 30.0)
+        with h5py.File(sources[-1]) as smc:
+            cameras = np.load(published / "calibration/all_cameras.npy", allow_pickle=True).item()
+            assert set(cameras) == set(smc["Calibration"])
+            plain = json.loads((published / "calibration/cameras.json").read_text())["cameras"]
+            for camera, group in smc["Calibration"].items():
+                for name in ("K", "D", "RT"):
+                    assert np.array_equal(cameras[camera][name], group[name][()])
+                    assert np.array_equal(np.array(plain[camera][name]), group[name][()])
+
+
+def test_a_folder_that_the_demo_did_not_make_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["demo", str(tmp_path)]) == 2
+    assert "not a folder that the demo made" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
