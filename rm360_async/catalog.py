@@ -164,3 +164,16 @@ def camera_folder(camera: str) -> str:
 def frame_stem(frame: int) -> str:
     """Return the file name of one frame without its suffix, `frame_000012`."""
     return f"frame_{frame:06d}"
+
+
+def number_ranges(numbers: Iterable[int], most: int = 6) -> str:
+    """Return `3, 7-9` for 3 7 8 9; after `most` ranges, the count of the rest."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    named = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs[:most]]
+    more = sum(map(len, runs[most:]))
+    return ", ".join(named) + (f" and {more} more" if more else "")

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from rm360_async.release import frame_rate
 from rm360_async.smc import Blob, Refusal, SmcFile, audio_shape, check
+from rm360_async.smc.reading import printable
 
 _NAMED = 40
 """How many cameras or holes a line names."""
+_LONGEST = 200
+_MOST_HOLES = 10_000
 _GROUPS = {
     "Calibration": "calibration",
     "Keypoints2d": "keypoints2d",
@@ -75,20 +80,37 @@ def _cameras(file: SmcFile, found: Survey) -> None:
 
 
 def _frames(file: SmcFile, found: Survey, camera: str, part: str, name: str) -> None:
-    listed = file.frames("Camera", camera, part)
+    try:
+        listed = file.frames("Camera", camera, part)
+    except Refusal as refusal:
+        found.remarks.append(f"camera {camera} {name}: {refusal.reason}")
+        return
     frames = listed.frames
-    holes = sorted(set(range(frames[0], frames[-1] + 1)) - set(frames)) if frames else []
+    holes = _holes(frames)
     found.cameras[camera][name] = {
         "frames": len(frames),
         "last": frames[-1] if frames else None,
         "holes": holes,
     }
     found.modalities[name] = found.modalities.get(name, 0) + len(frames)
-    found.remarks += [f"camera {camera} {name}: {reason}" for _, reason in listed.refused]
+    refused = [f"camera {camera} {name}: {reason}" for _, reason in listed.refused]
+    found.remarks += refused[:_NAMED]
+    if len(refused) > _NAMED:
+        found.remarks.append(f"camera {camera} {name}: {len(refused)} entries in all are refused")
+    if frames and len(holes) < frames[-1] + 1 - frames[0] - len(frames):
+        found.remarks.append(f"camera {camera} {name}: holes are listed up to frame {holes[-1]} only")
     codecs = Counter(found.codecs.get(name, {}))  # of a first, a middle and a last frame: all would be extraction
     for frame in sorted({frames[0], frames[len(frames) // 2], frames[-1]}) if frames else ():
         codecs[_codec(file, camera, part, listed.name(frame))] += 1
     found.codecs[name] = dict(codecs)
+
+
+def _holes(frames: Sequence[int]) -> list[int]:
+    """Return the numbers that are missing between the frames, the first of them when they are very many."""
+    holes: list[int] = []
+    for before, after in pairwise(frames):
+        holes += range(before + 1, min(after, before + 1 + _MOST_HOLES - len(holes)))
+    return holes
 
 
 def _codec(file: SmcFile, camera: str, part: str, frame: str) -> str:
@@ -126,7 +148,7 @@ def _sound(file: SmcFile, found: Survey) -> None:
     found.modalities["audio"] = 1
     with_images = [camera for camera, entry in found.cameras.items() if "images" in entry]
     frames = set().union(*(file.frames("Camera", camera, "color").frames for camera in with_images))
-    rate = frame_rate(len(frames), sound.seconds)
+    rate = frame_rate(max(frames, default=-1) + 1, sound.seconds)
     if rate is not None:
         found.fps = rate.fps
         found.remarks += [f"fps {rate.note}"] if rate.note else []
@@ -151,7 +173,7 @@ def as_text(found: Survey) -> str:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items()) or "none"
+    return ", ".join(printable(f"{key} {value}", _LONGEST) for key, value in values.items()) or "none"
 
 
 def _camera_lines(found: Survey) -> list[str]:
@@ -159,7 +181,9 @@ def _camera_lines(found: Survey) -> list[str]:
     groups: dict[str, list[str]] = {}
     for camera, entry in found.cameras.items():
         parts = [_part(name, entry[name]) for name in ("images", "masks") if name in entry]
-        groups.setdefault("; ".join(parts) or "no images: " + ", ".join(entry["holds"]), []).append(camera)
+        groups.setdefault(
+            "; ".join(parts) or printable("no images: " + ", ".join(entry["holds"]), _LONGEST), []
+        ).append(camera)
     return [f"  {_list(cameras):<11} {what}" for what, cameras in groups.items()]
 
 

@@ -8,7 +8,7 @@ import pytest
 from rm360_async.errors import BadRequest
 from rm360_async.geometry.camera_sets import is_named_set, resolve
 from rm360_async.geometry.cover_search import smallest_gap
-from rm360_async.geometry.coverage import azimuths, coverage, largest_gap
+from rm360_async.geometry.coverage import TIERS, azimuths, coverage, directions, largest_gap
 from rm360_async.geometry.rig import (
     FRONT_CAMERA,
     S3_CAMERAS,
@@ -20,6 +20,7 @@ from rm360_async.geometry.rig import (
     project,
     rig,
     scale_intrinsics,
+    tier_of,
     to_camera,
     world_to_camera,
 )
@@ -151,6 +152,18 @@ def test_coverage_tells_what_is_wrong_with_every_sixth_camera() -> None:
     assert sixth.tiers == {"upper": 9, "eye-inner": 1}
     assert coverage(rig()).worst == 0
     assert (coverage(["25"]).gap, coverage([]).gap) == (360, 360)
+
+
+def test_directions_and_tiers_are_those_of_the_rig() -> None:
+    assert np.linalg.norm(directions(), axis=1) == pytest.approx(np.ones(60))
+    front = directions()[list(rig()).index(FRONT_CAMERA)]
+    assert np.degrees(np.arctan2(front[0], -front[2])) == pytest.approx(12.6, abs=0.1)
+    assert [tier_of(angle) for angle in (31, 2, -3, -24)] == list(TIERS)
+
+
+def test_a_camera_at_the_centre_has_no_elevation_and_no_error() -> None:
+    _, elevation, radius = angles_about((1, 2, 3), [(1, 2, 3)])
+    assert elevation.tolist() == radius.tolist() == [0.0]
 
 
 def test_smallest_gap_is_exact_on_a_small_circle() -> None:

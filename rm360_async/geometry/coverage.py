@@ -54,10 +54,15 @@ def azimuths() -> Array:
 
 
 @cache
+def directions() -> Array:
+    """Return the unit vectors (60, 3) from the head centre to the cameras of the rig, in the order of ids."""
+    offset = np.stack([camera.centre for camera in rig().values()]) - head_centre()
+    return np.asarray(offset / np.linalg.norm(offset, axis=1, keepdims=True))
+
+
+@cache
 def separation() -> Array:
     """Return the angles (60, 60) in degrees between the cameras, seen from the head centre."""
-    offset = np.stack([camera.centre for camera in rig().values()]) - head_centre()
-    directions = offset / np.linalg.norm(offset, axis=1, keepdims=True)
-    angles = np.degrees(np.arccos(np.clip(directions @ directions.T, -1.0, 1.0)))
+    angles = np.degrees(np.arccos(np.clip(directions() @ directions().T, -1.0, 1.0)))
     np.fill_diagonal(angles, 0.0)
     return np.asarray(angles)

@@ -117,11 +117,11 @@ def angles_about(centre: ArrayLike, points: ArrayLike) -> tuple[Array, Array, Ar
     offset = np.asarray(points, np.float64) - np.asarray(centre, np.float64)
     radius = np.linalg.norm(offset, axis=-1)
     azimuth = np.degrees(np.arctan2(offset @ LEFT, offset @ FACE))
-    return azimuth, np.degrees(np.arcsin(offset @ UP / radius)), radius
+    return azimuth, np.degrees(np.arcsin(np.clip(offset @ UP / np.maximum(radius, 1e-12), -1.0, 1.0))), radius
 
 
-def _tier(elevation: float) -> str:
-    """Return the tier of an elevation; the gaps between the tiers are 3, 19 and 25 degrees wide."""
+def tier_of(elevation: float) -> str:
+    """Return the tier of an elevation in degrees; the gaps between the tiers are 3, 19 and 25 degrees wide."""
     if elevation > 15:
         return "upper"
     if elevation > -0.5:
@@ -143,7 +143,7 @@ def rig() -> Mapping[str, RigCamera]:
         array.setflags(write=False)
     places = zip(ids, azimuth.tolist(), elevation.tolist(), radius.tolist(), strict=True)
     return MappingProxyType(
-        {i: RigCamera(i, **stored[i], azimuth=a, elevation=e, radius=r, tier=_tier(e)) for i, a, e, r in places}
+        {i: RigCamera(i, **stored[i], azimuth=a, elevation=e, radius=r, tier=tier_of(e)) for i, a, e, r in places}
     )
 
 

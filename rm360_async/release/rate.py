@@ -1,4 +1,4 @@
-"""What the releases are known to hold, so that absent as released differs from lost.
+"""The frame rate, from frames and seconds of sound.
 
 Measured on extracted files: speech parts run at 30 frames a second, s3_all of the 500-subject release at 15;
 the sound is a few hundredths of a second longer than the pictures.
@@ -22,7 +22,10 @@ class FrameRate:
 
 
 def frame_rate(frames: int, seconds: float) -> FrameRate | None:
-    """Return frames over seconds of sound, snapped to 30 or 15; None when either is nothing."""
+    """Return frames over seconds of sound, snapped to 30 or 15; None when either is nothing.
+
+    `frames` is the last frame's number plus one, so that missing frames do not look like another rate.
+    """
     if frames <= 0 or seconds <= 0:
         return None
     measured = frames / seconds

@@ -1,0 +1,119 @@
+"""`rm360 cameras ...`: analyze a calibration, suggest camera sets, contact sheets and strips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+PATH = click.Path(path_type=Path)
+FOLDER = click.argument("folder", type=PATH)
+
+
+@click.group("cameras", invoke_without_command=True)
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Look at cameras: calibrations, sets of them, and their pictures."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@command.command("analyze", short_help="Check a calibration, and show where its cameras stand.")
+@click.argument("target", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--plots", type=PATH, metavar="DIR", help="Write rig.svg and coverage.svg there.")
+def analyze(target: Path, *, as_json: bool, plots: Path | None) -> int:
+    """Check the calibration of TARGET, a published folder or an .smc, and show where its cameras stand.
+
+    Ends with exit code 1 when a check fails.
+
+    \b
+    Examples:
+      rm360 cameras analyze subjects/0018/s3_all
+      rm360 cameras analyze 0026_e0_anno.smc --plots plots/
+      rm360 cameras analyze subjects/0018/s3_all --json | jq '.checks[] | select(.state != "ok")'
+    """
+    from rm360_async.pictures.analysis import analysis_json, analysis_text, write_plots
+    from rm360_async.pictures.analysis import analyze as check
+    from rm360_async.pictures.calibrated import read_calibrated
+
+    found = read_calibrated(target)
+    report = check(found)
+    click.echo(analysis_json(found, report) if as_json else analysis_text(found, report))
+    if plots is not None:
+        for path in write_plots(found, report, plots):
+            click.echo(f"written: {path}", err=True)
+    return 1 if report.failures else 0
+
+
+@command.command("suggest", short_help="Suggest N cameras by coverage.")
+@click.argument("count", metavar="N", type=int)
+@click.option("--from", "pool", default="", metavar="FOLDER|IDS", help="Choose among these, e.g. '0,6,12' or s3-38.")
+@click.option("--front", is_flag=True, help="The N nearest to the face, instead of all round.")
+@click.option("--plots", type=PATH, metavar="DIR", help="Write the map coverage.svg there.")
+def suggest(count: int, pool: str, *, front: bool, plots: Path | None) -> int:
+    """Suggest N cameras by coverage, and show what "every k-th camera" would give instead.
+
+    \b
+    Examples:
+      rm360 cameras suggest 10
+      rm360 cameras suggest 8 --from s3-38
+      rm360 cameras suggest 5 --front --from subjects/0018/s3_all
+    """
+    from rm360_async.pictures.coverage_plot import coverage_map
+    from rm360_async.pictures.sheet import write_picture
+    from rm360_async.pictures.suggestion import pool_of, suggestion_text
+
+    among = pool_of(pool)
+    text, chosen = suggestion_text(count, among, front=front)
+    click.echo(text)
+    if plots is not None:
+        path = plots / "coverage.svg"
+        title = f"{'front' if front else 'ring'}:{count} of {len(among)} cameras"
+        write_picture(path, coverage_map(title, chosen, among).encode())
+        click.echo(f"written: {path}", err=True)
+    return 0
+
+
+@command.command("grid", short_help="Contact sheet of one frame, in the order of the rig.")
+@FOLDER
+@click.option("--frame", type=click.IntRange(0), help="The frame; by default the first that most cameras have.")
+@click.option("--output", type=PATH, default=Path("grid.png"), show_default=True, help="The PNG to write.")
+def grid(folder: Path, frame: int | None, output: Path) -> int:
+    """Write the contact sheet of one frame: all cameras in the order in which they stand round the head.
+
+    \b
+    Examples:
+      rm360 cameras grid subjects/0018/s3_all --frame 100 --output grid.png
+    """
+    from rm360_async.pictures.folder import open_folder
+    from rm360_async.pictures.grid import contact_sheet
+
+    found = contact_sheet(open_folder(folder), frame)
+    found.sheet.save(output)
+    absent = ", ".join(f"{number} {reason}" for reason, number in sorted(found.absent.items()))
+    click.echo(f"{output}: frame {found.frame}, {len(found.shown)} cameras" + (f"; {absent}" if absent else ""))
+    return 0
+
+
+@command.command("strip", short_help="One camera over time.")
+@FOLDER
+@click.option("--camera", required=True, metavar="ID", help="The camera, e.g. 25.")
+@click.option("--count", type=click.IntRange(1, 400), default=24, show_default=True, help="How many pictures.")
+@click.option("--output", type=PATH, default=Path("strip.png"), show_default=True, help="The PNG to write.")
+def strip(folder: Path, camera: str, count: int, output: Path) -> int:
+    """Write one camera over time: evenly spaced frames, and a bar that shows every missing one.
+
+    \b
+    Examples:
+      rm360 cameras strip subjects/0018/s1_all --camera 25 --output strip.png
+    """
+    from rm360_async.catalog import number_ranges
+    from rm360_async.pictures.folder import open_folder
+    from rm360_async.pictures.strip import frame_strip
+
+    found = frame_strip(open_folder(folder), camera, count)
+    found.sheet.save(output)
+    missing = f"; missing: {number_ranges(found.missing)}" if found.missing else "; no frame is missing"
+    click.echo(f"{output}: {len(found.frames)} pictures{missing}")
+    return 0

@@ -1,0 +1,45 @@
+"""Small pictures from large files: the decoder itself makes them an eighth, a quarter or a half of the size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rm360_async.smc import Blob, Refusal, check
+
+Image = NDArray[np.uint8]
+
+_THREADS = 4
+_REDUCED = (
+    (8, cv2.IMREAD_REDUCED_COLOR_8),
+    (4, cv2.IMREAD_REDUCED_COLOR_4),
+    (2, cv2.IMREAD_REDUCED_COLOR_2),
+    (1, cv2.IMREAD_COLOR),
+)
+
+
+def thumbnail(path: Path, width: int) -> Image | None:
+    """Return the picture (height, width, 3) BGR at this width; None when the file cannot be decoded."""
+    try:
+        data = path.read_bytes()
+        found = check(Blob(-1, 0, len(data), data))
+        full = found.width or width
+        mode = next(mode for factor, mode in _REDUCED if full // factor >= width or factor == 1)
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
+    except (OSError, Refusal, cv2.error):
+        return None
+    if decoded is None:
+        return None
+    height = max(1, round(decoded.shape[0] * width / decoded.shape[1]))
+    return np.asarray(cv2.resize(decoded, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def thumbnails(paths: Iterable[Path], width: int) -> Iterator[Image | None]:
+    """Yield the thumbnail of each file, in order; decoded by a few threads."""
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="thumbnail") as pool:
+        yield from pool.map(lambda path: thumbnail(path, width), paths)

@@ -1,0 +1,338 @@
+"""Contact sheets, strips, maps and their commands, on published synthetic folders of 1, 38 and 60 cameras."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rm360_async.catalog import Performance, Structure
+from rm360_async.cli import main
+from rm360_async.errors import BadRequest, Fault
+from rm360_async.geometry.checks import check_calibration
+from rm360_async.geometry.coverage import TIERS, coverage
+from rm360_async.geometry.rig import RESOLUTION, S3_CAMERAS, rig
+from rm360_async.pictures.analysis import analysis_json, analyze
+from rm360_async.pictures.calibrated import read_calibrated
+from rm360_async.pictures.coverage_plot import coverage_map
+from rm360_async.pictures.folder import open_folder
+from rm360_async.pictures.grid import cells, columns, contact_sheet
+from rm360_async.pictures.look import BAD, EMPTY, GOOD, bgr, degrees
+from rm360_async.pictures.rig_plot import rig_views
+from rm360_async.pictures.sheet import CELL, Sheet
+from rm360_async.pictures.strip import frame_strip
+from rm360_async.pictures.suggestion import every_kth, pool_of, suggestion_text
+from rm360_async.pictures.thumbnail import thumbnail
+from rm360_async.synthetic.remote import demo_plan
+from rm360_async.synthetic.smc import write_pair, write_smc
+from rm360_async.synthetic.spec import SINGLE_RELEASE, SmcSpec
+from rm360_async.synthetic.studio import Studio
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with published s1_all (1 camera), s3_all (38) and e1 (60), and the files they came from."""
+    root = tmp_path_factory.mktemp("published")
+    studio = Studio(1 / 16)
+    speech = SmcSpec(Performance("0018", "s3_all"), cameras=S3_CAMERAS, frames=3, fps=15.0, scale=1 / 16)
+    specs = [
+        SmcSpec(frames=30, scale=1 / 16, pictures=2, holes={"25": (7, 8)}),
+        replace(speech, holes={"31": (1,)}, broken={("40", 1): "no_end"}),
+        SmcSpec(Performance("0018", "e1"), SINGLE_RELEASE, tuple(rig()), frames=1, scale=1 / 16),
+    ]
+    for spec in specs:
+        name = spec.performance.name
+        file = write_smc(root / f"0018_{name}_raw.smc", spec, studio)
+        assert (
+            main(["extract", str(file), "--output", str(root / name), "--modalities", "calibration,images,audio"]) == 0
+        )
+    return root
+
+
+def cell_of(sheet: Sheet, camera: str) -> NDArray[np.uint8]:
+    """Return the pixels of a camera's cell, by the layout that the sheet promises: 18 columns, four rows."""
+    column, row = cells()[camera]
+    right = sheet.pixels.shape[1] - 14 - (17 - column) * (CELL[0] + 6)
+    top = 124 + row * (CELL[1] + 24 + 6)
+    return sheet.pixels[top : top + CELL[1], right - CELL[0] : right]
+
+
+def pixels_of(file: Path) -> NDArray[np.uint8]:
+    """Return a picture as OpenCV decodes it, whole."""
+    decoded = cv2.imread(str(file))
+    assert decoded is not None
+    return np.asarray(decoded, np.uint8)
+
+
+def has(pixels: NDArray[np.uint8], colour: str) -> bool:
+    return bool((pixels == bgr(colour)).all(axis=-1).any())
+
+
+def test_the_sheet_has_the_order_of_the_rig() -> None:
+    assert len(columns()) == 18 and sum(angle < 0 for angle in columns()) == 9
+    assert len(set(cells().values())) == 60
+    for camera, (column, row) in cells().items():
+        away = (rig()[camera].azimuth - columns()[column] + 180) % 360 - 180
+        assert abs(away) < 6 and TIERS[row] == rig()[camera].tier
+    middle = [cells()[camera] for camera in ("27", "28", "29", "24", "25", "26")]
+    assert middle == [(8, 0), (8, 1), (8, 3), (9, 0), (9, 1), (9, 3)]
+
+
+@pytest.mark.parametrize(("name", "there"), [("s1_all", ("25",)), ("s3_all", S3_CAMERAS), ("e1", tuple(rig()))])
+def test_the_contact_sheet_shows_each_camera_in_its_place(published: Path, name: str, there: tuple[str, ...]) -> None:
+    folder = open_folder(published / name)
+    found = contact_sheet(folder, 0)
+    assert sorted(found.shown) == sorted(there)
+    assert found.absent == ({"not released": 60 - len(there)} if len(there) < 60 else {})
+    for camera in rig():
+        drawn = cell_of(found.sheet, camera)
+        if camera not in there:
+            assert has(drawn[:20], EMPTY) and len(np.unique(drawn[2:20, 2:-2].reshape(-1, 3), axis=0)) == 1
+            continue
+        file = published / name / f"images/cam_{camera}/frame_000000.jpg"
+        whole = cv2.resize(pixels_of(file), CELL, interpolation=cv2.INTER_AREA)
+        assert np.abs(cv2.resize(drawn, CELL).astype(int) - whole).mean() < 6, camera
+
+
+def test_absent_cells_say_why(published: Path, tmp_path: Path) -> None:
+    found = contact_sheet(open_folder(published / "s3_all"), 1)
+    assert found.absent == {"broken": 1, "missing": 1, "not released": 22}
+    assert has(cell_of(found.sheet, "31"), BAD) and has(cell_of(found.sheet, "40"), BAD)
+    assert not has(cell_of(found.sheet, "02"), BAD)
+    shutil.copytree(published / "s3_all", tmp_path / "s3")
+    shutil.rmtree(tmp_path / "s3/images/cam_24")
+    (tmp_path / "s3/images/cam_57/frame_000000.jpg").write_bytes(b"\xff\xd8 no jpeg")
+    damaged = contact_sheet(open_folder(tmp_path / "s3"), 0)
+    assert damaged.absent == {"broken": 1, "lost": 1, "not released": 22}
+    assert has(cell_of(damaged.sheet, "24"), BAD) and has(cell_of(damaged.sheet, "57"), BAD)
+    file = published / "0018_s3_all_raw.smc"
+    assert main(["extract", str(file), "--output", str(tmp_path / "few"), "--cameras", "24,25"]) == 0
+    assert contact_sheet(open_folder(tmp_path / "few")).absent == {"not released": 22, "not wanted": 36}
+
+
+def test_the_sheet_takes_the_first_frame_that_most_cameras_have(published: Path) -> None:
+    assert contact_sheet(open_folder(published / "s3_all")).frame == 0
+    with pytest.raises(BadRequest, match=r"no camera of .* has frame 9; there are frames 0-2"):
+        contact_sheet(open_folder(published / "s3_all"), 9)
+
+
+def test_folders_that_are_none_are_told_in_a_line(published: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="no such folder"):
+        open_folder(tmp_path / "nothing")
+    with pytest.raises(BadRequest, match="no published performance"):
+        open_folder(published)
+    earlier = tmp_path / "0018/s1_all"
+    shutil.copytree(published / "s1_all", earlier)
+    (earlier / ".extraction_complete").write_text("done\n")
+    found = contact_sheet(open_folder(earlier))
+    assert found.shown == ("25",) and found.absent == {"absent": 59}
+    shutil.rmtree(earlier / "images")
+    with pytest.raises(BadRequest, match="has no images"):
+        contact_sheet(open_folder(earlier))
+
+
+def test_the_strip_shows_time_and_every_missing_frame(published: Path) -> None:
+    found = frame_strip(open_folder(published / "s1_all"), "25", 8)
+    assert found.frames[0] == 0 and found.frames[-1] == 29 and len(found.frames) == 8
+    assert found.missing == (7, 8)
+    bar = found.sheet.pixels[-72 + 6 + 13, 14:-14]
+    red, green = (bar == bgr(BAD)).all(axis=-1), (bar == bgr(GOOD)).all(axis=-1)
+    assert (red | green).all() and np.flatnonzero(red).min() == pytest.approx(7 / 30 * bar.shape[0], abs=1)
+    assert red.mean() == pytest.approx(2 / 30, abs=0.005)
+    assert len(frame_strip(open_folder(published / "s3_all"), "0", 400).frames) == 3
+    for camera, told in (("02", "not released"), ("xx", "not a camera id")):
+        with pytest.raises(BadRequest, match=told):
+            frame_strip(open_folder(published / "s3_all"), camera)
+
+
+@pytest.mark.parametrize("width", [40, 150, 600, 1224])
+def test_thumbnails_are_the_picture_made_small(tmp_path: Path, width: int) -> None:
+    ramp = np.linspace(0, 255, 1224, dtype=np.uint8)[None, :, None] * np.ones((1024, 1, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.jpg"), ramp)
+    small = thumbnail(tmp_path / "a.jpg", width)
+    assert small is not None and small.shape == (round(1024 * width / 1224), width, 3)
+    expected = cv2.resize(ramp, (width, small.shape[0]), interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - expected).max() <= 6
+    assert thumbnail(tmp_path / "none.jpg", width) is None
+
+
+def elements(text: str, tag: str) -> list[ElementTree.Element]:
+    return list(ElementTree.fromstring(text).iter(f"{SVG}{tag}"))
+
+
+def texts(text: str) -> list[str]:
+    return ["".join(each.itertext()) for each in elements(text, "text")]
+
+
+@pytest.mark.parametrize("kept", [(), ("25",), S3_CAMERAS, tuple(rig())])
+def test_the_map_marks_kept_available_and_absent_cameras(kept: tuple[str, ...]) -> None:
+    available = [camera for camera in rig() if int(camera) % 2]
+    drawing = coverage_map("a <title> & more", kept, available)
+    hollow, absent = set(available) - set(kept), set(rig()) - set(kept) - set(available)
+    told = texts(drawing)
+    assert {f"kept {len(kept)}", f"available {len(hollow)}", f"absent {len(absent)}", "a <title> & more"} <= set(told)
+    assert {camera for camera in told if camera in rig()} == set(rig())
+    radii = [each.get("r") for each in elements(drawing, "circle")]
+    assert radii.count("11") == len(kept) and radii.count("10") == len(hollow)
+    assert len(elements(drawing, "line")) >= 2 * len(absent)
+    gap = coverage(kept).gap
+    assert any(f"largest azimuth gap {gap:.1f}" in each for each in told)
+    assert (f"largest gap {gap:.1f}\N{DEGREE SIGN}" in told) == (len(kept) > 1)
+
+
+def test_the_map_has_the_face_in_the_middle_and_the_left_on_the_right() -> None:
+    drawing = coverage_map("x", ["25", "13"], [])
+    places = {"".join(each.itertext()): float(each.get("x", "nan")) for each in elements(drawing, "text")}
+    assert places["subject's right"] < places["face"] < places["25"] < places["subject's left"]
+    assert places["13"] == pytest.approx(places["subject's left"], abs=5)
+    heights = {"".join(each.itertext()): float(each.get("y", "nan")) for each in elements(drawing, "text")}
+    assert heights["24"] < heights["25"] < heights["26"]
+
+
+@pytest.mark.parametrize("kept", [("25",), S3_CAMERAS, tuple(rig())])
+def test_the_rig_is_drawn_to_scale_from_both_sides(kept: tuple[str, ...]) -> None:
+    values = {camera.id: {"K": camera.K, "D": camera.D, "RT": camera.RT} for camera in rig().values()}
+    drawing = rig_views("0018/s3_all", check_calibration(values, RESOLUTION), kept)
+    circles = elements(drawing, "circle")
+    assert sum(each.get("r") == "2.2" for each in circles) == 120
+    grey = sum(each.get("r") == "2.2" and each.get("fill") == "#aab3ba" for each in circles)
+    assert grey == 2 * (60 - len(kept))
+    heads = [(float(each.get("cx", "0")), float(each.get("cy", "0"))) for each in circles if each.get("r") == "2.5"]
+    far = max(
+        np.hypot(float(each.get("cx", "0")) - heads[0][0], float(each.get("cy", "0")) - heads[0][1])
+        for each in circles
+        if each.get("r") == "2.2" and float(each.get("cx", "0")) < 590
+    )
+    bar = next(line for line in elements(drawing, "line") if line.get("stroke-width") == "2")
+    half_metre = float(bar.get("x2", "0")) - float(bar.get("x1", "0"))
+    assert far / half_metre / 2 == pytest.approx(1.32, abs=0.02)
+    assert {"face", "from above", "0.5 m", "calibration: ok"} <= set(texts(drawing))
+    ids = {"".join(each.itertext()): each for each in elements(drawing, "text")}
+    assert float(ids["13"].get("x", "0")) > heads[0][0] + 200 and float(ids["25"].get("y", "0")) > heads[0][1] + 200
+
+
+def test_pictures_ask_for_nothing_from_elsewhere(published: Path, tmp_path: Path) -> None:
+    assert main(["cameras", "analyze", str(published / "s3_all"), "--plots", str(tmp_path / "plots")]) == 0
+    for name in ("rig.svg", "coverage.svg"):
+        text = (tmp_path / "plots" / name).read_text()
+        assert text.count("http") == 1 and "href" not in text and "script" not in text  # the name space only
+        assert len(text) < 120_000
+
+
+def test_analyze_passes_clean_data_of_both_layouts(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, count in (("s1_all", 1), ("s3_all", 38), ("e1", 60)):
+        for target in (published / name, published / f"0018_{name}_raw.smc"):
+            assert main(["cameras", "analyze", str(target), "--json"]) == 0
+            value = json.loads(capsys.readouterr().out)
+            assert value["state"] == "ok" and len(value["with_images"]) == count and len(value["cameras"]) == 60
+            assert value["image_size"] == {"height": 128, "width": 153}
+            assert value["reading"] == "camera-to-world, OpenCV axes, metres"
+    spec = replace(next(each for each in demo_plan(Structure.PAIR) if each.performance.name == "e0"), scale=1 / 16)
+    raw, anno = write_pair(tmp_path / "0026_e0_raw.smc", tmp_path / "0026_e0_anno.smc", replace(spec, frames=1))
+    assert main(["cameras", "analyze", str(anno)]) == 0
+    told = capsys.readouterr().out
+    assert "calibration of 60 cameras, 60 with images; 153 x 128 px" in told and "calibration: ok" in told
+    assert main(["cameras", "analyze", str(raw)]) == 2
+    assert "in the anno file of the pair" in capsys.readouterr().err
+
+
+def test_analyze_fails_loudly_for_another_reading_and_for_swapped_ids(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "s3"
+    shutil.copytree(published / "s3_all", folder)
+    file = folder / "calibration/cameras.json"
+    value = json.loads(file.read_text())
+    value["cameras"]["24"], value["cameras"]["27"] = value["cameras"]["27"], value["cameras"]["24"]
+    file.write_text(json.dumps(value))
+    assert main(["cameras", "analyze", str(folder)]) == 1
+    told = [line for line in capsys.readouterr().out.splitlines() if "FAIL" in line]
+    assert len(told) == 1 and "cameras 24 and 27 are swapped" in told[0]
+    for entry in value["cameras"].values():
+        entry["RT"] = np.linalg.inv(np.array(entry["RT"])).tolist()
+    value["cameras"]["03"]["K"][0][0] = None
+    file.write_text(json.dumps(value))
+    found = read_calibrated(folder)
+    report = json.loads(analysis_json(found, analyze(found)))
+    failed = {check["name"]: check["sentence"] for check in report["checks"] if check["state"] == "fail"}
+    assert set(failed) == {"present", "convention", "ids"}
+    assert "read as world-to-camera" in failed["convention"] and "camera 03 not finite" in failed["present"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["analyze", "gdrive:0018/0018_s1_all_raw.smc"], "a path on a remote cannot be analyzed yet"),
+        (["analyze", "nothing"], "there is no such file or folder"),
+        (["suggest", "0"], "0 is not a number of cameras"),
+        (["suggest", "5", "--from", "abc"], "no folder, no named set"),
+        (["suggest", "5", "--from", "25,77"], "the rig has no camera 77"),
+        (["grid", "nothing"], "there is no such folder"),
+        (["strip", "nothing", "--camera", "25"], "there is no such folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cameras", *arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and told in lines[0]
+
+
+def test_a_folder_without_calibration_is_told(published: Path, tmp_path: Path) -> None:
+    file = published / "0018_s1_all_raw.smc"
+    assert main(["extract", str(file), "--output", str(tmp_path / "s1"), "--modalities", "images"]) == 0
+    with pytest.raises(BadRequest, match="extract it with modality calibration"):
+        read_calibrated(tmp_path / "s1")
+    (tmp_path / "s1/calibration").mkdir()
+    for text in ("no json", '{"cameras": {"25": {"K": 1}}}', "[]"):
+        (tmp_path / "s1/calibration/cameras.json").write_text(text)
+        with pytest.raises(BadRequest, match="cannot be read as a calibration"):
+            read_calibrated(tmp_path / "s1")
+
+
+def test_suggest_beats_every_kth_and_takes_only_what_is_there(
+    published: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["cameras", "suggest", "10", "--plots", str(tmp_path)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    chosen = told[0].split(": ")[1].split()
+    rows = {line.split("  ")[1]: line.split() for line in told[3:5]}
+    assert len(chosen) == 10 and "25" in chosen and f"kept {len(chosen)}" in (tmp_path / "coverage.svg").read_text()
+    assert [float(each) for each in rows["ring:10"][2:4]] == pytest.approx([43.1, 33.2], abs=0.8)
+    assert [float(each) for each in rows["every k=6"][3:5]] == pytest.approx([44.9, 60.7], abs=0.06)
+    text, few = suggestion_text(8, pool_of(str(published / "s3_all")), front=False)
+    assert set(few) <= set(S3_CAMERAS) and len(few) == 8 and 'cameras: "ring:8"' in text
+    assert suggestion_text(3, pool_of(""), front=True)[1] == ("22", "25", "28")
+    text, all_three = suggestion_text(5, pool_of("0, 6,12"), front=False)
+    assert all_three == ("00", "06", "12") and text.startswith("only 3 cameras are there")
+    assert every_kth(tuple(rig()), 10) == tuple(f"{number:02d}" for number in range(0, 60, 6))
+    assert pool_of("s3-38") == S3_CAMERAS
+
+
+def test_grid_and_strip_write_their_pictures(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid, strip = tmp_path / "new/grid.png", tmp_path / "strip.png"
+    assert main(["cameras", "grid", str(published / "s3_all"), "--frame", "1", "--output", str(grid)]) == 0
+    assert main(["cameras", "strip", str(published / "s3_all"), "--camera", "31", "--output", str(strip)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].endswith("frame 1, 36 cameras; 1 broken, 1 missing, 22 not released")
+    assert told[1].endswith("3 pictures; missing: 1")
+    assert pixels_of(grid).shape[1] > 2 * pixels_of(strip).shape[1] > 1000
+    with pytest.raises(Fault, match="cannot write"):
+        Sheet(4, 4).save(grid / "below/a/file.png")
+    assert main(["cameras"]) == 0 and "suggest" in capsys.readouterr().out
+
+
+def test_angles_are_whole_and_signed() -> None:
+    assert [degrees(angle) for angle in (12.6, -0.3, 0.2, -90.1)] == ["+13", "0", "0", "-90"]
