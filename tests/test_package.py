@@ -16,7 +16,7 @@ from rm360_async.catalog import Performance
 from rm360_async.errors import Cause, Fault
 from rm360_async.package import StagingFolder, copying, find_staging, publish, remove_tree, seal, sealing, staging_path
 from rm360_async.package import publishing as publishing_room
-from rm360_async.record import MARKER, Record, read_file_list, read_marker
+from rm360_async.record import FILE_LIST, MARKER, Record, hash_of, read_file_list, read_files, read_marker
 
 FINAL = Path("0018") / "s1_all"
 
@@ -35,6 +35,7 @@ def staged(output: Path, attempt: str = "a1", text: bytes = b"new") -> Path:
     with StagingFolder(path) as folder:
         folder.write("images/cam_25/frame_000000.jpg", text)
         folder.write("metadata/info.json", b"{}")
+        folder.write_list()
         seal(path, record(folder.files, folder.bytes))
     return path
 
@@ -160,22 +161,44 @@ def test_sealing_lists_every_file_and_writes_the_marker(tmp_path: Path) -> None:
     assert read_marker(path) == record(2, 5)
 
 
-@pytest.mark.parametrize("spoil", ["missing", "longer", "extra", "link"])
+@pytest.mark.parametrize("spoil", ["missing", "longer", "extra", "link", "renamed", "unlisted"])
 def test_what_is_not_as_written_is_not_sealed(tmp_path: Path, spoil: str) -> None:
     path = staging_path(tmp_path / FINAL, "a")
     with StagingFolder(path) as folder:
         folder.write("a", b"abc")
         folder.write("b/c", b"abc")
+        folder.write_list()
     acts: dict[str, Callable[[], object]] = {
         "missing": (path / "a").unlink,
         "longer": lambda: (path / "a").write_bytes(b"abcd"),
         "extra": lambda: (path / "new").write_bytes(b""),
         "link": lambda: (path / "l").symlink_to("a"),
+        "renamed": lambda: (path / "a").rename(path / "d"),
+        "unlisted": (path / FILE_LIST).unlink,
     }
     acts[spoil]()
     with pytest.raises(Fault):
         seal(path, record(2, 6))
     assert not (path / MARKER).exists()
+
+
+def test_every_file_is_listed_with_the_hash_of_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(os.urandom(3_000_000))
+    with (tmp_path / "source").open("rb") as file, StagingFolder(tmp_path / ".x.staging") as folder:
+        folder.write("a", b"abc")
+        folder.write("empty", b"")
+        folder.copy("large", file.fileno(), 10, 2_500_000)
+        folder.copy("small", file.fileno(), 10, 1000)
+        with folder.open("archive") as target:
+            target.write(b"12345")
+            target.seek(0)
+            target.write(b"9")
+        folder.write_list()
+    listed = {each.path: each for each in read_files(folder.path)}
+    assert sorted(listed) == ["a", "archive", "empty", "large", "small"]
+    for path, each in listed.items():
+        data = (folder.path / path).read_bytes()
+        assert (each.size, each.hash) == (len(data), hash_of(data))
 
 
 def test_the_marker_comes_last_and_everything_is_synced_after_it(
@@ -293,8 +316,8 @@ def test_removing_a_tree_follows_no_link(tmp_path: Path) -> None:
     remove_tree(tmp_path / "tree")
     remove_tree(tmp_path / "tree")
     (tmp_path / "link").symlink_to(tmp_path / "keep")
-    with pytest.raises(Fault):
-        remove_tree(tmp_path / "link")
+    remove_tree(tmp_path / "link")
+    assert not (tmp_path / "link").is_symlink()
     assert (tmp_path / "keep" / "f").read_bytes() == b"x" and not (tmp_path / "tree").exists()
 
 

@@ -23,10 +23,13 @@ DONE, SOME_FAILED, BAD_REQUEST, CANNOT_GO_ON = 0, 1, 2, 3
 _COMMANDS = {
     "run": "Download, extract and publish until nothing is left to do.",
     "status": "Show what is done, running, waiting and failed.",
+    "verify": "Compare published folders with their records.",
+    "doctor": "Look before weeks of running at all that a run needs; make a lost ledger again.",
     "retry": "Put failed performances back to pending.",
     "export-manifest": "Write MANIFEST.csv from the ledger.",
     "extract": "Extract one local .smc (or raw + anno pair) to a folder.",
     "inspect": "Show what an .smc file holds.",
+    "cameras": "Check a calibration, suggest camera sets, make contact sheets.",
     "demo": "Make a synthetic remote, run the real thing on it, show the result.",
 }
 

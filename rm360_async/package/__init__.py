@@ -9,7 +9,7 @@ name, so `find_staging` finds it. No symbolic link is ever followed below the ou
 """
 
 from rm360_async.package.places import find_staging, remove_tree, staging_path
-from rm360_async.package.publishing import publish
+from rm360_async.package.publishing import is_marked_damaged, mark_damaged, publish
 from rm360_async.package.sealing import seal
 from rm360_async.package.staging import StagingFolder
 from rm360_async.package.writing import write_fault, writing
@@ -17,6 +17,8 @@ from rm360_async.package.writing import write_fault, writing
 __all__ = [
     "StagingFolder",
     "find_staging",
+    "is_marked_damaged",
+    "mark_damaged",
     "publish",
     "remove_tree",
     "seal",

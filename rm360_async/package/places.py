@@ -31,10 +31,16 @@ def find_staging(output_dir: Path) -> list[tuple[Performance, Path]]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder and all below it, no link followed; nothing happens when it is not there."""
+    """Remove a folder and all below it, no link followed; nothing happens when it is not there.
+
+    A link in the place of the folder is removed itself.
+    """
     with writing(path):
         try:
-            shutil.rmtree(path)
+            if path.is_symlink():
+                path.unlink()
+            else:
+                shutil.rmtree(path)
         except FileNotFoundError:
             return
 

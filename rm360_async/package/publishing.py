@@ -12,7 +12,7 @@ from rm360_async.package.places import remove_tree
 from rm360_async.package.sealing import sync
 from rm360_async.package.system import EXCHANGE, NOREPLACE, rename
 from rm360_async.package.writing import writing
-from rm360_async.record import MARKER
+from rm360_async.record import DAMAGED, MARKER
 
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
@@ -38,6 +38,27 @@ def publish(staging: Path, final: Path, replace: bool = False) -> None:
         sync(final.parent.parent)
     if replaced:
         remove_tree(staging)
+
+
+def mark_damaged(final: Path) -> None:
+    """Take the marker of a published folder away, durably: what is damaged is not whole, and is done again.
+
+    `DAMAGED` stands in its place, so that a run knows the folder as one that it may replace. A symbolic link
+    under the final name is a Fault(IN_THE_WAY): what it points to is not ours to replace.
+    """
+    if final.is_symlink():
+        raise Fault(Cause.IN_THE_WAY, f"{final} is a symbolic link", "mend what it points to, or move the link away")
+    with writing(final):
+        try:
+            (final / MARKER).replace(final / DAMAGED)
+        except FileNotFoundError:  # the marker is what is missing
+            os.close(os.open(final / DAMAGED, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
+        sync(final)
+
+
+def is_marked_damaged(final: Path) -> bool:
+    """Tell whether a folder waits to be replaced, because a check found it damaged."""
+    return os.path.lexists(final / DAMAGED) and not os.path.lexists(final / MARKER)
 
 
 def _move_to_free_place(staging: Path, final: Path) -> None:

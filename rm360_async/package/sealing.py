@@ -1,9 +1,7 @@
-"""Finish a staging folder: list of files, marker, everything durable."""
+"""Finish a staging folder: compare it with its list of files, write the marker, make everything durable."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,22 +11,20 @@ from rm360_async.errors import Cause, Fault
 from rm360_async.package.copying import write_all
 from rm360_async.package.system import sync_file_system
 from rm360_async.package.writing import writing
-from rm360_async.record import FILE_LIST, MARKER, Record
+from rm360_async.record import FILE_LIST, MARKER, Record, read_file_list
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SYNC_THREADS = 8
 
 
 def seal(staging: Path, record: Record) -> None:
-    """Write the list of files, then the marker, and make all of it durable.
+    """Write the marker and make all of the folder durable.
 
-    The folder must hold exactly what the record counts (files and bytes), else Fault(UNKNOWN): what is not as
-    it was written is not published. Write errors are Faults.
+    The folder must hold exactly what its list of files and the record count, else Fault(UNKNOWN): what is not
+    as it was written is not published. Write errors are Faults.
     """
     with writing(staging):
-        found = sorted(files_below(staging))
-        _check_counts(staging, record, found)
-        _write_new(staging / FILE_LIST, _csv(found))
+        _check_files(staging, record)
         _write_new(staging / MARKER, record.to_json())
         if not sync_file_system(staging):
             _sync_each(staging)
@@ -50,21 +46,20 @@ def files_below(folder: Path) -> Iterator[tuple[str, int]]:
                     raise Fault(Cause.IN_THE_WAY, f"{entry.path} is neither a file nor a folder", "remove it")
 
 
-def _check_counts(staging: Path, record: Record, found: list[tuple[str, int]]) -> None:
-    size = sum(size for _, size in found)
+def _check_files(staging: Path, record: Record) -> None:
+    found = dict(files_below(staging))
+    if found.pop(FILE_LIST, None) is None:
+        raise Fault(Cause.UNKNOWN, f"{staging} has no list of its files")
+    size = sum(found.values())
     if (len(found), size) != (record.files, record.bytes):
         wanted = f"{record.files} files, {record.bytes} bytes"
         raise Fault(
             Cause.UNKNOWN, f"{staging} holds {len(found)} files, {size} bytes, and not the {wanted} that were written"
         )
-
-
-def _csv(found: list[tuple[str, int]]) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("path", "bytes"))
-    rows.writerows(found)
-    return text.getvalue()
+    listed = dict(read_file_list(staging))
+    if listed != found:
+        odd = min(path for path in {*listed, *found} if listed.get(path) != found.get(path))
+        raise Fault(Cause.UNKNOWN, f"{staging / odd} is not as its list of files has it")
 
 
 def _write_new(path: Path, text: str) -> None:

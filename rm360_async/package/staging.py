@@ -13,6 +13,7 @@ from types import TracebackType
 from rm360_async.errors import Cause, Fault
 from rm360_async.package.copying import copy_range, write_all
 from rm360_async.package.writing import write_fault, writing
+from rm360_async.record import FILE_LIST, ListedFile, file_list_text, hash_of, hash_of_range
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -24,6 +25,9 @@ class StagingFolder:
     Every path is walked from the folder's own descriptor, component by component, and no symbolic link is
     followed. Parent folders are made when a file first needs them. `write`, `copy` and `open` may be called
     from several threads. Failures are Faults: DISK_FULL, NOT_WRITABLE, IN_THE_WAY.
+
+    Each file is hashed once, while it is written: the bytes given, the range copied (as the source has it, so
+    that a copy can be compared with its source for ever), or what was written, read back from memory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,6 +40,7 @@ class StagingFolder:
             self._root = os.open(path, _FOLDER)
         self._lock = threading.Lock()
         self.sizes: dict[str, int] = {}
+        self.hashes: dict[str, bytes] = {}
         self.bytes = 0
 
     def __enter__(self) -> StagingFolder:
@@ -59,11 +64,21 @@ class StagingFolder:
 
     def write(self, relative: str, data: bytes) -> None:
         """Write a new file."""
-        self._fill(relative, len(data), lambda target: write_all(target, data))
+
+        def fill(target: int) -> bytes:
+            write_all(target, data)
+            return hash_of(data)
+
+        self._fill(relative, len(data), fill)
 
     def copy(self, relative: str, source: int, offset: int, size: int) -> None:
         """Write a new file from a range of an open one; EOFError when that ends before."""
-        self._fill(relative, size, lambda target: copy_range(source, offset, target, size))
+
+        def fill(target: int) -> bytes:
+            copy_range(source, offset, target, size)
+            return hash_of_range(source, offset, size)
+
+        self._fill(relative, size, fill)
 
     @contextmanager
     def open(self, relative: str) -> Iterator[io.BufferedRandom]:
@@ -76,16 +91,28 @@ class StagingFolder:
                     yield file
                     file.flush()
                     size = os.fstat(file.fileno()).st_size
+                    hashed = hash_of_range(file.fileno(), 0, size)
             except BaseException:
                 self._remove(relative)
                 raise
-        self._note(relative, size)
+        self._note(relative, size, hashed)
 
-    def _fill(self, relative: str, size: int, fill: Callable[[int], None]) -> None:
+    def write_list(self) -> None:
+        """Write the list of all files so far with their hashes; it does not count as a file itself."""
+        listed = [ListedFile(path, size, self.hashes[path]) for path, size in sorted(self.sizes.items())]
+        path = self.path / FILE_LIST
+        with writing(path):
+            target = self._create(FILE_LIST)
+            try:
+                write_all(target, file_list_text(listed).encode())
+            finally:
+                os.close(target)
+
+    def _fill(self, relative: str, size: int, fill: Callable[[int], bytes]) -> None:
         try:
             target = self._create(relative)
             try:
-                fill(target)
+                hashed = fill(target)
             except BaseException:
                 self._remove(relative)
                 raise
@@ -93,11 +120,12 @@ class StagingFolder:
                 os.close(target)
         except OSError as error:
             raise write_fault(error, self.path / relative) from error
-        self._note(relative, size)
+        self._note(relative, size, hashed)
 
-    def _note(self, relative: str, size: int) -> None:
+    def _note(self, relative: str, size: int, hashed: bytes) -> None:
         with self._lock:
             self.sizes[relative] = size
+            self.hashes[relative] = hashed
             self.bytes += size
 
     def _create(self, relative: str) -> int:

@@ -1,21 +1,15 @@
-"""What a published folder claims: the marker `.extraction_complete` and the list of its files.
-
-The marker is written last, so a folder that has one under its final name is whole. It is small (one read
-per performance when a run starts); the names and sizes of all files stand beside it in
-`.extraction_files.csv`, which only checks read.
-"""
+"""The marker `.extraction_complete`: what a published folder holds, and from what it was made."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 MARKER = ".extraction_complete"
-FILE_LIST = ".extraction_files.csv"
+DAMAGED = ".extraction_damaged"
+"""Stands in the place of the marker in a folder that is to be extracted again."""
 SCHEMA = 1
 
 
@@ -66,6 +60,8 @@ class Record:
     fetched: str = "whole"
     schema: int = SCHEMA
     seconds: dict[str, float] = field(default_factory=dict)
+    verdict: str = ""
+    """Complete, complete as released, or damaged and with what; "" in markers from before there were verdicts."""
 
     @property
     def cameras_extracted(self) -> int:
@@ -108,10 +104,3 @@ def read_marker(folder: Path) -> Record | EarlierRecord | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return parse_marker(text)
-
-
-def read_file_list(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield (path below the folder, size in bytes) of every file that the folder was published with."""
-    with (folder / FILE_LIST).open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            yield row["path"], int(row["bytes"])

