@@ -104,7 +104,8 @@ class Agenda:
             return next(iter(self.pending))
         now = self._now()
         due = [(wait.until, p.sort_key, p) for p, wait in self.waiting.items() if wait.until <= now]
-        due += [(at, p.sort_key, p) for p, at in self.elsewhere.items() if at <= now]
+        # Further away than it can be means that the wall clock was set back.
+        due += [(at, p.sort_key, p) for p, at in self.elsewhere.items() if at <= now or at > now + self._look]
         return min(due)[2] if due else None
 
     def _nothing_to_come(self) -> bool:

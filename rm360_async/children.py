@@ -25,7 +25,8 @@ from typing import IO, Any
 import anyio
 from anyio.abc import ByteReceiveStream, Process
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 2.0
+"""Between TERM and KILL; what our children leave half-done is made for it, and a second Ctrl-C means now."""
 _TAIL_BYTES = 2**16
 _LAUNCHER = Path(__file__).with_name("_launch.py")
 _NotPiped = int | IO[Any] | None

@@ -20,13 +20,18 @@ from rm360_async import __version__
 from rm360_async.catalog import Modality, Performance
 from rm360_async.errors import Cause, Fault
 from rm360_async.geometry.camera_sets import resolve
-from rm360_async.modalities import STEPS, Copier, Found, Metadata, Work, gather, verify, write_metadata
+from rm360_async.modalities import STEPS, Copier, Found, Metadata, Work, gather, give_verdict, verify, write_metadata
 from rm360_async.package import StagingFolder, remove_tree
 from rm360_async.record import LeftOut, Record, SourceFile
 from rm360_async.smc import Refusal, SmcPair
 
 OnProgress = Callable[[int, int], None]
 _log = logging.getLogger(__name__)
+_MOST_UNPACKED = 10
+"""Times the size of the source: stored pictures do not shrink, sound is written three times."""
+_ALWAYS_ALLOWED = 64 * 2**20
+_MOST_LEFT_OUT = 200_000
+"""More broken things than a performance of an hour has pictures per camera; the record names each."""
 _KNOWN = ("Camera", "Calibration", "Keypoints2d", "Keypoints3d", "FLAME", "UV_texture", "Scan", "ScanMask")
 
 
@@ -105,7 +110,8 @@ def extract(job: ExtractJob, on_progress: OnProgress = lambda files, size: None)
 
 
 def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Result, on_progress: OnProgress) -> Record:
-    with Copier(folder, on_progress) as copier:
+    most_bytes = _MOST_UNPACKED * sum(file.size for file in source.files) + _ALWAYS_ALLOWED
+    with Copier(folder, on_progress, most_bytes) as copier:
         chosen = _chosen(job, source)
         work = Work(source, folder, copier, frozenset(chosen))
         _run_steps(job, work, result)
@@ -113,12 +119,17 @@ def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Resu
         facts = gather(work, result.founds)
         if isinstance(job.cameras, tuple) and (lacking := sorted(set(job.cameras) - set(chosen))):
             facts.warnings.append(f"wanted, but not in the source: cameras {', '.join(lacking)}")
+        with result.timed("verdict"):
+            paths = [source.path for source in job.sources]
+            give_verdict(work, job.performance, paths, job.cameras, job.modalities, facts)
         if Modality.METADATA.value in job.modalities:
             with result.timed("metadata"):
                 write_metadata(work, job.performance, facts)
         if job.verify:
             with result.timed("verify"):
                 verify(folder, result.founds)
+        with result.timed("list"):
+            folder.write_list()
         copier.progress()
         return _record(job, folder, result, facts)
 
@@ -144,6 +155,8 @@ def _judge(job: ExtractJob, result: _Result) -> None:
     left_out = result.left_out
     if not left_out:
         return
+    if len(left_out) > _MOST_LEFT_OUT:
+        raise Fault(Cause.DAMAGED, f"{job.performance} is damaged in its source: {len(left_out)} things are broken")
     images = next((found for found in result.founds if found.modality is Modality.IMAGES), None)
     nothing = not any(found.files for found in result.founds)
     no_images = images is not None and images.stored and not images.files
@@ -195,4 +208,5 @@ def _record(job: ExtractJob, folder: StagingFolder, result: _Result, facts: Meta
         files=folder.files,
         bytes=folder.bytes,
         seconds=result.seconds,
+        verdict=str(facts.verdict or ""),
     )

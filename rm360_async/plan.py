@@ -10,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rm360_async.catalog import Performance
-from rm360_async.errors import Answer, Cause, Fault
+from rm360_async.errors import Answer, Cause, Fault, Scope
 from rm360_async.lifecycle import IN_HAND, Stage
 from rm360_async.record import EarlierRecord, Record, SourceFile
 
 HOUR = 3600.0
 _LONGEST_BACK_OFF = HOUR
-_DISK_RETRY = 30.0
+LONGEST_PAUSE = 600.0
+"""Seconds after which a remote that refused everything is asked again: a probe costs it one request."""
+_SHORTEST_PAUSE = 0.25
 PROGRESS = 2**20
 """Bytes that an attempt must bring so that its end by the network is not charged."""
 _CUT_OFF = frozenset({Cause.NETWORK, Cause.STALL, Cause.TRUNCATED, Cause.SERVER_ERROR})
@@ -42,6 +44,8 @@ class Row:
     updated: float = 0.0
     sources: tuple[SourceFile, ...] = ()
     """The remote's files as last listed."""
+    verdict: str = ""
+    """Of a published folder: complete, complete as released, or damaged and with what."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,17 @@ def standing(row: Row, evidence: Evidence, now: float) -> Standing:
         return Standing(Stage.COMPLETED)
     if evidence.lacking:
         return Standing(Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, f"the remote does not have {_and(evidence.lacking)}")
-    if row.stage is Stage.FAILED and not row.forced and not source_changed(row.sources, evidence.listed or ()):
-        return Standing(Stage.FAILED, row.cause, row.reason)
+    if _stays_failed(row) and not source_changed(row.sources, evidence.listed or ()):
+        return Standing(row.stage, row.cause, row.reason)
     if row.stage is Stage.WAITING and row.wait_until is not None and row.wait_until > now:
         return Standing(Stage.WAITING, row.cause, row.reason, row.wait_until)
     return Standing(Stage.PENDING)
+
+
+def _stays_failed(row: Row) -> bool:
+    """Tell whether only another file, or a person's wish, can help; most failed downloads are tried by every run."""
+    hopeless = row.stage is Stage.DOWNLOAD_FAILED and row.cause is Cause.SOURCE_DIFFERS
+    return (row.stage is Stage.FAILED or hopeless) and not row.forced
 
 
 def _and(names: tuple[str, ...]) -> str:
@@ -123,13 +133,15 @@ def after_fault(
 
     `chance` in [0, 1) is the jitter. `row.tries` counts the charged attempts before this one; a performance
     is tried `1 + max_retries` times, then it has failed. A transfer that was cut off after it had brought
-    `PROGRESS` bytes costs no try: a file of 60 GB may need more connections than that.
+    `PROGRESS` bytes costs no try: a file of 60 GB may need more connections than that. What is the remote's
+    (a rate limit, no connection) costs none either: all downloads slow down together instead (`throttle`).
     """
     answer, cause = fault.cause.answer, fault.cause
-    if answer is Answer.STOP or cause is Cause.RATE_LIMIT:  # a rate limit slows all downloads down instead
+    if answer is Answer.STOP or cause.scope is Scope.REMOTE:
         return Verdict(Stage.PENDING, charge=False, stop=answer is Answer.STOP)
     if answer is Answer.WAIT_UNTIL:
-        pause = _DISK_RETRY if cause is Cause.DISK_FULL else rules.quota_wait
+        # A full disk has its own waiting for room (`budget`); the pause only keeps a wrong guess from running hot.
+        pause = max(rules.retry_delay, _SHORTEST_PAUSE) if cause is Cause.DISK_FULL else rules.quota_wait
         return Verdict(Stage.WAITING, fault.until or now + pause, charge=False)
     charge = cause not in _CUT_OFF or fetched_bytes < PROGRESS
     if answer is Answer.GIVE_UP or (charge and row.tries >= rules.max_retries):
@@ -137,6 +149,23 @@ def after_fault(
     if answer is Answer.RETRY_NOW:
         return Verdict(Stage.PENDING, charge=charge)
     return Verdict(Stage.WAITING, now + back_off(row.tries, rules.retry_delay, chance), charge=charge)
+
+
+def ask_again(fault: Fault, tries: int, rules: RetryRules, chance: float) -> float | None:
+    """Return the seconds until the remote is asked again at the start of a run; None when the run cannot begin.
+
+    `tries` counts the failures before this one. Nothing is in hand yet and a person may be looking on, so only
+    a rate limit, which says that all the rest is right, is waited out for as long as it takes.
+    """
+    passing = fault.cause.answer in (Answer.BACK_OFF, Answer.RETRY_NOW)
+    if not passing or (tries >= rules.max_retries and fault.cause is not Cause.RATE_LIMIT):
+        return None
+    return min(back_off(tries, rules.retry_delay, chance), LONGEST_PAUSE)
+
+
+def pause_of_all(limits: int, rules: RetryRules, chance: float) -> float:
+    """Return the seconds for which no download starts after the remote's limit number `limits` (from 0) in a row."""
+    return min(back_off(limits, max(rules.retry_delay, _SHORTEST_PAUSE), chance), LONGEST_PAUSE)
 
 
 def back_off(tries: int, delay: float, chance: float) -> float:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from rm360_async.catalog import Kind, Performance, file_name
 from rm360_async.record import SourceFile
 
 KEPT = "kept"
+_OURS = re.compile(r"\d{4}_\w+_(?:raw|anno)\.[0-9a-f]{8}\.smc(?:\.part)?")
 
 
 def fingerprint(source: SourceFile) -> str:
@@ -73,9 +75,23 @@ def remove(path: Path) -> None:
 
 def outdated(temp_dir: Path, performance: Performance, kind: Kind, current: Path) -> list[Path]:
     """Return parts and whole files of the same source whose remote file has changed since."""
+    return [path for path in staged(temp_dir, performance, kind) if path not in (current, part_path(current))]
+
+
+def staged(temp_dir: Path, performance: Performance, kind: Kind) -> list[Path]:
+    """Return all parts and whole files of one source that are staged."""
     stem = file_name(performance, kind).removesuffix(".smc")
-    named = [*temp_dir.glob(f"{stem}.????????.smc"), *temp_dir.glob(f"{stem}.????????.smc.part")]
-    return sorted(path for path in named if path not in (current, part_path(current)))
+    return sorted([*temp_dir.glob(f"{stem}.????????.smc"), *temp_dir.glob(f"{stem}.????????.smc.part")])
+
+
+def is_ours(path: Path) -> bool:
+    """Tell whether a file in temp_dir has the name of a staged one, part or whole."""
+    return _OURS.fullmatch(path.name) is not None
+
+
+def is_part(path: Path) -> bool:
+    """Tell whether a staged file's name says that it never arrived whole."""
+    return path.name.endswith(".smc.part")
 
 
 def begun(temp_dir: Path) -> set[str]:

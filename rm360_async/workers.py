@@ -56,10 +56,10 @@ class Workers:
                 async with child(self._command(job), env=_environment(), stdout=PIPE, stderr=PIPE) as process:
                     await _listen(process, talk)
             if deadline.cancelled_caught:
-                minutes = self.limits.deadline_seconds / 60
+                minutes = f"{self.limits.deadline_seconds / 60:.3g} minutes"
                 raise Fault(
                     Cause.DEADLINE,
-                    f"the extraction of {job.performance} did not end within {minutes:.0f} minutes",
+                    f"the extraction of {job.performance} did not end within {minutes}",
                     "raise processing.extraction_minutes if the disk is that slow",
                 )
             return talk.outcome(process.returncode, self.limits)
@@ -110,6 +110,8 @@ class _Talk:
         tail = self.stderr.decode(errors="replace").strip().splitlines()
         if b"MemoryError" in self.stderr or b"Unable to allocate" in self.stderr:
             return f"needed more than {limits.memory_bytes / 2**30:.3g} GB of memory (processing.worker_memory_gb)"
+        if returncode == -signal.SIGKILL:
+            return "was killed by SIGKILL (by hand, or by the system because memory was short)"
         if returncode is not None and returncode < 0:
             return f"was killed by {signal.Signals(-returncode).name}"
         return f"ended with exit code {returncode}" + (f": {tail[-1]}" if tail else "")
@@ -119,13 +121,15 @@ async def _listen(process: Process, talk: _Talk) -> None:
     async with anyio.create_task_group() as tasks:
         if process.stderr is not None:
             tasks.start_soon(_keep_stderr, process.stderr, talk)
-        rest = b""
+        line = bytearray()
         if process.stdout is not None:
             async for chunk in process.stdout:
-                *lines, rest = (rest + chunk).split(b"\n")
-                rest = rest[:_LONGEST_LINE]
-                for text in lines:
-                    talk.line(text)
+                first, *more = chunk.split(b"\n")
+                line += first
+                for text in more:
+                    talk.line(bytes(line))
+                    line = bytearray(text)
+                del line[_LONGEST_LINE:]
         await process.wait()
 
 

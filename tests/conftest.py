@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cloud import Cloud
+from drive_emulator import serve
 from lab import Lab
 
 
@@ -18,3 +21,12 @@ def anyio_backend() -> str:
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """Give a lab with an empty local remote."""
     return Lab(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def cloud(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """Give a lab whose remote is a Drive, without faults."""
+    with serve(lab.remote, tmp_path / "drive") as drive:
+        for key, value in drive.env().items():
+            monkeypatch.setenv(key, value)
+        yield Cloud(lab, drive)

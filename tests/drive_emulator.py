@@ -16,6 +16,7 @@ import fnmatch
 import hashlib
 import ipaddress
 import json
+import math
 import re
 import socket
 import socketserver
@@ -60,11 +61,12 @@ REFUSALS = {
 class Rule:
     """One fault.
 
-    `kind`: a reason of REFUSALS, `invalid_grant` (op token), or in a body, at byte `at` of the file: `reset`,
-    `close` (full Content-Length, early end), `stall`, `short` (a Content-Length that lies too), `corrupt`,
-    or `slow` (`bps`), `latency` (`seconds`), `ignore_range`, `wrong_md5`, `no_md5`, `incomplete` (op list).
+    `kind`: a reason of REFUSALS, `flagged` (refused until the abuse is acknowledged), `invalid_grant` (op
+    token), or in a body, at byte `at` of the file: `reset`, `close` (full Content-Length, early end), `stall`,
+    `short` (a Content-Length that lies too), `corrupt`, or `slow` (`bps`), `latency` (`seconds`),
+    `ignore_range`, `wrong_md5`, `hidden`, `incomplete` (op list).
     `op`: list, get, media, token or any; `path`: fnmatch on the drive path; `account`: whose token.
-    `times`: how often it applies, -1 for ever.
+    `skip`: how many requests pass first; `times`: how often it then applies, -1 for ever.
     """
 
     kind: str
@@ -74,12 +76,13 @@ class Rule:
     at: int = 0
     bps: int = 0
     seconds: float = 0.0
+    skip: int = 0
     times: int = -1
 
 
 @dataclass
 class Request:
-    """What was asked, and how many bytes of body went out."""
+    """What was asked, and how many bytes of body went out; `began` and `ended` by the monotonic clock."""
 
     op: str
     path: str
@@ -88,6 +91,8 @@ class Request:
     end: int = 0
     status: int = 0
     sent: int = 0
+    began: float = field(default_factory=time.monotonic)
+    ended: float = math.inf
 
 
 @dataclass
@@ -111,6 +116,8 @@ class Drive:
         self.stalled = threading.Event()
         self.lock = threading.Lock()
         self.port = 0
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
         self.tls = _certificates(state)
         self.config = state / "rclone.conf"
         self.write_config()
@@ -123,6 +130,21 @@ class Drive:
             token["expiry"] = expiry
             sections.append(f"[{name}]\ntype = drive\nscope = drive.readonly\ntoken = {json.dumps(token)}\n")
         self.config.write_text("\n".join(sections))
+
+    def come_up(self) -> None:
+        """Accept connections, on the same port as ever."""
+        self._server = _Server(self)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def go_down(self) -> None:
+        """Refuse connections; what is under way goes on."""
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+            self._server = self._thread = None
 
     def env(self) -> dict[str, str]:
         """Return the variables that lead rclone here."""
@@ -140,6 +162,9 @@ class Drive:
             for rule in self.rules:
                 fits = rule.kind in (kinds or REFUSALS) and rule.op in (request.op, "any") and rule.times != 0
                 if fits and fnmatch.fnmatch(request.path, rule.path) and fnmatch.fnmatch(request.account, rule.account):
+                    if rule.skip:
+                        rule.skip -= 1
+                        continue
                     rule.times -= rule.times > 0
                     return rule
         return None
@@ -220,6 +245,8 @@ class _Answer:
             self._token(request)
         elif refusal := self.drive.rule(request):
             self._refuse(request, refusal.kind)
+        elif "acknowledgeAbuse" not in self.query and self.drive.rule(request, "flagged"):
+            self._refuse(request, "cannotDownloadAbusiveFile")
         elif request.op == "list":
             self._list(request)
         else:
@@ -229,7 +256,8 @@ class _Answer:
         if self.path == "/token":
             return Request("token", "", parse_qs(self.body.decode())["refresh_token"][0].removeprefix("rt-"))
         if self.path.rstrip("/").endswith("/files"):
-            return Request("list", "/".join(self._parents()), self.account)
+            folders = [self.nodes[parent].path for parent in self._parents() if parent in self.nodes]
+            return Request("list", ",".join(folders), self.account)
         node = self.nodes.get(self._id())
         return Request("media" if self.query.get("alt") == "media" else "get", node.path if node else "", self.account)
 
@@ -238,7 +266,8 @@ class _Answer:
         return ROOT_ID if identity == "root" else identity
 
     def _parents(self) -> list[str]:
-        return re.findall(r"'([\w-]+)' in parents", self.query.get("q", ""))
+        named = re.findall(r"'([\w-]+)' in parents", self.query.get("q", ""))
+        return [ROOT_ID if parent == "root" else parent for parent in named]
 
     def _token(self, request: Request) -> None:
         if self.drive.rule(request, "invalid_grant"):
@@ -257,26 +286,26 @@ class _Answer:
         self._json(request, status, {"error": {"errors": errors, "code": status, "message": message}})
 
     def _list(self, request: Request) -> None:
-        parents = [ROOT_ID if parent == "root" else parent for parent in self._parents()]
+        parents = self._parents()
         if missing := [parent for parent in parents if parent not in self.nodes]:
             request.path = missing[0]
             self._refuse(request, "notFound")
             return
         found = [child for parent in parents for child in self.nodes[parent].children]
-        said: dict[str, Any] = {"files": [self._described(child, request) for child in found]}
+        found = [child for child in found if not self.drive.rule(self._about(child), "hidden")]
+        said: dict[str, Any] = {"files": [self._described(child) for child in found]}
         if self.drive.rule(request, "incomplete"):
             said = {"files": [], "incompleteSearch": True}
         self._json(request, 200, said)
 
-    def _described(self, node: _Node, request: Request) -> dict[str, Any]:
+    def _described(self, node: _Node) -> dict[str, Any]:
         stamp = datetime.datetime.fromtimestamp(node.file.stat().st_mtime, datetime.timezone.utc)
         said: dict[str, Any] = {"id": node.id, "name": node.name, "parents": [node.parent]}
         said["modifiedTime"] = said["createdTime"] = stamp.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         if node.file.is_dir():
             return {**said, "mimeType": FOLDER}
-        about = Request("list", node.path, request.account)
         md5 = hashlib.md5(node.file.read_bytes()).hexdigest()
-        if self.drive.rule(about, "wrong_md5"):
+        if self.drive.rule(self._about(node), "wrong_md5"):
             md5 = "0" * 32
         return {
             **said,
@@ -285,12 +314,15 @@ class _Answer:
             "md5Checksum": md5,
         }
 
+    def _about(self, node: _Node) -> Request:
+        return Request("list", node.path, self.account)
+
     def _one(self, request: Request) -> None:
         node = self.nodes.get(self._id())
         if node is None:
             self._refuse(request, "notFound")
         elif request.op == "get":
-            self._json(request, 200, self._described(node, request))
+            self._json(request, 200, self._described(node))
         else:
             self._media(request, node.file.read_bytes())
 
@@ -318,6 +350,8 @@ class _Answer:
     def _send(self, request: Request, body: bytes | bytearray, bps: int) -> None:
         for begin in range(0, len(body), SLICE):
             part = body[begin : begin + SLICE]
+            if begin + SLICE >= len(body):
+                request.ended = time.monotonic()  # before the client can know of it
             self.connection.sendall(part)
             request.sent += len(part)
             if bps and self.drive.stopping.wait(len(part) / bps):
@@ -350,6 +384,7 @@ class _Answer:
 
     def _json(self, request: Request, status: int, said: dict[str, Any]) -> None:
         body = json.dumps(said).encode()
+        request.ended = time.monotonic()
         self._head(request, status, len(body))
         self.connection.sendall(body)
 
@@ -358,10 +393,11 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
+    allow_reuse_address = True
 
     def __init__(self, drive: Drive) -> None:
         self.drive = drive
-        super().__init__(("127.0.0.1", 0), _Connection)
+        super().__init__(("127.0.0.1", drive.port), _Connection)
 
 
 @contextmanager
@@ -369,16 +405,12 @@ def serve(content: Path, state: Path) -> Iterator[Drive]:
     """Run a Drive with a folder's content; `state` takes the certificates and rclone.conf."""
     state.mkdir(parents=True, exist_ok=True)
     drive = Drive(content, state)
-    with _Server(drive) as server:
-        drive.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield drive
-        finally:
-            drive.stopping.set()
-            server.shutdown()
-            thread.join()
+    drive.come_up()
+    try:
+        yield drive
+    finally:
+        drive.stopping.set()
+        drive.go_down()
 
 
 def _certificates(state: Path) -> ssl.SSLContext:

@@ -90,6 +90,16 @@ async def test_what_another_instance_has_is_looked_at_again() -> None:
     assert await agenda.next() == A
 
 
+async def test_a_clock_that_is_set_back_does_not_hide_what_another_instance_had() -> None:
+    clock = Clock()
+    agenda = Agenda(now=clock, look=5)
+    agenda.put(A, Standing(Stage.PENDING))
+    assert await agenda.next() == A
+    agenda.leave_elsewhere(A)
+    clock.now -= 3600
+    assert await agenda.next() == A
+
+
 async def test_draining_hands_out_nothing_more() -> None:
     agenda = Agenda()
     agenda.put(A, Standing(Stage.PENDING))

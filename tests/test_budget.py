@@ -236,7 +236,7 @@ async def test_parts_and_kept_files_without_a_lease_count(house: House) -> None:
         asking.ask(budget, "a", 500 * KB)
         await asking.until_waiting("a")
         shortage = asking.told["a"][0]
-        assert shortage is not None and shortage.stuck and kept in shortage.leftovers
+        assert shortage is not None and shortage.stuck and dict(shortage.leftovers)[kept] == 600 * KB
         assert "belong to no running work" in str(shortage)
         kept.unlink()
         house.clock.strike()
@@ -304,6 +304,77 @@ async def test_parts_do_not_block_each_other_for_ever(house: House) -> None:
         asking.got["b"].give_back()
         await asking.until_got("a", "small")
     assert list(asking.got) == ["b", "a", "small"]
+
+
+async def test_the_same_files_are_leased_to_one_only_and_hold_up_nobody_else(house: House) -> None:
+    place = house.temp / "a.smc"
+    first = await house.budget().lease("a", GB, staged=[place])
+    async with anyio.create_task_group() as group:
+        asking, other = Asking(group, house.clock), house.budget()
+        asking.ask(other, "a again", GB, staged=[place])
+        await asking.until_waiting("a again")
+        assert other.waiting == {"a again": "Waiting until another run has done a"}
+        asking.ask(other, "b", GB)
+        await asking.until_got("b")
+        first.give_back()
+        await asking.until_got("a again")
+
+
+async def test_a_lease_waits_again_when_a_stranger_has_filled_the_disk(house: House) -> None:
+    """Of several that were stopped the first goes on as soon as there is room for it alone."""
+    house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=100 * GB)
+    budget = house.budget(min_free=10 * GB)
+    first, second = await budget.lease("a", 0, 8 * GB), await budget.lease("b", 0, 4 * GB)
+    went_on: list[str] = []
+    await budget.room(first)
+    house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=17 * GB)
+    told: list[Shortage | None] = []
+    async with anyio.create_task_group() as group:
+
+        async def wait(name: str, lease: Lease) -> None:
+            await budget.room(lease, on_wait=told.append)
+            went_on.append(name)
+
+        group.start_soon(wait, "a", first)
+        group.start_soon(wait, "b", second)
+        while len(budget.waiting) < 2:
+            await checkpoint()
+        assert budget.waiting["a"].startswith("Insufficient storage space: 17.0 GB free, 18.0 GB required")
+        assert budget.waiting["b"].startswith("Insufficient storage space: 17.0 GB free, 22.0 GB required")
+        house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=18 * GB)
+        while not went_on:
+            house.clock.strike()
+            await checkpoint()
+        assert went_on == ["a"]
+        first.wrote(8 * GB, 0)
+        while len(went_on) < 2:
+            house.clock.strike()
+            await checkpoint()
+    assert told[-1] is None
+
+
+async def test_leftovers_give_way_when_nothing_else_makes_room_and_only_then(house: House) -> None:
+    part = house.part("x.part", 600 * KB)
+    asked: list[Shortage] = []
+
+    def make_room(shortage: Shortage) -> bool:
+        asked.append(shortage)
+        part.unlink()
+        return True
+
+    budget = Budget(
+        house.temp, house.output, 1000 * KB, 0, min_free_files=0, make_room=make_room, disk=house.disks,
+        pause=house.clock.pause,
+    )  # fmt: skip
+    first = await budget.lease("a", 300 * KB)
+    async with anyio.create_task_group() as group:
+        asking = Asking(group, house.clock)
+        asking.ask(budget, "b", 500 * KB)
+        await asking.until_waiting("b")
+        assert part.exists() and not asked, "a lease is out, so its end will make room"
+        first.give_back()
+        await asking.until_got("b")
+    assert [(shortage.stuck, shortage.lacking) for shortage in asked] == [(True, 100 * KB)]
 
 
 async def test_cancelled_while_waiting_leaves_no_trace(house: House) -> None:

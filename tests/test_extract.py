@@ -82,7 +82,7 @@ def test_absent_as_released_is_no_failure(tmp_path: Path) -> None:
     assert record.modalities == ("metadata", "calibration", "images", "audio") and record.left_out == ()
     assert record.absent == ("masks", "keypoints2d", "keypoints3d", "flame", "uv_textures", "scan", "scan_masks")
     folders = {path.name for path in Path(job(tmp_path, None).staging).iterdir()}
-    assert folders == {"metadata", "calibration", "images", "audio"}
+    assert folders == {"metadata", "calibration", "images", "audio", ".extraction_files.csv"}
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ from rm360_async.package import remove_tree
 import rm360_async.modalities.audio as audio
 from rm360_async.smc import Refusal
 def none(): raise Refusal("no")
-audio._ffmpeg = none
+audio.find_ffmpeg = none
 root = Path(sys.argv[1])
 whole = Tiny(frames=6, masks=True, anno=True, rate=8000).write(root / "whole.smc").read_bytes()
 images = {f"images/cam_{c}/frame_{f:06d}.jpg" for c in ("25", "31") for f in range(6)}

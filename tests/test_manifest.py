@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -76,15 +77,28 @@ def test_the_text_has_one_sorted_row_a_performance() -> None:
     rows = [
         Row(C, Stage.WAITING, cause=Cause.FILE_QUOTA, reason="long story", wait_until=moment, updated=moment),
         Row(Performance("0018", "e10"), Stage.FAILED, cause=Cause.DEADLINE, updated=moment),
-        Row(A, Stage.COMPLETED, reason=broken, cameras_extracted=38, frames=486, bytes=3 * 2**29, updated=moment),
+        replace(
+            Row(A, Stage.COMPLETED, reason=broken, cameras_extracted=38, frames=486, bytes=3 * 2**29, updated=moment),
+            verdict="damaged:\ngaps",
+        ),
         Row(B, Stage.DOWNLOAD_FAILED, cause=Cause.NOT_FOUND, reason="the remote does not have it", updated=moment),
     ]
     text = manifest_text(rows)
-    assert text.splitlines()[0] == "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error"
+    assert text.splitlines()[0] == "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error,verdict"
     assert [tuple(line.values()) for line in table(text)] == [
-        ("0018", "e2", "download_failed", "0", "0", "0.0000", "2026-11-23T14:05:09", "the remote does not have it"),
-        ("0018", "e10", "failed", "0", "0", "0.0000", "2026-11-23T14:05:09", "deadline"),
-        ("0018", "s1_all", "completed", "38", "486", "1.5000", "2026-11-23T14:05:09", " ".join(broken.split())),
+        ("0018", "e2", "download_failed", "0", "0", "0.0000", "2026-11-23T14:05:09", "the remote does not have it", ""),
+        ("0018", "e10", "failed", "0", "0", "0.0000", "2026-11-23T14:05:09", "deadline", ""),
+        (
+            "0018",
+            "s1_all",
+            "completed",
+            "38",
+            "486",
+            "1.5000",
+            "2026-11-23T14:05:09",
+            " ".join(broken.split()),
+            "damaged: gaps",
+        ),
         (
             "0026",
             "e10",
@@ -94,6 +108,7 @@ def test_the_text_has_one_sorted_row_a_performance() -> None:
             "0.0000",
             "2026-11-23T14:05:09",
             "quota of this file, until 2026-11-23 14:05",
+            "",
         ),
     ]
 

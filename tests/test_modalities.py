@@ -359,7 +359,7 @@ def no_ffmpeg() -> str:
 def test_without_ffmpeg_there_is_one_note_and_the_rest(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio, "_ffmpeg", no_ffmpeg)
+    monkeypatch.setattr(audio, "find_ffmpeg", no_ffmpeg)
     found = run(Modality.AUDIO, Tiny().write(tmp_path / "a.smc"))
     assert list(run.files()) == ["audio/audio.wav", "audio/audio_data.npz"]
     assert len(found.notes) == 1 and "no ffmpeg" in found.notes[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from rm360_async.agenda import Agenda
 from rm360_async.catalog import Kind, Performance
 from rm360_async.errors import Cause, Fault, fault_in
 from rm360_async.lifecycle import Stage, check_move
-from rm360_async.pipeline import Width, Work, run
+from rm360_async.pipeline import Width, run
 from rm360_async.plan import RetryRules, Row, Standing, Verdict
-from rm360_async.record import Record
+from rm360_async.record import Record, SourceFile
+from rm360_async.work import Work
 
 pytestmark = pytest.mark.anyio
 RULES = RetryRules(max_retries=2, retry_delay=0.001, quota_wait=0.001)
@@ -30,8 +32,13 @@ class SimulatedBooks:
         self.rows = {each: Row(each, Stage.PENDING) for each in performances}
         self.claimed: set[Performance] = set()
         self.elsewhere: set[Performance] = set()
+        self.full = 0
+        """How many notes still find no room."""
 
     def _move(self, performance: Performance, stage: Stage, **more: object) -> None:
+        if self.full:
+            self.full -= 1
+            raise Fault(Cause.DISK_FULL, "no room to write the ledger")
         check_move(self.rows[performance].stage, stage)
         self.rows[performance] = replace(self.rows[performance], stage=stage, **more)  # type: ignore[arg-type]
 
@@ -64,6 +71,7 @@ class SimulatedLease:
     def __init__(self, crew: SimulatedCrew) -> None:
         self.crew = crew
         crew.leases += 1
+        crew.taken += 1
 
     def wrote(self, output_bytes: int, output_files: int) -> None:
         return
@@ -83,6 +91,12 @@ class SimulatedCrew:
         self.running: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self.gate: anyio.Event | None = None
+        self.kinds: tuple[Kind, ...] = (Kind.RAW,)
+        self.no_room: set[Performance] = set()
+        self.most_leases = len(PLAN)
+        self.taken = 0
+        """How many leases were taken in all."""
+        self.on_publish: Callable[[], object] = lambda: None
 
     async def _step(self, name: str, work: Work) -> None:
         self.log.append((name, work.performance))
@@ -102,21 +116,33 @@ class SimulatedCrew:
 
     async def look_up(self, work: Work) -> None:
         await self._step("look_up", work)
+        work.sources = {kind: SourceFile(f"{work.performance}_{kind.value}", 1) for kind in self.kinds}
 
     async def lease(self, work: Work) -> None:
-        work.lease = SimulatedLease(self)
+        while work.lease is None and self.leases >= self.most_leases:
+            await anyio.lowlevel.checkpoint()
+        if work.lease is None:
+            work.lease = SimulatedLease(self)
+
+    async def room(self, work: Work) -> None:
+        if work.performance in self.no_room:
+            await anyio.sleep_forever()
 
     async def fetch(self, work: Work) -> None:
-        await self._step("fetch", work)
-        work.staged[Kind.RAW] = Path("x.smc")
+        for kind in self.kinds:
+            work.done_bytes += 1
+            await self._step("fetch" if kind is Kind.RAW else "fetch anno", work)
+            work.staged[kind] = Path(f"{kind.value}.smc")
 
     async def extract(self, work: Work) -> Record:
         if self.gate is not None:
             await self.gate.wait()
         await self._step("extract", work)
+        assert work.staged.keys() == set(self.kinds), "extracted before all of it had arrived"
         return RECORD
 
     async def publish(self, work: Work, record: Record) -> None:
+        self.on_publish()
         await self._step("publish", work)
 
     async def clear(self, work: Work, *, published: bool) -> None:
@@ -244,3 +270,84 @@ async def test_cancelling_leaves_no_claim_and_no_lease() -> None:
         tasks.cancel_scope.cancel()
     assert not crew.books.claimed and agenda.planned == len(PLAN)
     assert crew.leases == 0
+
+
+@pytest.mark.parametrize("cause", [Cause.STALL, Cause.SERVER_ERROR, Cause.RATE_LIMIT, Cause.DISK_FULL])
+async def test_half_a_pair_is_never_extracted_and_goes_on_under_its_lease(cause: Cause) -> None:
+    crew = SimulatedCrew({("fetch anno", PLAN[0]): [cause]})
+    crew.kinds = (Kind.RAW, Kind.ANNO)
+    agenda = agenda_of(PLAN[:1])
+    with anyio.fail_after(20):
+        await run(agenda, crew, Width(1, 1), RULES)
+    assert agenda.ended == {PLAN[0]: Stage.COMPLETED}
+    assert crew.log.count(("fetch anno", PLAN[0])) == 2 and crew.taken == 1
+
+
+async def test_a_quota_gives_the_lease_back() -> None:
+    crew = SimulatedCrew({("fetch", PLAN[0]): [Cause.FILE_QUOTA]})
+    await run_all(crew)
+    assert crew.taken == len(PLAN) + 1
+
+
+async def test_all_try_again_although_every_downloader_waits_for_a_lease() -> None:
+    """One lease for all: whoever failed with bytes on disk has it, and is not behind those who wait for it."""
+    crew = SimulatedCrew({("fetch", each): [Cause.SERVER_ERROR, Cause.STALL] for each in PLAN})
+    crew.most_leases = 1
+    await run_all(crew, Width(3, 1))
+    assert crew.taken == len(PLAN)
+
+
+async def test_a_full_disk_under_the_books_is_waited_out() -> None:
+    crew = SimulatedCrew()
+    agenda = agenda_of(PLAN[:1])
+    async with anyio.create_task_group() as tasks:
+        crew.on_publish = lambda: setattr(crew.books, "full", 3)
+        tasks.start_soon(run, agenda, crew, Width(1, 1), RULES)
+    assert agenda.ended == {PLAN[0]: Stage.COMPLETED} and crew.books.rows[PLAN[0]].stage is Stage.COMPLETED
+    assert crew.books.full == 0 and crew.log[-1] == ("removed", PLAN[0]), "the .smc makes room, the folder is durable"
+
+
+async def test_a_failure_that_cannot_be_noted_at_once_is_noted_later() -> None:
+    crew = SimulatedCrew({("fetch", PLAN[0]): [Cause.NOT_FOUND]})
+    crew.books.full = 2
+    agenda = await run_all(crew)
+    assert agenda.ended[PLAN[0]] is Stage.DOWNLOAD_FAILED and crew.books.rows[PLAN[0]].cause is Cause.NOT_FOUND
+
+
+async def test_draining_does_not_repeat_what_fails_then() -> None:
+    crew = SimulatedCrew({("extract", PLAN[0]): [Cause.WORKER_DIED]})
+    crew.gate = anyio.Event()
+    agenda = agenda_of(PLAN)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, agenda, crew, Width(1, 1), RULES)
+        with anyio.fail_after(10):
+            while crew.books.rows[PLAN[0]].stage is not Stage.EXTRACTING:
+                await anyio.lowlevel.checkpoint()
+        agenda.drain()
+        crew.gate.set()
+    assert not agenda.ended and agenda.planned == len(PLAN) and PLAN[0] in agenda.waiting
+    assert crew.leases == 0 and not crew.books.claimed
+
+
+async def test_draining_ends_a_wait_for_room() -> None:
+    crew = SimulatedCrew()
+    crew.no_room = {PLAN[0]}
+    agenda = agenda_of(PLAN[:1])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, agenda, crew, Width(1, 1), RULES)
+        with anyio.fail_after(10):
+            while crew.books.rows[PLAN[0]].stage is not Stage.DOWNLOADED:
+                await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
+            agenda.drain()
+    assert set(agenda.pending) == {PLAN[0]} and crew.leases == 0 and not crew.books.claimed
+
+
+async def test_nothing_breaks_off_between_publishing_and_noting_it() -> None:
+    crew = SimulatedCrew()
+    agenda = agenda_of(PLAN[:1])
+    async with anyio.create_task_group() as tasks:
+        crew.on_publish = tasks.cancel_scope.cancel
+        tasks.start_soon(run, agenda, crew, Width(1, 1), RULES)
+    assert crew.books.rows[PLAN[0]].stage is Stage.COMPLETED and ("removed", PLAN[0]) in crew.log
+    assert crew.leases == 0 and not crew.books.claimed

@@ -7,9 +7,19 @@ from dataclasses import replace
 import pytest
 
 from rm360_async.catalog import Performance
-from rm360_async.errors import Answer, Cause, Fault
+from rm360_async.errors import Answer, Cause, Fault, Scope
 from rm360_async.lifecycle import MOVES, IllegalMove, Stage, check_move
-from rm360_async.plan import PROGRESS, Evidence, RetryRules, Row, after_fault, back_off, standing
+from rm360_async.plan import (
+    LONGEST_PAUSE,
+    PROGRESS,
+    Evidence,
+    RetryRules,
+    Row,
+    after_fault,
+    ask_again,
+    back_off,
+    standing,
+)
 from rm360_async.record import EarlierRecord, SourceFile
 
 NOW = 1_000_000.0
@@ -36,6 +46,13 @@ def row(stage: Stage, **more: object) -> Row:
         (row(Stage.FAILED), Evidence(None, (replace(FILE, md5=None, modified="later"),)), Stage.PENDING),
         (row(Stage.FAILED), Evidence(PUBLISHED), Stage.COMPLETED),
         (row(Stage.DOWNLOAD_FAILED), Evidence(None, (FILE,)), Stage.PENDING),
+        (row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS), Evidence(None, (FILE,)), Stage.DOWNLOAD_FAILED),
+        (row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS, forced=True), Evidence(None, (FILE,)), Stage.PENDING),
+        (
+            row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS),
+            Evidence(None, (replace(FILE, md5="bb"),)),
+            Stage.PENDING,
+        ),
         (row(Stage.PENDING), Evidence(None, (), ("0018/x.smc",)), Stage.DOWNLOAD_FAILED),
         (row(Stage.WAITING, wait_until=NOW + 1), Evidence(None, (FILE,)), Stage.WAITING),
         (row(Stage.WAITING, wait_until=NOW - 1), Evidence(None, (FILE,)), Stage.PENDING),
@@ -70,6 +87,26 @@ def test_a_transfer_that_moved_on_costs_no_try() -> None:
     last = row(Stage.DOWNLOADING, tries=3)
     verdict = after_fault(Fault(Cause.NETWORK, "x"), last, RULES, NOW, 0.5, fetched_bytes=PROGRESS)
     assert verdict.stage is Stage.WAITING and not verdict.charge
+
+
+@pytest.mark.parametrize("cause", [cause for cause in Cause if cause.scope is Scope.REMOTE])
+def test_what_is_the_remotes_costs_the_performance_nothing(cause: Cause) -> None:
+    verdict = after_fault(Fault(cause, "x"), row(Stage.DOWNLOADING, tries=3), RULES, NOW, 0.5)
+    assert (verdict.stage, verdict.charge) == (Stage.PENDING, False)
+
+
+@pytest.mark.parametrize(
+    ("cause", "pauses"),
+    [
+        (Cause.UNREACHABLE, [30, 60, 120, None]),
+        (Cause.SERVER_ERROR, [30, 60, 120, None]),
+        (Cause.RATE_LIMIT, [30, 60, 120, 240, 480, LONGEST_PAUSE, LONGEST_PAUSE]),
+        (Cause.AUTH, [None]),
+        (Cause.REMOTE_UNKNOWN, [None]),
+    ],
+)
+def test_how_long_the_beginning_of_a_run_is_patient(cause: Cause, pauses: list[float | None]) -> None:
+    assert [ask_again(Fault(cause, "x"), tries, RULES, 0.5) for tries in range(len(pauses))] == pauses
 
 
 def test_quota_waits_its_time_and_costs_no_try() -> None:

@@ -230,6 +230,21 @@ async def test_check_of_a_folder_that_is_not_there(drive: Drive, tmp_path: Path,
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(("kind", "cause"), [("authError", Cause.AUTH), ("userRateLimitExceeded", Cause.RATE_LIMIT)])
+async def test_no_refusal_is_worded_as_a_missing_file(drive: Drive, tmp_path: Path, kind: str, cause: Cause) -> None:
+    """With a path in the remote's name rclone looks that up first; refused there or later, it says so."""
+    remote = on_drive(drive, "gdrive:raw/0026")
+    file = await remote.stat("0026_e0_raw.smc")
+    for skip, times in ((0, 3), (2, 1)):
+        drive.rules = [Rule(kind, op="list", skip=skip, times=times)]
+        with pytest.raises(Fault) as caught:
+            await remote.stat(file.path)
+        assert caught.value.cause is cause
+        drive.rules = [Rule(kind, op="list", skip=skip, times=times)]
+        assert (await fault_of(remote, tmp_path / "part", file)).cause is cause
+
+
+@pytest.mark.anyio
 async def test_a_revoked_login_says_how_to_renew_it(drive: Drive) -> None:
     drive.write_config(expiry="2020-01-01T00:00:00Z")
     await on_drive(drive).check()
@@ -387,7 +402,7 @@ async def test_parts_that_are_whole_or_too_long(drive: Drive, tmp_path: Path) ->
         ("cannotDownloadAbusiveFile", Cause.ABUSIVE_FILE),
         ("insufficientFilePermissions", Cause.FORBIDDEN),
         ("cannotDownloadFile", Cause.FORBIDDEN),
-        ("notFound", Cause.NOT_FOUND),
+        ("notFound", Cause.SERVER_ERROR),  # the listing has the file, so it is not gone
         ("authError", Cause.AUTH),
         ("internalError", Cause.SERVER_ERROR),
         ("backendError", Cause.SERVER_ERROR),
@@ -438,7 +453,7 @@ async def test_a_file_that_is_gone_is_told_by_a_clean_listing(drive: Drive, tmp_
 async def test_nobody_at_the_other_end(drive: Drive, tmp_path: Path) -> None:
     env = environment({**os.environ, **drive.env(), "HTTPS_PROXY": "http://127.0.0.1:9"})
     fault = await fault_of(Remote("gdrive", ROOT_ID, find(), env), tmp_path / "part")
-    assert fault.cause is Cause.NETWORK
+    assert fault.cause is Cause.UNREACHABLE
     assert "connection refused" in fault.message
 
 
@@ -570,10 +585,10 @@ async def test_options_in_the_environment_do_not_change_an_answer(
         (7, "2026/11/22 06:06:51 Failed to cat: read: connection reset by peer", "network", "reset by peer"),
         (7, "", "quota of this file", "used up"),
         (5, '{"level":"error","msg":"Failed to cat: odd","time":"x"}', "network", "odd"),
-        (3, "2026/11/22 Failed to lsf: directory not found", "server error", "directory not found"),
+        (3, "2026/11/22 Failed to lsf: directory not found", "no connection", "directory not found"),
         (1, "oauth2: cannot fetch token: 500 Internal Server Error", "server error", "500"),
         (1, 'couldn\'t fetch token: oauth2: 400\nResponse: {"error": "invalid_grant"}', "authentication", "invalid"),
-        (1, "dial tcp: lookup www.googleapis.com: no such host", "network", "no such host"),
+        (1, "dial tcp: lookup www.googleapis.com: no such host", "no connection", "no such host"),
         (1, "write /x/part: no space left on device", "disk full", "no space"),
         (1, "unexpected status: 403 Forbidden", "forbidden", "403"),
         (1, "got HTTP response code 502 with body: <html>", "server error", "502"),

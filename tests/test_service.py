@@ -102,7 +102,7 @@ def test_metrics_are_a_file_that_prometheus_reads(progress: tuple[Progress, Cloc
     [
         ([Stage.COMPLETED, Stage.COMPLETED], [], False, 0),
         ([Stage.COMPLETED, Stage.FAILED], [], False, 1),
-        ([Stage.DOWNLOAD_FAILED], [], True, 1),
+        ([Stage.DOWNLOAD_FAILED], [], True, 0),
         ([Stage.COMPLETED, Stage.PENDING], [], False, 1),
         ([Stage.COMPLETED, Stage.PENDING], [], True, 0),
         ([Stage.WAITING], [], False, 1),

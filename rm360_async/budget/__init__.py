@@ -20,6 +20,12 @@ those after it, and none starves. One exception keeps parts from blocking each o
 is out and parts alone fill the budget, the owner of such a part may go first (the last lease that was out
 fitted beside all other parts, and those have not grown since, so there always is such an owner).
 
+Strangers write to the same disks, and a guess of the output may be too low. So before it extracts, or goes on
+after a full disk, a lease waits until the rest of what it was promised fits again (`Budget.room`), the oldest
+first. What lies in temp_dir and belongs to no live lease may be given up when nothing else makes room
+(`make_room`), under the guard, so that nobody gets a lease for it at that moment. One file is never leased to
+two: instances with ledgers of their own may want the same.
+
 Tickets are files whose locks the kernel drops (see `tickets`): a killed instance gives everything back at
 that moment. A stopped one (SIGSTOP) keeps its place and its leases.
 
@@ -30,6 +36,6 @@ from __future__ import annotations
 
 from rm360_async.budget.arithmetic import Lack, Limits, Shortage
 from rm360_async.budget.disk import Disk, Space, SystemDisk
-from rm360_async.budget.leases import Budget, Lease
+from rm360_async.budget.leases import POLL_SECONDS, Budget, Lease
 
-__all__ = ["Budget", "Disk", "Lack", "Lease", "Limits", "Shortage", "Space", "SystemDisk"]
+__all__ = ["POLL_SECONDS", "Budget", "Disk", "Lack", "Lease", "Limits", "Shortage", "Space", "SystemDisk"]

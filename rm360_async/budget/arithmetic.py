@@ -10,6 +10,9 @@ from pathlib import Path
 from rm360_async.budget.disk import Space
 from rm360_async.budget.tickets import Ticket
 
+_NO_DEVICE = -1
+"""The device of a shortage that is of no disk."""
+
 
 class Lack(Enum):
     """What a lease waits for."""
@@ -17,6 +20,7 @@ class Lack(Enum):
     TURN = "turn"
     STAGING = "staging space"
     SPACE = "storage space"
+    FILES = "the same files"
     INODES = "inodes"
 
 
@@ -24,14 +28,16 @@ class Lack(Enum):
 class Shortage:
     """Why a lease is not granted now; `str()` is the sentence for people.
 
-    `leftovers` are files in temp_dir that no live lease, waiting or granted, lays claim to. When `stuck`,
-    no lease is out at all: nothing of ours will end and make room, somebody has to.
+    `lacking` is how many bytes (or inodes) would have to come free. `leftovers` are files in temp_dir that no
+    live lease, waiting or granted, lays claim to, with the bytes that each takes. When `stuck`, no lease is out
+    that could make room: nothing of ours will end, so somebody has to.
     """
 
     lack: Lack
     sentence: str
     device: int
-    leftovers: tuple[Path, ...] = ()
+    lacking: int = 0
+    leftovers: tuple[tuple[Path, int], ...] = ()
     stuck: bool = False
 
     def __str__(self) -> str:
@@ -67,9 +73,10 @@ def size(count: float) -> str:
 def verdict(number: int, view: View) -> Shortage | None:
     """Return why the waiting ticket of that number is not granted now; None when it is.
 
-    Nobody overtakes an earlier one that is about to go, or that waits for something he would use as well. Two
-    may be passed: one that waits for a disk of its own (another instance's output_dir), and one that nothing
-    of ours will ever let go because parts fill the budget, by the owner of such a part that fits.
+    Nobody overtakes an earlier one that is about to go, or that waits for something he would use as well. Three
+    may be passed: one that waits for a disk of its own (another instance's output_dir) or for files that
+    another has in hand, and one that nothing of ours will ever let go because parts fill the budget, by the
+    owner of such a part that fits.
     """
     books, ahead = _Books(view), list[_Ahead]()
     for ticket in view.tickets:
@@ -83,6 +90,16 @@ def verdict(number: int, view: View) -> Shortage | None:
         if held is None:
             ahead.append(_Ahead(ticket.name, lack))
     raise KeyError(number)
+
+
+def rest(number: int, view: View) -> Shortage | None:
+    """Return why a granted lease cannot write what it has still to write now; None when it can.
+
+    Leases go in their order, so that of several that a full disk has stopped the first can go on as soon as
+    there is room for it alone.
+    """
+    lease = next(ticket for ticket in view.tickets if ticket.number == number)
+    return next(_Books(view).of_disks(lease), None)
 
 
 @dataclass(frozen=True)
@@ -120,7 +137,14 @@ class _Books:
         return {self.view.temp.device, self.view.outputs[ticket.output_dir].device}
 
     def shortage(self, ticket: Ticket) -> Shortage | None:
-        return self._of_staging(ticket) or next(self._of_disks(ticket), None)
+        return self._of_files(ticket) or self._of_staging(ticket) or next(self.of_disks(ticket), None)
+
+    def _of_files(self, ticket: Ticket) -> Shortage | None:
+        """Two runs with ledgers of their own may share a temp_dir, and want one file: each must have it alone."""
+        holder = next((lease for lease in self.out if set(lease.staged) & set(ticket.staged)), None)
+        if holder is None:
+            return None
+        return Shortage(Lack.FILES, f"Waiting until another run has done {holder.name}", _NO_DEVICE)
 
     def _of_staging(self, ticket: Ticket) -> Shortage | None:
         """Compare with the budget. A lease whose bytes are all there already adds nothing, so it may go."""
@@ -131,44 +155,54 @@ class _Books:
         budget = self.view.limits.max_temp_bytes
         if held + loose + own <= budget or ticket.staging_bytes <= self.staged[ticket.number]:
             return None
-        return self._staging_shortage(own, max(0, budget - held - loose), loose)
+        return self._staging_shortage(own, held + loose, loose)
 
-    def _staging_shortage(self, own: int, left: int, loose: int) -> Shortage:
+    def _staging_shortage(self, own: int, taken: int, loose: int) -> Shortage:
         budget, stuck = self.view.limits.max_temp_bytes, not self.out
+        left = max(0, budget - taken)
         sentence = f"Insufficient staging space: {size(left)} of {size(budget)} left, {size(own)} required; waiting"
         if stuck:
             sentence += (
                 f"; {size(loose)} in {self.view.temp_dir} belong to no running work:"
                 " remove what is not wanted, or raise limits.max_temp_size_gb"
             )
-        return Shortage(Lack.STAGING, sentence, self.view.temp.device, tuple(map(Path, sorted(self.leftovers))), stuck)
+        lacking = own + taken - budget
+        return Shortage(Lack.STAGING, sentence, self.view.temp.device, lacking, self._left(), stuck)
 
-    def _of_disks(self, ticket: Ticket) -> Iterator[Shortage]:
+    def _left(self) -> tuple[tuple[Path, int], ...]:
+        return tuple((Path(path), taken) for path, taken in sorted(self.leftovers.items()))
+
+    def of_disks(self, ticket: Ticket) -> Iterator[Shortage]:
+        before = [lease for lease in self.out if not ticket.granted or lease.number < ticket.number]
         places = {self.view.temp.device: (self.view.temp, str(self.view.temp_dir))}
         output = self.view.outputs[ticket.output_dir]
         places.setdefault(output.device, (output, ticket.output_dir))
         for device, (space, place) in places.items():
-            yield from self._of_bytes(ticket, device, space, place)
-            yield from self._of_inodes(ticket, device, space, place)
+            yield from self._of_bytes(ticket, before, device, space, place)
+            yield from self._of_inodes(ticket, before, device, space, place)
 
-    def _of_bytes(self, ticket: Ticket, device: int, space: Space, place: str) -> Iterator[Shortage]:
+    def _of_bytes(
+        self, ticket: Ticket, before: list[Ticket], device: int, space: Space, place: str
+    ) -> Iterator[Shortage]:
         need = self._bytes_owed(ticket, device)
         floor = self.view.limits.min_free_bytes
-        required = floor + need + sum(self._bytes_owed(lease, device) for lease in self.out)
+        required = floor + need + sum(self._bytes_owed(lease, device) for lease in before)
         if need and space.free_bytes < required:
             sentence = (
                 f"Insufficient storage space: {size(space.free_bytes)} free, {size(required)} required"
                 f" in {place} ({size(floor)} of them stay free); waiting"
             )
-            yield Shortage(Lack.SPACE, sentence, device, tuple(map(Path, sorted(self.leftovers))), not self.out)
+            yield Shortage(Lack.SPACE, sentence, device, required - space.free_bytes, self._left(), not before)
 
-    def _of_inodes(self, ticket: Ticket, device: int, space: Space, place: str) -> Iterator[Shortage]:
+    def _of_inodes(
+        self, ticket: Ticket, before: list[Ticket], device: int, space: Space, place: str
+    ) -> Iterator[Shortage]:
         need = self._files_owed(ticket, device)
         required = self.view.limits.min_free_files + need
-        required += sum(self._files_owed(lease, device) for lease in self.out)
+        required += sum(self._files_owed(lease, device) for lease in before)
         if need and space.free_files is not None and space.free_files < required:
             sentence = f"Insufficient inodes: {space.free_files:,} free, {required:,} required in {place}; waiting"
-            yield Shortage(Lack.INODES, sentence, device, tuple(map(Path, sorted(self.leftovers))), not self.out)
+            yield Shortage(Lack.INODES, sentence, device, required - space.free_files)
 
     def _bytes_owed(self, ticket: Ticket, device: int) -> int:
         """Return what a lease will still write on a device."""

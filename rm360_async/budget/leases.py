@@ -14,45 +14,52 @@ from types import TracebackType
 import anyio
 from anyio.to_thread import run_sync
 
-from rm360_async.budget.arithmetic import Limits, Shortage, View, size, verdict
+from rm360_async.budget.arithmetic import Lack, Limits, Shortage, View, rest, size, verdict
 from rm360_async.budget.disk import Disk, SystemDisk
 from rm360_async.budget.tickets import Busy, Entry, Ticket, Tickets
-from rm360_async.errors import Fault
+from rm360_async.errors import Cause, Fault
 
-POLL_SECONDS = 5.0
+POLL_SECONDS = 2.0
 """How often a waiting lease looks again; a lease given back in this process is noticed at once."""
 
 BUSY_SECONDS = 0.02
 MIN_FREE_FILES = 1000
 _NOTED_STEPS = 50
+_LITTLE = 1 / 64
 
 OnWait = Callable[[Shortage | None], None]
+MakeRoom = Callable[[Shortage], bool]
 
 
 class Lease:
     """Bytes of disk that are ours until `give_back`; also a context manager."""
 
     def __init__(self, budget: Budget, entry: Entry) -> None:
-        self._budget, self._entry = budget, entry
+        self._budget, self.entry = budget, entry
         self._noted = 0
 
     @property
     def name(self) -> str:
         """Return what the lease is for."""
-        return self._entry.ticket.name
+        return self.entry.ticket.name
+
+    @property
+    def staged(self) -> list[Path]:
+        """Return the paths in temp_dir that it is for."""
+        return [Path(path) for path in self.entry.ticket.staged]
 
     def wrote(self, output_bytes: int, output_files: int) -> None:
         """Tell how much of the output lies on disk by now, so that it is not counted twice."""
-        entry = self._entry
+        entry = self.entry
         entry.ticket = replace(entry.ticket, written_bytes=output_bytes, written_files=output_files)
-        if output_bytes - self._noted >= max(1, entry.ticket.output_bytes // _NOTED_STEPS):
+        if abs(output_bytes - self._noted) >= max(1, entry.ticket.output_bytes // _NOTED_STEPS):
             self._noted = output_bytes
             self._budget.note(entry)
 
     def give_back(self) -> None:
         """Return the bytes to the budget; nothing happens the second time. Call it in the event loop."""
-        if not self._entry.dropped:
-            self._budget.take_back(self._entry)
+        if not self.entry.dropped:
+            self._budget.take_back(self.entry)
 
     def __enter__(self) -> Lease:
         return self
@@ -67,7 +74,8 @@ class Budget:
     """Leases of bytes on the file systems of temp_dir and output_dir, shared by all instances on temp_dir.
 
     `aside` are folders in temp_dir that are no staging: what is kept there on purpose takes free space, but
-    nothing of `max_temp_bytes`.
+    nothing of `max_temp_bytes`. `make_room` is asked when a lease is stuck behind leftovers; it may give some of
+    them up, and tells whether it did. It runs in a thread, and no lease is granted anywhere meanwhile.
     """
 
     def __init__(
@@ -79,6 +87,7 @@ class Budget:
         *,
         min_free_files: int = MIN_FREE_FILES,
         aside: Iterable[Path] = (),
+        make_room: MakeRoom = lambda _: False,
         disk: Disk | None = None,
         poll_seconds: float = POLL_SECONDS,
         pause: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -89,6 +98,7 @@ class Budget:
         self.waiting: dict[str, str] = {}
         """The sentence of each lease that waits here, by name."""
         self._disk = disk or SystemDisk()
+        self._make_room = make_room
         self._poll_seconds, self._pause = poll_seconds, pause
         self._tickets = Tickets(temp_dir)
         self._changed = anyio.Event()
@@ -107,6 +117,19 @@ class Budget:
             )
         return None
 
+    def low(self) -> str | None:
+        """Return the sentence for less free space in temp_dir than the floor, by more than a little; else None.
+
+        What was leased was leased above the floor. A little (logs, the ledger) must not stop what is nearly done.
+        """
+        try:
+            free, floor = self._disk.space(self.temp_dir).free_bytes, self.limits.min_free_bytes
+        except OSError:  # whoever writes there meets it too, and can say what it was doing
+            return None
+        if free >= floor * (1 - _LITTLE):
+            return None
+        return f"Insufficient storage space: {size(free)} free in {self.temp_dir}, {size(floor)} are to stay free"
+
     async def lease(
         self,
         name: str,
@@ -121,17 +144,22 @@ class Budget:
 
         `staged` are the paths in temp_dir where its staged bytes will lie (part and whole file; what lies
         there already is not counted twice). `on_wait` is called with the shortage when it begins to wait and
-        when it waits for something else, and with None when it goes on. Cancelled while waiting, it leaves
+        whenever its sentence changes, and with None when it goes on. Cancelled while waiting, it leaves
         no trace. Raises Fault (NOT_WRITABLE, DISK_FULL) when the queue in temp_dir cannot be kept.
         """
         paths = tuple(str(path) for path in staged)
         entry = Entry(Ticket(name, staging_bytes, output_bytes, output_files, paths, str(self.output_dir)))
         try:
-            await self._until_granted(entry, on_wait or (lambda _: None))
+            await self._until(entry, self._grant, on_wait or (lambda _: None))
         except BaseException:
             self.take_back(entry)
             raise
+        self._wake()
         return Lease(self, entry)
+
+    async def room(self, lease: Lease, *, on_wait: OnWait | None = None) -> None:
+        """Wait until what a lease has still to write fits above the floor of its disks: strangers write too."""
+        await self._until(lease.entry, self._go_on, on_wait or (lambda _: None))
 
     def take_back(self, entry: Entry) -> None:
         """Take a ticket out of the queue and let the others look again."""
@@ -146,42 +174,60 @@ class Budget:
         except (Busy, Fault):  # without it the others wait longer than they must, and nothing is lost
             return
 
-    async def _until_granted(self, entry: Entry, on_wait: OnWait) -> None:
-        told = None
+    async def _until(self, entry: Entry, look: Callable[[Entry], Shortage | None], on_wait: OnWait) -> None:
+        told = ""
         try:
             while True:
                 changed = self._changed  # taken before the look: what moves after it is not missed
-                shortage = await self._look(entry)
+                shortage = await self._look(entry, look)
                 if shortage is None:
                     break
-                self.waiting[entry.ticket.name] = str(shortage)
-                if shortage.lack is not told:
-                    told = shortage.lack
+                if str(shortage) != told:
+                    told = self.waiting[entry.ticket.name] = str(shortage)
                     on_wait(shortage)
                 await self._next_chance(changed)
         finally:
             self.waiting.pop(entry.ticket.name, None)
-        self._wake()
-        if told is not None:
+        if told:
             on_wait(None)
 
-    async def _look(self, entry: Entry) -> Shortage | None:
+    async def _look(self, entry: Entry, look: Callable[[Entry], Shortage | None]) -> Shortage | None:
         while True:
             try:
-                return await run_sync(self._decide, entry)
+                return await run_sync(look, entry)
             except Busy:
                 await anyio.sleep(BUSY_SECONDS)
+            except Fault as fault:
+                if fault.cause is not Cause.DISK_FULL:
+                    raise
+                return self._no_ticket(entry.ticket)
 
-    def _decide(self, entry: Entry) -> Shortage | None:
+    def _grant(self, entry: Entry) -> Shortage | None:
         """Queue the ticket when it is new, and grant it when it may go: in one piece for all instances."""
         with self._tickets.guarded():
             self._tickets.add(entry)
             if entry.dropped:
                 return None
             shortage = verdict(entry.ticket.number, self._view())
+            if shortage is not None and shortage.stuck and self._make_room(shortage):
+                shortage = verdict(entry.ticket.number, self._view())
             if shortage is None:
                 self._tickets.grant(entry)
             return shortage
+
+    def _go_on(self, entry: Entry) -> Shortage | None:
+        with self._tickets.guarded():
+            return None if entry.dropped else rest(entry.ticket.number, self._view())
+
+    def _no_ticket(self, ticket: Ticket) -> Shortage:
+        """Return the shortage of a disk so full that not even the ticket could be written."""
+        space = self._disk.space(self.temp_dir)
+        required = self.limits.min_free_bytes + ticket.staging_bytes + ticket.output_bytes
+        sentence = (
+            f"Insufficient storage space: {size(space.free_bytes)} free, {size(required)} required"
+            f" in {self.temp_dir}; waiting"
+        )
+        return Shortage(Lack.SPACE, sentence, space.device, required - space.free_bytes)
 
     def _view(self) -> View:
         tickets = tuple(self._tickets.alive())

@@ -104,32 +104,44 @@ class Tickets:
         entry.descriptor = os.open(self._path(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._ours[number] = entry
         fcntl.flock(entry.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.note(entry)
+        try:
+            self.note(entry)
+        except OSError:  # a full disk: an empty ticket says nothing to the others, so it is made anew later
+            self._leave(entry)
+            raise
 
     def grant(self, entry: Entry) -> None:
         """Make a waiting ticket a lease (guarded)."""
-        entry.ticket = replace(entry.ticket, granted=True)
-        self.note(entry)
+        granted = replace(entry.ticket, granted=True)
+        if entry.descriptor is not None:
+            self._write(entry.descriptor, granted)
+        entry.ticket = granted
 
     def note(self, entry: Entry) -> None:
         """Write the ticket as it is now (guarded)."""
         if entry.descriptor is not None:
-            data = entry.ticket.to_json()
-            os.pwrite(entry.descriptor, data, 0)
-            os.ftruncate(entry.descriptor, len(data))
+            self._write(entry.descriptor, entry.ticket)
 
     def drop(self, entry: Entry) -> None:
         """Give a ticket back, waiting or granted; never raises, and needs no guard: its lock says it all."""
         with self._threads:
             entry.dropped = True
-            descriptor, entry.descriptor = entry.descriptor, None
-            if descriptor is None:
-                return
-            self._ours.pop(entry.ticket.number, None)
-            with suppress(OSError):
-                self._path(entry.ticket.number).unlink()
-            with suppress(OSError):
-                os.close(descriptor)
+            self._leave(entry)
+
+    def _leave(self, entry: Entry) -> None:
+        descriptor, entry.descriptor = entry.descriptor, None
+        if descriptor is None:
+            return
+        self._ours.pop(entry.ticket.number, None)
+        with suppress(OSError):
+            self._path(entry.ticket.number).unlink()
+        with suppress(OSError):
+            os.close(descriptor)
+
+    def _write(self, descriptor: int, ticket: Ticket) -> None:
+        data = ticket.to_json()
+        os.pwrite(descriptor, data, 0)
+        os.ftruncate(descriptor, len(data))
 
     def alive(self) -> list[Ticket]:
         """Return all live tickets in order, and remove those of the dead (guarded).

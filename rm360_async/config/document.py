@@ -174,9 +174,12 @@ class _Walk:
         if node.tag.endswith(":timestamp") or (node.style is None and ":" in text):
             return text
         try:
-            return self.loader.construct_object(node)
-        except (ValueError, yaml.YAMLError):
-            self._mistake(node, path, f"{printable(text)} is not of the type that its tag says")
+            value = self.loader.construct_object(node)
+            if isinstance(value, int) and abs(value) >= 2**63:  # Python refuses to write the longest ones out
+                raise ValueError
+            return value
+        except (ValueError, LookupError, TypeError, OverflowError, yaml.YAMLError):  # as the constructors raise them
+            self._mistake(node, path, f"{printable(text)} is not a value of its type, or far too large")
             return None
 
     def _mistake(self, node: yaml.Node, path: KeyPath, sentence: str) -> None:

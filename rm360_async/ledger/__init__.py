@@ -9,9 +9,11 @@ from rm360_async.ledger.earlier import Adopted, TakenIn, adopt, take_in
 from rm360_async.ledger.entries import Attempt, Run, Totals
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.ledger.manifest import ManifestWriter, manifest_text, write_manifest
-from rm360_async.ledger.schema import ledger_path, lock_path, set_aside
+from rm360_async.ledger.schema import SQLITE_VERSION, ledger_path, lock_path, set_aside
+from rm360_async.ledger.schema import create as create_ledger
 
 __all__ = [
+    "SQLITE_VERSION",
     "Adopted",
     "Attempt",
     "Claims",
@@ -21,6 +23,7 @@ __all__ = [
     "TakenIn",
     "Totals",
     "adopt",
+    "create_ledger",
     "ledger_path",
     "lock_path",
     "manifest_text",

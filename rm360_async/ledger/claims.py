@@ -30,6 +30,7 @@ MANIFEST = 1 << 41
 
 # struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid, padded to whole words.
 _FLOCK = struct.Struct("hhqqi4x")
+_NEW = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _SET, _SET_AND_WAIT, _GET = (getattr(fcntl, name, -1) for name in ("F_OFD_SETLK", "F_OFD_SETLKW", "F_OFD_GETLK"))
 
 
@@ -58,7 +59,7 @@ class ByteLocks:
         self._file: int | None
         try:
             flags = os.O_RDONLY if look_only else os.O_RDWR | os.O_CREAT
-            self._file = os.open(path, flags | os.O_CLOEXEC, 0o666)
+            self._file = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except FileNotFoundError:
             if not look_only:
                 raise
@@ -108,7 +109,7 @@ class FileLocks:
 
     def lock(self, number: int, *, wait: bool = False) -> bool:
         """Take the lock of the number's file; False when another open file has it."""
-        file = os.open(self._folder / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(self._folder / str(number), _NEW, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

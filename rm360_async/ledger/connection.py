@@ -11,6 +11,7 @@ is never closed keeps its thread and the interpreter alive for ever, so `connect
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,13 +21,18 @@ from typing import Any
 import aiosqlite
 import anyio
 
+from rm360_async.catalog import is_performance, is_subject
 from rm360_async.errors import Cause, Fault
 from rm360_async.ledger.schema import APPLICATION_ID, VERSION, as_fault, damaged
+from rm360_async.lifecycle import Stage
 
 BUSY_SECONDS = 10.0
 _PATIENCE = 12
 """How many times BUSY_SECONDS we wait for a lock: another instance may sit in an fsync of a busy disk."""
 
+_STAGES = frozenset(stage.value for stage in Stage)
+_LATEST = 32_503_680_000.0
+"""The year 3000: a time that no clock has shown."""
 _PRAGMAS = ("journal_mode = PERSIST", "synchronous = FULL", "foreign_keys = ON", "journal_size_limit = 1048576")
 
 
@@ -135,8 +141,30 @@ async def _check(database: aiosqlite.Connection, path: Path) -> None:
         raise Fault(Cause.LEDGER, message, "use the rm360 that wrote it, or the newest one")
     if await _value(database, "PRAGMA quick_check(1)") != "ok":
         raise damaged(path)
+    # quick_check is content with a cut-off last page, which it reads as zeros, and with texts that mean nothing
+    size = (await anyio.Path(path).stat()).st_size
+    if size % await _value(database, "PRAGMA page_size") or not await _makes_sense(database):
+        raise damaged(path)
     for pragma in _PRAGMAS:
         await database.execute_fetchall(f"PRAGMA {pragma}")
+
+
+async def _makes_sense(database: aiosqlite.Connection) -> bool:
+    """Tell whether every name, stage, time and JSON text can be read: SQLite keeps no checksums of its pages."""
+    rows = await database.execute_fetchall("SELECT subject, name, stage, updated, wait_until FROM performance")
+    texts = "SELECT seconds FROM attempt UNION SELECT progress FROM run"
+    return all(
+        is_subject(subject) and is_performance(name) and stage in _STAGES and 0 <= updated < _LATEST
+        and (until is None or 0 <= until < _LATEST)
+        for subject, name, stage, updated, until in rows
+    ) and all(_is_json_object(text) for (text,) in await database.execute_fetchall(texts))  # fmt: skip
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 async def _value(database: aiosqlite.Connection, sql: str) -> Any:
@@ -148,6 +176,8 @@ def faults_of(path: Path) -> Iterator[None]:
     """Turn what SQLite raises about its file into a Fault; mistakes in our SQL stay as they are."""
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its own message
+        raise damaged(path) from error
     except sqlite3.DatabaseError as error:
         if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
             raise

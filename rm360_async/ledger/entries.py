@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rm360_async.catalog import Performance
+from rm360_async.catalog import Performance, number_ranges
 from rm360_async.errors import Cause
 from rm360_async.lifecycle import ENDED, Stage
 from rm360_async.record import LeftOut
 
 _GROUPS_NAMED = 4
-_RANGES_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -80,18 +79,5 @@ def left_out_text(left_out: Iterable[LeftOut]) -> str:
 def _group_text(modality: str, camera: str, reason: str, frames: list[int | None]) -> str:
     numbers = sorted({frame for frame in frames if frame is not None})
     where = [modality, f"cam_{camera}" if camera else ""]
-    where.append(f"frame{'s' if len(numbers) > 1 else ''} {_ranges(numbers)}" if numbers else "")
+    where.append(f"frame{'s' if len(numbers) > 1 else ''} {number_ranges(numbers)}" if numbers else "")
     return f"{' '.join(part for part in where if part)}: {reason}"
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Return `3, 7-9` for 3 7 8 9, shortened after a few ranges with the count of the rest."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    named = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs[:_RANGES_NAMED]]
-    more = sum(map(len, runs[_RANGES_NAMED:]))
-    return ", ".join(named) + (f" and {more} more" if more else "")

@@ -58,6 +58,9 @@ class Ledger(Notes):
         Raises Fault(LEDGER) for a file that is missing, foreign, damaged or of another version,
         Fault(NOT_WRITABLE) or Fault(DISK_FULL) when it cannot be made. Every method raises these too.
         """
+        if await anyio.Path(path).is_symlink():  # its locks would lie beside the link, where others do not look
+            hint = "put the ledger itself there, or set storage.manifest_path to where it is"
+            raise Fault(Cause.LEDGER, f"the ledger {path} is a symbolic link", hint)
         if create:
             await anyio.to_thread.run_sync(create_file, path)
         elif not await anyio.Path(path).exists():
@@ -125,7 +128,9 @@ class Ledger(Notes):
             )
             await sql.run(query, *values)
             if row.stage is Stage.COMPLETED and stage is not Stage.COMPLETED and not row.forced:
-                await sql.run("UPDATE performance SET cameras_extracted=0, frames=0, bytes=0 WHERE id=?", number)
+                await sql.run(
+                    "UPDATE performance SET cameras_extracted=0, frames=0, bytes=0, verdict='' WHERE id=?", number
+                )
             if stage not in IN_HAND:
                 await self._close_attempt(sql, number, stage.value, word, reason, seconds, fetched)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
@@ -21,8 +22,12 @@ from rm360_async.ledger.schema import sync_folder
 from rm360_async.lifecycle import Stage
 from rm360_async.plan import Row
 
-COLUMNS = ("subject", "performance", "status", "cameras_extracted", "frames", "size_gb", "timestamp", "error")
+COLUMNS = (
+    *("subject", "performance", "status", "cameras_extracted", "frames", "size_gb", "timestamp", "error"),
+    "verdict",
+)
 EVERY_SECONDS = 10.0
+_log = logging.getLogger(__name__)
 _OTHERS_WRITE_AT_MOST = 100
 """Looks, 0.1 s apart, at whether another instance still writes before the last picture is written anyway."""
 
@@ -46,6 +51,7 @@ def _line(row: Row) -> tuple[str, ...]:
         f"{row.bytes / 2**30:.4f}",
         datetime.fromtimestamp(row.updated).isoformat(timespec="seconds"),
         error_text(row),
+        " ".join(row.verdict.split()),
     )
 
 
@@ -156,6 +162,8 @@ class ManifestWriter:
                     self._changed.set()
                 self.trouble = None
             except Fault as fault:
+                if self.trouble is None:
+                    _log.warning("%s; trying again", fault)
                 self.trouble = fault
                 self._changed.set()
             await self._pause(self._every)

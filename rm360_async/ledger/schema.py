@@ -15,6 +15,9 @@ from rm360_async.ledger.claims import CREATION, Claims
 
 APPLICATION_ID = 0x524D3336  # "RM36"
 VERSION = 1
+SQLITE_VERSION = sqlite3.sqlite_version_info
+"""The version of SQLite that this Python has, as three numbers."""
+_DAMAGE = ("malformed", "not a database", "Could not decode")
 _STRICT = "STRICT" if sqlite3.sqlite_version_info >= (3, 37) else ""
 
 TABLES = f"""
@@ -32,6 +35,7 @@ CREATE TABLE performance (
     frames INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0,
     updated REAL NOT NULL,
+    verdict TEXT NOT NULL DEFAULT '',
     UNIQUE (subject, name)
 ) {_STRICT};
 CREATE TABLE source (
@@ -175,7 +179,7 @@ def as_fault(path: Path, error: OSError | sqlite3.Error) -> Fault:
     text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
     if "disk is full" in text or "No space left" in text or "quota exceeded" in text:
         return Fault(Cause.DISK_FULL, f"no room to write the ledger {path}", "free some space there")
-    if "malformed" in text or "not a database" in text or (isinstance(error, sqlite3.Error) and "no such" in text):
+    if any(sign in text for sign in _DAMAGE) or (isinstance(error, sqlite3.Error) and "no such" in text):
         return damaged(path)
     if isinstance(error, OSError) or "readonly" in text or "unable to open" in text:
         return Fault(

@@ -18,7 +18,8 @@ from rm360_async.plan import Row, Standing
 from rm360_async.record import Record, SourceFile
 
 COLUMNS = (
-    "id, subject, name, stage, tries, cause, reason, wait_until, forced, cameras_extracted, frames, bytes, updated"
+    "id, subject, name, stage, tries, cause, reason, wait_until, forced, cameras_extracted, frames, bytes, updated, "
+    "verdict"
 )
 
 
@@ -37,6 +38,7 @@ def row_of_record(performance: Performance, record: Record, otherwise: float) ->
         bytes=record.bytes,
         updated=published,
         sources=record.sources,
+        verdict=record.verdict,
     )
 
 
@@ -57,7 +59,8 @@ async def sources_of(sql: Statements, number: int) -> tuple[SourceFile, ...]:
 
 def row_of(values: Sequence[Any], sources: Sequence[SourceFile]) -> Row:
     """Return the row that the values of COLUMNS hold."""
-    _, subject, name, stage, tries, cause, reason, wait_until, forced, cameras, frames, size, updated = values
+    _, subject, name, stage, tries, cause, reason, wait_until, forced, *counts, updated, verdict = values
+    cameras, frames, size = counts
     return Row(
         Performance(subject, name),
         Stage(stage),
@@ -71,6 +74,7 @@ def row_of(values: Sequence[Any], sources: Sequence[SourceFile]) -> Row:
         size,
         updated,
         tuple(sources),
+        verdict,
     )
 
 
@@ -127,7 +131,7 @@ async def store_rows(sql: Statements, rows: Mapping[int, Row]) -> None:
     """Write whole rows by number, and the sources of those that have any."""
     query = (
         "UPDATE performance SET stage=?, tries=?, cause=?, reason=?, wait_until=?, forced=?, "
-        "cameras_extracted=?, frames=?, bytes=?, updated=? WHERE id=?"
+        "cameras_extracted=?, frames=?, bytes=?, updated=?, verdict=? WHERE id=?"
     )
     await sql.each(query, [(*_values(row), number) for number, row in rows.items()])
     await store_sources(sql, {number: row.sources for number, row in rows.items() if row.sources})
@@ -136,7 +140,7 @@ async def store_rows(sql: Statements, rows: Mapping[int, Row]) -> None:
 def _values(row: Row) -> tuple[Any, ...]:
     word = row.cause.word if row.cause else None
     state = (row.stage.value, row.tries, word, row.reason, row.wait_until, int(row.forced))
-    return (*state, row.cameras_extracted, row.frames, row.bytes, row.updated)
+    return (*state, row.cameras_extracted, row.frames, row.bytes, row.updated, row.verdict)
 
 
 async def store_sources(sql: Statements, sources: Mapping[int, Sequence[SourceFile]]) -> None:
@@ -155,7 +159,7 @@ def standing_row(row: Row, standing: Standing, now: float) -> Row:
     check_move(row.stage, Stage.PENDING)
     check_move(Stage.PENDING, standing.stage)
     gone = row.stage is Stage.COMPLETED and not row.forced
-    kept = replace(row, cameras_extracted=0, frames=0, bytes=0) if gone else row
+    kept = replace(row, cameras_extracted=0, frames=0, bytes=0, verdict="") if gone else row
     return replace(
         kept,
         stage=standing.stage,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import shutil
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,7 @@ from rm360_async.modalities.work import Found, Work
 from rm360_async.smc import Refusal, read_audio
 
 _BITRATE = "320k"
+_LOWEST_RATE = 8000
 
 
 def extract(work: Work) -> Found:
@@ -44,17 +49,36 @@ def _write_playable(work: Work, found: Found, samples: NDArray[Any], rate: int) 
         sound = interleaved(samples)
         work.folder.write("audio/audio.wav", wav_bytes(sound, rate))
         found.files += 1
-        work.folder.write("audio/audio.mp3", _mp3(sound, rate))
+        with _temporary_files_in(work.folder.path):
+            encoded = _mp3(sound, rate)
+        work.folder.write("audio/audio.mp3", encoded)
         found.files += 1
     except Refusal as refusal:
         found.notes.append(f"audio {refusal.reason}; audio_data.npz has it as stored")
 
 
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let pydub's temporary files lie in the staging folder: it leaves them behind when ffmpeg fails.
+
+    So does a child that is killed, and then they go with the folder.
+    """
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix=".mp3-", dir=folder) as inner:
+        tempfile.tempdir = inner
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
 def _mp3(samples: NDArray[Any], rate: int) -> bytes:
     """Return the sound as MP3; Refusal when there is no ffmpeg, or when it cannot encode this."""
-    ffmpeg = _ffmpeg()
+    ffmpeg = find_ffmpeg()
     if samples.shape[1] > 2:
         raise Refusal(f"has {samples.shape[1]} channels, so no MP3 was made")
+    if rate < _LOWEST_RATE:  # ffmpeg would stretch it to the lowest that there is, and write without end
+        raise Refusal(f"has {rate} samples a second, fewer than any MP3, so none was made")
     with warnings.catch_warnings():
         # pydub warns when it is imported where no ffmpeg is on PATH, and of its own old idioms
         warnings.simplefilter("ignore")
@@ -72,8 +96,8 @@ def _mp3(samples: NDArray[Any], rate: int) -> bytes:
     return encoded.getvalue()
 
 
-def _ffmpeg() -> str:
-    """Return the ffmpeg on PATH, else the one that imageio-ffmpeg brings."""
+def find_ffmpeg() -> str:
+    """Return the ffmpeg on PATH, else the one that imageio-ffmpeg brings; raises Refusal when there is none."""
     found = shutil.which("ffmpeg")
     if found:
         return found

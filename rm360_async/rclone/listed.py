@@ -12,6 +12,9 @@ from rm360_async.catalog import Kind, Performance, Structure, parse_remote_path,
 from rm360_async.errors import Cause, Fault
 from rm360_async.record import SourceFile
 
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_LONGEST_TEXT = 500
+_LARGEST_SIZE = 2**63 - 1
 _GLOB_SPECIAL = re.compile(r"[*?\[\]{}\\]")
 
 
@@ -54,14 +57,28 @@ def parse(output: bytes, doing: str) -> list[Listed]:
             listed = _listed(entry)
             known = found.get(listed.path)
             found[listed.path] = listed if known is None else replace(known, duplicate=True)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Fault(Cause.UNKNOWN, f"{doing}: rclone's answer is not a listing ({error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise Fault(Cause.UNKNOWN, f"{doing}: rclone's answer is not a listing ({_words(error)})") from error
     return list(found.values())
 
 
 def _listed(entry: dict[str, Any]) -> Listed:
-    md5 = (entry.get("Hashes") or {}).get("md5") or None
-    return Listed(str(entry["Path"]), int(entry["Size"]), entry.get("ModTime") or None, entry.get("ID") or None, md5)
+    path = entry["Path"]
+    if not isinstance(path, str):
+        raise TypeError(f"a path is {type(path).__name__}")
+    md5 = (entry.get("Hashes") or {}).get("md5")
+    known = md5 if isinstance(md5, str) and _MD5.fullmatch(md5) else None
+    return Listed(path, int(entry["Size"]), _text(entry.get("ModTime")), _text(entry.get("ID")), known)
+
+
+def _text(value: object) -> str | None:
+    """Return what is a plain text of usual length: it goes into the ledger, logs and command lines."""
+    return value if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST_TEXT else None
+
+
+def _words(error: Exception) -> str:
+    words = " ".join(str(error).split())[:200]
+    return words if words.isprintable() else repr(words)
 
 
 def sort_out(listed: Iterable[Listed], structure: Structure) -> Listing:
@@ -69,7 +86,7 @@ def sort_out(listed: Iterable[Listed], structure: Structure) -> Listing:
     listing, strange = Listing(), []
     for file in sorted(listed, key=lambda file: file.path):
         known = parse_remote_path(structure, file.path)
-        if known is None:
+        if known is None or not 0 <= file.size <= _LARGEST_SIZE:  # -1: a document that Drive keeps as no file
             strange.append(file.path)
         else:
             listing.files.setdefault(known[0], {})[known[1]] = file

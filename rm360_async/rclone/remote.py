@@ -19,17 +19,22 @@ from rm360_async.rclone.transfer import Follower, OnBytes, Outcome, Pace, disk_f
 
 _NO_MATCH = 9
 _NO_FOLDER = 3
-_LOOKS_FOR_THE_FOLDER = 3
+# Files are named by --include below the remote's root, never by a path behind its name: rclone looks such a path
+# up first, and words every refusal that it meets there as "directory not found" (exit 3). In this form it tells.
 # rclone retries nothing itself: its back-off is long, silent, per process and blind to quotas; ours is in one
 # place. A question on a terminal would hang for ever. These act alike in rclone 1.60 and 1.75.
 _ALWAYS = (
-    *("--low-level-retries", "1", "--retries", "1", "--timeout", "60s", "--contimeout", "20s"),
+    *("--retries", "1", "--timeout", "60s", "--contimeout", "20s"),
     *("--drive-stop-on-download-limit", "--drive-acknowledge-abuse", "--ask-password=false", "--use-json-log"),
 )
 
 # With its read-ahead rclone holds back up to 1 MiB of a slow stream (32 KiB without): a trickle would look
 # like silence, and what is held back when rclone is killed has to be fetched again.
 _CAT = ("--error-on-no-transfer", "--buffer-size", "0")
+_ONE_TRY = ("--low-level-retries", "1")
+# A listing of 500 folders asks many times, and one refusal would cost all of it: rclone may ask again (2 s).
+_FEW_TRIES = ("--low-level-retries", "3")
+_CHECK_THE_FOLDER = "check google_drive.remote_name and root_folder_id, and that the folder is shared with this account"
 
 
 class Remote:
@@ -59,19 +64,14 @@ class Remote:
 
         Raises Fault: REMOTE_UNKNOWN naming the remotes there are, AUTH, or what else keeps it from answering.
         """
-        command = self._command("lsf", "--max-depth", "1", "--dirs-only")
-        for _ in range(_LOOKS_FOR_THE_FOLDER):
-            ended = await run_to_end(command, env=self._env)
-            if ended.returncode == 0:
-                return
-            if ended.returncode != _NO_FOLDER:  # exit 3 may be a passing refusal, so it is asked again
-                break
+        ended = await run_to_end(self._command("lsf", "--max-depth", "1", "--dirs-only", *_ONE_TRY), env=self._env)
+        if ended.returncode == 0:
+            return
         fault = diagnose(ended.returncode, ended.stderr, f"looking into {self}", self._hint_name)
         if fault.cause is Cause.REMOTE_UNKNOWN:
             raise Fault(fault.cause, f"{fault.message}; there is {await self._known()}", fault.hint)
         if ended.returncode == _NO_FOLDER or fault.cause is Cause.NOT_FOUND:
-            hint = "check google_drive.remote_name and root_folder_id, and that the folder is shared with this account"
-            raise Fault(Cause.REMOTE_UNKNOWN, fault.message, hint)
+            raise Fault(Cause.REMOTE_UNKNOWN, fault.message, _CHECK_THE_FOLDER)
         raise fault
 
     async def listing(self, structure: Structure, subjects: Sequence[str] | None) -> Listing:
@@ -84,7 +84,8 @@ class Remote:
             return Listing()
         filters = includes(structure, subjects)
         hashes = await self._known_hashes()
-        return sort_out(await self._list(filters, md5=hashes.free, doing=f"listing {self}"), structure)
+        found = await self._list([*filters, *_FEW_TRIES], md5=hashes.free, doing=f"listing {self}")
+        return sort_out(found, structure)
 
     async def stat(self, path: str) -> Listed:
         """Return one file as the remote has it now, with its md5 where the remote has one.
@@ -94,7 +95,7 @@ class Remote:
         """
         hashes = await self._known_hashes()
         doing = f"looking up {path} on {self}"
-        found = await self._list(["--include", f"/{literal(path)}"], md5=hashes.md5, doing=doing)
+        found = await self._list(["--include", f"/{literal(path)}", *_ONE_TRY], md5=hashes.md5, doing=doing)
         listed = next((file for file in found if file.path == path), None)
         if listed is None:
             raise Fault(Cause.NOT_FOUND, f"{path} is not on {self}")
@@ -135,7 +136,7 @@ class Remote:
             on_bytes(offset)
             return None
         span = ("--offset", str(offset), "--count", str(listed.size - offset))
-        command = self._command("cat", "--include", f"/{literal(listed.path)}", *span, *_CAT)
+        command = self._command("cat", "--include", f"/{literal(listed.path)}", *span, *_CAT, *_ONE_TRY)
         outcome = await pull(command, self._env, descriptor, self._pace, on_bytes)
         size = os.fstat(descriptor).st_size
         return None if size >= listed.size else await self._why_short(listed, size, outcome)
@@ -147,13 +148,21 @@ class Remote:
             return Fault(Cause.STALL, f"{doing}: {outcome.stalled}, at {size} of {listed.size} bytes")
         if outcome.returncode == 0 and not is_incomplete(outcome.stderr):
             return short
-        if outcome.returncode != _NO_MATCH or is_incomplete(outcome.stderr):
-            return diagnose(outcome.returncode, outcome.stderr, doing, self._hint_name)
+        if outcome.returncode == _NO_MATCH and not is_incomplete(outcome.stderr):
+            return await self._gone(listed.path) or short
+        fault = diagnose(outcome.returncode, outcome.stderr, doing, self._hint_name)
+        if fault.cause is not Cause.NOT_FOUND:
+            return fault
+        refused = Fault(Cause.SERVER_ERROR, f"{fault.message}, though it lists the file")
+        return await self._gone(listed.path) or refused
+
+    async def _gone(self, path: str) -> Fault | None:
+        """Return the fault of looking a file up again; None when it is there: a listing decides, not a refusal."""
         try:
-            await self.stat(listed.path)
-        except Fault as gone:
-            return gone
-        return short
+            await self.stat(path)
+        except Fault as fault:
+            return fault
+        return None
 
     async def _list(self, filters: Sequence[str], *, md5: bool, doing: str) -> list[Listed]:
         hashing = ("--hash", "--hash-type", "md5") if md5 else ()
@@ -162,14 +171,14 @@ class Remote:
         if ended.returncode != 0 or is_incomplete(ended.stderr):
             fault = diagnose(ended.returncode, ended.stderr, doing, self._hint_name)
             if fault.cause is Cause.NOT_FOUND:  # the root itself: nothing of one performance
-                raise Fault(Cause.REMOTE_UNKNOWN, fault.message, "check google_drive.root_folder_id")
+                raise Fault(Cause.REMOTE_UNKNOWN, fault.message, _CHECK_THE_FOLDER)
             raise fault
         return parse(ended.stdout, doing)
 
     async def _known_hashes(self) -> _Hashes:
         if self._hashes is None:
             doing = f"asking {self} for its features"
-            ended = await run_to_end(self._command("backend", "features"), env=self._env)
+            ended = await run_to_end(self._command("backend", "features", *_ONE_TRY), env=self._env)
             if ended.returncode != 0:
                 raise diagnose(ended.returncode, ended.stderr, doing, self._hint_name)
             self._hashes = _hashes(ended.stdout, doing)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from rm360_async.catalog import Performance, matches
 from rm360_async.config import Settings
-from rm360_async.errors import Fault
+from rm360_async.errors import Cause, Fault
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path, lock_path, manifest_text, write_manifest
 from rm360_async.lifecycle import ENDED, Stage
 from rm360_async.logs import logger
-from rm360_async.pipeline import Work
 from rm360_async.plan import Row, Verdict
 from rm360_async.record import Record
 from rm360_async.service.words import size_text, when
+from rm360_async.work import Work
 
 log = logger(__name__)
 
@@ -84,12 +84,21 @@ class LedgerBooks:
         return await self.ledger.row(performance)
 
     async def release(self, performance: Performance) -> None:
-        """Give the claim back; an attempt that nobody ended was interrupted."""
-        if performance in self._open_attempts:
-            self._open_attempts.discard(performance)
-            await self.ledger.end_attempt(performance)
-        self.claims.release(self.numbers[performance])
-        self.manifest.touch()
+        """Give the claim back; an attempt that nobody ended was interrupted.
+
+        Where the ledger's disk is full the attempt stays open: without a claim it counts as crashed.
+        """
+        try:
+            if performance in self._open_attempts:
+                self._open_attempts.discard(performance)
+                await self.ledger.end_attempt(performance)
+        except Fault as fault:
+            if fault.cause is not Cause.DISK_FULL:
+                raise
+            log.warning(f"{performance} was interrupted, which could not be noted: {fault}")
+        finally:
+            self.claims.release(self.numbers[performance])
+            self.manifest.touch()
 
 
 @asynccontextmanager

@@ -5,34 +5,31 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 from anyio.to_thread import run_sync
 
 from rm360_async import staging
-from rm360_async.budget import Budget, Shortage
+from rm360_async.budget import Budget
 from rm360_async.catalog import Kind, Performance, output_folder
 from rm360_async.config import Settings
-from rm360_async.errors import Cause, Fault
+from rm360_async.errors import Cause, Fault, fault_in
 from rm360_async.extract import ExtractJob
+from rm360_async.ledger import adopt
 from rm360_async.lifecycle import Stage
 from rm360_async.logs import logger
-from rm360_async.package import publish, remove_tree, staging_path
-from rm360_async.pipeline import Work
+from rm360_async.package import is_marked_damaged, publish, remove_tree, staging_path, writing
 from rm360_async.plan import Evidence, Row, Standing, standing
 from rm360_async.record import EarlierRecord, Record
 from rm360_async.service.books import LedgerBooks
 from rm360_async.service.fetching import Fetcher
+from rm360_async.service.leasing import Leasing
 from rm360_async.service.planning import is_published
+from rm360_async.work import Work
 from rm360_async.workers import Workers
 
 log = logger(__name__)
-_FIRST_RATIO = 1.1
-"""Output bytes per input byte before anything was learned: verbatim images, plus wav and npz of the audio."""
-_BYTES_PER_FILE = 50_000
-"""A careful guess of the mean size of an extracted file: small masks beside images of 280 KB."""
 
 
 class RealCrew:
@@ -48,6 +45,7 @@ class RealCrew:
             budget,
             workers,
         )
+        self.leasing = Leasing(budget, settings.storage.temp_dir)
         self._replace: set[Performance] = set()
         self._staging: dict[Performance, Path] = {}
 
@@ -57,66 +55,67 @@ class RealCrew:
         return self._books
 
     async def standing(self, work: Work, row: Row) -> Standing:
-        """Return where the claimed performance stands by now: another instance may have ended it."""
+        """Return where the claimed performance stands by now: another instance may have ended it, or died on it.
+
+        With the claim in our hand, whatever staging folder it has belongs to nobody alive, and is removed.
+        """
         final = output_folder(self.settings.storage.output_dir, work.performance)
+        await run_sync(_sweep, final)
         published = is_published(self.settings.storage.output_dir, work.performance)
         place = standing(row, Evidence(EarlierRecord("") if published else None), time.time())
-        if place.stage is Stage.PENDING and not row.forced and is_there(final):
+        if place.stage is Stage.COMPLETED:
+            await self._tidy(work, row)
+        if row.stage is Stage.DOWNLOAD_FAILED:  # pending when this run began: another instance has just tried
+            return Standing(row.stage, row.cause, row.reason)
+        replace = row.forced or is_marked_damaged(final)
+        if place.stage is Stage.PENDING and not replace and is_there(final):
             hint = "move it away, or use --force to replace it"
             raise Fault(Cause.IN_THE_WAY, f"{final} is there already, and is no published folder", hint)
-        if row.forced:
+        if replace:
             self._replace.add(work.performance)
         return place
+
+    async def _tidy(self, work: Work, row: Row) -> None:
+        """Do what a killed instance could not do any more after it had published."""
+        if row.stage is not Stage.COMPLETED:
+            log.info(f"{work.performance} was published by a run that was killed")
+            found = await adopt(self.settings.storage.output_dir)
+            await self.books.ledger.adopt([each for each in found.rows if each.performance == work.performance])
+        await self.books.ledger.end_attempt(work.performance)
+        temp_dir = self.settings.storage.temp_dir
+        for path in [path for kind in Kind for path in staging.staged(temp_dir, work.performance, kind)]:
+            await self._put_away(path, remove=staging.is_part(path) or self._removes)
 
     async def look_up(self, work: Work) -> None:
         """Fill in the sources as the remote has them now."""
         await self.fetcher.look_up(work)
 
     async def lease(self, work: Work) -> None:
-        """Take the lease of bytes, in order; waits for room, and says so."""
-        size = sum(source.size for source in work.sources.values())
-        reason = self.budget.impossible(size)
-        if reason is not None:
-            raise Fault(Cause.TOO_LARGE, f"{work.performance} {reason}")
-        ratio = await self.books.ledger.learned_ratio(self.kind_of(work.performance)) or _FIRST_RATIO
-        wholes = [
-            staging.whole_path(self.settings.storage.temp_dir, work.performance, kind, source)
-            for kind, source in work.sources.items()
-        ]
-        work.lease = await self.budget.lease(
-            str(work.performance),
-            size,
-            int(size * ratio),
-            int(size * ratio) // _BYTES_PER_FILE,
-            staged=[path for whole in wholes for path in (whole, staging.part_path(whole))],
-            on_wait=self._waiting(work),
-        )
+        """Take the lease of bytes, in order, or keep the one that it has if it fits; waits for room, and says so."""
+        await self.leasing.lease(work, await self.books.ledger.learned_ratio(self.kind_of(work.performance)))
 
-    def _waiting(self, work: Work) -> Callable[[Shortage | None], None]:
-        def on_wait(shortage: Shortage | None) -> None:
-            work.note = str(shortage or "")
-            if shortage is None:
-                log.info("room again, going on", performance=str(work.performance))
-                return
-            log.warning(str(shortage), performance=str(work.performance))
-            if shortage.stuck:
-                self._make_room(shortage)
-
-        return on_wait
-
-    def _make_room(self, shortage: Shortage) -> None:
-        """Give up parts of performances that nobody has in hand: nothing else would ever make room.
-
-        A part never arrived whole, so no byte is lost that the remote does not have; whole files stay.
-        """
-        for path in shortage.leftovers:
-            if path.suffix == ".part":
-                log.warning("removed a part to make room; it is fetched again from its start", file=path.name)
-                staging.remove(path)
+    async def room(self, work: Work) -> None:
+        """Wait until what the lease has still to write fits on the disks, and say so."""
+        await self.leasing.room(work)
 
     async def fetch(self, work: Work) -> None:
-        """Download what is not staged yet."""
-        await self.fetcher.fetch(work)
+        """Download what is not staged yet; below the floor of free space it stops where it is, Fault(DISK_FULL)."""
+        low = ""
+        try:
+            async with anyio.create_task_group() as tasks:
+
+                async def watch() -> None:
+                    nonlocal low
+                    low = await self.leasing.until_low()
+                    tasks.cancel_scope.cancel()
+
+                tasks.start_soon(watch)
+                await self.fetcher.fetch(work)
+                tasks.cancel_scope.cancel()
+        except Exception as error:
+            raise fault_in(error) or error from error  # out of the group that the tasks wrap it in
+        if low and not work.arrived:
+            raise Fault(Cause.DISK_FULL, low)
 
     async def extract(self, work: Work) -> Record:
         """Extract into a sealed staging folder, in a child; a failed one leaves nothing behind."""
@@ -136,6 +135,7 @@ class RealCrew:
             with anyio.CancelScope(shield=True):
                 await run_sync(remove_tree, target)
                 await run_sync(remove_if_empty, target.parent)
+            on_progress(0, 0)
             if isinstance(error, Fault):
                 raise bad_at_the_source(error, work) from error
             raise
@@ -166,16 +166,32 @@ class RealCrew:
             except Fault:
                 await run_sync(remove_tree, target)
                 raise
-            size = sum(source.size for source in work.sources.values())
+            await self._learn(work, record)
+
+    async def _learn(self, work: Work, record: Record) -> None:
+        size = sum(source.size for source in work.sources.values())
+        try:
             await self.books.ledger.learn(self.kind_of(work.performance), input_bytes=size, output_bytes=record.bytes)
+        except Fault as fault:  # only a guess of the next lease: never a reason to fail what is published
+            log.warning(f"the size of {work.performance} could not be learned: {fault}")
 
     async def clear(self, work: Work, *, published: bool) -> None:
-        """Remove (published) or set aside (failed) the whole staged files."""
-        remove = published and self.settings.processing.delete_smc_after_extraction
+        """Remove (published) or set aside (failed) the whole staged files; what cannot be moved is told and stays."""
         for path in work.staged.values():
-            if path.exists():
-                await run_sync(staging.remove if remove else staging.set_aside, path)
+            await self._put_away(path, remove=published and self._removes)
         work.staged.clear()
+
+    @property
+    def _removes(self) -> bool:
+        return self.settings.processing.delete_smc_after_extraction
+
+    async def _put_away(self, path: Path, *, remove: bool) -> None:
+        try:
+            with writing(path):
+                if await anyio.Path(path).exists():
+                    await run_sync(staging.remove if remove else staging.set_aside, path)
+        except Fault as fault:
+            log.warning(f"a staged file stays where it is: {fault}", file=path.name)
 
     def kind_of(self, performance: Performance) -> str:
         """Return the kind that output sizes are learned for, e.g. `single s`."""
@@ -201,3 +217,9 @@ def remove_if_empty(folder: Path) -> None:
         folder.rmdir()
     except OSError:
         return
+
+
+def _sweep(final: Path) -> None:
+    for left in final.parent.glob(staging_path(final, "*").name):
+        log.info("removing what an interrupted extraction left", folder=str(left))
+        remove_tree(left)

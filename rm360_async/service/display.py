@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO, Any, TextIO, cast
 
 import anyio
 from rich.console import Console, Group, RenderableType
@@ -20,7 +23,7 @@ from rm360_async.logs import Log, logger
 from rm360_async.notify import Notifier
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress, Snapshot, bar_text
-from rm360_async.service.words import size_text, when
+from rm360_async.service.words import duration, size_text
 
 log = logger(__name__)
 LOOK = 0.5
@@ -33,7 +36,7 @@ _BAR = 28
 @contextmanager
 def live_display(log_file: Log, wanted: bool) -> Iterator[Live | None]:
     """Give a live display on a terminal, with the log's lines above it; None elsewhere."""
-    console = Console(stderr=True)
+    console = Console(file=cast("IO[str]", _Terminal(sys.stderr)))
     if not wanted or not console.is_terminal or console.is_dumb_terminal:
         yield None
         return
@@ -47,17 +50,43 @@ def live_display(log_file: Log, wanted: bool) -> Iterator[Live | None]:
             log_file.restore_console()
 
 
+class _Terminal:
+    """A stream that may go away under us (a closed window): what it cannot show is lost, and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._outliving():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._outliving():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _outliving(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:  # the rest goes nowhere, so that not even the interpreter's last flush fails
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
 async def follow(
     progress: Progress, ledger: Ledger, run: int, notifier: Notifier, live: Live | None, metrics: Metrics | None
 ) -> None:
     """Show, note and tell how far the run is, until cancelled."""
-    looks, next_line, told = 0, 0.0, ""
+    looks, next_line, told, noted = 0, 0.0, "", True
     while True:
         snapshot = progress.snapshot()
         if live is not None:
             live.update(picture(snapshot), refresh=True)
         if looks % 4 == 0:
-            await _note(ledger, run, snapshot)
+            noted = await _note(ledger, run, snapshot, tell=noted)
             notifier.status(snapshot.line())
             notifier.alive()
             if metrics is not None:
@@ -69,11 +98,15 @@ async def follow(
         await anyio.sleep(LOOK)
 
 
-async def _note(ledger: Ledger, run: int, snapshot: Snapshot) -> None:
+async def _note(ledger: Ledger, run: int, snapshot: Snapshot, *, tell: bool) -> bool:
+    """Leave the snapshot for `status`; False when there was no room for it, which is told once."""
     try:
         await ledger.note_progress(run, snapshot.as_dict())
     except Fault as fault:  # a picture for onlookers: a full disk must not end the work for it
-        log.warning(f"the progress could not be noted: {fault}")
+        if tell:
+            log.warning(f"the progress could not be noted: {fault}")
+        return False
+    return True
 
 
 def picture(snapshot: Snapshot) -> RenderableType:
@@ -85,6 +118,7 @@ def picture(snapshot: Snapshot) -> RenderableType:
         table.add_row(each.performance, each.stage, bar, bar_text(each))
     whole = ProgressBar(total=max(snapshot.planned, 1), completed=snapshot.completed, width=_BAR)
     table.add_row("all", "", whole, snapshot.line())
-    disk = f"{size_text(snapshot.free)} free" if snapshot.free is not None else ""
-    end = f"expected end {when(snapshot.expected_end)}" if snapshot.expected_end else ""
-    return Group(table, Text("  ".join(part for part in (disk, end) if part), style="dim"))
+    left = snapshot.expected_end - snapshot.at if snapshot.expected_end else None
+    end = f"about {duration(left)} to go" if left is not None else ""
+    disk = f"{size_text(snapshot.free)} free on the output disk" if snapshot.free is not None else ""
+    return Group(table, Text("  ".join(part for part in (end, disk) if part), style="dim"))

@@ -1,13 +1,15 @@
 """What the remotes have, and how a performance's files get into staging.
 
-Several remotes are several accounts that see the same release. Each has its own quota for a file; a file is
-asked from the first one that does not refuse it, and waits only when all do.
+Several remotes are several accounts that see the same release. The first one is asked what there is. Each has
+its own quota for a file, noted in the ledger, and its own rights; a file is asked from the first one that does
+not refuse it, and waits only when all do.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from rm360_async.rclone import Listed, Remote
 from rm360_async.throttle import Throttle
 
 log = logger(__name__)
+_ONE_ACCOUNT_ONLY = frozenset({Cause.NOT_FOUND, Cause.FORBIDDEN, Cause.ABUSIVE_FILE})
+"""Refusals that another account may not get: it has other rights."""
 
 
 class Fetcher:
@@ -43,13 +47,13 @@ class Fetcher:
         self.fetched_bytes = 0
         """Bytes that crossed the network in this run."""
         self._listed: dict[str, Listed] = {}
-        self._mismatches: dict[str, str] = {}
 
     async def look_up(self, work: Work) -> None:
-        """Fill in the sources of a performance as the remote has them now."""
+        """Fill in the sources of a performance as the remote has them now; an attempt to bring it in begins here."""
+        work.fetched_bytes = 0
         for kind in self.kinds:
             path = remote_path(self.structure, work.performance, kind)
-            async with self.throttle.admitted():
+            async with self._admitted(work):
                 listed = await self.remotes[0].stat(path)
             self._listed[path] = listed
             work.sources[kind] = listed.source()
@@ -72,7 +76,23 @@ class Fetcher:
             work.staged[kind] = whole
 
     async def _download(self, work: Work, listed: Listed, whole: Path, before: int) -> str:
-        part = staging.part_path(whole)
+        refused: dict[str, Fault] = {}
+        while True:
+            remote = await self._next_remote(listed.path, refused)
+            try:
+                md5 = await self._ask(remote, work, listed, staging.part_path(whole), before)
+            except Fault as fault:
+                await self._judge(remote, listed, fault, refused)
+                continue
+            await anyio.to_thread.run_sync(staging.settle_part, staging.part_path(whole), whole)
+            return md5
+
+    async def _ask(self, remote: Remote, work: Work, listed: Listed, part: Path, before: int) -> str:
+        async with self._admitted(work) as went_well:
+            return await remote.fetch(listed, part, self._counting(work, part, before, went_well))
+
+    def _counting(self, work: Work, part: Path, before: int, went_well: Callable[[], None]) -> Callable[[int], None]:
+        """Return what notes the bytes of a part as it grows; `before` counts those of the performance's other file."""
         start = part.stat().st_size if part.exists() else 0
 
         def on_bytes(size: int) -> None:
@@ -81,43 +101,59 @@ class Fetcher:
             if size > start:
                 work.fetched_bytes += size - start
                 self.fetched_bytes += size - start
-                self.throttle.went_well()
+                went_well()
             start = size  # smaller when the part had to be emptied
 
-        while True:
-            remote = await self._next_remote(listed.path)
-            try:
-                async with self.throttle.admitted():
-                    md5 = await remote.fetch(listed, part, on_bytes)
-            except Fault as fault:
-                await self._judge(remote, listed, fault)
-                continue
-            await anyio.to_thread.run_sync(staging.settle_part, part, whole)
-            self._mismatches.pop(listed.path, None)
-            return md5
+        return on_bytes
 
-    async def _judge(self, remote: Remote, listed: Listed, fault: Fault) -> None:
-        """Note a quota and let the next remote try; raise every other fault."""
+    @asynccontextmanager
+    async def _admitted(self, work: Work) -> AsyncIterator[Callable[[], None]]:
+        """Wait until the throttle lets us; the work says why it waits."""
+        work.note = self.throttle.reason
+        async with self.throttle.admitted() as went_well:
+            work.note = ""
+            yield went_well
+
+    async def _judge(self, remote: Remote, listed: Listed, fault: Fault, refused: dict[str, Fault]) -> None:
+        """Note a refusal that is this account's own, so that the next one is asked; raise every other fault."""
         if fault.cause is Cause.FILE_QUOTA:
-            until = time.time() + self.quota_wait
-            await self.ledger.note_quota(str(remote), listed.path, until)
+            await self.ledger.note_quota(str(remote), listed.path, time.time() + self.quota_wait)
             log.warning("quota of this file is used up", remote=str(remote), file=listed.path)
-            return
-        if fault.cause is Cause.MISMATCH:
-            # The message holds the md5 that arrived: the same wrong one twice is no accident of the line.
-            if self._mismatches.get(listed.path) == fault.message:
-                hint = "the listing of the remote is wrong, or the file is; tell its owner"
-                raise Fault(Cause.SOURCE_DIFFERS, f"{fault.message}, twice the same", hint)
-            self._mismatches[listed.path] = fault.message
-        raise fault
+        elif fault.cause in _ONE_ACCOUNT_ONLY and len(self.remotes) > 1:
+            refused[str(remote)] = fault
+            log.warning(str(fault), remote=str(remote))
+        elif fault.cause is Cause.MISMATCH:
+            raise await self._mismatch(listed, fault)
+        else:
+            raise fault
 
-    async def _next_remote(self, path: str) -> Remote:
-        """Return the first remote that does not refuse the file; Fault(FILE_QUOTA) until one does not."""
+    async def _mismatch(self, listed: Listed, fault: Fault) -> Fault:
+        """Return the fault itself, or SOURCE_DIFFERS for the second of two that are equal.
+
+        The message holds the md5 that arrived: the same wrong one twice is no accident of the line. It is kept
+        in the ledger, because a file of hours may see a restart between the two.
+        """
+        key = f"mismatch {listed.path}"
+        if await self.ledger.recall(key) == fault.message:
+            hint = "the listing of the remote is wrong, or the file is; tell its owner"
+            return Fault(Cause.SOURCE_DIFFERS, f"{fault.message}, twice the same", hint)
+        await self.ledger.remember(key, fault.message)
+        return fault
+
+    async def _next_remote(self, path: str, refused: dict[str, Fault]) -> Remote:
+        """Return the first remote that does not refuse the file.
+
+        When all do: Fault(FILE_QUOTA) until the first quota is given back, else the last refusal.
+        """
         untils = []
         for remote in self.remotes:
+            if str(remote) in refused:
+                continue
             until = await self.ledger.quota(str(remote), path)
             if until is None:
                 return remote
             untils.append(until)
+        if not untils:
+            raise list(refused.values())[-1]
         accounts = "its account" if len(self.remotes) == 1 else f"all {len(self.remotes)} accounts"
         raise Fault(Cause.FILE_QUOTA, f"the download quota of {path} is used up for {accounts}", until=min(untils))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rm360_async import staging
+from rm360_async.budget import Budget
 from rm360_async.catalog import (
     Kind,
     Performance,
@@ -34,10 +35,19 @@ class RunPlan:
     standings: dict[Performance, Standing] = field(default_factory=dict)
     sources: dict[Performance, tuple[SourceFile, ...]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    untidy: set[Performance] = field(default_factory=set)
+    """Completed ones with bytes still in staging, because a run was killed between publishing and clearing."""
 
     def bytes_to_fetch(self) -> int:
         """Return the size of all files that pending and waiting performances need."""
         return sum(source.size for each in self.open() for source in self.sources[each])
+
+    def too_large(self, settings: Settings) -> dict[Performance, str]:
+        """Return why each of those fails that staging can never hold."""
+        limits, storage = settings.limits, settings.storage
+        budget = Budget(storage.temp_dir, storage.output_dir, limits.max_temp_bytes, limits.min_free_bytes)
+        reasons = {each: budget.impossible(sum(s.size for s in self.sources[each])) for each in self.open()}
+        return {each: reason for each, reason in reasons.items() if reason is not None}
 
     def open(self) -> list[Performance]:
         """Return the performances that are still to be done."""
@@ -78,6 +88,8 @@ def make_plan(settings: Settings, listing: Listing, rows: Iterable[Row], now: fl
         evidence = find_evidence(settings, listing, each, kinds)
         plan.sources[each] = evidence.listed or ()
         plan.standings[each] = standing(known.get(each, Row(each, Stage.PENDING)), evidence, now)
+        if plan.standings[each].stage is Stage.COMPLETED and _is_begun(each, kinds, begun):
+            plan.untidy.add(each)
     return plan
 
 

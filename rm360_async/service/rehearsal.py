@@ -6,9 +6,11 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+from rm360_async.catalog import Modality
 from rm360_async.config import Settings
 from rm360_async.lifecycle import Stage
 from rm360_async.rclone import Listing
+from rm360_async.release import camera_remarks
 from rm360_async.service.planning import RunPlan
 from rm360_async.service.words import size_text
 
@@ -36,14 +38,21 @@ def rehearsal_text(settings: Settings, plan: RunPlan, listing: Listing) -> str:
         f" which has {_free(settings.storage.output_dir)} free"
         f" ({size_text(settings.limits.min_free_bytes)} of it stay free)",
     ]
-    if largest > limit:
-        lines.append("larger than all staging, these will fail: raise limits.max_temp_size_gb")
+    lines += [f"will fail: {each} {reason}" for each, reason in plan.too_large(settings).items()]
+    lines += [f"cameras: {remark}" for remark in _cameras(settings, plan)]
     lines += [f"note: {remark}" for remark in plan.remarks]
     if listing.strange:
         lines.append(
             f"note: {len(listing.strange)} names on the remote are no .smc of the release, e.g. {listing.strange[0]}"
         )
     return "\n".join(lines)
+
+
+def _cameras(settings: Settings, plan: RunPlan) -> list[str]:
+    """Return which wanted cameras the release is known not to have, a line for each kind of performance."""
+    if Modality.IMAGES not in settings.extraction.modalities:
+        return []
+    return camera_remarks(settings.google_drive.structure, plan.open(), settings.extraction.cameras)
 
 
 def _free(path: Path) -> str:

@@ -24,18 +24,20 @@ from rm360_async.notify import Notifier
 from rm360_async.package import find_staging, remove_tree
 from rm360_async.pipeline import Width, Work
 from rm360_async.pipeline import run as run_pipeline
-from rm360_async.plan import RetryRules, Row
+from rm360_async.plan import RetryRules, Row, Standing
 from rm360_async.rclone import Listing, Pace, Remote, environment, find
+from rm360_async.service.beginning import list_patiently, list_remote, stay_alive
 from rm360_async.service.books import LedgerBooks, opened
 from rm360_async.service.crew import RealCrew
 from rm360_async.service.display import follow, live_display
 from rm360_async.service.fetching import Fetcher
+from rm360_async.service.leasing import make_room
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.planning import RunPlan, make_plan
 from rm360_async.service.progress import Progress
 from rm360_async.service.rehearsal import rehearsal_text
-from rm360_async.service.signals import obey_signals
-from rm360_async.service.summary import exit_code, summary_lines
+from rm360_async.service.signals import Stop
+from rm360_async.service.summary import CANNOT_GO_ON, STOPPED_AT_ONCE, exit_code, summary_lines
 from rm360_async.throttle import Throttle
 from rm360_async.workers import WorkerLimits, Workers
 
@@ -81,13 +83,6 @@ def connect(settings: Settings) -> list[Remote]:
     return [Remote(name, folder, program, env, pace) for name in settings.google_drive.remotes]
 
 
-async def list_remote(settings: Settings, remote: Remote) -> Listing:
-    """Return what the remote holds of the wanted subjects; its first answer also proves that it works."""
-    await remote.check()
-    wanted = settings.extraction.subjects
-    return await remote.listing(settings.google_drive.structure, None if isinstance(wanted, str) else wanted)
-
-
 async def rehearse(settings: Settings, options: RunOptions, remote: Remote) -> int:
     """Print the work of a run, its bytes and the disk it needs; touch nothing."""
     listing = await list_remote(settings, remote)
@@ -109,7 +104,10 @@ async def _noted(settings: Settings, ledger: Ledger, claims: Claims) -> AsyncIte
         yield number
     finally:
         with anyio.CancelScope(shield=True):
-            await ledger.end_run(number, claims)
+            try:
+                await ledger.end_run(number, claims)
+            except Fault as fault:  # its claim ends with this process, and that is what counts
+                log.warning(f"the end of the run could not be noted: {fault}")
 
 
 def _make_folders(settings: Settings) -> None:
@@ -140,27 +138,48 @@ class _Run:
         self.notifier = Notifier.from_environment()
         self.manifest = ManifestWriter(settings.storage.manifest_path, ledger, claims)
         self.agenda = Agenda(wait_for_quota=options.wait)
+        processing = settings.processing
+        self.rules = RetryRules(processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600)
+        self.stop = Stop(self.agenda, processing.grace_seconds, self.notifier.stopping)
 
     async def work(self) -> int:
-        """Plan, run the pipeline, sum up."""
-        await self._take_in()
-        plan = await self._plan()
-        started = time.monotonic()
-        for each, standing in plan.standings.items():
-            self.agenda.put(each, standing)
+        """Plan, run the pipeline, sum up; signals are obeyed all the while."""
+        async with anyio.create_task_group() as around:
+            await around.start(self.stop.obey)
+            code = await self._plan_and_do()
+            around.cancel_scope.cancel()
+        return code
+
+    async def _plan_and_do(self) -> int:
+        started, plan = time.monotonic(), RunPlan()
         try:
-            await self._until_done(await self._crew(), plan)
+            with self.stop.scope:
+                await self._take_in()
+                plan = await self._plan(await self._listed())
+                for each, standing in plan.standings.items():
+                    self.agenda.put(each, Standing(Stage.PENDING) if each in plan.untidy else standing)
+                await self._until_done(await self._crew(), plan)
+                if not self.agenda.draining:
+                    await self.ledger.unforce(plan.standings)
         finally:
             self.notifier.stopping()
             with anyio.CancelScope(shield=True):
-                rows = await self.ledger.rows(plan.standings.keys(), claims=self.claims)
-                for line in summary_lines(self.settings, rows, plan.remarks, time.monotonic() - started):
-                    log.info(line)
-                await self.manifest.finish()
-                self.notifier.close()
-        if not self.agenda.draining:
-            await self.ledger.unforce(plan.standings)
-        return exit_code(rows, plan.remarks, stopped=self.agenda.draining)
+                code = await self._sum_up(plan, time.monotonic() - started)
+        return code
+
+    async def _sum_up(self, plan: RunPlan, seconds: float) -> int:
+        """Write the last lines of the log and the manifest; return the exit code."""
+        rows = await self.ledger.rows(plan.standings.keys(), claims=self.claims)
+        for line in summary_lines(self.settings, rows, plan.remarks, seconds) if rows else ():
+            log.info(line)
+        code = STOPPED_AT_ONCE if self.stop.at_once else exit_code(rows, plan.remarks, stopped=self.agenda.draining)
+        try:
+            await self.manifest.finish()
+        except Fault as fault:  # nothing is lost: the ledger has it all
+            log.error(f"{fault}; then `rm360 export-manifest` writes it")
+            code = CANNOT_GO_ON
+        self.notifier.close()
+        return code
 
     async def _take_in(self) -> None:
         storage = self.settings.storage
@@ -188,8 +207,16 @@ class _Run:
         if number is not None:
             self.claims.release(number)
 
-    async def _plan(self) -> RunPlan:
-        listing = await list_remote(self.settings, self.remotes[0])
+    async def _listed(self) -> Listing:
+        """Return what the remote holds."""
+        self.notifier.ready()
+        async with anyio.create_task_group() as around:
+            around.start_soon(stay_alive, self.notifier)
+            listing = await list_patiently(self.settings, self.remotes, self.rules)
+            around.cancel_scope.cancel()
+        return listing
+
+    async def _plan(self, listing: Listing) -> RunPlan:
         if listing.strange:
             log.info("names on the remote that are no .smc of the release, ignored", names=listing.strange[:10])
         plan = make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
@@ -224,6 +251,8 @@ class _Run:
             counts[place.stage.value] = counts.get(place.stage.value, 0) + 1
             if place.stage in (Stage.FAILED, Stage.DOWNLOAD_FAILED):
                 log.error(f"{each} {place.stage.value}: {place.reason}")
+        for each, reason in plan.too_large(self.settings).items():
+            log.error(f"{each} will fail: it {reason}")
         for remark in plan.remarks:
             log.error(remark)
         log.info(f"{len(plan.standings)} performances planned", **counts)
@@ -239,7 +268,7 @@ class _Run:
             storage.temp_dir,
             settings.google_drive.structure,
             kinds,
-            Throttle(processing.downloads),
+            Throttle(processing.downloads, self.rules),
             processing.quota_wait_hours * 3600,
         )
         limits = settings.limits
@@ -249,28 +278,24 @@ class _Run:
             limits.max_temp_bytes,
             limits.min_free_bytes,
             aside=(storage.temp_dir / staging.KEPT,),
+            make_room=make_room,
         )
         worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
         return RealCrew(settings, books, fetcher, budget, Workers(processing.worker_count, worker_limits))
 
     async def _until_done(self, crew: RealCrew, plan: RunPlan) -> None:
         processing = self.settings.processing
-        rules = RetryRules(processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600)
         width = Width(processing.downloads, processing.worker_count)
         hand: dict[Performance, Work] = {}
         sizes = {each: sum(source.size for source in sources) for each, sources in plan.sources.items()}
         progress = Progress(self.agenda, hand, sizes, crew.budget, lambda: crew.fetcher.fetched_bytes)
         path = self.settings.storage.metrics_path
         metrics = Metrics(path) if path is not None else None
-        self.notifier.ready()
         with live_display(self.log_file, self.settings.logging.console_output) as live:
             async with anyio.create_task_group() as around:
                 around.start_soon(self.manifest.follow)
                 around.start_soon(follow, progress, self.ledger, self.number, self.notifier, live, metrics)
-                with anyio.CancelScope() as everything:
-                    around.start_soon(self._obey, everything)
-                    await run_pipeline(self.agenda, crew, width, rules, hand)
+                self.stop.working = True
+                await run_pipeline(self.agenda, crew, width, self.rules, hand)
+                self.stop.working = False
                 around.cancel_scope.cancel()
-
-    async def _obey(self, everything: anyio.CancelScope) -> None:
-        await obey_signals(self.agenda, everything, self.settings.processing.grace_seconds, self.notifier.stopping)

@@ -1,4 +1,8 @@
-"""Signals: the first asks for a clean stop, the second for an immediate one."""
+"""Signals: the first asks for a clean stop, the second for an immediate one.
+
+A signal that whoever started us told us to ignore stays ignored: HUP under nohup, INT in the background of a
+script. Else HUP, which comes when the terminal (the tmux window) of a run is closed, is a stop like TERM.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +10,50 @@ import signal
 from collections.abc import Callable
 
 import anyio
+from anyio.abc import TaskStatus
 
 from rm360_async.agenda import Agenda
 from rm360_async.logs import logger
 
 log = logger(__name__)
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""HUP comes when the terminal (tmux window) of a run is closed."""
 
 
-async def obey_signals(
-    agenda: Agenda, everything: anyio.CancelScope, grace_seconds: float, on_stop: Callable[[], None]
-) -> None:
-    """Drain on the first signal, cancel everything on the second or when the grace is over.
+class Stop:
+    """What a person (or systemd) asked for: nothing yet, a clean stop, a stop at once.
 
-    Draining hands out nothing more: downloads stop where they are, extractions in hand may finish.
+    While the pipeline runs (`working`) the first signal drains: downloads stop where they are, extractions in
+    hand may finish within `grace_seconds`. Before that there is nothing to finish, and it cancels `scope`, in
+    which all the work is done. The second signal always does.
     """
-    with anyio.open_signal_receiver(*STOPS) as received:
-        async for number in received:
-            if agenda.draining:
-                log.warning("stopping at once", signal=signal.Signals(number).name)
-                everything.cancel()
-                return
-            log.warning(
-                f"stopping: extractions in hand may finish within {grace_seconds:.0f} s; once more stops at once",
-                signal=signal.Signals(number).name,
-            )
-            on_stop()
-            agenda.drain()
-            everything.deadline = anyio.current_time() + grace_seconds
+
+    def __init__(self, agenda: Agenda, grace_seconds: float, on_stop: Callable[[], None]) -> None:
+        self.agenda, self.grace_seconds, self._on_stop = agenda, grace_seconds, on_stop
+        self.scope = anyio.CancelScope()
+        self.working = False
+        self.at_once = False
+
+    async def obey(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Receive signals until cancelled."""
+        heard = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+        with anyio.open_signal_receiver(*heard) as received:
+            task_status.started()
+            async for number in received:
+                self.take(signal.Signals(number).name)
+
+    def take(self, name: str) -> None:
+        """Answer one signal."""
+        if self.agenda.draining:
+            log.warning("stopping at once", signal=name)
+            self.at_once = True
+            self.scope.cancel()
+            return
+        self.agenda.drain()
+        self._on_stop()
+        if not self.working:
+            log.warning("stopping", signal=name)
+            self.scope.cancel()
+            return
+        grace = f"extractions in hand may finish within {self.grace_seconds:.0f} s; once more stops at once"
+        log.warning(f"stopping: {grace}", signal=name)
+        self.scope.deadline = anyio.current_time() + self.grace_seconds

@@ -10,6 +10,8 @@ from rm360_async.lifecycle import Stage
 from rm360_async.plan import Row
 from rm360_async.service.words import duration, size_text, when
 
+STOPPED_AT_ONCE = CANNOT_GO_ON = 3
+"""Exit codes: a second signal broke off what was in hand; or the reason has been told."""
 _NAMED = 15
 _FAILURES = (Stage.FAILED, Stage.DOWNLOAD_FAILED)
 
@@ -42,10 +44,8 @@ def _reason(row: Row) -> str:
 
 
 def exit_code(rows: Sequence[Row], remarks: Sequence[str], *, stopped: bool) -> int:
-    """Return 0 when all is done or we were asked to stop, 1 when something failed or is left waiting.
+    """Return 0 when all is done or we were asked to stop, 1 when all is over and something failed or waits.
 
     It is computed from the ledger and not from the run's own course: what was forgotten is not done.
     """
-    if any(row.stage in _FAILURES for row in rows) or remarks:
-        return 1
-    return 0 if stopped or all(row.stage is Stage.COMPLETED for row in rows) else 1
+    return 0 if stopped or (not remarks and all(row.stage is Stage.COMPLETED for row in rows)) else 1

@@ -21,10 +21,12 @@ from rm360_async.smc.blobs import Blob
 from rm360_async.smc.file import SmcFile
 from rm360_async.smc.frames import FrameList
 from rm360_async.smc.pair import SmcPair
-from rm360_async.smc.reading import Refusal
+from rm360_async.smc.reading import HDF5_VERSION, Refusal
+from rm360_async.smc.size import image_size
 from rm360_async.smc.wholeness import Picture, check
 
 __all__ = [
+    "HDF5_VERSION",
     "Audio",
     "AudioShape",
     "Blob",
@@ -36,6 +38,7 @@ __all__ = [
     "SmcPair",
     "audio_shape",
     "check",
+    "image_size",
     "read_array",
     "read_audio",
     "read_calibration",

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from rm360_async.catalog import is_camera
 from rm360_async.smc.file import SmcFile
-from rm360_async.smc.reading import H5, Refusal, asking_hdf5, shown
+from rm360_async.smc.reading import H5, Refusal, asking_hdf5, require_here, shown
 
-LARGEST_AUDIO = 2**30
-"""Bytes; 46 minutes of two float32 channels at 48 kHz, where a performance has one or two minutes."""
+LARGEST_AUDIO = 2**28
+"""Bytes; 11 minutes of two float32 channels at 48 kHz, where a performance has one or two. The WAV and the MP3
+take several times as much memory."""
 LARGEST_MATRIX = 4096
+_MOST_SIDES = 8
+"""The release has up to three; numpy has no arrays of 32 to stack."""
 _HIGHEST_RATE = 1_000_000
 
 
@@ -68,19 +71,21 @@ class Calibration:
 
 def array_shape(dataset: H5, largest: int) -> ArrayShape:
     """Return the shape of a numeric dataset of at most `largest` bytes; Refusal otherwise."""
+    require_here(dataset)
     with asking_hdf5("its entry"):
-        layout = dataset.get_create_plist()
-        elsewhere = layout.get_external_count() > 0 or layout.get_layout() == h5py.h5d.VIRTUAL
         found = ArrayShape(tuple(dataset.shape or ()), np.dtype(dataset.dtype))
         empty = dataset.shape is None
-    if elsewhere:
-        raise Refusal("is stored outside of this file, which is not followed")
+        written = dataset.get_storage_size() > 0
     if empty:
         raise Refusal("is empty")
     if found.dtype.kind not in "iufb":
         raise Refusal("holds no numbers")
-    if found.bytes > largest:
+    if found.dtype.itemsize > 8:
+        raise Refusal(f"holds numbers of {found.dtype.itemsize} bytes, which differ from machine to machine")
+    if found.bytes > largest or len(found.shape) > _MOST_SIDES or max(found.shape, default=0) > largest:
         raise Refusal(f"claims {found.bytes} bytes (shape {found.shape}), more than is possible")
+    if found.bytes and not written:
+        raise Refusal("was never written")
     return found
 
 

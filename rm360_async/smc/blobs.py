@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from rm360_async.smc.reading import H5, Refusal, asking_hdf5
+from rm360_async.smc.reading import H5, Refusal, asking_hdf5, require_here
 
-LARGEST_BLOB = 256 * 2**20
+LARGEST_BLOB = 64 * 2**20
 """No encoded picture of 2048 x 2448 comes near this; a larger claim is damage."""
 
 
@@ -44,13 +44,17 @@ def locate(dataset: H5, descriptor: int, file_size: int) -> Blob:
     never written, claims more than LARGEST_BLOB or more than the file has, or lies outside of the file.
     """
     with asking_hdf5("its entry"):
+        offset = dataset.get_offset()
+    if offset is None:  # not in one piece in this file
+        require_here(dataset)
+    with asking_hdf5("its entry"):
         width, shape = dataset.get_type().get_size(), dataset.shape
-        stored, offset = dataset.get_storage_size(), dataset.get_offset()
+        stored = dataset.get_storage_size()
     size = _length(width, shape)
-    if offset is None:
-        return Blob(descriptor, 0, size, _read_through_hdf5(dataset, size))
     if stored == 0:
         raise Refusal("was never written")
+    if offset is None:
+        return Blob(descriptor, 0, size, _read_through_hdf5(dataset, size))
     if stored != size:
         raise Refusal(f"claims {size} bytes and stores {stored}")
     if offset + size > file_size:
@@ -73,16 +77,7 @@ def _length(width: int, shape: tuple[int, ...] | None) -> int:
 
 
 def _read_through_hdf5(dataset: H5, size: int) -> bytes:
-    """Read what is chunked, compressed or compact; refuse what lies in other files or datasets."""
-    with asking_hdf5("its storage"):
-        layout = dataset.get_create_plist()
-        outside = layout.get_external_count() > 0
-        virtual = layout.get_layout() == h5py.h5d.VIRTUAL
-        written = dataset.get_storage_size() > 0
-    if outside or virtual:
-        raise Refusal("is stored outside of this file, which is not followed")
-    if not written:
-        raise Refusal("was never written")
+    """Read what is chunked, compressed or compact."""
     values = np.empty(size, np.uint8)
     with asking_hdf5("its data"):
         # the stored type as memory type: int8 must not be converted (clipped) on the way

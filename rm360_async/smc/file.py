@@ -15,7 +15,7 @@ from rm360_async.smc.blobs import Blob, locate
 from rm360_async.smc.frames import FrameList, frame_list
 from rm360_async.smc.links import Entry, entries, open_dataset, open_group
 from rm360_async.smc.opening import open_descriptor, open_hdf5
-from rm360_async.smc.reading import H5, HDF5_ERRORS, Refusal, shown, words_of
+from rm360_async.smc.reading import H5, HDF5_ERRORS, Refusal, named, words_of
 from rm360_async.smc.values import attributes
 
 _WITH_CAMERAS = ("Camera", "Keypoints2d", "ScanMask")
@@ -157,10 +157,12 @@ class SmcFile:
 
     def _survey_cameras(self) -> Cameras:
         found = Cameras()
-        for entry in self.entries("Camera"):
+        listed = self.entries("Camera")
+        found.strange = named([entry.name for entry in listed if not is_camera(entry.name)], "camera", "/Camera/")
+        for entry in listed:
             if not is_camera(entry.name):
-                found.strange.append(f"/Camera/{shown(entry.name)} is not a camera")
-            elif not entry.hard:
+                continue
+            if not entry.hard:
                 found.broken[entry.name] = _LINK
             else:
                 self._survey_camera(entry.name, found)

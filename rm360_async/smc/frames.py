@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rm360_async.smc.links import Entry
-from rm360_async.smc.reading import shown
+from rm360_async.smc.reading import named, shown
 
 _MOST_DIGITS = 9
 
@@ -28,7 +28,7 @@ class FrameList:
 
     @property
     def stored(self) -> int:
-        """Return how many entries the group has, refused ones included."""
+        """Return how many frames and refusals there are; very many names that are no frames are one refusal."""
         return len(self.frames) + len(self.refused)
 
 
@@ -36,10 +36,11 @@ def frame_list(entries: Iterable[Entry]) -> FrameList:
     """Sort a group's entries into frames (hard links with decimal names) and the rest."""
     frames: dict[int, str] = {}
     refused: list[tuple[int | None, str]] = []
+    odd: list[str] = []
     for entry in entries:
         frame = _number(entry.name)
         if frame is None:
-            refused.append((None, f"entry {shown(entry.name)} is not a frame number"))
+            odd.append(entry.name)
         elif not entry.hard:
             refused.append((frame, "is a link to elsewhere, which is not followed"))
         elif frame in frames:
@@ -47,6 +48,7 @@ def frame_list(entries: Iterable[Entry]) -> FrameList:
         else:
             frames[frame] = entry.name
     spelled = {frame: name for frame, name in frames.items() if str(frame) != name}
+    refused += [(None, sentence) for sentence in named(odd, "frame number", "entry ")]
     return FrameList(tuple(sorted(frames)), tuple(refused), spelled)
 
 

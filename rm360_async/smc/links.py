@@ -13,7 +13,8 @@ import h5py
 
 from rm360_async.smc.reading import H5, Refusal, asking_hdf5, shown
 
-_MOST_NAMES = 5_000_000
+_MOST_NAMES = 100_000
+"""In one group: 55 minutes of frames. Each name costs memory, and each that is no frame a line in the record."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def entries(group: H5, what: str) -> list[Entry]:
 
 
 def require_hard(group: H5, name: str) -> bool:
-    """Tell whether the group has the name; Refusal when it is a soft or external link."""
+    """Tell whether the group has the name; Refusal when it is a soft or external link, or a path."""
+    if "/" in name or name == ".":  # HDF5 would walk it, and follow whatever link is on the way
+        raise Refusal(f"{shown(name)} is not a name")
     encoded = name.encode()
     with asking_hdf5(shown(name)):
         if not group.links.exists(encoded):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from rm360_async.smc.reading import H5, HDF5_ERRORS, Refusal, words_of
+from rm360_async.smc.reading import H5, HDF5_ERRORS, Refusal, shown, words_of
 
 _LARGEST = 64 * 1024
 _MOST = 1000
@@ -23,10 +23,14 @@ def attributes(group: H5) -> tuple[dict[str, object], list[str]]:
         try:
             values[name.decode("utf-8", "backslashreplace")] = _value(group, name)
         except Refusal as refusal:
-            missing.append(f"attribute {name!r} {refusal.reason}")
+            missing.append(f"attribute {_shown(name)} {refusal.reason}")
         except HDF5_ERRORS as error:
-            missing.append(f"attribute {name!r} cannot be read: {words_of(error)}")
+            missing.append(f"attribute {_shown(name)} cannot be read: {words_of(error)}")
     return values, missing
+
+
+def _shown(name: bytes) -> str:
+    return shown(name.decode("utf-8", "backslashreplace"))
 
 
 def _names(group: H5) -> list[bytes]:
@@ -43,7 +47,10 @@ def _value(group: H5, name: bytes) -> object:
     size = attribute.get_storage_size()
     if size > _LARGEST:
         raise Refusal(f"has {size} bytes, more than any attribute of an .smc")
-    return plain(h5py.AttributeManager(h5py.Group(group))[name])
+    value = plain(h5py.AttributeManager(h5py.Group(group))[name])
+    if len(str(value)) > _LARGEST:  # texts of variable length lie elsewhere and are not in the storage size
+        raise Refusal(f"has {len(str(value))} characters, more than any attribute of an .smc")
+    return value
 
 
 def plain(value: object) -> object:
@@ -52,10 +59,9 @@ def plain(value: object) -> object:
         return None
     if isinstance(value, (bytes, np.bytes_)):
         return bytes(value).decode("utf-8", "backslashreplace")
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, np.generic):
-        return plain(value.item())
+    if isinstance(value, (np.ndarray, np.generic)):
+        inner = value.tolist()  # of a longdouble that is a longdouble again
+        return float(inner) if isinstance(inner, np.longdouble) else plain(inner)
     if isinstance(value, (list, tuple)):
         items = [plain(item) for item in value]
         return items[0] if len(items) == 1 and not isinstance(items[0], list) else items

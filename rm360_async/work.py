@@ -1,0 +1,132 @@
+"""What the pipeline works on, and the parts that do the work, as it sees them.
+
+`Work` is the only mutable state that travels through the pipeline. The protocols are all that the pipeline
+knows of remote, disk, children and ledger; `service` has the real ones, the tests simulated ones.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from rm360_async.catalog import Kind, Performance
+from rm360_async.errors import Fault
+from rm360_async.lifecycle import Stage
+from rm360_async.plan import Row, Standing, Verdict
+from rm360_async.record import Record, SourceFile
+
+
+class Lease(Protocol):
+    """Bytes of disk that are ours until given back."""
+
+    def wrote(self, output_bytes: int, output_files: int) -> None:
+        """Tell how much of the output lies on disk by now."""
+
+    def give_back(self) -> None:
+        """Return the bytes to the budget."""
+
+
+@dataclass
+class Work:
+    """One performance in hand."""
+
+    performance: Performance
+    stage: Stage = Stage.DOWNLOADING
+    since: float = field(default_factory=time.monotonic)
+    done_bytes: int = 0
+    total_bytes: int = 0
+    fetched_bytes: int = 0
+    """Bytes that crossed the network in this attempt."""
+    files: int = 0
+    note: str = ""
+    sources: dict[Kind, SourceFile] = field(default_factory=dict)
+    staged: dict[Kind, Path] = field(default_factory=dict)
+    lease: Lease | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    begun: bool = False
+    """Bytes lay on disk under its lease when it entered the stage."""
+
+    @property
+    def arrived(self) -> bool:
+        """Tell whether every source is whole on disk."""
+        return bool(self.sources) and self.staged.keys() >= self.sources.keys()
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Tell whether it has a lease and anything on disk under it."""
+        return self.lease is not None and bool(self.begun or self.staged or self.done_bytes)
+
+    def enter(self, stage: Stage) -> None:
+        """Go to the next stage; its clock starts."""
+        self.begun = self.holds_bytes
+        self.stage, self.since, self.done_bytes, self.total_bytes, self.note = stage, time.monotonic(), 0, 0, ""
+
+
+class Books(Protocol):
+    """The ledger and the claims."""
+
+    async def take(self, performance: Performance) -> Row | None:
+        """Claim a performance and return its row; None when another instance has it in hand."""
+
+    async def enter(self, work: Work) -> None:
+        """Note the stage that the work is in."""
+
+    async def settle(self, work: Work, verdict: Verdict, fault: Fault) -> None:
+        """Note a failure and what follows from it; raises Fault(DISK_FULL) when there is no room for the note."""
+
+    async def completed(self, work: Work, record: Record) -> None:
+        """Note a published performance."""
+
+    async def row(self, performance: Performance) -> Row:
+        """Return the row as it stands now."""
+
+    async def release(self, performance: Performance) -> None:
+        """Give the claim back."""
+
+
+class Crew(Protocol):
+    """The parts that do the work; each raises Fault and nothing else for what the world does to it."""
+
+    @property
+    def books(self) -> Books:
+        """The ledger and the claims."""
+
+    async def look_up(self, work: Work) -> None:
+        """Fill in the sources (path, size, md5) as the remote has them now."""
+
+    async def lease(self, work: Work) -> None:
+        """Take the lease of bytes, in order, or keep the one that it has if it fits; waits for room."""
+
+    async def room(self, work: Work) -> None:
+        """Wait until what the lease has still to write fits on the disks: a stranger may have filled them."""
+
+    async def fetch(self, work: Work) -> None:
+        """Download what is not staged yet; fills `staged` with whole, compared files."""
+
+    async def extract(self, work: Work) -> Record:
+        """Extract into a sealed staging folder."""
+
+    async def publish(self, work: Work, record: Record) -> None:
+        """Make the folder appear under its final name, in one step, durably."""
+
+    async def clear(self, work: Work, *, published: bool) -> None:
+        """Remove (published) or set aside (failed) the whole staged files; never raises."""
+
+    async def standing(self, work: Work, row: Row) -> Standing:
+        """Return where the claimed performance stands by now: another instance may have ended it, or died on it."""
+
+
+class timed:
+    """Add the seconds of a block to the work's `seconds`."""
+
+    def __init__(self, work: Work, step: str) -> None:
+        self.work, self.step = work, step
+
+    def __enter__(self) -> None:
+        self.started = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        seconds = self.work.seconds.get(self.step, 0.0) + time.monotonic() - self.started
+        self.work.seconds[self.step] = seconds

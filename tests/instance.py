@@ -1,0 +1,150 @@
+"""Runs as processes of their own: started with hooks, signalled, killed, and looked at from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lab import Lab
+
+from rm360_async.rclone import find
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 60.0
+Hook = dict[str, Any]
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Look again and again until the condition holds; it is about another process, which we cannot wait for."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.005)
+
+
+class Rclone:
+    """The real rclone on PATH behind a script that notes each call, and holds `cat` while `hold` is there."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.folder, self.calls, self.hold = lab.root / "bin", lab.root / "calls", lab.root / "hold"
+        self.folder.mkdir()
+        self.calls.touch()
+        self.real = shutil.which("rclone") or find()
+        self.write("")
+
+    def write(self, lines: str) -> None:
+        """Write the script; `lines` of shell run before the real thing, with the verb in $1."""
+        script = self.folder / "rclone"
+        script.write_text(
+            f'#!/bin/sh\necho "$*" >> "{self.calls}"\n'
+            f'while [ "$1" = cat ] && [ -e "{self.hold}" ]; do sleep 0.01; done\n'
+            f'{lines}\nexec "{self.real}" "$@"\n'
+        )
+        script.chmod(0o755)
+
+    def fetched(self, name: str = "") -> list[str]:
+        """Return the downloads so far, one command line each."""
+        return [line for line in self.calls.read_text().splitlines() if line.startswith("cat ") and name in line]
+
+
+class Instance:
+    """One `rm360 run` as a process, in a session of its own."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        *arguments: str,
+        config: Path | None = None,
+        hooks: Sequence[Hook] = (),
+        prefix: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        terminal: int | None = None,
+        **overrides: Any,
+    ) -> None:
+        self.lab = lab
+        config = config or lab.config(**overrides)
+        self.console = config.with_suffix(f".{time.monotonic_ns()}.console")
+        env = {
+            **os.environ,
+            "PATH": os.pathsep.join([str(lab.root / "bin"), os.environ["PATH"]]),
+            "PYTHONPATH": str(ROOT / "tests" / "hook"),
+            "RM360_LAB": json.dumps(list(hooks)),
+            **(environment or {}),
+        }
+        command = [*prefix, sys.executable, "-m", "rm360_async", "run", str(config), *arguments]
+        with self.console.open("wb") as said:
+            streams = [said if terminal is None else terminal] * 2
+            nothing = subprocess.DEVNULL if terminal is None else terminal
+            # A program in a session of its own makes the first terminal that it opens the session's.
+            taking = [] if terminal is None else ["setsid", "--ctty", "--wait"]
+            self.process = subprocess.Popen(
+                [*taking, *command],
+                cwd=ROOT,
+                env=env,
+                stdin=nothing,
+                stdout=streams[0],
+                stderr=streams[1],
+                start_new_session=terminal is None,
+            )
+
+    @property
+    def said(self) -> str:
+        """Return what it has printed so far."""
+        return self.console.read_text(errors="replace")
+
+    def wait(self) -> int:
+        """Wait for its end; return the exit code (negative: the signal that killed it)."""
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"it never ended; it said:\n{self.said}\n{self.lab.log()}") from None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it at once, and wait."""
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+
+    def __enter__(self) -> Instance:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def children(lab: Lab) -> list[str]:
+    """Return the command lines of all processes that use the lab's rclone config: runs, workers, rclones."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal() or int(folder.name) == os.getpid():
+            continue
+        with suppress(OSError):
+            if f"RCLONE_CONFIG={lab.root}/".encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [command for command in found if command]
+
+
+def gate_at(lab: Lab, name: str, at: str, **more: Any) -> tuple[Path, Hook]:
+    """Return a gate's path, and the hook that waits there; `<path>.reached` tells that someone does."""
+    path = lab.root / name
+    return path, {"at": at, "do": "gate", "path": str(path), **more}
+
+
+def reached(gate: Path) -> None:
+    """Wait until somebody stands at the gate."""
+    until(Path(f"{gate}.reached").exists, f"{gate.name} reached")
