@@ -41,6 +41,7 @@ FENCES: dict[str, set[str]] = {
     "structlog": {"logs", "service"},
     "cv2": {"synthetic", "modalities", "survey", "pictures"},
     "uvloop": {"service", "cli"},
+    "xxhash": {"record"},
 }
 """Which rooms may import a third-party library (or sqlite3)."""
 

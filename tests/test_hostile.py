@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import json
+import sqlite3
+import sys
+import tempfile
 from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from subprocess import PIPE
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,13 +27,23 @@ from bad_input.suite import KINDS, Plan, carry_out, keep
 from bad_input.verdict import Case, Verdict, told_well
 from tiny_smc import Tiny
 
-from rm360_async.catalog import Performance
+from rm360_async import workers
+from rm360_async.catalog import Kind, Performance, Structure
+from rm360_async.children import child
+from rm360_async.config import load
+from rm360_async.errors import BadRequest, Cause, Fault
 from rm360_async.extract import ExtractJob, extract
+from rm360_async.ledger import Ledger
+from rm360_async.modalities import audio
 from rm360_async.package import seal
-from rm360_async.synthetic.hostile import HOSTILE, Trap, make_decoys, spoil
+from rm360_async.rclone.listed import parse, sort_out
+from rm360_async.record import Record, SourceFile
+from rm360_async.survey import as_text, survey
+from rm360_async.synthetic.hostile import HOSTILE, Trap, make_decoys, put_growing_view, spoil
 from rm360_async.synthetic.mutations import MUTATIONS, whole
 
 SEED = 20_251_122
+_PYDUB_LEAVES_FILES_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 async def ended(cases: list[Case], folder: Path) -> Counter[str]:
@@ -39,7 +58,12 @@ async def ended(cases: list[Case], folder: Path) -> Counter[str]:
 @pytest.mark.anyio
 async def test_every_kind_of_bad_smc_ends_well_in_the_real_worker(tmp_path: Path) -> None:
     outcomes = await ended([Case(kind, SEED, 0) for kind in KINDS if kind not in BATCHES], tmp_path / "rounds")
-    assert outcomes["published"] and outcomes["unreadable file"] and outcomes["damaged file"]
+    assert (
+        outcomes["published but for what is broken"]
+        and outcomes["published"]
+        and outcomes["unreadable file"]
+        and outcomes["damaged file"]
+    )
 
 
 @pytest.mark.anyio
@@ -151,3 +175,209 @@ def test_bad_words_are_found_and_evidence_is_kept(tmp_path: Path) -> None:
     verdict = Verdict(Case("bombs", 1, 2), "crashed", ["it did"], [tmp_path / "raw.smc"])
     assert (keep(verdict, tmp_path / "kept") / "raw.smc").read_bytes() == b"input"
     assert verdict.case.again == "scripts/hostile --seed 1 --only bombs --at 2"
+
+
+# What the suite has found, one by one.
+
+
+def spoiled(tmp_path: Path, how: Callable[[Any], None]) -> Path:
+    """Return a small source file that was changed by h5py."""
+    source = Tiny(frames=3, masks=True, anno=True, rate=8000).write(tmp_path / "a.smc")
+    with h5py.File(source, "r+") as file:
+        how(file)
+    return source
+
+
+def record_of(tmp_path: Path, source: Path) -> Record:
+    return extract(ExtractJob(Performance("0018", "s1_all"), str(source), None, (), str(tmp_path / "o/.x.a.staging")))
+
+
+@pytest.mark.parametrize("target", ["decoy.smc", "pipe"])
+def test_the_sources_of_a_growing_virtual_dataset_are_never_opened(tmp_path: Path, target: str) -> None:
+    make_decoys(tmp_path / "outside", SECRET)
+
+    def how(file: Any) -> None:
+        for place in ("Camera/25/color/1", "Keypoints3d/1", "FLAME/1/shape", "Camera/00/audio/audio"):
+            del file[place]
+            put_growing_view(file, place, str(tmp_path / "outside" / target), "/Camera/25/color/%b")
+
+    source = spoiled(tmp_path, how)
+    with Watch(tmp_path / "outside") as watch:
+        record = record_of(tmp_path, source)
+        assert watch.opened() == set()
+    refused = {(item.modality, item.frame) for item in record.left_out if "outside of this file" in item.reason}
+    assert {("images", 1), ("keypoints3d", 1), ("audio", None)} <= refused
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_file_that_unpacks_out_of_all_proportion_is_refused(tmp_path: Path, number: int) -> None:
+    make_decoys(tmp_path / "outside", SECRET)
+    source = Tiny(frames=3, masks=True, anno=True, rate=8000).write(tmp_path / "a.smc")
+    spoil(source, "hard_bomb", Trap(Random(number), tmp_path / "outside"))
+    with pytest.raises(Fault, match="out of all proportion to its size") as caught:
+        record_of(tmp_path, source)
+    assert caught.value.cause is Cause.DAMAGED and not (tmp_path / "o/.x.a.staging").exists()
+
+
+def test_what_is_absent_unwritten_or_unportable_is_told_apart(tmp_path: Path) -> None:
+    def how(file: Any) -> None:
+        for place, shape, dtype in (
+            ("Keypoints3d/1", (0,), "f8"),  # as the release writes a frame without landmarks
+            ("Keypoints3d/2", (73, 3), "f8"),
+            ("Keypoints2d/25/0", (2,) * 32, "f8"),
+            ("Calibration/25/K", (0, 2**60), "f8"),
+            ("Calibration/31/K", (3, 3), "longdouble"),
+            ("Calibration/00/K", (3, 3), "f8"),
+        ):
+            del file[place]
+            file.create_dataset(place, shape, dtype)
+        file["Calibration/31/K"][0] = 1
+
+    record = record_of(tmp_path, spoiled(tmp_path, how))
+    told = {(item.modality, item.camera, item.frame): item.reason for item in record.left_out}
+    assert told[("keypoints3d", "", 2)] == "was never written" and ("keypoints3d", "", 1) not in told
+    assert "more than is possible" in told[("keypoints2d", "25", 0)]
+    assert "more than is possible" in told[("calibration", "25", None)]
+    assert "differ from machine to machine" in told[("calibration", "31", None)]
+    assert told[("calibration", "00", None)] == "K was never written"
+    with np.load(tmp_path / "o/.x.a.staging/keypoints3d/all_frames.npz") as arrays:
+        assert arrays["frames"].tolist() == [0]
+
+
+def test_a_camera_that_the_index_names_twice_is_written_once_and_told(tmp_path: Path) -> None:
+    def how(file: Any) -> None:
+        for group in ("ScanMask", "Keypoints2d"):
+            file[f"{group}/25~~~~"] = file[f"{group}/25"]
+
+    source = spoiled(tmp_path, how)
+    source.write_bytes(source.read_bytes().replace(b"25~~~~", b"25\0\0\0\0"))
+    record = record_of(tmp_path, source)
+    told = {(item.modality, item.camera) for item in record.left_out if "twice" in item.reason}
+    assert told == {("scan_masks", "25"), ("keypoints2d", "25")}
+    folder = tmp_path / "o/.x.a.staging"
+    assert (folder / "scan_masks/cam_25.png").exists() and (folder / "keypoints2d/cam_25.npz").exists()
+
+
+def test_names_without_end_are_told_in_a_few_lines(tmp_path: Path) -> None:
+    def how(file: Any) -> None:
+        for number in range(1000):
+            file[f"Camera/25/color/x{number}"] = h5py.SoftLink("/")
+            file[f"Camera/odd{number}"] = h5py.SoftLink("/")
+        file["FLAME/0"].attrs["x"] = 1
+        file["FLAME/0/" + "y" * 5000] = np.ones(3)
+        file["FLAME/0/\x1b[2J"] = np.ones(3)
+
+    record = record_of(tmp_path, spoiled(tmp_path, how))
+    images = [item for item in record.left_out if item.modality == "images"]
+    assert len(images) == 21 and images[-1].reason == "entry ... and 980 more: not a frame number"
+    assert all(str(item).isprintable() and len(str(item)) < 300 for item in record.left_out)
+    text = (tmp_path / "o/.x.a.staging/metadata/info.json").read_text()
+    assert text.count("is not a camera") == 20 and "/Camera/... and 980 more: not a camera" in text
+
+
+@_PYDUB_LEAVES_FILES_OPEN
+def test_an_encoder_that_fails_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(audio, "find_ffmpeg", lambda: "/bin/false")
+    record = record_of(tmp_path, Tiny().write(tmp_path / "a.smc"))
+    gc.collect()  # now, where pydub's open files may be told of
+    assert list((tmp_path / "tmp").iterdir()) == []
+    files = sorted(path.name for path in (tmp_path / "o/.x.a.staging/audio").iterdir())
+    assert files == ["audio.wav", "audio_data.npz"] and record.left_out == ()
+
+
+@_PYDUB_LEAVES_FILES_OPEN
+def test_a_disk_that_is_full_for_the_encoder_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\necho 'av_interleaved_write_frame(): No space left on device' >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(audio, "find_ffmpeg", lambda: str(program))
+    with pytest.raises(Fault) as caught:
+        record_of(tmp_path, Tiny().write(tmp_path / "a.smc"))
+    assert caught.value.cause is Cause.DISK_FULL
+    del caught
+    gc.collect()
+
+
+def test_a_rate_that_no_mp3_has_makes_none(tmp_path: Path) -> None:
+    record_of(tmp_path, Tiny(rate=7, seconds=30).write(tmp_path / "a.smc"))
+    files = sorted(path.name for path in (tmp_path / "o/.x.a.staging/audio").iterdir())
+    assert files == ["audio.wav", "audio_data.npz"]
+
+
+def test_inspect_of_far_apart_frames_and_links_ends_at_once(tmp_path: Path) -> None:
+    def how(file: Any) -> None:
+        file["Camera/25/color/999999999"] = file["Camera/25/color/0"]
+        del file["Camera/31/color"]
+        file["Camera/31/color"] = h5py.SoftLink("/")
+        file.attrs["color"] = "red\x1b[31m\nx"
+
+    found = survey(spoiled(tmp_path, how))
+    assert (
+        found.cameras["25"]["images"]["holes"][:2] == [3, 4] and len(found.cameras["25"]["images"]["holes"]) == 10_000
+    )
+    assert all(line.isprintable() for line in as_text(found).split("\n"))
+    assert any("camera 31 images:" in remark and "link" in remark for remark in found.remarks)
+
+
+@pytest.mark.anyio
+async def test_a_line_that_comes_in_a_thousand_pieces_is_one_line(tmp_path: Path) -> None:
+    talk = workers._Talk("0018/s1_all", lambda files, size: None)
+    code = "import json; print('noise'); print(json.dumps({'record': ['x' * 100] * 30000})); print('more')"
+    async with child([sys.executable, "-c", code], stdout=PIPE, stderr=PIPE) as process:
+        await workers._listen(process, talk)
+    assert talk.last == {"record": ["x" * 100] * 30_000}
+
+
+@pytest.mark.parametrize("value", ["!!bool maybe", "!!int ''", "!!float ''", "0x" + "f" * 6000, "9" * 400])
+def test_odd_scalars_in_a_config_are_mistakes(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"processing: {{max_retries: {value}}}\n")
+    with pytest.raises(BadRequest) as caught:
+        load(path)
+    assert any("max_retries" in line and line.isprintable() for line in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'[{"Path": "0018/0018_e0_raw.smc", "Size": Infinity}]',
+        b"[" * 100_000,
+        b'[{"Path": ["x"], "Size": 1}]',
+        b"[5]",
+    ],
+)
+def test_what_is_no_listing_is_a_fault(answer: bytes) -> None:
+    with pytest.raises(Fault, match="rclone's answer is not a listing") as caught:
+        parse(answer, "listing lab:")
+    assert caught.value.cause is Cause.UNKNOWN and str(caught.value).isprintable()
+
+
+def test_odd_values_in_a_listing_are_not_passed_on() -> None:
+    entry = {"Path": "0018/0018_e0_raw.smc", "Size": 5, "ModTime": ["x"], "ID": "a\nb", "Hashes": {"md5": "\ud800"}}
+    other = {"Path": "0018/0018_e1_raw.smc", "Size": -1}
+    listing = sort_out(parse(json.dumps([entry, other]).encode(), "listing lab:"), Structure.SINGLE)
+    (files,) = listing.files.values()
+    assert files[Kind.RAW].source() == SourceFile("0018/0018_e0_raw.smc", 5)
+    assert listing.strange == ("0018/0018_e1_raw.smc",)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("harm", ["a letter of a stage", "the last byte", "no text", "a time"])
+async def test_a_ledger_that_sqlite_is_content_with_is_refused_all_the_same(tmp_path: Path, harm: str) -> None:
+    path = tmp_path / "MANIFEST.sqlite"
+    async with Ledger.open(path) as ledger:
+        await ledger.add([Performance("0018", f"e{number}") for number in range(12)])
+    data = path.read_bytes()
+    if harm == "a time":
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("UPDATE performance SET updated = 1e300")
+            database.commit()
+    else:
+        changed = {"a letter of a stage": b"pendinh", "no text": b"pend\xff\xfeg"}.get(harm, b"pending")
+        path.write_bytes(data.replace(b"pending", changed)[: -1 if harm == "the last byte" else None])
+    with pytest.raises(Fault, match="is not a ledger of ours or damaged") as caught:
+        async with Ledger.open(path):
+            pass
+    assert caught.value.cause is Cause.LEDGER

@@ -88,15 +88,16 @@ async def fault_of(remote: Remote, part: Path, file: Listed | None = None) -> Fa
     return caught.value
 
 
-def no_process_mentions(text: str) -> bool:
-    """Tell whether no living process has the text in its command line."""
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+def processes_of(drive: Drive) -> list[int]:
+    """Return the living processes that were started to speak to this drive, and to no other test's."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if text.encode() in entry.read_bytes() and entry.parent.name != str(os.getpid()):
-                return False
+            if f"127.0.0.1:{drive.port}\0".encode() in entry.read_bytes() + b"\0":
+                found.append(int(entry.parent.name))
         except OSError:
             continue
-    return True
+    return found
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -136,7 +137,8 @@ async def test_a_local_remote_is_not_read_for_its_md5(release: Path) -> None:
     remote = on_disk(release)
     files = (await remote.listing(Structure.SINGLE, ["0018"])).files
     assert files[Performance("0018", "s1_all")][Kind.RAW].md5 is None
-    assert (await remote.stat(SPEECH)).md5 == MD5
+    assert (await remote.stat(SPEECH)).md5 is None
+    assert (await remote.stat(SPEECH, read=True)).md5 == MD5
 
 
 @pytest.mark.anyio
@@ -319,9 +321,8 @@ async def test_a_killed_rclone_leaves_a_prefix_to_go_on_from(drive: Drive, tmp_p
 
     def kill(size: int) -> None:
         if size and drive.stalled.is_set():
-            for entry in Path("/proc").glob("[0-9]*/cmdline"):
-                if SPEECH.encode() in entry.read_bytes():
-                    os.kill(int(entry.parent.name), signal.SIGKILL)
+            for process in processes_of(drive):
+                os.kill(process, signal.SIGKILL)
 
     with pytest.raises(Fault) as caught:
         await remote.fetch(listed(), part, kill)
@@ -342,7 +343,7 @@ async def test_silence_is_a_stall_and_the_part_is_kept(drive: Drive, tmp_path: P
     part = (tmp_path / "part").read_bytes()
     assert 1000 <= len(part) <= 500_000
     assert part == CONTENT[: len(part)]
-    assert no_process_mentions(f"/{SPEECH}")
+    assert not processes_of(drive)
 
 
 @pytest.mark.anyio
@@ -351,7 +352,7 @@ async def test_cancelling_a_download_leaves_no_process(drive: Drive, tmp_path: P
     with anyio.CancelScope() as scope:
         await on_drive(drive).fetch(listed(), tmp_path / "part", lambda size: scope.cancel() if size else None)
     assert scope.cancelled_caught
-    assert no_process_mentions(SPEECH)
+    assert not processes_of(drive)
     part = (tmp_path / "part").read_bytes()
     assert part
     assert part == CONTENT[: len(part)]
@@ -458,6 +459,16 @@ async def test_nobody_at_the_other_end(drive: Drive, tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_local_file_is_compared_with_the_md5_that_the_remote_reads(release: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(b"wrong" * 100)
+    with pytest.raises(Fault) as caught:
+        await on_disk(release).fetch(listed(md5=None), part)
+    assert caught.value.cause is Cause.MISMATCH and MD5 in caught.value.message
+    assert not part.exists()
+
+
+@pytest.mark.anyio
 async def test_fetch_from_an_alias_without_md5(release: Path, tmp_path: Path) -> None:
     env = {"RCLONE_CONFIG_OTHER_TYPE": "alias", "RCLONE_CONFIG_OTHER_REMOTE": str(release)}
     remote = Remote("other", "ignored", find(), environment({**os.environ, **env}), PATIENT)
@@ -497,10 +508,10 @@ def test_rclone_does_not_outlive_a_killed_parent(drive: Drive, tmp_path: Path) -
     command = [sys.executable, "-c", _PARENT, ROOT_ID, SPEECH, str(SIZE), str(part)]
     parent = subprocess.Popen(command, env={**os.environ, **drive.env()})
     wait_for(lambda: drive.stalled.is_set() and part.stat().st_size > 0)
-    assert not no_process_mentions(f"/{SPEECH}")
+    assert len(processes_of(drive)) > 1
     parent.kill()
     parent.wait()
-    wait_for(lambda: no_process_mentions(f"/{SPEECH}"))
+    wait_for(lambda: not processes_of(drive))
     came = part.read_bytes()
     assert came == CONTENT[: len(came)]
 

@@ -217,15 +217,14 @@ def test_after_the_grace_what_is_extracted_is_broken_off(lab: Lab) -> None:
     assert_settled(lab, ["0018/e0"])
 
 
-@pytest.mark.parametrize("stopped_worker", [False, True])
-def test_a_second_signal_stops_at_once(lab: Lab, stopped_worker: bool) -> None:
+def test_a_second_signal_stops_at_once(lab: Lab) -> None:
+    """Although the worker answers no signal but KILL."""
     fill(lab, 2)
     lab.put("0018/0018_e1_raw.smc", LARGE)
     gate, hook = gate_at(lab, "gate", SEAL, side="worker")
     with Instance(lab, hooks=[hook], environment=SLOW) as run:
         reached(gate)
-        if stopped_worker:
-            os.kill(worker_of(lab), signal.SIGSTOP)
+        os.kill(worker_of(lab), signal.SIGSTOP)
         run.signal(signal.SIGINT)
         until(lambda: "once more stops at once" in lab.log(), "the first signal answered")
         before = time.monotonic()
@@ -246,7 +245,6 @@ def worker_of(lab: Lab) -> int:
 
 
 QUOTA = '[ "$1" = cat ] && echo "googleapi: Error 403: downloadQuotaExceeded" >&2 && exit 1'
-BROKEN = '[ "$1" = cat ] && echo "Error 500" >&2 && exit 1'
 IDLE: dict[str, tuple[dict[str, Any], str, str]] = {
     "lease": (
         {"limits__min_free_space_gb": shutil.disk_usage(tempfile.gettempdir()).total / 2**30 - 1},
@@ -254,7 +252,6 @@ IDLE: dict[str, tuple[dict[str, Any], str, str]] = {
         "Insufficient storage",
     ),
     "quota": ({}, QUOTA, "waiting, until 20"),
-    "back-off": ({"processing__retry_delay": 3600}, BROKEN, "waiting, until 20"),
     "listing": ({}, '[ "$1" = lsjson ] && exec sleep 1000', ""),
 }
 
@@ -289,7 +286,7 @@ def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(lab: Lab) -> None:
     """The live display's terminal goes away under it: what is in hand is published all the same."""
     fill(lab, 2)
     gate, hook = gate_at(lab, "gate", SEAL, side="worker", match="e0")
-    with Instance(lab, hooks=[hook], processing__workers=1) as run:
+    with Instance(lab, hooks=[hook], processing__downloads=1) as run:
         reached(gate)
         os.killpg(run.process.pid, signal.SIGINT)
         until(lambda: "once more stops at once" in lab.log(), "the signal answered")

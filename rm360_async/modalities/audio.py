@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import shutil
 import tempfile
 import warnings
@@ -18,6 +20,7 @@ from rm360_async.catalog import Modality
 from rm360_async.modalities.arrays import write_npz
 from rm360_async.modalities.wav import interleaved, sixteen_bits, wav_bytes
 from rm360_async.modalities.work import Found, Work
+from rm360_async.package.writing import writing
 from rm360_async.smc import Refusal, read_audio
 
 _BITRATE = "320k"
@@ -64,7 +67,7 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
     So does a child that is killed, and then they go with the folder.
     """
     before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix=".mp3-", dir=folder) as inner:
+    with writing(folder), tempfile.TemporaryDirectory(prefix=".mp3-", dir=folder) as inner:
         tempfile.tempdir = inner
         try:
             yield
@@ -91,6 +94,8 @@ def _mp3(samples: NDArray[Any], rate: int) -> bytes:
     try:
         segment.export(encoded, format="mp3", bitrate=_BITRATE)
     except (CouldntEncodeError, OSError) as error:
+        if "No space left" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         last = str(error).strip().splitlines()
         raise Refusal(f"could not be encoded as MP3 ({last[-1] if last else 'no reason given'})") from error
     return encoded.getvalue()

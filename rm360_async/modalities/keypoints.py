@@ -26,11 +26,8 @@ def extract_2d(work: Work) -> Found:
         return found
     names = sorted(entry.name for entry in file.entries("Keypoints2d"))
     found.notes += named([name for name in names if not is_camera(name)], "camera", "/Keypoints2d/")
-    for name in names:
-        if not is_camera(name):
-            continue
-        if name in work.cameras:
-            _write(work, found, file, ("Keypoints2d", name), name, f"keypoints2d/{camera_folder(name)}.npz")
+    for camera in found.once(name for name in names if name in work.cameras):
+        _write(work, found, file, ("Keypoints2d", camera), camera, f"keypoints2d/{camera_folder(camera)}.npz")
     return found
 
 

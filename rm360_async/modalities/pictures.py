@@ -44,7 +44,7 @@ def extract_scan_masks(work: Work) -> Found:
     file = work.source.having("ScanMask")
     if file is not None:
         names = sorted(entry.name for entry in file.entries("ScanMask"))
-        cameras = [name for name in names if name in work.cameras]
+        cameras = found.once(name for name in names if name in work.cameras)
         found.notes += named([name for name in names if not is_camera(name)], "camera", "/ScanMask/")
         found.stored = bool(cameras)
         _take(work, found, (_scan_mask(file, camera) for camera in cameras))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -42,6 +43,13 @@ class Found:
         """Note something that is stored and cannot be published."""
         self.stored = True
         self.left_out.append(LeftOut(self.modality.value, camera, frame, reason))
+
+    def once(self, cameras: Iterable[str]) -> list[str]:
+        """Return each camera once, in order; only a damaged index names one twice, and HDF5 finds the first."""
+        counted = Counter(cameras)
+        for camera in (camera for camera, count in counted.items() if count > 1):
+            self.leave_out(camera, None, "is in the index twice; the first is taken")
+        return sorted(counted)
 
     def list_frames(self, camera: str, frames: FrameList) -> None:
         """Note a camera's index: how many entries it has, and which of them are no frames."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -17,6 +18,7 @@ from rm360_async.rclone.faults import diagnose, is_incomplete
 from rm360_async.rclone.listed import Listed, Listing, includes, literal, parse, sort_out
 from rm360_async.rclone.transfer import Follower, OnBytes, Outcome, Pace, disk_fault, opened_part, pull
 
+_LOG = logging.getLogger(__name__)
 _NO_MATCH = 9
 _NO_FOLDER = 3
 # Files are named by --include below the remote's root, never by a path behind its name: rclone looks such a path
@@ -87,15 +89,15 @@ class Remote:
         found = await self._list([*filters, *_FEW_TRIES], md5=hashes.free, doing=f"listing {self}")
         return sort_out(found, structure)
 
-    async def stat(self, path: str) -> Listed:
-        """Return one file as the remote has it now, with its md5 where the remote has one.
+    async def stat(self, path: str, *, read: bool = False) -> Listed:
+        """Return one file as the remote has it now, with its md5 where the remote knows it.
 
-        On remotes that keep no md5 (a local folder) rclone reads the whole file for it. Raises
+        With `read`, a remote that keeps no md5 (a local folder) reads the whole file for it. Raises
         Fault: NOT_FOUND only when a clean listing lacks it, DUPLICATE_NAME, or why it cannot be told.
         """
         hashes = await self._known_hashes()
         doing = f"looking up {path} on {self}"
-        found = await self._list(["--include", f"/{literal(path)}", *_ONE_TRY], md5=hashes.md5, doing=doing)
+        found = await self._list(["--include", f"/{literal(path)}", *_ONE_TRY], md5=hashes.free or read, doing=doing)
         listed = next((file for file in found if file.path == path), None)
         if listed is None:
             raise Fault(Cause.NOT_FOUND, f"{path} is not on {self}")
@@ -105,7 +107,7 @@ class Remote:
     async def fetch(self, listed: Listed, part: Path, on_bytes: OnBytes = lambda _: None) -> str:
         """Download one file into `part`, going on where an earlier attempt ended; return its md5 in hex.
 
-        The part is then whole, compared (size, and md5 where the listing has one) and synced. `on_bytes`
+        The part is then whole, compared (size, and md5 where the remote has one) and synced. `on_bytes`
         gets the part's size as it grows. When this raises, the part is kept for the next attempt, except
         after Fault(MISMATCH). Also raises Fault: UNREADABLE (0 bytes), DUPLICATE_NAME, STALL, TRUNCATED,
         DISK_FULL, NOT_WRITABLE, and whatever the remote answered (see `faults`).
@@ -113,22 +115,35 @@ class Remote:
         _refuse_duplicate(listed)
         if listed.size == 0:
             raise Fault(Cause.UNREADABLE, f"{listed.path} is empty (0 bytes) on the remote", "ask its owner")
-        follower = Follower(part, self._pace.tick_seconds)
+        follower, told = Follower(part, self._pace.tick_seconds), [listed]
         with opened_part(part, listed.size) as descriptor:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(follower.follow)
+                tasks.start_soon(self._have_md5_read, told)
                 fault = await self._download(listed, descriptor, on_bytes)
                 if fault is not None:
                     tasks.cancel_scope.cancel()
                 follower.finish()
             if fault is None:
-                fault = _compared(listed, os.fstat(descriptor).st_size, follower, part)
+                fault = _compared(told[-1], os.fstat(descriptor).st_size, follower, part)
             if fault is not None and fault.cause is Cause.MISMATCH:
                 await anyio.to_thread.run_sync(part.unlink)
             if fault is not None:
                 raise fault
             await anyio.to_thread.run_sync(os.fsync, descriptor)
         return follower.md5
+
+    async def _have_md5_read(self, told: list[Listed]) -> None:
+        """Have a remote that keeps no md5 read the file for it, beside the download; what it says is added.
+
+        One that fails here leaves the size to compare with: the download itself says what is wrong with the file.
+        """
+        hashes = await self._known_hashes()
+        if told[0].md5 is None and hashes.md5 and not hashes.free:
+            try:
+                told.append(replace(told[0], md5=(await self.stat(told[0].path, read=True)).md5))
+            except Fault as fault:
+                _LOG.warning("the md5 of %s cannot be had: %s", told[0].path, fault)
 
     async def _download(self, listed: Listed, descriptor: int, on_bytes: OnBytes) -> Fault | None:
         offset = os.fstat(descriptor).st_size

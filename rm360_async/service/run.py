@@ -7,10 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio
-from anyio.to_thread import run_sync
 
 from rm360_async import logs, staging
 from rm360_async.agenda import Agenda
@@ -18,10 +16,9 @@ from rm360_async.budget import Budget
 from rm360_async.catalog import Performance, kinds_needed
 from rm360_async.config import Settings
 from rm360_async.errors import Cause, Fault, fault_in
-from rm360_async.ledger import Claims, Ledger, ManifestWriter, adopt, ledger_path, take_in
+from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path
 from rm360_async.lifecycle import Stage
 from rm360_async.notify import Notifier
-from rm360_async.package import find_staging, remove_tree
 from rm360_async.pipeline import Width, Work
 from rm360_async.pipeline import run as run_pipeline
 from rm360_async.plan import RetryRules, Row, Standing
@@ -33,6 +30,7 @@ from rm360_async.service.display import follow, live_display
 from rm360_async.service.fetching import Fetcher
 from rm360_async.service.leasing import make_room
 from rm360_async.service.metrics import Metrics
+from rm360_async.service.opening import Opening
 from rm360_async.service.planning import RunPlan, make_plan
 from rm360_async.service.progress import Progress
 from rm360_async.service.rehearsal import rehearsal_text
@@ -90,10 +88,15 @@ async def rehearse(settings: Settings, options: RunOptions, remote: Remote) -> i
     if ledger_path(settings.storage.manifest_path).exists():
         async with opened(settings) as (ledger, claims):
             rows = await ledger.rows(claims=claims)
-    if options.force or settings.processing.force_reextract:
+    if forced(settings, options):
         rows = [Row(each, Stage.PENDING, forced=True) for each in listing.files]
     print(rehearsal_text(settings, make_plan(settings, listing, rows, time.time()), listing))
     return 0
+
+
+def forced(settings: Settings, options: RunOptions) -> bool:
+    """Tell whether published folders are to be replaced."""
+    return options.force or settings.processing.force_reextract
 
 
 @asynccontextmanager
@@ -135,6 +138,7 @@ class _Run:
     ) -> None:
         self.settings, self.options, self.remotes = settings, options, remotes
         self.ledger, self.claims, self.number, self.log_file = ledger, claims, number, log_file
+        self.opening = Opening(settings, ledger, claims)
         self.notifier = Notifier.from_environment()
         self.manifest = ManifestWriter(settings.storage.manifest_path, ledger, claims)
         self.agenda = Agenda(wait_for_quota=options.wait)
@@ -154,13 +158,14 @@ class _Run:
         started, plan = time.monotonic(), RunPlan()
         try:
             with self.stop.scope:
-                await self._take_in()
-                plan = await self._plan(await self._listed())
+                await self.opening.take_in()
+                plan = await self.opening.plan(await self._listed(), force=forced(self.settings, self.options))
+                self.manifest.touch()
                 for each, standing in plan.standings.items():
                     self.agenda.put(each, Standing(Stage.PENDING) if each in plan.untidy else standing)
                 await self._until_done(await self._crew(), plan)
                 if not self.agenda.draining:
-                    await self.ledger.unforce(plan.standings)
+                    await self.ledger.unforce(each for each in plan.standings if each not in self.agenda.waiting)
         finally:
             self.notifier.stopping()
             with anyio.CancelScope(shield=True):
@@ -181,32 +186,6 @@ class _Run:
         self.notifier.close()
         return code
 
-    async def _take_in(self) -> None:
-        storage = self.settings.storage
-        taken = await take_in(self.ledger, storage.manifest_path, storage.output_dir)
-        if taken is not None and (taken.completed or taken.pending):
-            log.info(
-                "took in what was there before the ledger",
-                completed=taken.completed,
-                pending=taken.pending,
-                folders_gone=taken.gone,
-                copy=taken.copy,
-            )
-        for problem in taken.problems if taken is not None else ():
-            log.warning(problem)
-        for performance, folder in await run_sync(find_staging, storage.output_dir):
-            await self._sweep(performance, folder)
-
-    async def _sweep(self, performance: object, folder: Path) -> None:
-        """Remove a staging folder that a crash left, unless a live instance has its performance in hand."""
-        number = next((n for each, n in (await self.ledger.numbers()).items() if each == performance), None)
-        if number is not None and not self.claims.claim(number):
-            return
-        log.info("removing what an interrupted extraction left", folder=str(folder))
-        await run_sync(remove_tree, folder)
-        if number is not None:
-            self.claims.release(number)
-
     async def _listed(self) -> Listing:
         """Return what the remote holds."""
         self.notifier.ready()
@@ -215,47 +194,6 @@ class _Run:
             listing = await list_patiently(self.settings, self.remotes, self.rules)
             around.cancel_scope.cancel()
         return listing
-
-    async def _plan(self, listing: Listing) -> RunPlan:
-        if listing.strange:
-            log.info("names on the remote that are no .smc of the release, ignored", names=listing.strange[:10])
-        plan = make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
-        await self.ledger.add(plan.standings)
-        if self.options.force or self.settings.processing.force_reextract:
-            plan = await self._forced(plan, listing)
-        await self._adopt(plan)
-        await self.ledger.stand(plan.standings, self.claims)
-        self.manifest.touch()
-        self._say(plan)
-        return plan
-
-    async def _forced(self, plan: RunPlan, listing: Listing) -> RunPlan:
-        """Mark everything to be done again, unless an interrupted forced run is to be finished first."""
-        rows = await self.ledger.rows(plan.standings.keys())
-        if not any(row.forced for row in rows):
-            await self.ledger.force(plan.standings)
-        return make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
-
-    async def _adopt(self, plan: RunPlan) -> None:
-        """Enter folders that are published, but not so in the ledger, with their counts."""
-        done = {each for each, place in plan.standings.items() if place.stage is Stage.COMPLETED}
-        rows = await self.ledger.rows(done)
-        unknown = {row.performance for row in rows if row.stage is not Stage.COMPLETED}
-        if unknown:
-            found = await adopt(self.settings.storage.output_dir)
-            await self.ledger.adopt([row for row in found.rows if row.performance in unknown])
-
-    def _say(self, plan: RunPlan) -> None:
-        counts = {stage.value: 0 for stage in (Stage.PENDING, Stage.COMPLETED, Stage.WAITING)}
-        for each, place in plan.standings.items():
-            counts[place.stage.value] = counts.get(place.stage.value, 0) + 1
-            if place.stage in (Stage.FAILED, Stage.DOWNLOAD_FAILED):
-                log.error(f"{each} {place.stage.value}: {place.reason}")
-        for each, reason in plan.too_large(self.settings).items():
-            log.error(f"{each} will fail: it {reason}")
-        for remark in plan.remarks:
-            log.error(remark)
-        log.info(f"{len(plan.standings)} performances planned", **counts)
 
     async def _crew(self) -> RealCrew:
         settings = self.settings

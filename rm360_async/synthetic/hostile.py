@@ -127,29 +127,25 @@ def virtual(file: H5, trap: Trap) -> None:
     """Put datasets that are views of other files or of one another, with and without a growing side."""
     for place in _some(file, trap, 4):
         source = trap.random.choice((*_decoys(trap), ".", file.filename, "/dev/zero"))
-        view = h5py.VirtualSource(source, trap.random.choice(("/Camera/25/color/0", "/" + place)), shape=(300,))
-        layout = h5py.VirtualLayout(shape=(300,), dtype=np.uint8, maxshape=(None,))
-        growing = trap.random.random() < 0.6
-        if growing:
-            view = h5py.VirtualSource(source, "/Camera/25/color/%b", shape=(300,), dtype=np.uint8, maxshape=(None,))
+        inner = trap.random.choice(("/Camera/25/color/0", "/" + place))
         _replace(file, place, None)
-        if growing:
-            _printf_view(file, place, view)
+        if trap.random.random() < 0.6:
+            put_growing_view(file, place, source, "/Camera/25/color/%b")
             continue
-        layout[:] = view
+        layout = h5py.VirtualLayout(shape=(300,), dtype=np.uint8)
+        layout[:] = h5py.VirtualSource(source, inner, shape=(300,))
         file.create_virtual_dataset(place, layout)
 
 
-def _printf_view(file: H5, place: str, view: H5) -> None:
-    """Write a virtual dataset that asks its sources how long it is."""
+def put_growing_view(file: H5, place: str, source: str, pattern: str) -> None:
+    """Write a virtual dataset whose length HDF5 learns by opening `source`; `%b` counts its datasets."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     space = h5py.h5s.create_simple((300,), (h5py.h5s.UNLIMITED,))
     space.select_hyperslab((0,), (h5py.h5s.UNLIMITED,), (100,), (100,))
-    block = h5py.h5s.create_simple((100,))
-    properties.set_virtual(space, str(view.path).encode(), str(view.name).encode(), block)
+    properties.set_virtual(space, source.encode(), pattern.encode(), h5py.h5s.create_simple((100,)))
     parent = file.require_group(place.rpartition("/")[0] or "/")
-    whole = h5py.h5s.create_simple((300,), (h5py.h5s.UNLIMITED,))
-    h5py.h5d.create(parent.id, place.rpartition("/")[2].encode(), h5py.h5t.STD_U8LE, whole, properties)
+    endless = h5py.h5s.create_simple((300,), (h5py.h5s.UNLIMITED,))
+    h5py.h5d.create(parent.id, place.rpartition("/")[2].encode(), h5py.h5t.STD_U8LE, endless, properties)
 
 
 def external_storage(file: H5, trap: Trap) -> None:

@@ -64,7 +64,7 @@ def flipped_metadata(source: Whole, random: Random) -> bytes:
     """Change one to four bytes of metadata, often to a value that means something."""
     data = bytearray(source.data)
     for _ in range(random.choice((1, 1, 1, 2, 4))):
-        data[_place(source.metadata, random)] = random.choice((0, 1, 0x7F, 0x80, 0xFF, random.randrange(256)))
+        data[_telling(source, random)] = random.choice((0, 1, 0x7F, 0x80, 0xFF, random.randrange(256)))
     return bytes(data)
 
 
@@ -80,7 +80,7 @@ def overwritten_metadata(source: Whole, random: Random) -> bytes:
     """Overwrite a run of metadata with noise, ones, or a run from another place."""
     data = bytearray(source.data)
     length = min(random.choice((2, 4, 8, 16, 40, 200)), len(data) - 1)
-    start = min(_place(source.metadata, random), len(data) - length)
+    start = min(_telling(source, random), len(data) - length)
     other = min(_place(source.metadata, random), len(data) - length)
     fill = (random.randbytes(length), b"\xff" * length, source.data[other : other + length])
     data[start : start + length] = random.choice(fill)
@@ -91,7 +91,7 @@ def zeroed_blocks(source: Whole, random: Random) -> bytes:
     """Zero one to three blocks of 512 bytes, as a lost sector reads."""
     data = bytearray(source.data)
     for _ in range(random.randint(1, 3)):
-        start = _place(source.metadata, random) // _BLOCK * _BLOCK
+        start = _telling(source, random) // _BLOCK * _BLOCK
         data[start : start + _BLOCK] = bytes(min(_BLOCK, len(data) - start))
     return bytes(data)
 
@@ -127,6 +127,12 @@ def crossed_pointers(source: Whole, random: Random) -> bytes:
 
 def _aligned(source: Whole) -> list[int]:
     return [at for start, size in source.metadata for at in range(start // 8 * 8, start + size - 7, 8)]
+
+
+def _telling(source: Whole, random: Random) -> int:
+    """Return a place in the metadata, most often one in use: the release's format keeps much of it empty."""
+    places = [_place(source.metadata, random) for _ in range(8)]
+    return next((at for at in places if source.data[at] not in (0, 255)), places[0])
 
 
 def _place(ranges: tuple[tuple[int, int], ...], random: Random) -> int:

@@ -116,6 +116,7 @@ class SmcRounds:
         if verdict.seconds > LIMITS.deadline_seconds + _SLACK_SECONDS:
             verdict.violations.append(f"took {verdict.seconds:.0f} s, the deadline is {LIMITS.deadline_seconds} s")
         if isinstance(outcome, Record):
+            verdict.ended = "published but for what is broken" if outcome.left_out else "published"
             verdict.violations += await run_sync(self._judge_success, slot, outcome, number)
         else:
             verdict.ended, wrong = _judge_failure(slot, outcome)

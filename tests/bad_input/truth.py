@@ -294,7 +294,7 @@ def _equal(mine: Any, stored: Any) -> bool:
     mine, stored = np.asarray(mine), np.asarray(stored)
     if mine.shape != stored.shape or mine.dtype.newbyteorder("=") != stored.dtype.newbyteorder("="):
         return False
-    return mine.tobytes() == stored.astype(mine.dtype).tobytes()
+    return bool(mine.tobytes() == stored.astype(mine.dtype).tobytes())
 
 
 def _equal_json(mine: Any, stored: Any) -> bool:

@@ -1,0 +1,94 @@
+"""What a run does before its first download: take in what was there, sweep, and put the books where they stand."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from anyio.to_thread import run_sync
+
+from rm360_async.config import Settings
+from rm360_async.ledger import Claims, Ledger, adopt, take_in
+from rm360_async.lifecycle import Stage
+from rm360_async.logs import logger
+from rm360_async.package import find_staging, remove_tree
+from rm360_async.rclone import Listing
+from rm360_async.service.planning import RunPlan, make_plan
+
+log = logger(__name__)
+
+
+class Opening:
+    """The ledger of a run, brought in line with the folders and the remote's listing."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, claims: Claims) -> None:
+        self.settings, self.ledger, self.claims = settings, ledger, claims
+
+    async def take_in(self) -> None:
+        """Fill a new ledger from folders and an earlier manifest; remove what crashed extractions left."""
+        storage = self.settings.storage
+        taken = await take_in(self.ledger, storage.manifest_path, storage.output_dir)
+        if taken is not None and (taken.completed or taken.pending):
+            log.info(
+                "took in what was there before the ledger",
+                completed=taken.completed,
+                pending=taken.pending,
+                folders_gone=taken.gone,
+                copy=taken.copy,
+            )
+        for problem in taken.problems if taken is not None else ():
+            log.warning(problem)
+        left = await run_sync(find_staging, storage.output_dir)
+        numbers = await self.ledger.numbers() if left else {}
+        for performance, folder in left:
+            await self._sweep(numbers.get(performance), folder)
+
+    async def _sweep(self, number: int | None, folder: Path) -> None:
+        """Remove a staging folder that a crash left, unless a live instance has its performance in hand."""
+        if number is not None and not self.claims.claim(number):
+            return
+        log.info("removing what an interrupted extraction left", folder=str(folder))
+        await run_sync(remove_tree, folder)
+        if number is not None:
+            self.claims.release(number)
+
+    async def plan(self, listing: Listing, *, force: bool) -> RunPlan:
+        """Return where every wanted performance stands, with the ledger put there too."""
+        if listing.strange:
+            log.info("names on the remote that are no .smc of the release, ignored", names=listing.strange[:10])
+        plan = make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
+        await self.ledger.add(plan.standings)
+        if force:
+            plan = await self._forced(plan, listing)
+        await self._adopt(plan)
+        await self.ledger.stand(plan.standings, self.claims)
+        self._say(plan)
+        return plan
+
+    async def _forced(self, plan: RunPlan, listing: Listing) -> RunPlan:
+        """Mark everything to be done again, unless an interrupted forced run is to be finished first."""
+        rows = await self.ledger.rows(plan.standings.keys())
+        if not any(row.forced for row in rows):
+            await self.ledger.force(plan.standings)
+        return make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
+
+    async def _adopt(self, plan: RunPlan) -> None:
+        """Enter folders that are published, but not so in the ledger, with their counts."""
+        done = {each for each, place in plan.standings.items() if place.stage is Stage.COMPLETED}
+        rows = await self.ledger.rows(done)
+        unknown = {row.performance for row in rows if row.stage is not Stage.COMPLETED}
+        if unknown:
+            found = await adopt(self.settings.storage.output_dir)
+            await self.ledger.adopt([row for row in found.rows if row.performance in unknown])
+
+    def _say(self, plan: RunPlan) -> None:
+        counts = {stage.value: 0 for stage in (Stage.PENDING, Stage.COMPLETED, Stage.WAITING)}
+        for each, place in plan.standings.items():
+            counts[place.stage.value] = counts.get(place.stage.value, 0) + 1
+            if place.stage in (Stage.FAILED, Stage.DOWNLOAD_FAILED):
+                log.error(f"{each} {place.stage.value}: {place.reason}")
+        for each, reason in plan.too_large(self.settings).items():
+            log.error(f"{each} will fail: it {reason}")
+        for remark in plan.remarks:
+            log.error(remark)
+        log.info(f"{len(plan.standings)} performances planned", **counts)
