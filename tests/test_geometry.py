@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rm360_async.errors import BadRequest
-from rm360_async.geometry.camera_sets import is_named_set, resolve
+from rm360_async.geometry.camera_sets import resolve
 from rm360_async.geometry.cover_search import smallest_gap
 from rm360_async.geometry.coverage import TIERS, azimuths, coverage, directions, largest_gap
 from rm360_async.geometry.rig import (
@@ -24,6 +24,7 @@ from rm360_async.geometry.rig import (
     to_camera,
     world_to_camera,
 )
+from rm360_async.geometry.set_names import is_named_set
 
 # camera: azimuth, elevation in degrees, radius in metres, tier; from an independent measurement of the same file
 KNOWN = {

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from rm360_async.catalog import Modality, camera_id, is_pattern, is_performance, is_subject
 from rm360_async.config.document import Digits, printable
 from rm360_async.errors import BadRequest
-from rm360_async.geometry.camera_sets import is_named_set
+from rm360_async.geometry.set_names import is_named_set
 
 Parsed = TypeVar("Parsed")
 

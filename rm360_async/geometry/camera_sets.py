@@ -6,9 +6,7 @@ everybody. `ring:N` is chosen by coverage (see `cover_search`), `front:N` by nea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from functools import lru_cache
 
 import numpy as np
@@ -18,17 +16,7 @@ from rm360_async.errors import BadRequest
 from rm360_async.geometry.cover_search import best_cover
 from rm360_async.geometry.coverage import separation
 from rm360_async.geometry.rig import FRONT_CAMERA, S3_CAMERAS, rig
-
-_SIZED = re.compile(r"(?P<family>ring|front):(?P<count>[1-9][0-9]?)")
-_TRAIN = ("s3-38", "bench:setting2-train")
-_TEST = ("bench:setting2-test",)
-_FIXED = ("all", *_TRAIN, *_TEST)
-
-
-def is_named_set(text: str) -> bool:
-    """Tell whether the text is "all", ring:N, front:N (N 1 to 60), s3-38, or bench:setting2-train or -test."""
-    match = _SIZED.fullmatch(text)
-    return text in _FIXED or (match is not None and int(match["count"]) <= len(rig()))
+from rm360_async.geometry.set_names import SIZED, TRAIN, is_named_set, not_a_set
 
 
 def resolve(spec: str | Sequence[str], present: Iterable[str]) -> tuple[str, ...]:
@@ -41,22 +29,14 @@ def resolve(spec: str | Sequence[str], present: Iterable[str]) -> tuple[str, ...
     if not isinstance(spec, str):
         return tuple(sorted({camera_id(camera) for camera in spec} & set(here)))
     if not is_named_set(spec):
-        raise BadRequest(_not_a_set(spec))
-    if match := _SIZED.fullmatch(spec):
+        raise BadRequest(not_a_set(spec))
+    if match := SIZED.fullmatch(spec):
         choose = _ring if match["family"] == "ring" else _front
         return choose(tuple(camera for camera in here if camera in rig()), int(match["count"]))
     if spec == "all":
         return here
-    wanted = set(S3_CAMERAS) if spec in _TRAIN else set(rig()) - set(S3_CAMERAS)
+    wanted = set(S3_CAMERAS) if spec in TRAIN else set(rig()) - set(S3_CAMERAS)
     return tuple(camera for camera in here if camera in wanted)
-
-
-def _not_a_set(spec: str) -> str:
-    """Return the line that says which named sets there are."""
-    near = get_close_matches(spec, ["ring:10", "front:5", *_FIXED], n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    known = f"all, ring:N, front:N with N from 1 to {len(rig())}, {', '.join(_FIXED[1:])}, or a list of ids"
-    return f"{spec!r} is not a camera set{meant} (known: {known})"
 
 
 def _front(pool: tuple[str, ...], count: int) -> tuple[str, ...]:

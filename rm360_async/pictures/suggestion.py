@@ -6,9 +6,10 @@ from pathlib import Path
 
 from rm360_async.catalog import camera_id
 from rm360_async.errors import BadRequest
-from rm360_async.geometry.camera_sets import is_named_set, resolve
+from rm360_async.geometry.camera_sets import resolve
 from rm360_async.geometry.coverage import Coverage, coverage
 from rm360_async.geometry.rig import rig
+from rm360_async.geometry.set_names import is_named_set
 from rm360_async.pictures.folder import open_folder
 
 
