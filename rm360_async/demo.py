@@ -49,7 +49,9 @@ def _make_anew(folder: Path) -> None:
 
 
 def _write_configs(folder: Path, structure: Structure, remote: Path, work: Path, name: str) -> Path:
-    with (folder / "rclone.conf").open("a") as lines:
+    conf = folder / "rclone.conf"
+    conf.touch(mode=0o600)  # as rclone makes its own: such a file can hold tokens
+    with conf.open("a") as lines:
         lines.write(f"[{name}]\ntype = alias\nremote = {remote}\n\n")
     config = {
         "google_drive": {"remote_name": name, "structure": structure.value},

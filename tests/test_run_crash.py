@@ -286,7 +286,7 @@ def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(lab: Lab) -> None:
     """The live display's terminal goes away under it: what is in hand is published all the same."""
     fill(lab, 2)
     gate, hook = gate_at(lab, "gate", SEAL, side="worker", match="e0")
-    with Instance(lab, hooks=[hook], processing__downloads=1) as run:
+    with Instance(lab, hooks=[hook], processing__downloads=1, processing__workers=1) as run:
         reached(gate)
         os.killpg(run.process.pid, signal.SIGINT)
         until(lambda: "once more stops at once" in lab.log(), "the signal answered")
