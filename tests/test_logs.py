@@ -282,7 +282,11 @@ os.write(1, b"work is done %d" % done)
 @pytest.mark.parametrize("how", ["disk", "rotation", "console"])
 def test_work_goes_on_when_nothing_can_be_written(tmp_path: Path, how: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", WORK, str(tmp_path), how], cwd=PROJECT, capture_output=True, check=False, timeout=60
+        [sys.executable, "-u", "-c", WORK, str(tmp_path), how],
+        cwd=PROJECT,
+        capture_output=True,
+        check=False,
+        timeout=60,
     )
     assert result.stdout == b"work is done 45"
     assert (result.returncode, result.stderr) == (0, b"")

@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 
 import click
@@ -80,10 +81,21 @@ def reporting(work: Callable[[], int | None]) -> int:
         lines = error.problems if isinstance(error, BadRequest) else [error.format_message()]
         return _fail(*lines, code=BAD_REQUEST)
     except BrokenPipeError:  # `rm360 status | head`: nobody reads any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CANNOT_GO_ON
     except BaseException as error:  # noqa: BLE001 (the last stop: known faults become a line, the rest is ours)
         return _unforeseen(error)
+    finally:
+        _let_go_of_dead_streams()
+
+
+def _let_go_of_dead_streams() -> None:
+    """Keep Python from ending with 120 because a reader is gone or a disk full: the exit code is about the work."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _unforeseen(error: BaseException) -> int:
@@ -99,6 +111,7 @@ def _unforeseen(error: BaseException) -> int:
 
 
 def _fail(*lines: str, code: int) -> int:
-    for line in lines:
-        click.echo(f"error: {line}", err=True)
+    with suppress(OSError):  # nobody can be told: the exit code still says it
+        for line in lines:
+            click.echo(f"error: {line}", err=True)
     return code
