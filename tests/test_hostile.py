@@ -49,7 +49,7 @@ _PYDUB_LEAVES_FILES_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnra
 async def ended(cases: list[Case], folder: Path) -> Counter[str]:
     """Do rounds that must all be without a violation; return how they ended."""
     verdicts: list[Verdict] = []
-    await carry_out(cases, folder, verdicts.append, many=20_000, count=2)
+    await carry_out(cases, folder, verdicts.append, many=5000, count=2)
     assert [f"{v.case.again}: {violation}" for v in verdicts for violation in v.violations] == []
     assert sorted((v.case.kind, v.case.number) for v in verdicts) == sorted((c.kind, c.number) for c in cases)
     return Counter(verdict.ended for verdict in verdicts)
@@ -381,3 +381,25 @@ async def test_a_ledger_that_sqlite_is_content_with_is_refused_all_the_same(tmp_
         async with Ledger.open(path):
             pass
     assert caught.value.cause is Cause.LEDGER
+
+
+@pytest.mark.anyio
+async def test_a_violation_is_told_with_its_input_and_a_death_costs_one_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "from bad_input import listing_rounds\n"
+        "def broken(output, doing):\n"
+        "    if b'Infinity' in output: os._exit(9)\n"
+        "    raise ValueError('no parser')\n"
+        "listing_rounds.parse = broken\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parent}")
+    verdicts: list[Verdict] = []
+    await carry_out([Case("listing", SEED, number) for number in range(40)], tmp_path / "rounds", verdicts.append)
+    assert [verdict.case.number for verdict in verdicts] == list(range(40))
+    assert {verdict.ended for verdict in verdicts} == {"crashed", "died"}
+    for verdict in verdicts:
+        (evidence,) = verdict.evidence
+        assert (b"Infinity" in evidence.read_bytes()) == (verdict.ended == "died") and verdict.violations

@@ -285,7 +285,7 @@ def fat_attributes(file: H5, trap: Trap) -> None:
     """Hang attributes of 100 MB, thousands of them, or odd ones on the root and on /Camera."""
     choice = trap.random.randrange(3)
     if choice == 0:
-        file.attrs.create("actor_id", "0018" * (trap.many * 100 // 4 + 1), dtype=h5py.string_dtype())
+        file.attrs.create("actor_id", "0018" * (trap.many * 500 // 4 + 1), dtype=h5py.string_dtype())
     for number in range(1500 if choice == 1 else 0):
         file["Camera"].attrs[f"a{number}\n\x1b[2J"] = number
     odd: dict[str, Any] = {

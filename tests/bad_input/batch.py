@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,10 +95,19 @@ def main(kind: str, seed: str, first: str, last: str, folder: str) -> None:
         said = {
             "ended": verdict.ended,
             "violations": verdict.violations,
-            "evidence": [str(path) for path in verdict.evidence],
+            "evidence": [str(path) for path in _set_aside(verdict, Path(folder))],
             "seconds": time.monotonic() - start,
         }
         print(json.dumps(said), flush=True)
+
+
+def _set_aside(verdict: Verdict, folder: Path) -> list[Path]:
+    """Copy the input of a violation to a place that the next round does not write to."""
+    if not verdict.violations:
+        return []
+    place = folder / str(verdict.case.number)
+    place.mkdir()
+    return [Path(shutil.copyfile(path, place / path.name)) for path in verdict.evidence]
 
 
 if __name__ == "__main__":
