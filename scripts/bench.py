@@ -39,7 +39,7 @@ def bench(context: click.Context, folder: Path | None, rounds: int) -> None:
 
 
 @bench.command()
-@click.option("--megabytes", default=300, show_default=True, help="Size of each of the two files.")
+@click.option("--megabytes", default=1200, show_default=True, help="Size of each of the two files.")
 @click.option("--cap", default=20, show_default=True, help="RCLONE_BWLIMIT in MB/s.")
 @click.pass_obj
 def overlap(obj: tuple[Path, int], megabytes: int, cap: int) -> None:
