@@ -118,6 +118,8 @@ async def connected(path: Path) -> AsyncIterator[Connection]:
     Raises Fault(LEDGER) for a foreign, damaged or newer file, Fault(NOT_WRITABLE) when it cannot be opened.
     """
     with faults_of(path), anyio.CancelScope(shield=True):
+        # Where aiosqlite cannot connect, its thread lives on and may report to a loop that is closed by then.
+        await anyio.to_thread.run_sync(_can_open, path)
         database = await aiosqlite.connect(_uri(path), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
     try:
         with faults_of(path), anyio.CancelScope(shield=True):
@@ -126,6 +128,10 @@ async def connected(path: Path) -> AsyncIterator[Connection]:
     finally:
         with anyio.CancelScope(shield=True):
             await database.close()
+
+
+def _can_open(path: Path) -> None:
+    sqlite3.connect(_uri(path), uri=True).close()
 
 
 def _uri(path: Path) -> str:
