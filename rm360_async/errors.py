@@ -61,6 +61,7 @@ class Cause(Enum):
     DISK_FULL = _Rule("disk full", Answer.WAIT_UNTIL, Scope.DISK)
     TOO_LARGE = _Rule("too large", Answer.GIVE_UP, Scope.PERFORMANCE)
     UNREADABLE = _Rule("unreadable file", Answer.GIVE_UP, Scope.PERFORMANCE)
+    NOT_FETCHED = _Rule("not fetched", Answer.RETRY_NOW, Scope.PERFORMANCE)
     DAMAGED = _Rule("damaged file", Answer.GIVE_UP, Scope.PERFORMANCE)
     IN_THE_WAY = _Rule("in the way", Answer.GIVE_UP, Scope.PERFORMANCE)
     WORKER_DIED = _Rule("worker died", Answer.BACK_OFF, Scope.PERFORMANCE)

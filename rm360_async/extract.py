@@ -7,22 +7,34 @@ hold is absent, which is no failure. The folder is neither sealed nor published 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from rm360_async import __version__
-from rm360_async.catalog import Modality, Performance
+from rm360_async.catalog import Modality
 from rm360_async.errors import Cause, Fault
+from rm360_async.extract_job import ExtractJob
 from rm360_async.geometry.camera_sets import resolve
-from rm360_async.modalities import STEPS, Copier, Found, Metadata, Work, gather, give_verdict, verify, write_metadata
+from rm360_async.modalities import (
+    STEPS,
+    Base,
+    Copier,
+    Found,
+    Metadata,
+    Work,
+    carry_out,
+    gather,
+    give_verdict,
+    verify,
+    write_metadata,
+)
 from rm360_async.package import StagingFolder, remove_tree
-from rm360_async.record import LeftOut, Record, SourceFile
+from rm360_async.record import LeftOut, Record
 from rm360_async.smc import Refusal, SmcPair
 
 OnProgress = Callable[[int, int], None]
@@ -33,39 +45,6 @@ _ALWAYS_ALLOWED = 64 * 2**20
 _MOST_LEFT_OUT = 200_000
 """More broken things than a performance of an hour has pictures per camera; the record names each."""
 _KNOWN = ("Camera", "Calibration", "Keypoints2d", "Keypoints3d", "FLAME", "UV_texture", "Scan", "ScanMask")
-
-
-@dataclass(frozen=True)
-class ExtractJob:
-    """What to extract: paths of the files at hand, where to stage, and what is wanted.
-
-    `sources` is what the record will name; `damaged` is "publish" or "fail"; `verify` reads back what was written.
-    """
-
-    performance: Performance
-    raw: str | None
-    anno: str | None
-    sources: tuple[SourceFile, ...]
-    staging: str
-    cameras: str | tuple[str, ...] = "all"
-    modalities: tuple[str, ...] = tuple(modality.value for modality in Modality)
-    damaged: str = "publish"
-    verify: bool = True
-
-    def to_json(self) -> str:
-        """Return the job as text for a child process."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> ExtractJob:
-        """Return the job in the text of `to_json`."""
-        value = json.loads(text)
-        value["performance"] = Performance(**value["performance"])
-        value["sources"] = tuple(SourceFile(**source) for source in value["sources"])
-        value["modalities"] = tuple(value["modalities"])
-        if not isinstance(value["cameras"], str):
-            value["cameras"] = tuple(value["cameras"])
-        return cls(**value)
 
 
 @dataclass
@@ -99,7 +78,7 @@ def extract(job: ExtractJob, on_progress: OnProgress = lambda files, size: None)
     with result.timed("open"):
         source = SmcPair(job.raw, job.anno)
     with source:
-        _require_known(job, source)
+        require_known(job, source)
         with StagingFolder(Path(job.staging)) as folder:
             try:
                 return _fill(job, source, folder, result, on_progress)
@@ -112,8 +91,9 @@ def extract(job: ExtractJob, on_progress: OnProgress = lambda files, size: None)
 def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Result, on_progress: OnProgress) -> Record:
     most_bytes = _MOST_UNPACKED * sum(file.size for file in source.files) + _ALWAYS_ALLOWED
     with Copier(folder, on_progress, most_bytes) as copier:
-        chosen = _chosen(job, source)
-        work = Work(source, folder, copier, frozenset(chosen))
+        base = Base.of(job.base)
+        chosen = chosen_cameras(job, source, base)
+        work = Work(source, folder, copier, frozenset(chosen), base)
         _run_steps(job, work, result)
         _judge(job, result)
         facts = gather(work, result.founds)
@@ -125,6 +105,7 @@ def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Resu
         if Modality.METADATA.value in job.modalities:
             with result.timed("metadata"):
                 write_metadata(work, job.performance, facts)
+        _require_fetched(job, source)
         if job.verify:
             with result.timed("verify"):
                 verify(folder, result.founds)
@@ -135,12 +116,12 @@ def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Resu
 
 
 def _run_steps(job: ExtractJob, work: Work, result: _Result) -> None:
-    for modality, step in STEPS.items():
+    for modality in STEPS:
         if modality.value not in job.modalities:
             continue
         with result.timed(modality.value):
             try:
-                found = step(work)
+                found = carry_out(work, modality)
             except Refusal as refusal:  # not even the index of this modality can be read
                 found = Found(modality)
                 found.leave_out("", None, refusal.reason)
@@ -169,7 +150,15 @@ def _judge(job: ExtractJob, result: _Result) -> None:
         )
 
 
-def _require_known(job: ExtractJob, source: SmcPair) -> None:
+def _require_fetched(job: ExtractJob, source: SmcPair) -> None:
+    """Raise NOT_FETCHED when a sparse source was asked for anything that it does not have."""
+    for file in source.files:
+        if file.sparse is not None and (len(file.sparse.index) or len(file.sparse.data)):
+            raise Fault(Cause.NOT_FETCHED, f"{job.performance} needs more of {file.path.name} than was fetched")
+
+
+def require_known(job: ExtractJob, source: SmcPair) -> None:
+    """Raise Fault(UNREADABLE) for HDF5 that holds nothing of a performance."""
     if source.having_any(_KNOWN):
         return
     names = " and ".join(file.path.name for file in source.files)
@@ -180,11 +169,16 @@ def _require_known(job: ExtractJob, source: SmcPair) -> None:
     )
 
 
-def _chosen(job: ExtractJob, source: SmcPair) -> tuple[str, ...]:
-    """Return the chosen cameras: sets such as ring:10 among those with images, else among all that are named."""
+def chosen_cameras(job: ExtractJob, source: SmcPair, base: Base | None = None) -> tuple[str, ...]:
+    """Return the chosen cameras: sets such as ring:10 among those with images, else among all that are named.
+
+    Those of the folder that is added to stay chosen.
+    """
     named = not isinstance(job.cameras, tuple) and job.cameras != "all"
     with_images = source.cameras_with_images()
-    return resolve(job.cameras, with_images if named and with_images else source.all_cameras())
+    every = source.all_cameras()
+    chosen = set(resolve(job.cameras, with_images if named and with_images else every))
+    return tuple(sorted(chosen | (set() if base is None else base.cameras_of(every))))
 
 
 def _record(job: ExtractJob, folder: StagingFolder, result: _Result, facts: Metadata) -> Record:
@@ -207,6 +201,7 @@ def _record(job: ExtractJob, folder: StagingFolder, result: _Result, facts: Meta
         left_out=facts.left_out,
         files=folder.files,
         bytes=folder.bytes,
+        fetched=job.fetched,
         seconds=result.seconds,
         verdict=str(facts.verdict or ""),
     )

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rm360_async.errors import Fault
-from rm360_async.extract import ExtractJob, extract
+from rm360_async.extract import extract
+from rm360_async.extract_job import ExtractJob
 from rm360_async.package import seal
 
 _PROGRESS_EVERY = 0.5  # seconds

@@ -24,7 +24,7 @@ from anyio.abc import ByteReceiveStream, Process
 
 from rm360_async.children import child
 from rm360_async.errors import Cause, Fault
-from rm360_async.extract import ExtractJob
+from rm360_async.extract_job import ExtractJob
 from rm360_async.record import EarlierRecord, Record, parse_marker
 
 OnProgress = Callable[[int, int], None]

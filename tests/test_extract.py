@@ -16,7 +16,8 @@ from tiny_smc import Tiny
 
 from rm360_async.catalog import Modality, Performance
 from rm360_async.errors import Cause, Fault
-from rm360_async.extract import ExtractJob, extract
+from rm360_async.extract import extract
+from rm360_async.extract_job import ExtractJob
 from rm360_async.modalities import copying
 from rm360_async.package import StagingFolder, publish, seal, staging_path
 from rm360_async.record import LeftOut, SourceFile, read_file_list, read_marker
@@ -209,7 +210,8 @@ sys.path.insert(0, sys.argv[2])
 from tiny_smc import Tiny
 from rm360_async.catalog import Performance
 from rm360_async.errors import Fault
-from rm360_async.extract import ExtractJob, extract
+from rm360_async.extract import extract
+from rm360_async.extract_job import ExtractJob
 from rm360_async.package import remove_tree
 import rm360_async.modalities.audio as audio
 from rm360_async.smc import Refusal

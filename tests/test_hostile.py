@@ -32,7 +32,8 @@ from rm360_async.catalog import Kind, Performance, Structure
 from rm360_async.children import child
 from rm360_async.config import load
 from rm360_async.errors import BadRequest, Cause, Fault
-from rm360_async.extract import ExtractJob, extract
+from rm360_async.extract import extract
+from rm360_async.extract_job import ExtractJob
 from rm360_async.ledger import Ledger
 from rm360_async.modalities import audio
 from rm360_async.package import seal

@@ -12,7 +12,8 @@ from lab import Lab
 from tiny_smc import Tiny
 
 from rm360_async.catalog import Modality, Performance, Structure, number_ranges
-from rm360_async.extract import ExtractJob, extract
+from rm360_async.extract import extract
+from rm360_async.extract_job import ExtractJob
 from rm360_async.geometry.rig import S3_CAMERAS, rig
 from rm360_async.record import LeftOut, Record, SourceFile, parse_marker
 from rm360_async.release import (

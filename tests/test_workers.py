@@ -12,7 +12,7 @@ from tiny_smc import Tiny
 
 from rm360_async.catalog import Performance
 from rm360_async.errors import Cause, Fault
-from rm360_async.extract import ExtractJob
+from rm360_async.extract_job import ExtractJob
 from rm360_async.record import MARKER, SourceFile
 from rm360_async.workers import WorkerLimits, Workers
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 
 from rm360_async.errors import Cause, Fault
+from rm360_async.modalities.base import Kept
 from rm360_async.package import StagingFolder
 from rm360_async.smc import Blob, Refusal, check
 
@@ -35,7 +36,7 @@ class Item:
     camera: str
     frame: int | None
     stem: str
-    blob: Blob | Refusal
+    blob: Blob | Refusal | Kept
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,9 @@ class Copier:
         """Check and write one blob; return why it was left out, None when it was written."""
         if isinstance(item.blob, Refusal):
             return item.blob.reason
+        if isinstance(item.blob, Kept):
+            self._folder.link(item.blob.path, item.blob.listed)
+            return None
         try:
             blob = item.blob
             if blob.size <= _SMALL and blob.data is None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rm360_async.catalog import Modality, camera_folder, is_camera
 from rm360_async.modalities.arrays import write_npz
+from rm360_async.modalities.base import Base
 from rm360_async.modalities.stacking import split
 from rm360_async.modalities.work import Found, Work
 from rm360_async.smc import Refusal, SmcFile, read_array
@@ -27,8 +28,19 @@ def extract_2d(work: Work) -> Found:
     names = sorted(entry.name for entry in file.entries("Keypoints2d"))
     found.notes += named([name for name in names if not is_camera(name)], "camera", "/Keypoints2d/")
     for camera in found.once(name for name in names if name in work.cameras):
+        if work.base is not None and work.base.has(Modality.KEYPOINTS2D, camera):
+            _take_over(work, found, work.base, camera)
+            continue
         _write(work, found, file, ("Keypoints2d", camera), camera, f"keypoints2d/{camera_folder(camera)}.npz")
     return found
+
+
+def _take_over(work: Work, found: Found, base: Base, camera: str) -> None:
+    found.stored = True
+    kept = base.file(f"keypoints2d/{camera_folder(camera)}")
+    if kept is not None:  # a camera of which no frame has landmarks has no file
+        work.folder.link(kept.path, kept.listed)
+        found.files += 1
 
 
 def extract_3d(work: Work) -> Found:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from rm360_async.catalog import Modality, Performance
 from rm360_async.geometry.checks import CalibrationReport
+from rm360_async.geometry.rig import FRONT_CAMERA
 from rm360_async.modalities.work import Found, Work
 from rm360_async.record import LeftOut
 from rm360_async.release import Verdict, frame_rate
@@ -32,7 +33,7 @@ class Metadata:
     left_out: tuple[LeftOut, ...] = ()
     warnings: list[str] = field(default_factory=list)
     stored: dict[str, frozenset[int]] = field(default_factory=dict)
-    """The frames in the source's index of every camera with images, chosen or not."""
+    """The frames in the source's index of the chosen cameras, and of one more to compare them with."""
     verdict: Verdict | None = None
     calibration: CalibrationReport | None = None
 
@@ -75,7 +76,7 @@ def gather(work: Work, founds: Iterable[Found]) -> Metadata:
         left_out=tuple(item for found in founds for item in found.left_out),
     )
     facts.warnings += [note for found in founds for note in found.notes]
-    facts.stored = _stored_frames(work, facts)
+    facts.stored = _stored_frames(work, facts, any(found.modality is Modality.IMAGES for found in founds))
     union = set().union(*facts.stored.values())
     images = next((found.frames for found in founds if found.modality is Modality.IMAGES), {})
     for camera, frames in sorted(images.items()):
@@ -87,15 +88,22 @@ def gather(work: Work, founds: Iterable[Found]) -> Metadata:
     return facts
 
 
-def _stored_frames(work: Work, facts: Metadata) -> dict[str, frozenset[int]]:
-    """Return the frames of every camera with images, also of those that were not chosen: names only."""
+def _stored_frames(work: Work, facts: Metadata, images: bool) -> dict[str, frozenset[int]]:
+    """Return the frames of the cameras with images, names only: of those chosen for images, and of one more.
+
+    The one more tells of a frame that all chosen ones lack, and how long the performance is. All the others
+    would tell no more, and in a remote file each list of names has to be fetched.
+    """
     raw = work.source.raw
     stored: dict[str, frozenset[int]] = {}
     if raw is None:
         return stored
     try:
         facts.warnings += raw.cameras.strange
-        for camera in raw.cameras.having("color"):
+        having = raw.cameras.having("color")
+        chosen = work.cameras & set(having) if images else set()
+        others = sorted(set(having) - chosen, key=lambda camera: (camera != FRONT_CAMERA, camera))
+        for camera in sorted(chosen | set(others[:1])):
             try:
                 stored[camera] = frozenset(raw.frames("Camera", camera, "color").frames)
             except Refusal as refusal:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rm360_async.catalog import Modality, camera_folder, frame_stem, is_camera
+from rm360_async.modalities.base import Kept
 from rm360_async.modalities.copying import Item
 from rm360_async.modalities.work import Found, Work
-from rm360_async.smc import Refusal, SmcFile
+from rm360_async.smc import Blob, Refusal, SmcFile
 from rm360_async.smc.reading import named
 
 
@@ -34,7 +35,7 @@ def extract_uv_textures(work: Work) -> Found:
     file = work.source.having("UV_texture")
     if file is not None:
         found.list_frames("", file.frames("UV_texture"))
-        _take(work, found, _frame_items(file, ("UV_texture",), "", "uv_textures"))
+        _take(work, found, _frame_items(work, found, file, ("UV_texture",), "", "uv_textures"))
     return found
 
 
@@ -47,16 +48,23 @@ def extract_scan_masks(work: Work) -> Found:
         cameras = found.once(name for name in names if name in work.cameras)
         found.notes += named([name for name in names if not is_camera(name)], "camera", "/ScanMask/")
         found.stored = bool(cameras)
-        _take(work, found, (_scan_mask(file, camera) for camera in cameras))
+        _take(work, found, (_scan_mask(work, file, camera) for camera in cameras))
     return found
 
 
-def _scan_mask(file: SmcFile, camera: str) -> Item:
+def _scan_mask(work: Work, file: SmcFile, camera: str) -> Item:
+    stem = f"scan_masks/{camera_folder(camera)}"
+    blob: Blob | Refusal | Kept | None = _kept(work, Modality.SCAN_MASKS, camera, stem)
     try:
-        blob = file.blob("ScanMask", camera) or Refusal("is gone")
+        blob = blob or file.blob("ScanMask", camera) or Refusal("is gone")
     except Refusal as refusal:
         blob = refusal
-    return Item(camera, None, f"scan_masks/{camera_folder(camera)}", blob)
+    return Item(camera, None, stem, blob)
+
+
+def _kept(work: Work, modality: Modality, camera: str, stem: str) -> Kept | None:
+    """Return the published file of the folder that is added to, None when it is to be read."""
+    return work.base.file(stem) if work.base is not None and work.base.has(modality, camera) else None
 
 
 def _camera_frames(work: Work, found: Found, file: SmcFile, part: str) -> None:
@@ -74,13 +82,24 @@ def _all_items(work: Work, found: Found, file: SmcFile, part: str) -> Iterator[I
         folder = f"{found.modality.value}/{camera_folder(camera)}"
         try:
             found.list_frames(camera, file.frames("Camera", camera, part))
-            yield from _frame_items(file, ("Camera", camera, part), camera, folder)
+            yield from _frame_items(work, found, file, ("Camera", camera, part), camera, folder)
         except Refusal as refusal:
             found.leave_out(camera, None, refusal.reason)
 
 
-def _frame_items(file: SmcFile, parts: tuple[str, ...], camera: str, folder: str) -> Iterator[Item]:
-    for frame, blob in file.blobs(*parts):
+def _frame_items(
+    work: Work, found: Found, file: SmcFile, parts: tuple[str, ...], camera: str, folder: str
+) -> Iterator[Item]:
+    """Yield what was published before, then what is to be read: of the former only the names are asked for."""
+    to_read = []
+    for frame in file.frames(*parts).frames:
+        stem = f"{folder}/{frame_stem(frame)}"
+        kept = _kept(work, found.modality, camera, stem)
+        if kept is None:
+            to_read.append(frame)
+        else:
+            yield Item(camera, frame, stem, kept)
+    for frame, blob in file.blobs(*parts, frames=to_read):
         yield Item(camera, frame, f"{folder}/{frame_stem(frame)}", blob)
 
 

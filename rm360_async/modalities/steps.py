@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rm360_async.catalog import Modality
 from rm360_async.modalities import audio, calibration, flame, keypoints, pictures, scan
 from rm360_async.modalities.work import Found, Work
 
-STEPS: dict[Modality, Callable[[Work], Found]] = {
+Step = Callable[[Work], Found]
+STEPS: dict[Modality, Step] = {
     Modality.CALIBRATION: calibration.extract,
     Modality.IMAGES: pictures.extract_images,
     Modality.MASKS: pictures.extract_masks,
@@ -20,3 +21,16 @@ STEPS: dict[Modality, Callable[[Work], Found]] = {
     Modality.SCAN: scan.extract,
     Modality.SCAN_MASKS: pictures.extract_scan_masks,
 }
+_WITHOUT_CAMERAS = frozenset({Modality.AUDIO, Modality.KEYPOINTS3D, Modality.FLAME, Modality.SCAN})
+
+
+def carry_out(work: Work, modality: Modality, steps: Mapping[Modality, Step] = STEPS) -> Found:
+    """Extract one modality, or take it over whole from the folder that is added to."""
+    base = work.base
+    if base is None or modality not in _WITHOUT_CAMERAS or not base.has(modality):
+        return steps[modality](work)
+    found = Found(modality, stored=modality.value not in base.record.absent)
+    for kept in base.files(modality):
+        work.folder.link(kept.path, kept.listed)
+        found.files += 1
+    return found

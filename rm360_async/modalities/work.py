@@ -3,14 +3,47 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
 
 from rm360_async.catalog import Modality
-from rm360_async.modalities.copying import Copier
-from rm360_async.package import StagingFolder
-from rm360_async.record import LeftOut
+from rm360_async.modalities.base import Base
+from rm360_async.modalities.copying import Copied, Item
+from rm360_async.record import LeftOut, ListedFile
 from rm360_async.smc import FrameList, SmcPair
+
+
+class Folder(Protocol):
+    """Where a modality's files go: a staging folder, or nowhere (see `ranges`)."""
+
+    @property
+    def path(self) -> Path:
+        """Return the folder itself."""
+
+    def write(self, relative: str, data: bytes) -> None:
+        """Write a new file."""
+
+    def link(self, source: Path, listed: ListedFile) -> None:
+        """Take over a published file under the path that its list has."""
+
+    def open(self, relative: str) -> AbstractContextManager[IO[bytes]]:
+        """Yield a new binary file to write to."""
+
+
+class Copies(Protocol):
+    """What takes the pictures over: the copying threads, or a list of what they would need."""
+
+    def run(self, items: Iterable[Item]) -> Iterator[Copied]:
+        """Yield what became of each item, in order."""
+
+    def require_room(self, size: int) -> None:
+        """Raise Fault(DAMAGED) when `size` more bytes are more than this source can rightly give."""
+
+    def progress(self) -> None:
+        """Tell how far it is."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +51,11 @@ class Work:
     """One performance in hand: its opened files, the folder to fill, the copying threads, the chosen cameras."""
 
     source: SmcPair
-    folder: StagingFolder
-    copier: Copier
+    folder: Folder
+    copier: Copies
     cameras: frozenset[str]
+    base: Base | None = None
+    """The published folder that is added to."""
 
 
 @dataclass

@@ -80,6 +80,37 @@ class StagingFolder:
 
         self._fill(relative, size, fill)
 
+    def link(self, source: Path, listed: ListedFile) -> None:
+        """Take over a published file under the path that its list has: linked, or copied where that is refused.
+
+        Raises Fault(UNKNOWN) when it is gone or has another size by now.
+        """
+        try:
+            descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise Fault(Cause.UNKNOWN, f"{source} cannot be taken over: {error.strerror}") from error
+        try:
+            if os.fstat(descriptor).st_size != listed.size:
+                raise Fault(Cause.UNKNOWN, f"{source} cannot be taken over: it has no longer {listed.size} bytes")
+            if not self._linked(source, listed.path):
+                self.copy(listed.path, descriptor, 0, listed.size)
+                return
+            self._note(listed.path, listed.size, listed.hash or hash_of_range(descriptor, 0, listed.size))
+        finally:
+            os.close(descriptor)
+
+    def _linked(self, source: Path, relative: str) -> bool:
+        *folders, name = relative.split("/")
+        with writing(self.path / relative):
+            parent = self._open_folder(folders)
+        try:
+            os.link(source, name, dst_dir_fd=parent, follow_symlinks=False)
+        except OSError:  # another file system, one without links, too many links: then it is copied
+            return False
+        finally:
+            os.close(parent)
+        return True
+
     @contextmanager
     def open(self, relative: str) -> Iterator[io.BufferedRandom]:
         """Yield a new binary file to write to; when the block raises, the file is removed again."""

@@ -15,7 +15,7 @@ from rm360_async.budget import Budget
 from rm360_async.catalog import Kind, Performance, output_folder
 from rm360_async.config import Settings
 from rm360_async.errors import Cause, Fault, fault_in
-from rm360_async.extract import ExtractJob
+from rm360_async.extract_job import ExtractJob
 from rm360_async.ledger import adopt
 from rm360_async.lifecycle import Stage
 from rm360_async.logs import logger

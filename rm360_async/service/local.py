@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rm360_async.catalog import Modality, Performance, Structure, parse_remote_path
 from rm360_async.errors import BadRequest, Fault, Scope
-from rm360_async.extract import ExtractJob, extract
+from rm360_async.extract import extract
+from rm360_async.extract_job import ExtractJob
 from rm360_async.package import publish, remove_tree, seal, staging_path
 from rm360_async.record import Record, SourceFile
 from rm360_async.service.words import size_text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
+from rm360_async.blocks import Hole, SparseFile
 from rm360_async.smc.reading import H5, Refusal, asking_hdf5, require_here
 
 LARGEST_BLOB = 64 * 2**20
@@ -22,12 +24,20 @@ class Blob:
     offset: int
     size: int
     data: bytes | None = None
+    lacking: SparseFile | None = None
+    """The sparse file that has not got all of it."""
 
     def read(self, start: int = 0, size: int | None = None) -> bytes:
-        """Return `size` bytes from `start` (all by default); EOFError when the file has become shorter."""
+        """Return `size` bytes from `start` (all by default).
+
+        Raises EOFError when the file has become shorter, and Hole for bytes that have not arrived.
+        """
         size = self.size - start if size is None else min(size, self.size - start)
         if self.data is not None:
             return self.data[start : start + size]
+        at = self.offset + start
+        if self.lacking is not None and not self.lacking.want(at, at + size, index=True):
+            raise Hole(errno.ENODATA, "bytes that were not fetched")
         data = os.pread(self.descriptor, size, self.offset + start)
         while len(data) < size:  # one call returns at most 2 GiB, and less when interrupted
             more = os.pread(self.descriptor, size - len(data), self.offset + start + len(data))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
 import h5py
 
+from rm360_async.blocks import SparseFile, is_sparse
 from rm360_async.catalog import is_camera
+from rm360_async.errors import Cause, Fault
 from rm360_async.smc.blobs import Blob, locate
 from rm360_async.smc.frames import FrameList, frame_list
 from rm360_async.smc.links import Entry, entries, open_dataset, open_group
@@ -40,13 +42,16 @@ class SmcFile:
 
     Opening raises Fault(UNREADABLE); all later reading raises Refusal, so that one damaged camera or frame
     does not cost the others. Paths inside are tuples of names: ("Camera", "25", "color").
+    A sparse file notes what it was asked for and lacks; then what was read is not to be believed.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str | SparseFile) -> None:
+        self.path = path.path if isinstance(path, SparseFile) else Path(path)
         self.descriptor = open_descriptor(self.path)
         try:
-            self._file = open_hdf5(self.path, self.descriptor)
+            self._opened_sparse = not isinstance(path, SparseFile)
+            self.sparse = path if isinstance(path, SparseFile) else _sparse(self.path)
+            self._file = open_hdf5(self.path, self.descriptor, self.sparse)
         except BaseException:
             os.close(self.descriptor)
             raise
@@ -67,6 +72,8 @@ class SmcFile:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+            if self._opened_sparse and self.sparse is not None:
+                self.sparse.close()
             try:
                 self._file.close()
             except HDF5_ERRORS:  # closing a damaged file that was only read: nothing can be lost
@@ -133,11 +140,14 @@ class SmcFile:
             self._frames[parts] = frame_list(self.entries(*parts))
         return self._frames[parts]
 
-    def blobs(self, *parts: str) -> Iterator[tuple[int, Blob | Refusal]]:
-        """Yield (frame, where its bytes lie) of a group in order, one at a time; a Refusal for what is broken."""
+    def blobs(self, *parts: str, frames: Iterable[int] | None = None) -> Iterator[tuple[int, Blob | Refusal]]:
+        """Yield (frame, where its bytes lie) of a group (all its frames, in order), one at a time.
+
+        A Refusal stands for what is broken.
+        """
         listed = self.frames(*parts)
         group = open_group(self.root, parts)
-        for frame in listed.frames:
+        for frame in listed.frames if frames is None else frames:
             try:
                 yield frame, self._blob(group, listed.name(frame))
             except Refusal as refusal:
@@ -146,14 +156,21 @@ class SmcFile:
     def blob(self, *parts: str) -> Blob | None:
         """Return where the bytes of one dataset lie; None when absent."""
         dataset = self.dataset(*parts)
-        return None if dataset is None else locate(dataset, self.descriptor, self.size)
+        return None if dataset is None else self._locate(dataset)
 
     def _blob(self, group: H5, name: str) -> Blob:
         try:
             dataset = h5py.h5d.open(group, name.encode())
         except HDF5_ERRORS as error:
             raise Refusal(f"cannot be opened: {words_of(error)}") from error
-        return locate(dataset, self.descriptor, self.size)
+        return self._locate(dataset)
+
+    def _locate(self, dataset: H5) -> Blob:
+        blob = locate(dataset, self.descriptor, self.size)
+        if self.sparse is not None and blob.data is None:
+            here = self.sparse.want(blob.offset, blob.offset + blob.size, index=False)
+            return blob if here else replace(blob, lacking=self.sparse)
+        return blob
 
     def _survey_cameras(self) -> Cameras:
         found = Cameras()
@@ -173,3 +190,13 @@ class SmcFile:
             found.parts[camera] = frozenset(entry.name for entry in self.entries("Camera", camera))
         except Refusal as refusal:
             found.broken[camera] = refusal.reason
+
+
+def _sparse(path: Path) -> SparseFile | None:
+    """Return the sparse file at a path, None for a whole one."""
+    if not is_sparse(path):
+        return None
+    try:
+        return SparseFile(path)
+    except OSError as error:
+        raise Fault(Cause.UNREADABLE, f"{path} cannot be opened: {error.strerror}", "download it again") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 
+from rm360_async.blocks import Reader, SparseFile
 from rm360_async.errors import Cause, Fault
 from rm360_async.smc.reading import H5, HDF5_ERRORS, words_of
 
@@ -35,7 +36,7 @@ def open_descriptor(path: Path) -> int:
     return descriptor
 
 
-def open_hdf5(path: Path, descriptor: int) -> H5:
+def open_hdf5(path: Path, descriptor: int, sparse: SparseFile | None = None) -> H5:
     """Return the open `h5py.File`; Fault UNREADABLE with a sentence for a person."""
     size = os.fstat(descriptor).st_size
     start = os.pread(descriptor, 4096, 0)
@@ -45,7 +46,7 @@ def open_hdf5(path: Path, descriptor: int) -> H5:
         raise Fault(Cause.UNREADABLE, f"{path.name} {_what_it_is(start)}", _AGAIN)
     try:
         # no file locking: the file is only read, and some network file systems refuse locks
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(Reader(sparse) if sparse else path, "r", locking=False)
     except HDF5_ERRORS as error:
         raise Fault(Cause.UNREADABLE, f"{path.name} {_why_not(error, size)}", _AGAIN) from error
 

@@ -7,13 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from rm360_async.blocks import SparseFile
 from rm360_async.smc.file import SmcFile
 
 
 class SmcPair:
     """The opened files of one performance: images and audio from raw, all else from where it is (anno first)."""
 
-    def __init__(self, raw: Path | str | None, anno: Path | str | None = None) -> None:
+    def __init__(self, raw: Path | str | SparseFile | None, anno: Path | str | SparseFile | None = None) -> None:
         with ExitStack() as opened:
             self.raw = opened.enter_context(SmcFile(raw)) if raw is not None else None
             self.anno = opened.enter_context(SmcFile(anno)) if anno is not None else None

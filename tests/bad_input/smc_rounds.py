@@ -19,7 +19,7 @@ from bad_input.truth import Truth
 from bad_input.verdict import Case, Verdict, told_well
 from rm360_async.catalog import Performance
 from rm360_async.errors import Cause, Fault
-from rm360_async.extract import ExtractJob
+from rm360_async.extract_job import ExtractJob
 from rm360_async.package import remove_tree
 from rm360_async.record import Record, SourceFile
 from rm360_async.synthetic.hostile import HOSTILE, Trap, in_format, make_decoys, spoil
