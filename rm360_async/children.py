@@ -93,7 +93,11 @@ class Tail:
         if stream is None:
             return
         async for chunk in stream:
-            self._bytes = (self._bytes + chunk)[-self._limit :]
+            self.keep(chunk)
+
+    def keep(self, chunk: bytes) -> None:
+        """Take bytes that somebody else has read."""
+        self._bytes = (self._bytes + chunk)[-self._limit :]
 
     @property
     def text(self) -> str:

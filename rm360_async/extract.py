@@ -202,6 +202,15 @@ def _record(job: ExtractJob, folder: StagingFolder, result: _Result, facts: Meta
         files=folder.files,
         bytes=folder.bytes,
         fetched=job.fetched,
+        sizes=_sizes(folder),
         seconds=result.seconds,
         verdict=str(facts.verdict or ""),
     )
+
+
+def _sizes(folder: StagingFolder) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for path, size in folder.sizes.items():
+        modality = path.partition("/")[0]
+        sizes[modality] = sizes.get(modality, 0) + size
+    return sizes

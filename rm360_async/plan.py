@@ -58,6 +58,8 @@ class Evidence:
     published: Record | EarlierRecord | None = None
     listed: tuple[SourceFile, ...] | None = None
     lacking: tuple[str, ...] = ()
+    incomplete: bool = False
+    """The published folder lacks something that is wanted by now, and is to be completed."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def _differs(old: SourceFile | None, new: SourceFile) -> bool:
 
 def standing(row: Row, evidence: Evidence, now: float) -> Standing:
     """Return where the performance stands: the disk decides about content, the ledger about intent."""
-    if evidence.published is not None and not row.forced:
+    completed = evidence.published is not None and not row.forced
+    if completed and (evidence.lacking or not evidence.incomplete):
         return Standing(Stage.COMPLETED)
     if evidence.lacking:
         return Standing(Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, f"the remote does not have {_and(evidence.lacking)}")

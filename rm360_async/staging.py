@@ -3,7 +3,8 @@
 A part is `0018_s1_all_raw.<fingerprint>.smc.part`, a whole file the same without `.part`. The fingerprint
 comes from the size, md5 and time that the remote listed: bytes of a changed file are never joined with
 those of its earlier self. A file gets its whole name only after its size and md5 equal the listing and it
-was synced, so the name alone is evidence after a crash. Whole files whose extraction failed, or that the
+was synced, so the name alone is evidence after a crash. `.smc.sparse` with its `.map` holds ranges of a file of
+which the whole is not wanted (see `blocks`). Whole files whose extraction failed, or that the
 user wants to keep, are set aside in `kept/`; they are no staging any more, and are taken back when wanted.
 """
 
@@ -14,11 +15,13 @@ import os
 import re
 from pathlib import Path
 
+from rm360_async.blocks import is_sparse, map_path
 from rm360_async.catalog import Kind, Performance, file_name
 from rm360_async.record import SourceFile
 
 KEPT = "kept"
-_OURS = re.compile(r"\d{4}_\w+_(?:raw|anno)\.[0-9a-f]{8}\.smc(?:\.part)?")
+_OURS = re.compile(r"\d{4}_\w+_(?:raw|anno)\.[0-9a-f]{8}\.smc(?:\.part|\.sparse(?:\.map)?)?")
+_UNFINISHED = (".smc.part", ".smc.sparse", ".smc.sparse.map")
 
 
 def fingerprint(source: SourceFile) -> str:
@@ -38,14 +41,31 @@ def part_path(whole: Path) -> Path:
     return whole.with_name(whole.name + ".part")
 
 
+def sparse_path(whole: Path) -> Path:
+    """Return the place of the sparse file that holds ranges of what would be `whole`."""
+    return whole.with_name(whole.name + ".sparse")
+
+
+def whole_places(whole: Path) -> list[Path]:
+    """Return every name that the whole file or a part of a download of it may have."""
+    return [whole, part_path(whole), kept_path(whole)]
+
+
+def places(whole: Path) -> list[Path]:
+    """Return every name that bytes of a file may have in staging."""
+    sparse = sparse_path(whole)
+    return [whole, part_path(whole), sparse, map_path(sparse)]
+
+
 def kept_path(whole: Path) -> Path:
     """Return the place where a whole file is set aside."""
     return whole.parent / KEPT / whole.name
 
 
 def settle_part(part: Path, whole: Path) -> None:
-    """Give a synced, compared part its whole name, durably."""
+    """Give a synced, compared part (or a sparse file that was filled up) its whole name, durably."""
     part.rename(whole)
+    map_path(part).unlink(missing_ok=True)
     _sync_folder(whole.parent)
 
 
@@ -67,21 +87,24 @@ def take_back(whole: Path) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove one staged file, durably; nothing happens when it is gone."""
+    """Remove one staged file, durably, a sparse one with its map; nothing happens when it is gone."""
     path.unlink(missing_ok=True)
+    if is_sparse(path):
+        map_path(path).unlink(missing_ok=True)
     if path.parent.exists():
         _sync_folder(path.parent)
 
 
 def outdated(temp_dir: Path, performance: Performance, kind: Kind, current: Path) -> list[Path]:
     """Return parts and whole files of the same source whose remote file has changed since."""
-    return [path for path in staged(temp_dir, performance, kind) if path not in (current, part_path(current))]
+    return [path for path in staged(temp_dir, performance, kind) if path not in places(current)]
 
 
 def staged(temp_dir: Path, performance: Performance, kind: Kind) -> list[Path]:
     """Return all parts and whole files of one source that are staged."""
     stem = file_name(performance, kind).removesuffix(".smc")
-    return sorted([*temp_dir.glob(f"{stem}.????????.smc"), *temp_dir.glob(f"{stem}.????????.smc.part")])
+    suffixes = (".smc", *_UNFINISHED)
+    return sorted(path for suffix in suffixes for path in temp_dir.glob(f"{stem}.????????{suffix}"))
 
 
 def is_ours(path: Path) -> bool:
@@ -91,7 +114,7 @@ def is_ours(path: Path) -> bool:
 
 def is_part(path: Path) -> bool:
     """Tell whether a staged file's name says that it never arrived whole."""
-    return path.name.endswith(".smc.part")
+    return path.name.endswith(_UNFINISHED)
 
 
 def begun(temp_dir: Path) -> set[str]:

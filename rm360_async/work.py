@@ -15,6 +15,7 @@ from rm360_async.catalog import Kind, Performance
 from rm360_async.errors import Fault
 from rm360_async.lifecycle import Stage
 from rm360_async.plan import Row, Standing, Verdict
+from rm360_async.ranges.prediction import Way
 from rm360_async.record import Record, SourceFile
 
 
@@ -41,6 +42,9 @@ class Work:
     """Bytes that crossed the network in this attempt."""
     files: int = 0
     note: str = ""
+    way: Way = Way.WHOLE
+    staging_bytes: int = 0
+    """Bytes of disk in staging that its lease is for."""
     sources: dict[Kind, SourceFile] = field(default_factory=dict)
     staged: dict[Kind, Path] = field(default_factory=dict)
     lease: Lease | None = None

@@ -10,26 +10,20 @@ by the kernel. An exit without a last line is a death, and the message says of w
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import anyio
-from anyio.abc import ByteReceiveStream, Process
 
-from rm360_async.children import child
+from rm360_async.dialogue import converse, environment_of_child
 from rm360_async.errors import Cause, Fault
 from rm360_async.extract_job import ExtractJob
 from rm360_async.record import EarlierRecord, Record, parse_marker
 
 OnProgress = Callable[[int, int], None]
-_STDERR_KEPT = 8192
-_LONGEST_LINE = 2**26  # the record of a file with many left-out frames is long; a broken child's garbage is longer
 
 
 @dataclass(frozen=True)
@@ -53,8 +47,7 @@ class Workers:
         async with self._slots:
             talk = _Talk(str(job.performance), on_progress)
             with anyio.move_on_after(self.limits.deadline_seconds) as deadline:
-                async with child(self._command(job), env=_environment(), stdout=PIPE, stderr=PIPE) as process:
-                    await _listen(process, talk)
+                talk.returncode, talk.stderr = await converse(self._command(job), environment_of_child(), talk.line)
             if deadline.cancelled_caught:
                 minutes = f"{self.limits.deadline_seconds / 60:.3g} minutes"
                 raise Fault(
@@ -62,18 +55,10 @@ class Workers:
                     f"the extraction of {job.performance} did not end within {minutes}",
                     "raise processing.extraction_minutes if the disk is that slow",
                 )
-            return talk.outcome(process.returncode, self.limits)
+            return talk.outcome(self.limits)
 
     def _command(self, job: ExtractJob) -> list[str]:
         return [sys.executable, "-m", "rm360_async.worker", str(self.limits.memory_bytes), job.to_json()]
-
-
-def _environment() -> Mapping[str, str]:
-    """Return the child's environment: ours, the package found, and no thread pools that it does not need."""
-    package = str(Path(__file__).resolve().parent.parent)
-    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    single = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
-    return {**os.environ, **single, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 class _Talk:
@@ -82,29 +67,26 @@ class _Talk:
     def __init__(self, name: str, on_progress: OnProgress) -> None:
         self.name, self.on_progress = name, on_progress
         self.last: dict[str, Any] = {}
+        self.returncode: int | None = None
         self.stderr = b""
 
-    def line(self, text: bytes) -> None:
-        """Take one JSON line; anything else that a library prints is no message."""
-        try:
-            said = json.loads(text)
-        except ValueError:
-            return
-        if isinstance(said, dict) and "progress" in said:
+    def line(self, said: dict[str, Any]) -> None:
+        """Take one message."""
+        if "progress" in said:
             self.on_progress(*said["progress"])
-        elif isinstance(said, dict):
+        else:
             self.last = said
 
-    def outcome(self, returncode: int | None, limits: WorkerLimits) -> Record:
+    def outcome(self, limits: WorkerLimits) -> Record:
         """Return the record, or raise the fault that the child reported or died of."""
         if "fault" in self.last:
             word, message, hint = self.last["fault"]
             raise Fault(Cause.from_word(word), message, hint)
-        if "record" in self.last and returncode == 0:
+        if "record" in self.last and self.returncode == 0:
             record = parse_marker(json.dumps(self.last["record"]))
             if not isinstance(record, EarlierRecord):
                 return record
-        raise Fault(Cause.WORKER_DIED, f"the extraction process of {self.name} {self._death(returncode, limits)}")
+        raise Fault(Cause.WORKER_DIED, f"the extraction process of {self.name} {self._death(self.returncode, limits)}")
 
     def _death(self, returncode: int | None, limits: WorkerLimits) -> str:
         tail = self.stderr.decode(errors="replace").strip().splitlines()
@@ -115,24 +97,3 @@ class _Talk:
         if returncode is not None and returncode < 0:
             return f"was killed by {signal.Signals(-returncode).name}"
         return f"ended with exit code {returncode}" + (f": {tail[-1]}" if tail else "")
-
-
-async def _listen(process: Process, talk: _Talk) -> None:
-    async with anyio.create_task_group() as tasks:
-        if process.stderr is not None:
-            tasks.start_soon(_keep_stderr, process.stderr, talk)
-        line = bytearray()
-        if process.stdout is not None:
-            async for chunk in process.stdout:
-                first, *more = chunk.split(b"\n")
-                line += first
-                for text in more:
-                    talk.line(bytes(line))
-                    line = bytearray(text)
-                del line[_LONGEST_LINE:]
-        await process.wait()
-
-
-async def _keep_stderr(stream: ByteReceiveStream, talk: _Talk) -> None:
-    async for chunk in stream:
-        talk.stderr = (talk.stderr + chunk)[-_STDERR_KEPT:]

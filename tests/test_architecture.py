@@ -15,7 +15,7 @@ ROWS: list[set[str]] = [
     {"release"},
     {"plan", "synthetic"},
     {"config", "children", "_launch", "blocks", "extract_job"},
-    {"budget", "rclone", "smc", "ledger", "package", "staging", "logs", "notify"},
+    {"budget", "rclone", "smc", "ledger", "package", "staging", "logs", "notify", "dialogue"},
     {"modalities"},
     {"extract", "survey", "pictures"},
     {"worker", "workers", "throttle", "ranges"},

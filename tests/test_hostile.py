@@ -13,7 +13,6 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from subprocess import PIPE
 from typing import Any
 
 import h5py
@@ -27,10 +26,9 @@ from bad_input.suite import KINDS, Plan, carry_out, keep
 from bad_input.verdict import Case, Verdict, told_well
 from tiny_smc import Tiny
 
-from rm360_async import workers
 from rm360_async.catalog import Kind, Performance, Structure
-from rm360_async.children import child
 from rm360_async.config import load
+from rm360_async.dialogue import converse
 from rm360_async.errors import BadRequest, Cause, Fault
 from rm360_async.extract import extract
 from rm360_async.extract_job import ExtractJob
@@ -324,11 +322,10 @@ def test_inspect_of_far_apart_frames_and_links_ends_at_once(tmp_path: Path) -> N
 
 @pytest.mark.anyio
 async def test_a_line_that_comes_in_a_thousand_pieces_is_one_line(tmp_path: Path) -> None:
-    talk = workers._Talk("0018/s1_all", lambda files, size: None)
+    said: list[object] = []
     code = "import json; print('noise'); print(json.dumps({'record': ['x' * 100] * 30000})); print('more')"
-    async with child([sys.executable, "-c", code], stdout=PIPE, stderr=PIPE) as process:
-        await workers._listen(process, talk)
-    assert talk.last == {"record": ["x" * 100] * 30_000}
+    await converse([sys.executable, "-c", code], {}, said.append)
+    assert said == [{"record": ["x" * 100] * 30_000}]
 
 
 @pytest.mark.parametrize("value", ["!!bool maybe", "!!int ''", "!!float ''", "0x" + "f" * 6000, "9" * 400])

@@ -25,40 +25,40 @@ def leasing(folder: Path, budget: int = 100 * KB) -> Leasing:
 
 
 def work_of(source: SourceFile) -> Work:
-    return Work(P, sources={Kind.RAW: source})
+    return Work(P, sources={Kind.RAW: source}, staging_bytes=source.size)
 
 
 @pytest.mark.anyio
 async def test_a_lease_is_of_whole_blocks_and_of_part_and_whole(tmp_path: Path) -> None:
     work = work_of(FILE)
-    await leasing(tmp_path).lease(work, 2.0)
+    await leasing(tmp_path).lease(work, 20_000)
     assert isinstance(work.lease, Lease)
     ticket, whole = work.lease.entry.ticket, staging.whole_path(tmp_path / "temp", P, Kind.RAW, FILE)
     assert (ticket.staging_bytes, ticket.output_bytes) == (12 * KB, 20_000)
-    assert work.lease.staged == [whole, staging.part_path(whole)]
+    assert work.lease.staged == staging.places(whole)
     work.lease.give_back()
 
 
 @pytest.mark.anyio
 async def test_a_file_that_just_fits_is_leased_and_one_byte_more_never(tmp_path: Path) -> None:
     work = work_of(FILE)
-    await leasing(tmp_path, FILE.size).lease(work, None)
+    await leasing(tmp_path, FILE.size).lease(work, 0)
     assert work.lease is not None
     work.lease.give_back()
     with pytest.raises(Fault, match=r"0018/e0 needs 0\.0 MB in temp_dir") as caught:
-        await leasing(tmp_path, FILE.size - 1).lease(work_of(FILE), None)
+        await leasing(tmp_path, FILE.size - 1).lease(work_of(FILE), 0)
     assert caught.value.cause is Cause.TOO_LARGE
 
 
 @pytest.mark.anyio
 async def test_the_same_files_keep_their_lease_and_changed_ones_get_another(tmp_path: Path) -> None:
     ours, work = leasing(tmp_path), work_of(FILE)
-    await ours.lease(work, None)
+    await ours.lease(work, 0)
     first = work.lease
-    await ours.lease(work, None)
+    await ours.lease(work, 0)
     assert work.lease is first
     work.sources[Kind.RAW] = SourceFile(FILE.path, FILE.size, "bb")
-    await ours.lease(work, None)
+    await ours.lease(work, 0)
     assert work.lease is not first and len(list((tmp_path / "temp" / ".leases").glob("*.lease"))) == 1
     assert work.lease is not None
     work.lease.give_back()

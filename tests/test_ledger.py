@@ -239,13 +239,13 @@ async def test_quota_learning_and_remarks(path: Path) -> None:
         clock[0] = 2500.0
         assert await ledger.quota("a", "0018/x.smc") is None
         assert await ledger.quotas() == {("b", "0018/x.smc"): 3000.0}
-        assert await ledger.learned_ratio("s single") is None
+        assert await ledger.learned() == {}
         await ledger.learn("s single", input_bytes=100, output_bytes=100)
         await ledger.learn("s single", input_bytes=100, output_bytes=200)
-        assert await ledger.learned_ratio("s single") == 2.0
+        assert await ledger.learned() == {"s single": 2.0}
         await ledger.learn("s single", input_bytes=100, output_bytes=100)
         await ledger.learn("s single", input_bytes=0, output_bytes=100)
-        assert await ledger.learned_ratio("s single") == pytest.approx(1.9)
+        assert await ledger.learned() == {"s single": pytest.approx(1.9)}
         await ledger.remember("key", "first")
         await ledger.remember("key", "second")
         assert await ledger.recall("key") == "second"

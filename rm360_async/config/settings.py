@@ -131,6 +131,8 @@ class Processing(_Section):
     downloads: int = Field(default=2, ge=1, le=64)
     workers: int = Field(default=0, ge=0, le=512)
     """Extractions at once; 0 means one for each core."""
+    fetch: Literal["auto", "whole", "ranges"] = "auto"
+    """Whole files, only the ranges that are wanted of them, or what is cheaper for each performance."""
     damaged: Literal["publish", "fail"] = "publish"
     quota_wait_hours: float = Field(default=24, gt=0, le=168)
     grace_seconds: float = Field(default=120, ge=0, le=86_400)

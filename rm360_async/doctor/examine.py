@@ -17,7 +17,7 @@ from rm360_async.doctor.lines import Line, State, as_dict, as_text, fail, fail_o
 from rm360_async.errors import BadRequest, Fault
 from rm360_async.rclone import Listing
 from rm360_async.service.beginning import list_remote
-from rm360_async.service.planning import RunPlan, make_plan
+from rm360_async.service.planning import RunPlan, make_plan, predictions
 from rm360_async.service.run import connect
 from rm360_async.service.words import size_text
 
@@ -107,10 +107,12 @@ def _work(settings: Settings, plan: RunPlan, listing: Listing) -> Iterable[Line]
     """Yield whether what is left to do fits on the disk."""
     for remark in plan.remarks:
         yield warn("work", remark, "check extraction in the config")
-    for each, reason in list(plan.too_large(settings).items())[:_NAMED]:
+    foreseen = predictions(settings, plan, {})
+    for each, reason in list(plan.too_large(settings, foreseen).items())[:_NAMED]:
         yield fail("work", f"{each} {reason}", "see limits in the config")
     space = SystemDisk().space(settings.storage.output_dir)
-    wanted, room = plan.bytes_to_fetch(), space.free_bytes - settings.limits.min_free_bytes
+    wanted = sum(foreseen[each].staged(settings.processing.fetch) for each in plan.open())
+    room = space.free_bytes - settings.limits.min_free_bytes
     text = f"{len(plan.open())} of {len(plan.standings)} performances to do, {size_text(wanted)} to fetch"
     files = wanted // _FRAME_BYTES
     if wanted > room:

@@ -43,11 +43,10 @@ class Notes:
             rows = await sql.all("SELECT remote, path, until FROM quota WHERE until > ?", self._now())
         return {(remote, path): until for remote, path, until in rows}
 
-    async def learned_ratio(self, kind: str) -> float | None:
-        """Return the output bytes to expect per input byte of a kind of performance, None when none was seen."""
+    async def learned(self) -> dict[str, float]:
+        """Return the output bytes to expect per input byte, by what was learned: a kind of performance, a share."""
         async with self._connection.reading() as sql:
-            row = await sql.one("SELECT ratio FROM learned WHERE kind = ?", kind)
-        return None if row is None else float(row[0])
+            return {kind: float(ratio) for kind, ratio in await sql.all("SELECT kind, ratio FROM learned")}
 
     async def learn(self, kind: str, *, input_bytes: int, output_bytes: int) -> None:
         """Note what one performance of a kind became; the ratio rises at once and comes down slowly.

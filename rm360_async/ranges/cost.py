@@ -27,9 +27,9 @@ class Cost:
     requests: int
     here: int
 
-    def too_dear(self, size: int) -> bool:
-        """Tell whether the whole file of `size` bytes is the better way."""
-        return self.here > MOST_SHARE * size or self.requests > MOST_REQUESTS
+    def too_dear(self, size: int, asked: int) -> bool:
+        """Tell whether the whole file of `size` bytes is the better way, after `asked` requests."""
+        return self.here > MOST_SHARE * size or self.requests + asked > MOST_REQUESTS
 
 
 def data_spans(file: SparseFile) -> list[Span]:

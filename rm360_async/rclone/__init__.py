@@ -6,7 +6,8 @@ from rm360_async.rclone.accounts import Account, account, config_file
 from rm360_async.rclone.listed import Listed, Listing
 from rm360_async.rclone.program import environment, find, version
 from rm360_async.rclone.remote import Remote
-from rm360_async.rclone.transfer import Pace
+from rm360_async.rclone.stall import StallWatch
+from rm360_async.rclone.transfer import Pace, disk_fault
 
 __all__ = [
     "Account",
@@ -14,8 +15,10 @@ __all__ = [
     "Listing",
     "Pace",
     "Remote",
+    "StallWatch",
     "account",
     "config_file",
+    "disk_fault",
     "environment",
     "find",
     "version",

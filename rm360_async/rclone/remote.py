@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rm360_async.children import run_to_end
 from rm360_async.errors import BadRequest, Cause, Fault
 from rm360_async.rclone.faults import diagnose, is_incomplete
 from rm360_async.rclone.listed import Listed, Listing, includes, literal, parse, sort_out
+from rm360_async.rclone.serving import Served, served
 from rm360_async.rclone.transfer import Follower, OnBytes, Outcome, Pace, disk_fault, opened_part, pull
 
 _LOG = logging.getLogger(__name__)
@@ -132,6 +134,19 @@ class Remote:
                 raise fault
             await anyio.to_thread.run_sync(os.fsync, descriptor)
         return follower.md5
+
+    def serving(self) -> AbstractAsyncContextManager[Served]:
+        """Serve the remote on loopback for many ranges of its files (see `serving`)."""
+        return served(self._command("serve", "restic", *_ONE_TRY), self._env)
+
+    async def why(self, listed: Listed, offset: int) -> Fault | None:
+        """Ask for one byte of a file of which a range was refused; return the reason, None when it comes now."""
+        span = ("--offset", str(offset), "--count", "1")
+        command = self._command("cat", "--include", f"/{literal(listed.path)}", *span, *_CAT, *_ONE_TRY)
+        ended = await run_to_end(command, env=self._env)
+        if ended.returncode == 0 and len(ended.stdout) == 1:
+            return None
+        return await self._why_short(listed, offset, Outcome(ended.returncode, ended.stderr))
 
     async def _have_md5_read(self, told: list[Listed]) -> None:
         """Have a remote that keeps no md5 read the file for it, beside the download; what it says is added.

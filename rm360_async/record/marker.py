@@ -60,6 +60,8 @@ class Record:
     fetched: str = "whole"
     schema: int = SCHEMA
     seconds: dict[str, float] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes written of each modality."""
     verdict: str = ""
     """Complete, complete as released, or damaged and with what; "" in markers from before there were verdicts."""
 

@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 
 from rm360_async import staging
 from rm360_async.budget import Budget
-from rm360_async.catalog import Kind, Performance, output_folder
+from rm360_async.catalog import Kind, Performance, Structure, output_folder
 from rm360_async.config import Settings
 from rm360_async.errors import Cause, Fault, fault_in
 from rm360_async.extract_job import ExtractJob
@@ -21,11 +21,13 @@ from rm360_async.lifecycle import Stage
 from rm360_async.logs import logger
 from rm360_async.package import is_marked_damaged, publish, remove_tree, staging_path, writing
 from rm360_async.plan import Evidence, Row, Standing, standing
-from rm360_async.record import EarlierRecord, Record
+from rm360_async.ranges.prediction import Prediction, Selection, Way, predict, shares
+from rm360_async.record import Record, read_marker
 from rm360_async.service.books import LedgerBooks
+from rm360_async.service.completing import Wanted
 from rm360_async.service.fetching import Fetcher
-from rm360_async.service.leasing import Leasing
-from rm360_async.service.planning import is_published
+from rm360_async.service.leasing import FIRST_RATIO, Leasing
+from rm360_async.service.ranging import Ranging, TooDear
 from rm360_async.work import Work
 from rm360_async.workers import Workers
 
@@ -36,7 +38,13 @@ class RealCrew:
     """Look up, lease, fetch, extract, publish and clear, with the real remote, disk and children."""
 
     def __init__(
-        self, settings: Settings, books: LedgerBooks, fetcher: Fetcher, budget: Budget, workers: Workers
+        self,
+        settings: Settings,
+        books: LedgerBooks,
+        fetcher: Fetcher,
+        ranging: Ranging,
+        budget: Budget,
+        workers: Workers,
     ) -> None:
         self.settings, self._books, self.fetcher, self.budget, self.workers = (
             settings,
@@ -46,7 +54,10 @@ class RealCrew:
             workers,
         )
         self.leasing = Leasing(budget, settings.storage.temp_dir)
+        self.ranging = ranging
         self._replace: set[Performance] = set()
+        self._bases: dict[Performance, Record] = {}
+        """The records of published folders that are being completed."""
         self._staging: dict[Performance, Path] = {}
 
     @property
@@ -61,13 +72,17 @@ class RealCrew:
         """
         final = output_folder(self.settings.storage.output_dir, work.performance)
         await run_sync(_sweep, final)
-        published = is_published(self.settings.storage.output_dir, work.performance)
-        place = standing(row, Evidence(EarlierRecord("") if published else None), time.time())
+        record = await run_sync(read_marker, final)
+        incomplete = Wanted(self.settings).lacking(work.performance, record)
+        place = standing(row, Evidence(record, incomplete=incomplete), time.time())
         if place.stage is Stage.COMPLETED:
             await self._tidy(work, row)
         if row.stage is Stage.DOWNLOAD_FAILED:  # pending when this run began: another instance has just tried
             return Standing(row.stage, row.cause, row.reason)
         replace = row.forced or is_marked_damaged(final)
+        if incomplete and isinstance(record, Record) and not replace:
+            self._bases[work.performance] = record
+            replace = True
         if place.stage is Stage.PENDING and not replace and is_there(final):
             hint = "move it away, or use --force to replace it"
             raise Fault(Cause.IN_THE_WAY, f"{final} is there already, and is no published folder", hint)
@@ -92,7 +107,33 @@ class RealCrew:
 
     async def lease(self, work: Work) -> None:
         """Take the lease of bytes, in order, or keep the one that it has if it fits; waits for room, and says so."""
-        await self.leasing.lease(work, await self.books.ledger.learned_ratio(self.kind_of(work.performance)))
+        size = sum(source.size for source in work.sources.values())
+        learned = await self.books.ledger.learned()
+        found = predict(self._structure, work.performance, self._selection(work.performance), size, learned)
+        self._choose_way(work, found)
+        ratio = learned.get(self.kind_of(work.performance), FIRST_RATIO)
+        await self.leasing.lease(work, max(int(size * ratio), found.ranges))
+
+    def _choose_way(self, work: Work, found: Prediction) -> None:
+        """Choose how to fetch, unless that was found out before; what is on disk already is gone on with."""
+        places = self.fetcher.places(work).values()
+        begun = any(path.exists() for each in places for path in staging.whole_places(each))
+        wish = self.settings.processing.fetch
+        if begun:
+            work.way = Way.WHOLE
+        elif work.way is not Way.FILL:
+            work.way = found.way(wish)
+            if work.way is Way.WHOLE and any(staging.sparse_path(each).exists() for each in places):
+                work.way = Way.FILL
+        predicted = found.staged(wish) if work.way is Way.RANGES else found.whole
+        work.staging_bytes = max(predicted, work.staging_bytes if work.way is Way.RANGES else 0)
+
+    def _selection(self, performance: Performance) -> Selection:
+        return Wanted(self.settings).selection(performance, self._bases.get(performance))
+
+    @property
+    def _structure(self) -> Structure:
+        return self.settings.google_drive.structure
 
     async def room(self, work: Work) -> None:
         """Wait until what the lease has still to write fits on the disks, and say so."""
@@ -110,19 +151,31 @@ class RealCrew:
                     tasks.cancel_scope.cancel()
 
                 tasks.start_soon(watch)
-                await self.fetcher.fetch(work)
+                await self._bring(work)
                 tasks.cancel_scope.cancel()
         except Exception as error:
             raise fault_in(error) or error from error  # out of the group that the tasks wrap it in
         if low and not work.arrived:
             raise Fault(Cause.DISK_FULL, low)
 
+    async def _bring(self, work: Work) -> None:
+        """Fetch by the work's way; where that turns out too dear, take the lease that the better one needs."""
+        while work.way is not Way.WHOLE:
+            try:
+                work.total_bytes = work.staging_bytes
+                await self.ranging.fetch(work, self._job(work, Path()))
+                return
+            except TooDear as dear:
+                work.way, work.staging_bytes = dear.way, dear.bytes
+                await self.leasing.lease(work, dear.bytes)
+        await self.fetcher.fetch(work)
+
     async def extract(self, work: Work) -> Record:
         """Extract into a sealed staging folder, in a child; a failed one leaves nothing behind."""
         final = output_folder(self.settings.storage.output_dir, work.performance)
         target = staging_path(final, secrets.token_hex(4))
         self._staging[work.performance] = target
-        work.total_bytes = sum(source.size for source in work.sources.values())
+        work.total_bytes = work.staging_bytes
 
         def on_progress(files: int, size: int) -> None:
             work.files, work.done_bytes = files, size
@@ -136,12 +189,17 @@ class RealCrew:
                 await run_sync(remove_tree, target)
                 await run_sync(remove_if_empty, target.parent)
             on_progress(0, 0)
+            if isinstance(error, Fault) and error.cause is Cause.NOT_FETCHED:
+                log.warning(f"{error}; the whole is fetched")
+                work.way = Way.FILL
+                work.staged.clear()
             if isinstance(error, Fault):
                 raise bad_at_the_source(error, work) from error
             raise
 
     def _job(self, work: Work, target: Path) -> ExtractJob:
-        wanted, processing = self.settings.extraction, self.settings.processing
+        wanted, processing = self._selection(work.performance), self.settings.processing
+        base = self._bases.get(work.performance)
         paths = {kind: str(path) for kind, path in work.staged.items()}
         return ExtractJob(
             performance=work.performance,
@@ -153,6 +211,8 @@ class RealCrew:
             modalities=tuple(modality.value for modality in wanted.modalities),
             damaged=processing.damaged,
             verify=processing.verify_extraction,
+            fetched=(Way.RANGES if work.way is Way.RANGES else Way.WHOLE).value,
+            base=str(output_folder(self.settings.storage.output_dir, work.performance)) if base else None,
         )
 
     async def publish(self, work: Work, record: Record) -> None:
@@ -166,12 +226,15 @@ class RealCrew:
             except Fault:
                 await run_sync(remove_tree, target)
                 raise
+            self._bases.pop(work.performance, None)
             await self._learn(work, record)
 
     async def _learn(self, work: Work, record: Record) -> None:
         size = sum(source.size for source in work.sources.values())
         try:
             await self.books.ledger.learn(self.kind_of(work.performance), input_bytes=size, output_bytes=record.bytes)
+            for key, of_all in shares(self._structure, work.performance, record).items():
+                await self.books.ledger.learn(key, input_bytes=size, output_bytes=of_all)
         except Fault as fault:  # only a guess of the next lease: never a reason to fail what is published
             log.warning(f"the size of {work.performance} could not be learned: {fault}")
 
@@ -189,6 +252,7 @@ class RealCrew:
         try:
             with writing(path):
                 if await anyio.Path(path).exists():
+                    remove = remove or staging.is_part(path)  # a part of a file is nobody's to keep
                     await run_sync(staging.remove if remove else staging.set_aside, path)
         except Fault as fault:
             log.warning(f"a staged file stays where it is: {fault}", file=path.name)
@@ -200,7 +264,7 @@ class RealCrew:
 
 def bad_at_the_source(fault: Fault, work: Work) -> Fault:
     """Return the fault with the right advice: a file whose md5 was compared is not mended by another download."""
-    compared = all(source.md5 for source in work.sources.values())
+    compared = work.way is not Way.RANGES and all(source.md5 for source in work.sources.values())
     if fault.cause not in (Cause.UNREADABLE, Cause.DAMAGED) or not compared:
         return fault
     return Fault(fault.cause, fault.message, "size and md5 are the remote's, so it is bad there: tell its owner")

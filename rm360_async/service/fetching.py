@@ -53,7 +53,7 @@ class Fetcher:
         work.fetched_bytes = 0
         for kind in self.kinds:
             path = remote_path(self.structure, work.performance, kind)
-            async with self._admitted(work):
+            async with self.admitted(work):
                 listed = await self.remotes[0].stat(path)
             self._listed[path] = listed
             work.sources[kind] = listed.source()
@@ -63,11 +63,9 @@ class Fetcher:
         """Download what is not staged yet; fills `staged`, and the md5 of each source."""
         work.total_bytes = sum(source.size for source in work.sources.values())
         done = 0
-        for kind, source in work.sources.items():
-            whole = staging.whole_path(self.temp_dir, work.performance, kind, source)
-            for stale in staging.outdated(self.temp_dir, work.performance, kind, whole):
-                log.info("the remote's file has changed, starting over", performance=str(work.performance))
-                staging.remove(stale)
+        self.remove_outdated(work)
+        for kind, whole in self.places(work).items():
+            source = work.sources[kind]
             if not whole.exists() and not staging.take_back(whole):
                 md5 = await self._download(work, self._listed[source.path], whole, done)
                 work.sources[kind] = replace(source, md5=md5)
@@ -75,20 +73,41 @@ class Fetcher:
             work.done_bytes = done
             work.staged[kind] = whole
 
+    def places(self, work: Work) -> dict[Kind, Path]:
+        """Return the places of the whole staged files of a performance."""
+        sources = work.sources.items()
+        return {kind: staging.whole_path(self.temp_dir, work.performance, kind, source) for kind, source in sources}
+
+    def remove_outdated(self, work: Work) -> None:
+        """Remove what is staged of earlier selves of the remote's files."""
+        for kind, whole in self.places(work).items():
+            for stale in staging.outdated(self.temp_dir, work.performance, kind, whole):
+                log.info("the remote's file has changed, starting over", performance=str(work.performance))
+                staging.remove(stale)
+
+    def listed_of(self, work: Work) -> dict[Kind, Listed]:
+        """Return the files of a performance as they were looked up."""
+        return {kind: self._listed[source.path] for kind, source in work.sources.items()}
+
+    def count(self, work: Work, size: int) -> None:
+        """Count bytes that have crossed the network."""
+        work.fetched_bytes += size
+        self.fetched_bytes += size
+
     async def _download(self, work: Work, listed: Listed, whole: Path, before: int) -> str:
         refused: dict[str, Fault] = {}
         while True:
-            remote = await self._next_remote(listed.path, refused)
+            remote = await self.next_remote(listed.path, refused)
             try:
                 md5 = await self._ask(remote, work, listed, staging.part_path(whole), before)
             except Fault as fault:
-                await self._judge(remote, listed, fault, refused)
+                await self.judge(remote, listed, fault, refused)
                 continue
             await anyio.to_thread.run_sync(staging.settle_part, staging.part_path(whole), whole)
             return md5
 
     async def _ask(self, remote: Remote, work: Work, listed: Listed, part: Path, before: int) -> str:
-        async with self._admitted(work) as went_well:
+        async with self.admitted(work) as went_well:
             return await remote.fetch(listed, part, self._counting(work, part, before, went_well))
 
     def _counting(self, work: Work, part: Path, before: int, went_well: Callable[[], None]) -> Callable[[int], None]:
@@ -99,22 +118,21 @@ class Fetcher:
             nonlocal start
             work.done_bytes = before + size
             if size > start:
-                work.fetched_bytes += size - start
-                self.fetched_bytes += size - start
+                self.count(work, size - start)
                 went_well()
             start = size  # smaller when the part had to be emptied
 
         return on_bytes
 
     @asynccontextmanager
-    async def _admitted(self, work: Work) -> AsyncIterator[Callable[[], None]]:
+    async def admitted(self, work: Work) -> AsyncIterator[Callable[[], None]]:
         """Wait until the throttle lets us; the work says why it waits."""
         work.note = self.throttle.reason
         async with self.throttle.admitted() as went_well:
             work.note = ""
             yield went_well
 
-    async def _judge(self, remote: Remote, listed: Listed, fault: Fault, refused: dict[str, Fault]) -> None:
+    async def judge(self, remote: Remote, listed: Listed, fault: Fault, refused: dict[str, Fault]) -> None:
         """Note a refusal that is this account's own, so that the next one is asked; raise every other fault."""
         if fault.cause is Cause.FILE_QUOTA:
             await self.ledger.note_quota(str(remote), listed.path, time.time() + self.quota_wait)
@@ -140,7 +158,7 @@ class Fetcher:
         await self.ledger.remember(key, fault.message)
         return fault
 
-    async def _next_remote(self, path: str, refused: dict[str, Fault]) -> Remote:
+    async def next_remote(self, path: str, refused: dict[str, Fault]) -> Remote:
         """Return the first remote that does not refuse the file.
 
         When all do: Fault(FILE_QUOTA) until the first quota is given back, else the last refusal.

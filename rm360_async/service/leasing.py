@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -12,13 +12,12 @@ from rm360_async import staging
 from rm360_async.budget import POLL_SECONDS, Budget, Lack, Lease, Shortage
 from rm360_async.errors import Cause, Fault
 from rm360_async.logs import logger
-from rm360_async.record import SourceFile
 from rm360_async.work import Work
 
 log = logger(__name__)
 _BLOCK = 4096
 """Files take whole blocks of the disk; this is the size of one nearly everywhere."""
-_FIRST_RATIO = 1.1
+FIRST_RATIO = 1.1
 """Output bytes per input byte before anything was learned: verbatim images, plus wav and npz of the audio."""
 _BYTES_PER_FILE = 50_000
 """A careful guess of the mean size of an extracted file: small masks beside images of 280 KB."""
@@ -30,32 +29,41 @@ class Leasing:
     def __init__(self, budget: Budget, temp_dir: Path) -> None:
         self.budget, self.temp_dir = budget, temp_dir
 
-    async def lease(self, work: Work, ratio: float | None) -> None:
-        """Take a lease for the sources of the work, or keep the one that it has if it is for the same files.
+    async def lease(self, work: Work, output_bytes: int) -> None:
+        """Take a lease of the work's staging bytes, or keep the one that it has if that is for the same and enough.
 
-        `ratio` is output bytes per input byte, where that was learned. Raises Fault(TOO_LARGE) for what
+        `output_bytes` is what will be written, as far as can be known. Raises Fault(TOO_LARGE) for what
         can never be leased. One that is kept waits for room like one before an extraction.
         """
         wholes = [staging.whole_path(self.temp_dir, work.performance, *each) for each in work.sources.items()]
-        places = [path for whole in wholes for path in (whole, staging.part_path(whole))]
-        if isinstance(work.lease, Lease) and work.lease.staged == places:
+        places = [path for whole in wholes for path in staging.places(whole)]
+        if (
+            isinstance(work.lease, Lease)
+            and work.lease.staged == places
+            and work.lease.entry.ticket.staging_bytes >= self._staging(work)
+        ):
             await self.room(work)
             return
         if work.lease is not None:
             work.lease.give_back()
             work.lease = None
-        work.lease = await self._take(work, places, ratio or _FIRST_RATIO)
+        work.lease = await self._take(work, places, output_bytes)
 
-    async def _take(self, work: Work, places: list[Path], ratio: float) -> Lease:
-        size = sum(source.size for source in work.sources.values())
+    def _staging(self, work: Work) -> int:
+        """Return the bytes that the work's files take on the disk, in whole blocks."""
+        blocks = -(-work.staging_bytes // _BLOCK) + len(work.sources) - 1
+        return min(blocks * _BLOCK, self.budget.limits.max_temp_bytes)
+
+    async def _take(self, work: Work, places: list[Path], output_bytes: int) -> Lease:
+        size = work.staging_bytes
         reason = self.budget.impossible(size)
         if reason is not None:
             raise Fault(Cause.TOO_LARGE, f"{work.performance} {reason}")
         return await self.budget.lease(
             str(work.performance),
-            min(_on_disk(work.sources.values()), self.budget.limits.max_temp_bytes),
-            int(size * ratio),
-            int(size * ratio) // _BYTES_PER_FILE,
+            self._staging(work),
+            output_bytes,
+            output_bytes // _BYTES_PER_FILE,
             staged=places,
             on_wait=_telling(work),
         )
@@ -72,10 +80,6 @@ class Leasing:
             if sentence is not None:
                 return sentence
             await anyio.sleep(POLL_SECONDS)
-
-
-def _on_disk(sources: Iterable[SourceFile]) -> int:
-    return sum(-(-source.size // _BLOCK) * _BLOCK for source in sources)
 
 
 def _telling(work: Work) -> Callable[[Shortage | None], None]:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from anyio.to_thread import run_sync
 
+from rm360_async.catalog import Performance
 from rm360_async.config import Settings
 from rm360_async.ledger import Claims, Ledger, adopt, take_in
 from rm360_async.lifecycle import Stage
 from rm360_async.logs import logger
 from rm360_async.package import find_staging, remove_tree
+from rm360_async.ranges.prediction import Prediction
 from rm360_async.rclone import Listing
-from rm360_async.service.planning import RunPlan, make_plan
+from rm360_async.service.completing import Wanted
+from rm360_async.service.planning import RunPlan, make_plan, predictions
 
 log = logger(__name__)
+
+
+_SELECTION = "selection"
+
+
+async def looks_closer(ledger: Ledger, settings: Settings) -> bool:
+    """Tell whether the last run on this ledger wanted something else, so that published folders may lack some."""
+    return await ledger.recall(_SELECTION) != str(Wanted(settings))
 
 
 class Opening:
@@ -56,13 +68,17 @@ class Opening:
         """Return where every wanted performance stands, with the ledger put there too."""
         if listing.strange:
             log.info("names on the remote that are no .smc of the release, ignored", names=listing.strange[:10])
-        plan = make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
+        closer = await looks_closer(self.ledger, self.settings)
+        rows = await self.ledger.rows(claims=self.claims)
+        plan = make_plan(self.settings, listing, rows, time.time(), look_closer=closer)
         await self.ledger.add(plan.standings)
         if force:
             plan = await self._forced(plan, listing)
         await self._adopt(plan)
         await self.ledger.stand(plan.standings, self.claims)
-        self._say(plan)
+        if closer:  # by now the ledger knows which are incomplete
+            await self.ledger.remember(_SELECTION, str(Wanted(self.settings)))
+        self._say(plan, predictions(self.settings, plan, await self.ledger.learned()))
         return plan
 
     async def _forced(self, plan: RunPlan, listing: Listing) -> RunPlan:
@@ -81,14 +97,16 @@ class Opening:
             found = await adopt(self.settings.storage.output_dir)
             await self.ledger.adopt([row for row in found.rows if row.performance in unknown])
 
-    def _say(self, plan: RunPlan) -> None:
+    def _say(self, plan: RunPlan, foreseen: Mapping[Performance, Prediction]) -> None:
         counts = {stage.value: 0 for stage in (Stage.PENDING, Stage.COMPLETED, Stage.WAITING)}
         for each, place in plan.standings.items():
             counts[place.stage.value] = counts.get(place.stage.value, 0) + 1
             if place.stage in (Stage.FAILED, Stage.DOWNLOAD_FAILED):
                 log.error(f"{each} {place.stage.value}: {place.reason}")
-        for each, reason in plan.too_large(self.settings).items():
+        for each, reason in plan.too_large(self.settings, foreseen).items():
             log.error(f"{each} will fail: it {reason}")
         for remark in plan.remarks:
             log.error(remark)
+        if plan.completing:
+            log.info(f"{len(plan.completing)} published performances lack what is wanted now, and are completed")
         log.info(f"{len(plan.standings)} performances planned", **counts)

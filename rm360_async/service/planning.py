@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rm360_async import staging
@@ -22,8 +22,10 @@ from rm360_async.catalog import (
 from rm360_async.config import Settings
 from rm360_async.lifecycle import Stage
 from rm360_async.plan import Evidence, Row, Standing, standing
+from rm360_async.ranges.prediction import Prediction, predict
 from rm360_async.rclone import Listing
-from rm360_async.record import MARKER, EarlierRecord, SourceFile
+from rm360_async.record import MARKER, EarlierRecord, Record, SourceFile, read_marker
+from rm360_async.service.completing import Wanted
 
 _SEEN = EarlierRecord("")
 
@@ -35,18 +37,17 @@ class RunPlan:
     standings: dict[Performance, Standing] = field(default_factory=dict)
     sources: dict[Performance, tuple[SourceFile, ...]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    completing: set[Performance] = field(default_factory=set)
+    """Published ones that lack cameras or modalities wanted by now."""
     untidy: set[Performance] = field(default_factory=set)
     """Completed ones with bytes still in staging, because a run was killed between publishing and clearing."""
 
-    def bytes_to_fetch(self) -> int:
-        """Return the size of all files that pending and waiting performances need."""
-        return sum(source.size for each in self.open() for source in self.sources[each])
-
-    def too_large(self, settings: Settings) -> dict[Performance, str]:
+    def too_large(self, settings: Settings, foreseen: Mapping[Performance, Prediction]) -> dict[Performance, str]:
         """Return why each of those fails that staging can never hold."""
         limits, storage = settings.limits, settings.storage
         budget = Budget(storage.temp_dir, storage.output_dir, limits.max_temp_bytes, limits.min_free_bytes)
-        reasons = {each: budget.impossible(sum(s.size for s in self.sources[each])) for each in self.open()}
+        staged = {each: foreseen[each].staged(settings.processing.fetch) for each in self.open()}
+        reasons = {each: budget.impossible(size) for each, size in staged.items()}
         return {each: reason for each, reason in reasons.items() if reason is not None}
 
     def open(self) -> list[Performance]:
@@ -77,20 +78,40 @@ def choose(settings: Settings, listing: Listing) -> tuple[list[Performance], lis
     return list(chosen), remarks
 
 
-def make_plan(settings: Settings, listing: Listing, rows: Iterable[Row], now: float) -> RunPlan:
-    """Return where every wanted performance stands; what has bytes in staging comes first."""
+def make_plan(
+    settings: Settings, listing: Listing, rows: Iterable[Row], now: float, *, look_closer: bool = False
+) -> RunPlan:
+    """Return where every wanted performance stands; what has bytes in staging comes first.
+
+    `look_closer`: another selection was wanted before, so every published folder is asked whether it has all of
+    this one. Else only those are that the ledger does not count as completed.
+    """
     plan = RunPlan()
     chosen, plan.remarks = choose(settings, listing)
     known = {row.performance: row for row in rows}
     kinds = kinds_needed(settings.google_drive.structure, settings.extraction.modalities)
     begun = staging.begun(settings.storage.temp_dir)
     for each in sorted(chosen, key=lambda each: not _is_begun(each, kinds, begun)):
+        row = known.get(each, Row(each, Stage.PENDING))
         evidence = find_evidence(settings, listing, each, kinds)
+        if evidence.published is not None and (look_closer or row.stage is not Stage.COMPLETED):
+            evidence = replace(evidence, incomplete=is_incomplete(settings, each))
         plan.sources[each] = evidence.listed or ()
-        plan.standings[each] = standing(known.get(each, Row(each, Stage.PENDING)), evidence, now)
+        plan.standings[each] = standing(row, evidence, now)
+        plan.completing |= {each} if evidence.incomplete and plan.standings[each].stage is Stage.PENDING else set()
         if plan.standings[each].stage is Stage.COMPLETED and _is_begun(each, kinds, begun):
             plan.untidy.add(each)
     return plan
+
+
+def predictions(settings: Settings, plan: RunPlan, learned: Mapping[str, float]) -> dict[Performance, Prediction]:
+    """Return what each way of fetching would cost, for every performance of a plan."""
+    structure, wanted, found = settings.google_drive.structure, Wanted(settings), {}
+    for each, sources in plan.sources.items():
+        record = read_marker(output_folder(settings.storage.output_dir, each)) if each in plan.completing else None
+        selection = wanted.selection(each, record if isinstance(record, Record) else None)
+        found[each] = predict(structure, each, selection, sum(source.size for source in sources), learned)
+    return found
 
 
 def find_evidence(settings: Settings, listing: Listing, performance: Performance, kinds: Sequence[Kind]) -> Evidence:
@@ -105,6 +126,12 @@ def find_evidence(settings: Settings, listing: Listing, performance: Performance
 def is_published(output_dir: Path, performance: Performance) -> bool:
     """Tell whether the performance's final folder has a marker, ours or an earlier tool's."""
     return os.path.lexists(output_folder(output_dir, performance) / MARKER)
+
+
+def is_incomplete(settings: Settings, performance: Performance) -> bool:
+    """Tell whether a published folder lacks something that is wanted by now."""
+    record = read_marker(output_folder(settings.storage.output_dir, performance))
+    return Wanted(settings).lacking(performance, record)
 
 
 def _is_begun(performance: Performance, kinds: Sequence[Kind], begun: set[str]) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-from rm360_async.catalog import Modality
+from rm360_async.catalog import Modality, Performance
 from rm360_async.config import Settings
 from rm360_async.lifecycle import Stage
+from rm360_async.ranges.prediction import Prediction
 from rm360_async.rclone import Listing
 from rm360_async.release import camera_remarks
 from rm360_async.service.planning import RunPlan
@@ -18,16 +20,22 @@ _OUTPUT_RATIO = 1.1
 """Folders are about as large as their files: verbatim images, plus wav and npz of the audio."""
 
 
-def rehearsal_text(settings: Settings, plan: RunPlan, listing: Listing) -> str:
-    """Return the plan as text, one line a performance."""
-    lines = [f"{'performance':<16} {'to do':<16} {'bytes':>10}  "]
+def rehearsal_text(
+    settings: Settings, plan: RunPlan, foreseen: Mapping[Performance, Prediction], listing: Listing
+) -> str:
+    """Return the plan as text, one line a performance, with the bytes that both ways of fetching would cost."""
+    wish = settings.processing.fetch
+    lines = [f"{'performance':<16} {'to do':<16} {'whole':>10} {'ranges':>10} {'fetch':<7}"]
     for each, place in plan.standings.items():
-        size = sum(source.size for source in plan.sources[each])
+        found = foreseen[each]
         todo = "extract" if place.stage is Stage.PENDING else place.stage.value
-        lines.append(f"{each!s:<16} {todo:<16} {size_text(size):>10}  {place.reason}".rstrip())
+        todo = "complete" if each in plan.completing else todo
+        way = found.way(wish).value if each in plan.open() else "-"
+        costs = f"{size_text(found.whole):>10} {'~' + size_text(found.ranges):>10} {way:<7}"
+        lines.append(f"{each!s:<16} {todo:<16} {costs} {place.reason}".rstrip())
     counts = Counter(place.stage.value for place in plan.standings.values())
-    fetch = plan.bytes_to_fetch()
-    largest = max((sum(s.size for s in plan.sources[each]) for each in plan.open()), default=0)
+    staged = {each: foreseen[each].staged(wish) for each in plan.open()}
+    fetch, largest = sum(staged.values()), max(staged.values(), default=0)
     limit = settings.limits.max_temp_bytes
     lines += [
         "",
@@ -38,7 +46,7 @@ def rehearsal_text(settings: Settings, plan: RunPlan, listing: Listing) -> str:
         f" which has {_free(settings.storage.output_dir)} free"
         f" ({size_text(settings.limits.min_free_bytes)} of it stay free)",
     ]
-    lines += [f"will fail: {each} {reason}" for each, reason in plan.too_large(settings).items()]
+    lines += [f"will fail: {each} {reason}" for each, reason in plan.too_large(settings, foreseen).items()]
     lines += [f"cameras: {remark}" for remark in _cameras(settings, plan)]
     lines += [f"note: {remark}" for remark in plan.remarks]
     if listing.strange:

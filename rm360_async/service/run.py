@@ -22,6 +22,7 @@ from rm360_async.notify import Notifier
 from rm360_async.pipeline import Width, Work
 from rm360_async.pipeline import run as run_pipeline
 from rm360_async.plan import RetryRules, Row, Standing
+from rm360_async.ranges.prediction import Way
 from rm360_async.rclone import Listing, Pace, Remote, environment, find
 from rm360_async.service.beginning import list_patiently, list_remote, stay_alive
 from rm360_async.service.books import LedgerBooks, opened
@@ -30,9 +31,10 @@ from rm360_async.service.display import follow, live_display
 from rm360_async.service.fetching import Fetcher
 from rm360_async.service.leasing import make_room
 from rm360_async.service.metrics import Metrics
-from rm360_async.service.opening import Opening
-from rm360_async.service.planning import RunPlan, make_plan
+from rm360_async.service.opening import Opening, looks_closer
+from rm360_async.service.planning import RunPlan, make_plan, predictions
 from rm360_async.service.progress import Progress
+from rm360_async.service.ranging import Ranging
 from rm360_async.service.rehearsal import rehearsal_text
 from rm360_async.service.signals import Stop
 from rm360_async.service.summary import CANNOT_GO_ON, STOPPED_AT_ONCE, exit_code, summary_lines
@@ -76,21 +78,30 @@ async def run(settings: Settings, options: RunOptions) -> int:
 def connect(settings: Settings) -> list[Remote]:
     """Return the remotes of the config on the rclone that is here; raises Fault(RCLONE_MISSING)."""
     program, env = find(), environment(os.environ)
-    pace = Pace(_TICKS, max(1, round(settings.processing.stall_seconds / _TICKS)))
+    pace = pace_of(settings)
     folder = settings.google_drive.root_folder_id
     return [Remote(name, folder, program, env, pace) for name in settings.google_drive.remotes]
+
+
+def pace_of(settings: Settings) -> Pace:
+    """Return how often transfers are looked at, and when they count as stalled."""
+    return Pace(_TICKS, max(1, round(settings.processing.stall_seconds / _TICKS)))
 
 
 async def rehearse(settings: Settings, options: RunOptions, remote: Remote) -> int:
     """Print the work of a run, its bytes and the disk it needs; touch nothing."""
     listing = await list_remote(settings, remote)
     rows: list[Row] = []
+    learned: dict[str, float] = {}
+    closer = False
     if ledger_path(settings.storage.manifest_path).exists():
         async with opened(settings) as (ledger, claims):
             rows = await ledger.rows(claims=claims)
+            learned, closer = await ledger.learned(), await looks_closer(ledger, settings)
     if forced(settings, options):
         rows = [Row(each, Stage.PENDING, forced=True) for each in listing.files]
-    print(rehearsal_text(settings, make_plan(settings, listing, rows, time.time()), listing))
+    plan = make_plan(settings, listing, rows, time.time(), look_closer=closer)
+    print(rehearsal_text(settings, plan, predictions(settings, plan, learned), listing))
     return 0
 
 
@@ -219,13 +230,15 @@ class _Run:
             make_room=make_room,
         )
         worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
-        return RealCrew(settings, books, fetcher, budget, Workers(processing.worker_count, worker_limits))
+        ranging = Ranging(fetcher, pace_of(settings), worker_limits.memory_bytes, processing.fetch == Way.RANGES.value)
+        return RealCrew(settings, books, fetcher, ranging, budget, Workers(processing.worker_count, worker_limits))
 
     async def _until_done(self, crew: RealCrew, plan: RunPlan) -> None:
         processing = self.settings.processing
         width = Width(processing.downloads, processing.worker_count)
         hand: dict[Performance, Work] = {}
-        sizes = {each: sum(source.size for source in sources) for each, sources in plan.sources.items()}
+        foreseen = predictions(self.settings, plan, await self.ledger.learned())
+        sizes = {each: found.staged(processing.fetch) for each, found in foreseen.items()}
         progress = Progress(self.agenda, hand, sizes, crew.budget, lambda: crew.fetcher.fetched_bytes)
         path = self.settings.storage.metrics_path
         metrics = Metrics(path) if path is not None else None

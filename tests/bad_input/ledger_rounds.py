@@ -59,7 +59,7 @@ async def _picture(path: Path) -> Any:
         rows = await ledger.rows()
         totals = await ledger.totals()
         attempts, runs = await ledger.attempts(), await ledger.runs()
-        rest = (await ledger.recall("key"), await ledger.learned_ratio("single e"), len(await ledger.numbers()))
+        rest = (await ledger.recall("key"), await ledger.learned(), len(await ledger.numbers()))
         return manifest_text(rows), rows, totals, attempts, runs, rest
 
 

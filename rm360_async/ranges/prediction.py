@@ -1,0 +1,111 @@
+"""What ranges of a file will cost, before anything of it was seen: from the selection and from earlier files.
+
+A modality's share is its bytes for all cameras per byte of the performance's files. Before a release's files
+have taught us theirs, it is a careful guess; a wrong one costs the index of one file, because the index tells
+exactly, and the way is changed then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from rm360_async.catalog import Modality, Performance, Structure
+from rm360_async.geometry.camera_sets import resolve
+from rm360_async.geometry.rig import rig
+from rm360_async.ranges.cost import MOST_SHARE
+from rm360_async.record import Record
+from rm360_async.release import holding
+
+BY_CAMERA = frozenset({Modality.IMAGES, Modality.MASKS, Modality.KEYPOINTS2D, Modality.SCAN_MASKS})
+_GUESSED = {
+    Modality.IMAGES: 0.95,
+    Modality.MASKS: 0.10,
+    Modality.KEYPOINTS2D: 0.02,
+    Modality.KEYPOINTS3D: 0.005,
+    Modality.AUDIO: 0.01,
+    Modality.FLAME: 0.10,
+    Modality.UV_TEXTURES: 0.10,
+    Modality.SCAN: 0.05,
+    Modality.SCAN_MASKS: 0.01,
+}
+_INDEX_SHARE, _INDEX_BYTES = 0.005, 2**20
+_TOO_SMALL = 32 * 2**20
+"""A file of this size is here before its index would be."""
+_SPARE = 1.1
+"""Of the staging that is leased: a prediction that is a little short must not cost another wait."""
+
+
+class Way(str, Enum):
+    """How the files of a performance are fetched: WHOLE, by their RANGES, or FILLed up after ranges were too dear."""
+
+    WHOLE = "whole"
+    RANGES = "ranges"
+    FILL = "fill"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is wanted of a performance beyond what a published folder of it `has` (cameras, modalities) already."""
+
+    cameras: str | tuple[str, ...]
+    modalities: Collection[Modality]
+    has: tuple[Collection[str], Collection[Modality]] = ((), ())
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The bytes that each way would fetch of the files of a performance."""
+
+    whole: int
+    ranges: int
+
+    def way(self, wish: str) -> Way:
+        """Return the way to go: the wish ("whole", "ranges"), or for "auto" what pays."""
+        if wish != "auto":
+            return Way(wish)
+        pays = self.whole > _TOO_SMALL and self.ranges <= MOST_SHARE * self.whole
+        return Way.RANGES if pays else Way.WHOLE
+
+    def staged(self, wish: str) -> int:
+        """Return the bytes of disk that the way needs in staging."""
+        return self.whole if self.way(wish) is Way.WHOLE else min(self.whole, int(self.ranges * _SPARE))
+
+
+def share_key(structure: Structure, performance: Performance, modality: Modality) -> str:
+    """Return the name under which the share of a modality is learned."""
+    return f"share {structure.value} {performance.family} {modality.value}"
+
+
+def cameras_of(structure: Structure, performance: Performance) -> tuple[str, ...]:
+    """Return the cameras that the release has of a performance; the whole rig where that is not known."""
+    held = holding(structure, performance.name)
+    return tuple(rig()) if held is None else held.cameras
+
+
+def shares(structure: Structure, performance: Performance, record: Record) -> dict[str, int]:
+    """Return the bytes that each modality of a published folder would have with all cameras, by `share_key`."""
+    there = len(cameras_of(structure, performance))
+    scale = there / record.cameras_extracted if record.cameras_extracted else 0.0
+    sizes = {modality: record.sizes.get(modality.value, 0) for modality in Modality}
+    by_all = {each: int(size * (scale if each in BY_CAMERA else 1)) for each, size in sizes.items()}
+    return {share_key(structure, performance, each): size for each, size in by_all.items() if size}
+
+
+def predict(
+    structure: Structure, performance: Performance, selection: Selection, size: int, learned: Mapping[str, float]
+) -> Prediction:
+    """Return what fetching `size` bytes of files whole, or the selection's ranges of them, would cost."""
+    there = cameras_of(structure, performance)
+    chosen = set(resolve(selection.cameras, there)) & set(there)
+    has_cameras, has_modalities = selection.has
+    share = 0.0
+    for modality in selection.modalities:
+        of_all = learned.get(share_key(structure, performance, modality), _GUESSED.get(modality, 0.0))
+        lacking = chosen - set(has_cameras) if modality in has_modalities else chosen
+        if modality in BY_CAMERA:
+            share += of_all * len(lacking) / max(1, len(there))
+        elif modality not in has_modalities:
+            share += of_all
+    return Prediction(size, min(size, int(size * (share + _INDEX_SHARE)) + _INDEX_BYTES))

@@ -1,0 +1,214 @@
+"""Fetch only the wanted ranges of a performance's files, or fill up what ranges were begun with.
+
+The work itself is done by the scout (see `ranges`) against an rclone that serves the remote. Here both are
+started and watched, and a refusal gets its reason: the serving rclone has none to give, so the byte that was
+refused is asked for once more by `cat`, whose words are the best.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.to_thread import run_sync
+
+from rm360_async import staging
+from rm360_async.catalog import Kind
+from rm360_async.dialogue import converse, environment_of_child
+from rm360_async.errors import Cause, Fault
+from rm360_async.extract_job import ExtractJob
+from rm360_async.logs import logger
+from rm360_async.plan import source_changed
+from rm360_async.ranges.order import PASSWORD, Order, RemoteFile
+from rm360_async.ranges.prediction import Way
+from rm360_async.rclone import Listed, Pace, Remote, StallWatch, disk_fault
+from rm360_async.service.fetching import Fetcher
+from rm360_async.work import Work
+
+log = logger(__name__)
+_MOST_REFUSALS = 3
+"""In a row without a byte in between, where `cat` gets what was refused: then the serving rclone is at fault."""
+_CHUNK = 4 * 2**20
+
+
+@dataclass
+class TooDear(Exception):
+    """The leased bytes will not do; `bytes` are needed in staging, by that way."""
+
+    bytes: int
+    way: Way
+
+
+class Ranging:
+    """Brings the ranges of performances in, resumably, from the first remote that lets us."""
+
+    def __init__(self, fetcher: Fetcher, pace: Pace, memory_bytes: int, at_any_cost: bool) -> None:
+        self.fetcher, self.pace, self.memory_bytes = fetcher, pace, memory_bytes
+        self.at_any_cost = at_any_cost
+
+    async def fetch(self, work: Work, job: ExtractJob) -> None:
+        """Fetch what the job needs (or all of it, where the work's way is FILL); fills `staged`.
+
+        Raises TooDear when that is more than the lease is for, Fault as a whole download does.
+        """
+        self.fetcher.remove_outdated(work)
+        refused: dict[str, Fault] = {}
+        while True:
+            first = next(iter(work.sources.values())).path
+            remote = await self.fetcher.next_remote(first, refused)
+            listed = self.fetcher.listed_of(work)
+            try:
+                async with self.fetcher.admitted(work) as went_well:
+                    await self._from(remote, work, job, listed, went_well)
+                    break
+            except Fault as fault:
+                await self.fetcher.judge(remote, listed[next(iter(work.sources))], fault, refused)
+        if work.way is Way.FILL:
+            await self._settle(work)
+        else:
+            await self._require_unchanged(work)
+            work.staged = {kind: staging.sparse_path(whole) for kind, whole in self.fetcher.places(work).items()}
+
+    async def _from(
+        self, remote: Remote, work: Work, job: ExtractJob, listed: Mapping[Kind, Listed], went_well: Any
+    ) -> None:
+        refusals, before = 0, -1
+        async with remote.serving() as served:
+            places = self.fetcher.places(work)
+            files = {
+                kind: RemoteFile(source.path, source.size, str(staging.sparse_path(places[kind])))
+                for kind, source in work.sources.items()
+            }
+            order = Order(
+                _with_files(job, files),
+                files,
+                served.port,
+                served.user,
+                work.staging_bytes,
+                self.memory_bytes,
+                whole=work.way is Way.FILL,
+                at_any_cost=self.at_any_cost,
+            )
+            while True:
+                said = await self._scout(order, served.password, work, went_well)
+                if "refused" not in said:
+                    _conclude(said, work, order)
+                    return
+                path, offset, words = said["refused"]
+                file = next(each for each in listed.values() if each.path == path)
+                log.info("a range was refused", file=path, offset=offset, words=words)
+                fault = await remote.why(file, offset)
+                refusals = refusals + 1 if work.fetched_bytes == before else 1
+                before = work.fetched_bytes
+                if fault is not None or refusals >= _MOST_REFUSALS:
+                    raise fault or Fault(Cause.SERVER_ERROR, f"ranges of {path} are refused: {words}")
+
+    async def _scout(self, order: Order, password: str, work: Work, went_well: Any) -> dict[str, Any]:
+        """Run one scout to its end; return its last line. Raises Fault for a stall and for its death."""
+        said: dict[str, Any] = {}
+        counted = 0
+        begun = sum(_allocated(Path(file.local)) for file in order.files.values())
+
+        def on_line(line: dict[str, Any]) -> None:
+            nonlocal counted
+            fetched = line["progress"][0] if "progress" in line else line.get("fetched", counted)
+            if fetched > counted:
+                self.fetcher.count(work, fetched - counted)
+                counted = fetched
+                went_well()
+            work.done_bytes = begun + counted
+            if "progress" not in line:
+                said.update(line)
+
+        command = [sys.executable, "-m", "rm360_async.ranges.scout", order.to_json()]
+        env = {**environment_of_child(), PASSWORD: password}
+        watch, stalled = StallWatch(0, self.pace.silent_ticks, self.pace.trickle_ticks), ""
+        code, errors = None, b""
+        async with anyio.create_task_group() as tasks:
+
+            async def look_on() -> None:
+                nonlocal stalled
+                while not stalled:
+                    await anyio.sleep(self.pace.tick_seconds)
+                    stalled = watch.tick(counted)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(look_on)
+            code, errors = await converse(command, env, on_line)
+            tasks.cancel_scope.cancel()
+        if stalled:
+            raise Fault(Cause.STALL, f"fetching ranges of {work.performance}: {stalled}")
+        if not said:
+            last = (errors.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            raise Fault(Cause.WORKER_DIED, f"the process that fetches {work.performance} ended with {code}: {last}")
+        return said
+
+    async def _require_unchanged(self, work: Work) -> None:
+        """Raise Fault(TRUNCATED) when the remote's files are others by now: no md5 would tell."""
+        before = tuple(work.sources.values())
+        now = tuple([(await self.fetcher.remotes[0].stat(source.path)).source() for source in before])
+        if source_changed(before, now):
+            raise Fault(
+                Cause.TRUNCATED, f"{work.performance} changed on the remote while it was fetched; starting over"
+            )
+
+    async def _settle(self, work: Work) -> None:
+        """Compare files that were filled up with the remote's md5, and give them their whole names."""
+        for kind, whole in self.fetcher.places(work).items():
+            sparse, source = staging.sparse_path(whole), work.sources[kind]
+            wanted = source.md5 or (await self.fetcher.remotes[0].stat(source.path, read=True)).md5
+            md5 = await run_sync(_md5, sparse)
+            if wanted is not None and md5 != wanted:
+                await run_sync(staging.remove, sparse)
+                message = f"{source.path}: the md5 of what arrived is {md5}, the remote lists {wanted}"
+                fault = Fault(Cause.MISMATCH, message)
+                await self.fetcher.judge(self.fetcher.remotes[0], self.fetcher.listed_of(work)[kind], fault, {})
+            await run_sync(staging.settle_part, sparse, whole)
+            work.sources[kind] = replace(source, md5=md5)
+            work.staged[kind] = whole
+
+
+def _conclude(said: Mapping[str, Any], work: Work, order: Order) -> None:
+    """Return when all is here; raise what the scout's last line says otherwise."""
+    if "done" in said:
+        log.info(f"ranges of {work.performance} are here", bytes=said["done"], requests=said["requests"])
+        return
+    if "dear" in said:
+        size, requests = said["dear"]
+        whole = sum(file.size for file in order.files.values())
+        if said["too_dear"]:
+            log.info(f"{work.performance} is fetched whole: ranges would be dearer", bytes=size, requests=requests)
+            raise TooDear(whole, Way.FILL)
+        raise TooDear(size, Way.RANGES)
+    if "error" in said:
+        number, words = said["error"]
+        raise disk_fault(OSError(number, words), Path(next(iter(order.files.values())).local))
+    word, message, hint = said["fault"]
+    raise Fault(Cause.from_word(word), message, hint)
+
+
+def _with_files(job: ExtractJob, files: Mapping[Kind, RemoteFile]) -> ExtractJob:
+    paths = {kind: file.local for kind, file in files.items()}
+    return replace(job, raw=paths.get(Kind.RAW), anno=paths.get(Kind.ANNO))
+
+
+def _allocated(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_blocks * 512
+    return 0
+
+
+def _md5(path: Path) -> str:
+    hashed = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            hashed.update(chunk)
+        os.fsync(file.fileno())
+    return hashed.hexdigest()
