@@ -52,4 +52,8 @@ def gap_spans(file: SparseFile) -> list[Span]:
 def cost_of(files: Sequence[SparseFile], spans: Sequence[Sequence[Span]]) -> Cost:
     """Return the cost of fetching some spans of each file."""
     asked = sum(end - start for each in spans for start, end in each)
-    return Cost(asked, sum(map(len, spans)), asked + sum(file.present.total for file in files))
+    here = 0
+    for file, each in zip(files, spans, strict=True):
+        gaps = (gap for span in each for gap in file.present.missing(*span))
+        here += file.present.total + sum(end - start for start, end in gaps)
+    return Cost(asked, sum(map(len, spans)), here)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from rm360_async.blocks import Span, SparseFile
 
-_CHUNK = 2**20
+_CHUNK = 2**18
 _SECONDS = 600.0
 """Without any byte; the service ends us much earlier."""
 _PARTIAL = 206

@@ -47,6 +47,7 @@ async def served(command: Sequence[str], env: Mapping[str, str]) -> AsyncIterato
     password = secrets.token_urlsafe(24)
     own = {_PACER: _PAUSE, **env, "RCLONE_USER": _USER, "RCLONE_PASS": password}
     errors, found = Tail(), _Port()
+    failed: Exception | None = None
     async with (
         child([*command, "--addr", "127.0.0.1:0"], env=own, stderr=PIPE) as process,
         anyio.create_task_group() as tasks,
@@ -57,8 +58,13 @@ async def served(command: Sequence[str], env: Mapping[str, str]) -> AsyncIterato
         if found.port is None:
             tasks.cancel_scope.cancel()
         else:
-            yield Served(found.port, _USER, password)
+            try:
+                yield Served(found.port, _USER, password)
+            except Exception as error:  # raised again below: out of the group it would come wrapped
+                failed = error
             tasks.cancel_scope.cancel()
+    if failed is not None:
+        raise failed
     if found.port is None:
         last = (errors.text.strip().splitlines() or ["it said nothing"])[-1]
         raise Fault(Cause.RCLONE_MISSING, f"rclone does not serve the remote: {last[:300]}", "see: rclone serve restic")

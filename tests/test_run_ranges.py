@@ -1,0 +1,212 @@
+"""Whole runs that fetch ranges: the same folders for fewer bytes, and nothing is fetched twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloud import Cloud
+from drive_emulator import ROOT_ID, Rule
+from instance import Instance, children, until
+from lab import Lab, tree
+from tiny_smc import Tiny
+
+from rm360_async.record import MARKER
+
+WIDE = Tiny(cameras=("00", "25", "31"), frames=12, filler=200_000)
+"""7 MB, most of it pictures of two cameras."""
+RANGES = {"processing__fetch": "ranges"}
+
+
+def marker(lab: Lab, name: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((lab.folder(name) / MARKER).read_text())
+    return value
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path: data for path, data in tree(folder).items() if path != MARKER}
+
+
+def both_ways(lab: Lab, tmp_path: Path, name: str, **wanted: Any) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return the folder of a performance as fetched whole and by ranges."""
+    assert lab.run(processing__fetch="whole", **wanted) == 0
+    whole = content(lab.folder(name))
+    assert marker(lab, name)["fetched"] == "whole"
+    assert lab.run("--force", processing__fetch="ranges", **wanted) == 0
+    assert marker(lab, name)["fetched"] == "ranges" and lab.leftovers() == []
+    return whole, content(lab.folder(name))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"extraction__cameras": ["25"]},
+        {"extraction__cameras": "ring:1", "extraction__modalities": ["images"]},
+        {"extraction__modalities": ["audio"]},
+        {"extraction__modalities": ["metadata", "calibration"]},
+    ],
+)
+def test_ranges_of_a_single_file_give_the_very_same_folder(lab: Lab, tmp_path: Path, wanted: dict[str, Any]) -> None:
+    lab.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("00", "25", "31"), frames=9))
+    whole, ranges = both_ways(lab, tmp_path, "0018/s1_all", **wanted)
+    assert whole and ranges == whole
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "chunked", "gzip", "compact"])
+def test_ranges_of_a_pair_give_the_very_same_folder(lab: Lab, tmp_path: Path, layout: str) -> None:
+    lab.structure = "separate_anno_raw"
+    part = Tiny("0026", "s1_all", cameras=("00", "25", "31"), layout=layout, masks=True)
+    lab.subjects = ["0026"]
+    lab.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
+    lab.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
+    whole, ranges = both_ways(lab, tmp_path, "0026/s1_all")
+    assert len(whole) > 30 and ranges == whole
+
+
+def test_only_what_is_wanted_crosses_the_network(cloud: Cloud) -> None:
+    path = cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert cloud.run(extraction__cameras=["25"], extraction__modalities=["images", "metadata"], **RANGES) == 0
+    images = sum(len(data) for name, data in tree(cloud.lab.folder("0018/e0")).items() if name.startswith("images/"))
+    sent = sum(request.sent for request in cloud.asked("e0"))
+    assert images > 2_000_000 and images < sent < images * 1.1 + 300_000 < path.stat().st_size
+
+
+def test_a_pure_guess_that_is_too_dear_is_put_right_by_the_index(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rm360_async.ranges.prediction._TOO_SMALL", 0)
+    path = cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    # two of 60 cameras by the release, two of two in this file
+    assert cloud.run(extraction__cameras=["25", "31"], extraction__modalities=["images"]) == 0
+    assert marker(cloud.lab, "0018/e0")["fetched"] == "whole" and "fetched whole" in cloud.lab.log()
+    sent = sum(request.sent for request in cloud.asked("e0"))
+    assert sent < path.stat().st_size + 300_000, "what was here already was fetched again"
+    assert cloud.lab.leftovers() == []
+
+
+def test_a_small_file_is_fetched_whole_by_itself(cloud: Cloud) -> None:
+    cloud.put("e0")
+    assert cloud.run(extraction__modalities=["metadata"]) == 0
+    assert marker(cloud.lab, "0018/e0")["fetched"] == "whole"
+
+
+def test_the_dry_run_shows_what_both_ways_would_cost(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.put("0018/0018_s1_all_raw.smc", replace(WIDE, part="s1_all"))
+    assert lab.run("--dry-run", extraction__modalities=["audio"], **RANGES) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("0018/s1_all"))
+    assert "MB" in line and "~" in line and line.split()[-1] == "ranges"
+
+
+def test_killed_while_it_fetches_ranges_it_asks_for_no_byte_twice(cloud: Cloud) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    wanted = {"extraction__cameras": ["25"], "extraction__modalities": ["images"], **RANGES}
+    cloud.drive.rules.append(Rule("slow", op="media", bps=500_000))
+    overrides = {"google_drive__remote_name": "gdrive", "google_drive__root_folder_id": ROOT_ID, **wanted}
+    for _ in range(3):
+        with Instance(cloud.lab, **overrides) as run:
+            before = sum(path.stat().st_blocks for path in cloud.lab.temp.glob("*.sparse"))
+            until(
+                lambda before=before: sum(p.stat().st_blocks for p in cloud.lab.temp.glob("*.sparse")) > before + 800,
+                "more ranges to arrive",
+            )
+            run.kill()
+            assert run.wait() == -signal.SIGKILL
+        until(lambda: not children(cloud.lab), "all children gone")
+    cloud.drive.rules.clear()
+    assert cloud.run(**wanted) == 0
+    images = sum(len(data) for name, data in tree(cloud.lab.folder("0018/e0")).items() if name.startswith("images/"))
+    sent = sum(request.sent for request in cloud.asked("e0"))
+    assert sent < images * 1.1 + 3 * 16 * 1_200_000, "16 lines of at most a chunk each are lost at a kill"
+    assert cloud.lab.leftovers() == []
+
+
+def test_a_quota_is_told_by_its_name_although_the_server_of_ranges_cannot(cloud: Cloud) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    cloud.drive.rules.append(Rule("downloadQuotaExceeded", op="media"))
+    assert cloud.run("--no-wait", extraction__cameras=["25"], **RANGES) == 1
+    assert "quota of this file" in cloud.error("e0")
+
+
+def test_a_reset_costs_only_what_was_under_way(cloud: Cloud) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    cloud.drive.rules.append(Rule("reset", op="media", at=3_000_000, times=1))
+    assert cloud.run(extraction__cameras=["25"], **RANGES) == 0
+    assert marker(cloud.lab, "0018/e0")["fetched"] == "ranges"
+
+
+def test_a_file_that_changes_meanwhile_starts_over(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = lab.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("25",), frames=9))
+    from rm360_async.service.ranging import Ranging
+
+    fetch, changed = Ranging._from, Tiny(part="s1_all", cameras=("25",), frames=9, filler=900)
+
+    async def and_change(self: Ranging, *arguments: Any) -> None:
+        await fetch(self, *arguments)
+        monkeypatch.setattr(Ranging, "_from", fetch)
+        changed.write(path)
+
+    monkeypatch.setattr(Ranging, "_from", and_change)
+    assert lab.run(**RANGES) == 0
+    assert "changed on the remote" in lab.log()
+    assert (lab.folder("0018/s1_all") / "images/cam_25/frame_000003.jpg").read_bytes() == changed.image("25", 3)
+    assert lab.leftovers() == []
+
+
+def test_a_damaged_range_on_our_disk_is_fetched_again(cloud: Cloud) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    cloud.drive.rules.append(Rule("downloadQuotaExceeded", op="media", skip=8))
+    wanted = {"extraction__cameras": ["25"], "extraction__modalities": ["images"], **RANGES}
+    assert cloud.run("--no-wait", **wanted) == 1
+    (sparse,) = cloud.lab.temp.glob("*.sparse")
+    with sparse.open("r+b") as file:
+        file.write(bytes(4096))
+    with sparse.with_name(sparse.name + ".map").open("ab") as file:
+        file.write(b"half an entry")
+    cloud.drive.rules.clear()
+    (cloud.lab.root / "work" / "MANIFEST.sqlite").unlink()
+    assert cloud.run(**wanted) == 0
+    assert cloud.lab.leftovers() == []
+
+
+def test_what_is_wanted_later_is_added_and_nothing_fetched_twice(cloud: Cloud, tmp_path: Path) -> None:
+    part = replace(WIDE, part="e0")
+    cloud.lab.put("0018/0018_e0_raw.smc", part)
+    assert cloud.run(extraction__cameras=["25"], extraction__modalities=["images", "metadata"], **RANGES) == 0
+    folder = cloud.lab.folder("0018/e0")
+    old = os.stat(folder / "images/cam_25/frame_000003.jpg").st_ino
+    before = sum(request.sent for request in cloud.asked("e0"))
+    wanted = {"extraction__cameras": ["25", "31"], "extraction__modalities": ["images", "metadata", "audio"]}
+    assert cloud.run(**wanted, **RANGES) == 0
+    added = sum(request.sent for request in cloud.asked("e0")) - before
+    assert os.stat(folder / "images/cam_25/frame_000003.jpg").st_ino == old
+    assert added < 12 * 200_000 * 1.15 + 400_000
+    assert marker(cloud.lab, "0018/e0")["wanted_cameras"] == ["25", "31"]
+    found = content(folder)
+    assert cloud.run("--force", **wanted, **RANGES) == 0
+    assert content(folder) == found
+    assert cloud.lab.command("verify", "--deep") == 0
+
+
+def test_the_same_or_a_smaller_selection_does_nothing(cloud: Cloud) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert cloud.run() == 0
+    asked = len(cloud.asked("e0"))
+    assert cloud.run(extraction__cameras=["25"], extraction__modalities=["images"]) == 0
+    assert cloud.run() == 0
+    assert len(cloud.asked("e0")) == asked
+
+
+def test_a_run_that_was_killed_before_it_completed_a_folder_goes_on(cloud: Cloud) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert cloud.run(extraction__modalities=["images"]) == 0
+    cloud.drive.rules.append(Rule("downloadQuotaExceeded", op="media"))
+    assert cloud.run("--no-wait") == 1
+    assert marker(cloud.lab, "0018/e0")["wanted_modalities"] == ["images"], "the old folder stands meanwhile"
+    cloud.drive.rules.clear()
+    (cloud.lab.root / "work" / "MANIFEST.sqlite").unlink()
+    assert cloud.run() == 0
+    assert len(marker(cloud.lab, "0018/e0")["wanted_modalities"]) == 11
