@@ -22,7 +22,7 @@ from rm360_async.ranges.http import Address, Lines, Refused, Source
 from rm360_async.ranges.looking import look_for, rounds
 from rm360_async.ranges.order import PASSWORD, Order
 
-_CONNECTIONS = 16
+_CONNECTIONS = 32
 
 
 class _Dear(Exception):
