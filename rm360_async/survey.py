@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from rm360_async.blocks import Hole, SparseFile
 from rm360_async.release import frame_rate
 from rm360_async.smc import Blob, Refusal, SmcFile, audio_shape, check
 from rm360_async.smc.reading import printable
@@ -52,12 +53,12 @@ class Survey:
         return json.dumps(asdict(self), indent=1)
 
 
-def survey(path: Path) -> Survey:
-    """Return what the file holds; raises Fault(UNREADABLE) for one that cannot be opened."""
+def survey(path: Path | SparseFile, name: str = "") -> Survey:
+    """Return what the file holds, under another name if one is given; Fault(UNREADABLE) if it cannot be opened."""
     with SmcFile(path) as file:
         attributes, remarks = file.attributes()
         reported, more = file.attributes("Camera")
-        found = Survey(str(path), file.size, attributes, reported, remarks=[*remarks, *more])
+        found = Survey(name or str(path), file.size, attributes, reported, remarks=[*remarks, *more])
         _cameras(file, found)
         _groups(file, found)
         _sound(file, found)
@@ -119,6 +120,8 @@ def _codec(file: SmcFile, camera: str, part: str, frame: str) -> str:
         picture = check(blob) if blob is not None else None
     except Refusal as refusal:
         return f"broken: {refusal.reason}"
+    except Hole:  # of a remote file: noted as wanted, and asked for again when it is here
+        return "not here yet"
     if picture is None:
         return "gone"
     size = f" {picture.width}x{picture.height}" if picture.width else ""

@@ -273,7 +273,7 @@ def test_analyze_fails_loudly_for_another_reading_and_for_swapped_ids(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["analyze", "gdrive:0018/0018_s1_all_raw.smc"], "a path on a remote cannot be analyzed yet"),
+        (["analyze", "gdrive:0018/"], "give the path of one .smc"),
         (["analyze", "nothing"], "there is no such file or folder"),
         (["suggest", "0"], "0 is not a number of cameras"),
         (["suggest", "5", "--from", "abc"], "no folder, no named set"),

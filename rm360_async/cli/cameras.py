@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from rm360_async.cli.options import run_async
+
 PATH = click.Path(path_type=Path)
 FOLDER = click.argument("folder", type=PATH)
 
@@ -23,7 +25,7 @@ def command(context: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--plots", type=PATH, metavar="DIR", help="Write rig.svg and coverage.svg there.")
 def analyze(target: Path, *, as_json: bool, plots: Path | None) -> int:
-    """Check the calibration of TARGET, a published folder or an .smc, and show where its cameras stand.
+    """Check the calibration of TARGET: a published folder, an .smc, or one on a remote; show where its cameras stand.
 
     Ends with exit code 1 when a check fails.
 
@@ -31,13 +33,18 @@ def analyze(target: Path, *, as_json: bool, plots: Path | None) -> int:
     Examples:
       rm360 cameras analyze subjects/0018/s3_all
       rm360 cameras analyze 0026_e0_anno.smc --plots plots/
+      rm360 cameras analyze gdrive:0018/0018_s3_all_raw.smc
       rm360 cameras analyze subjects/0018/s3_all --json | jq '.checks[] | select(.state != "ok")'
     """
     from rm360_async.pictures.analysis import analysis_json, analysis_text, write_plots
     from rm360_async.pictures.analysis import analyze as check
-    from rm360_async.pictures.calibrated import read_calibrated
+    from rm360_async.pictures.calibrated import of_file, read_calibrated
+    from rm360_async.service.remote_file import is_remote, look_into
 
-    found = read_calibrated(target)
+    if is_remote(target):
+        found = run_async(look_into, str(target), lambda sparse: of_file(sparse, target.name))
+    else:
+        found = read_calibrated(target)
     report = check(found)
     click.echo(analysis_json(found, report) if as_json else analysis_text(found, report))
     if plots is not None:

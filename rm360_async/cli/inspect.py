@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from rm360_async.cli.options import run_async
+
 
 @click.command("inspect")
 @click.argument("file", type=click.Path(path_type=Path))
@@ -17,9 +19,14 @@ def command(file: Path, *, as_json: bool) -> int:
     Examples:
       rm360 inspect 0018_s3_all_raw.smc
       rm360 inspect 0018_s3_all_raw.smc --json | jq '.cameras'
+      rm360 inspect gdrive:0018/0018_s3_all_raw.smc    a few megabytes of it are fetched
     """
+    from rm360_async.service.remote_file import is_remote, look_into
     from rm360_async.survey import as_text, survey
 
-    found = survey(file)
+    if is_remote(file):
+        found = run_async(look_into, str(file), lambda sparse: survey(sparse, str(file)))
+    else:
+        found = survey(file)
     click.echo(found.to_json() if as_json else as_text(found))
     return 0

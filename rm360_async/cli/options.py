@@ -12,6 +12,7 @@ import click
 from rm360_async.catalog import is_pattern, is_performance, is_subject
 from rm360_async.errors import BadRequest
 
+Result = TypeVar("Result")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -54,8 +55,8 @@ def check_selection(subjects: tuple[str, ...], performances: tuple[str, ...]) ->
         raise BadRequest(*problems)
 
 
-def run_async(function: Callable[..., Awaitable[int]], *arguments: object) -> int:
-    """Run an async function to its end on the event loop (uvloop where it exists); return its exit code."""
+def run_async(function: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
+    """Run an async function to its end on the event loop (uvloop where it exists); return its result."""
     import anyio
 
     options = {"use_uvloop": find_spec("uvloop") is not None}

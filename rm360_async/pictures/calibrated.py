@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rm360_async.blocks import SparseFile
 from rm360_async.errors import BadRequest
 from rm360_async.geometry.check import Matrices
 from rm360_async.geometry.rig import rig
@@ -37,10 +38,8 @@ class Calibrated:
 def read_calibrated(path: Path) -> Calibrated:
     """Return the calibration of a published folder or an .smc; BadRequest when there is none to read."""
     if not path.exists():
-        remote = ":" in str(path)
-        hint = "a path on a remote cannot be analyzed yet; download the file, or extract it" if remote else "check it"
-        raise BadRequest(f"{path}: there is no such file or folder; {hint}")
-    return _of_folder(open_folder(path)) if path.is_dir() else _of_file(path)
+        raise BadRequest(f"{path}: there is no such file or folder; check it")
+    return _of_folder(open_folder(path)) if path.is_dir() else of_file(path, path.name)
 
 
 def _of_folder(folder: PublishedFolder) -> Calibrated:
@@ -77,17 +76,18 @@ def _size(folder: PublishedFolder) -> tuple[int, int] | None:
     return None
 
 
-def _of_file(path: Path) -> Calibrated:
+def of_file(path: Path | SparseFile, name: str) -> Calibrated:
+    """Return the calibration of an .smc; BadRequest when it holds none that can be read."""
     with SmcFile(path) as file:
         try:
             stored, refused = read_calibration(file)
         except Refusal as refusal:
-            raise BadRequest(f"{path} has no readable calibration: {refusal.reason}") from refusal
+            raise BadRequest(f"{name} has no readable calibration: {refusal.reason}") from refusal
         if not stored and not refused:
             hint = "in the 21-subject release it is in the anno file of the pair"
-            raise BadRequest(f"{path} holds no calibration; {hint}")
+            raise BadRequest(f"{name} holds no calibration; {hint}")
         cameras: dict[str, Matrices] = {c: {"K": one.K, "D": one.D, "RT": one.RT} for c, one in stored.items()}
         size = image_size(file) or image_size(file, "mask")
         kept = file.cameras_having("color") or file.cameras_having("mask")
     notes = tuple(f"calibration of camera {camera or '?'}: {reason}" for camera, reason in refused.items())
-    return Calibrated(path.name, cameras, size, kept, (), notes)
+    return Calibrated(name, cameras, size, kept, (), notes)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import http.client
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -49,6 +51,7 @@ class Lines:
         self._address, self._on_bytes = address, on_bytes
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="range")
         self._own = threading.local()
+        self._every: list[http.client.HTTPConnection] = []
         self._stop = False
         token = base64.b64encode(f"{address.user}:{address.password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}"}
@@ -57,7 +60,13 @@ class Lines:
     def close(self) -> None:
         """End the threads; what is under way is left where it is."""
         self._stop = True
+        for connection in self._every:
+            if connection.sock is not None:  # a read that waits for bytes ends at once
+                with suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
         self._threads.shutdown(wait=True, cancel_futures=True)
+        for connection in self._every:
+            connection.close()
 
     def fetch(self, wanted: Iterable[tuple[Source, Span]]) -> None:
         """Fetch spans into their files. Raises Refused, and OSError when they cannot be written."""
@@ -108,6 +117,7 @@ class Lines:
         if connection is None:
             connection = http.client.HTTPConnection("127.0.0.1", self._address.port, timeout=_SECONDS)
             self._own.connection = connection
+            self._every.append(connection)
         return connection
 
     def _forget_connection(self) -> None:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from rm360_async.blocks import Hole, SparseFile
 from rm360_async.catalog import Modality
-from rm360_async.errors import Fault
 from rm360_async.extract import chosen_cameras, require_known
 from rm360_async.extract_job import ExtractJob
 from rm360_async.modalities import STEPS, Base, Found, Work, carry_out, gather, give_verdict, write_metadata
 from rm360_async.modalities.copying import Copied, Item
 from rm360_async.record import ListedFile
 from rm360_async.smc import Refusal, SmcPair, read_audio
-
-Look = Callable[[], None]
-HEAD = 64 * 1024
-"""Bytes at the start of a file that every look needs: signature, root group, and what was written first."""
 
 
 class _Sink(io.RawIOBase):
@@ -102,27 +97,3 @@ def look_for(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | None) -
             facts = gather(work, founds)
             give_verdict(work, job.performance, [each.path for each in job.sources], job.cameras, job.modalities, facts)
             write_metadata(work, job.performance, facts)
-
-
-def rounds(look: Look, files: Sequence[SparseFile]) -> Iterator[None]:
-    """Look until nothing of the index is wanting; whoever iterates fetches each file's `index` in between.
-
-    Raises what `look` raises once everything that it asked for is here.
-    """
-    for file in files:
-        file.forget_wishes()
-        file.want(0, HEAD, index=True)
-    while True:
-        if any(len(file.index) for file in files):
-            yield
-        for file in files:
-            file.forget_wishes()
-        failed: Fault | Hole | None = None
-        try:
-            look()
-        except (Fault, Hole) as error:
-            failed = error
-        if not any(len(file.index) for file in files):
-            if failed is not None:
-                raise failed
-            return

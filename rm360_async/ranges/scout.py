@@ -19,8 +19,9 @@ from rm360_async.dialogue import Speaker, limit_ourselves
 from rm360_async.errors import Fault
 from rm360_async.ranges.cost import INDEX_GAP, Cost, cost_of, data_spans, gap_spans
 from rm360_async.ranges.http import Address, Lines, Refused, Source
-from rm360_async.ranges.looking import look_for, rounds
+from rm360_async.ranges.looking import look_for
 from rm360_async.ranges.order import PASSWORD, Order
+from rm360_async.ranges.rounds import rounds
 
 _CONNECTIONS = 32
 

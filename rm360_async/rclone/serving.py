@@ -60,7 +60,7 @@ async def served(command: Sequence[str], env: Mapping[str, str]) -> AsyncIterato
         else:
             try:
                 yield Served(found.port, _USER, password)
-            except Exception as error:  # raised again below: out of the group it would come wrapped
+            except Exception as error:  # noqa: BLE001 - raised again below: out of the group it would come wrapped
                 failed = error
             tasks.cancel_scope.cancel()
     if failed is not None:

@@ -1,0 +1,68 @@
+"""Look into one file on a remote without downloading it: `inspect` and `cameras analyze` of remote:path."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from anyio.to_thread import run_sync
+
+from rm360_async.blocks import SparseFile, joined
+from rm360_async.errors import BadRequest, Fault
+from rm360_async.ranges.cost import INDEX_GAP
+from rm360_async.ranges.http import Address, Lines, Refused, Source
+from rm360_async.ranges.rounds import rounds
+from rm360_async.rclone import Listed, Remote, environment, find
+
+Found = TypeVar("Found")
+_CONNECTIONS = 16
+
+
+def is_remote(target: Path) -> bool:
+    """Tell whether a target is a path on a remote (`gdrive:0018/0018_s3_all_raw.smc`), and no file that is here."""
+    return ":" in str(target) and not target.exists()
+
+
+async def look_into(target: str, look: Callable[[SparseFile], Found]) -> Found:
+    """Return what `look` finds in a remote file, of which only what it reads is fetched.
+
+    Raises BadRequest for a target that is no path of a file, Fault for what the remote answers.
+    """
+    where, slash, name = target.rpartition("/")
+    if not slash:
+        where, _, name = target.rpartition(":")
+        where += ":"
+    if not name.endswith(".smc"):
+        raise BadRequest(f"{target}: give the path of one .smc, e.g. gdrive:0018/0018_s3_all_raw.smc")
+    remote = Remote(where, "", find(), environment(os.environ))
+    listed = await remote.stat(name)
+    with (
+        tempfile.TemporaryDirectory(prefix="rm360-look-") as folder,
+        SparseFile(Path(folder) / f"{name}.sparse", listed.size) as file,
+    ):
+        return await _fetch_and_look(remote, listed, file, look)
+
+
+async def _fetch_and_look(
+    remote: Remote, listed: Listed, file: SparseFile, look: Callable[[SparseFile], Found]
+) -> Found:
+    async with remote.serving() as served:
+        lines = Lines(Address(served.port, served.user, served.password), _CONNECTIONS, lambda size: None)
+
+        def work() -> Found:
+            found: list[Found] = []
+            for _ in rounds(lambda: found.append(look(file)), [file]):
+                found.clear()
+                lines.fetch((Source(listed.path, file), span) for span in joined(file.index, INDEX_GAP))
+            return found[-1]
+
+        try:
+            return await run_sync(work)
+        except Refused as refused:
+            fault: Fault | None = await remote.why(listed, refused.start)
+            raise fault or refused from refused
+        finally:
+            lines.close()

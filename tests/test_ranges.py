@@ -1,0 +1,81 @@
+"""What ranges cost, before and after the index is known, and which way that chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rm360_async.blocks import SparseFile
+from rm360_async.catalog import Modality, Performance, Structure
+from rm360_async.geometry.rig import S3_CAMERAS
+from rm360_async.ranges.cost import cost_of, data_spans, gap_spans
+from rm360_async.ranges.prediction import Selection, Way, predict, share_key
+
+S3 = Performance("0018", "s3_all")
+GB = 2**30
+IMAGES = (Modality.IMAGES,)
+
+
+@pytest.mark.parametrize(
+    ("cameras", "modalities", "way"),
+    [
+        ("all", tuple(Modality), Way.WHOLE),
+        ("all", (Modality.AUDIO, Modality.METADATA), Way.RANGES),
+        (("25",), IMAGES, Way.RANGES),
+        (S3_CAMERAS[:20], IMAGES, Way.RANGES),
+        (S3_CAMERAS[:30], IMAGES, Way.WHOLE),
+        (("02",), IMAGES, Way.RANGES),
+    ],
+)
+def test_auto_goes_the_way_that_pays(
+    cameras: str | tuple[str, ...], modalities: tuple[Modality, ...], way: Way
+) -> None:
+    found = predict(Structure.SINGLE, S3, Selection(cameras, modalities), GB, {})
+    assert found.way("auto") is way and found.way("whole") is Way.WHOLE and found.way("ranges") is Way.RANGES
+    assert 0 < found.ranges <= found.whole == GB
+
+
+def test_what_was_learned_and_what_is_there_already_count() -> None:
+    key = share_key(Structure.SINGLE, S3, Modality.IMAGES)
+    half = Selection(S3_CAMERAS[:19], IMAGES)
+    guessed = predict(Structure.SINGLE, S3, half, GB, {}).ranges
+    assert predict(Structure.SINGLE, S3, half, GB, {key: 0.5}).ranges < guessed * 0.6
+    added = Selection(S3_CAMERAS[:19], IMAGES, (S3_CAMERAS[:18], IMAGES))
+    assert predict(Structure.SINGLE, S3, added, GB, {}).ranges < guessed / 10
+
+
+def test_a_small_file_is_fetched_whole_unless_ranges_are_wished() -> None:
+    found = predict(Structure.SINGLE, S3, Selection(("25",), IMAGES), 2**20, {})
+    assert found.way("auto") is Way.WHOLE and found.way("ranges") is Way.RANGES
+
+
+def test_what_is_near_is_joined_but_hardly_anything_fetched_along(tmp_path: Path) -> None:
+    with SparseFile(tmp_path / "a.smc.sparse", 100 * 2**20) as file:
+        for start in range(0, 40 * 2**20, 2**20):
+            file.want(start, start + 2**20 - 4096, index=False)
+        spans = data_spans(file)
+        assert max(end - start for start, end in spans) > 2 * 2**20, "40 pictures with small gaps are few requests"
+        cost = cost_of([file], [spans])
+        assert file.data.total <= cost.bytes <= file.data.total * 1.04 and cost.requests < 10
+    with SparseFile(tmp_path / "b.smc.sparse", 100 * 2**20) as file:
+        for start in range(0, 40 * 2**20, 2**20):
+            file.want(start, start + 300_000, index=False)
+        assert data_spans(file) == list(file.data), "where gaps are large nothing of them is fetched"
+
+
+def test_too_much_of_a_file_or_too_many_requests_are_too_dear(tmp_path: Path) -> None:
+    with SparseFile(tmp_path / "a.smc.sparse", 1000) as file:
+        assert cost_of([file], [[(0, 601)]]).too_dear(1000, 0)
+        assert not cost_of([file], [[(0, 600)]]).too_dear(1000, 0)
+        assert cost_of([file], [[(0, 1)]]).too_dear(1000, 6000)
+
+
+def test_a_file_is_filled_up_around_what_is_here(tmp_path: Path) -> None:
+    size = 10 * 2**20
+    with SparseFile(tmp_path / "a.smc.sparse", size) as file:
+        file.write(2**20, b"x" * 2**20)
+        file.write(5 * 2**20, b"x" * 100)
+        spans = gap_spans(file)
+        assert spans == [(0, 2**20), (2 * 2**20, size)], "an island of 100 bytes is not worth a request"
+        assert cost_of([file], [spans]).here == size
