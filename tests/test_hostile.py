@@ -1,4 +1,4 @@
-"""The short form of `scripts/hostile`: each kind of bad input a few times, against the real parts."""
+"""The short form of `scripts/suites hostile`: each kind of bad input a few times, against the real parts."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from bad_input import truth
 from bad_input.batch import KINDS as BATCHES
 from bad_input.decoys import SECRET, Watch, snapshot
 from bad_input.smc_rounds import Bases
-from bad_input.suite import KINDS, Plan, carry_out, keep
-from bad_input.verdict import Case, Verdict, told_well
+from bad_input.suite import KINDS, Plan, carry_out
+from bad_input.telling import told_well
+from suites.verdict import Case, Verdict, keep
 from tiny_smc import Tiny
 
 from rm360_async.catalog import Kind, Performance, Structure
@@ -173,7 +174,7 @@ def test_bad_words_are_found_and_evidence_is_kept(tmp_path: Path) -> None:
     (tmp_path / "raw.smc").write_bytes(b"input")
     verdict = Verdict(Case("bombs", 1, 2), "crashed", ["it did"], [tmp_path / "raw.smc"])
     assert (keep(verdict, tmp_path / "kept") / "raw.smc").read_bytes() == b"input"
-    assert verdict.case.again == "scripts/hostile --seed 1 --only bombs --at 2"
+    assert verdict.case.again == "scripts/suites hostile --seed 1 --only bombs --at 2"
 
 
 # What the suite has found, one by one.

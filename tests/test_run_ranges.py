@@ -140,6 +140,23 @@ def test_a_reset_costs_only_what_was_under_way(cloud: Cloud) -> None:
     assert marker(cloud.lab, "0018/e0")["fetched"] == "ranges"
 
 
+def test_a_picture_that_the_way_has_damaged_is_fetched_again(cloud: Cloud) -> None:
+    path = cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    image = WIDE.image("25", 5)
+    at = path.read_bytes().index(image) + len(image) - 1  # its last byte: no JPEG ends so
+    cloud.drive.rules.append(Rule("corrupt", op="media", at=at, times=1))
+    assert cloud.run(extraction__cameras=["25"], **RANGES) == 0
+    assert (cloud.lab.folder("0018/e0") / "images/cam_25/frame_000005.jpg").read_bytes() == image
+    assert marker(cloud.lab, "0018/e0")["left_out"] == []
+
+
+def test_a_picture_that_is_broken_at_the_source_is_left_out_as_ever(cloud: Cloud) -> None:
+    part = replace(WIDE, part="e0", blobs_broken={("color", "25", 5): "no_end"})
+    cloud.lab.put("0018/0018_e0_raw.smc", part)
+    assert cloud.run(extraction__cameras=["25"], **RANGES) == 0
+    assert [item["frame"] for item in marker(cloud.lab, "0018/e0")["left_out"]] == [5]
+
+
 def test_a_file_that_changes_meanwhile_starts_over(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     path = lab.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("25",), frames=9))
     from rm360_async.service.ranging import Ranging

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from rm360_async.blocks import Hole, SparseFile
+from rm360_async.blocks import Hole, Span, SparseFile
 from rm360_async.catalog import Modality
 from rm360_async.extract import chosen_cameras, require_known
 from rm360_async.extract_job import ExtractJob
 from rm360_async.modalities import STEPS, Base, Found, Work, carry_out, gather, give_verdict, write_metadata
 from rm360_async.modalities.copying import Copied, Item
 from rm360_async.record import ListedFile
-from rm360_async.smc import Refusal, SmcPair, read_audio
+from rm360_async.smc import Blob, Refusal, SmcPair, check, read_audio
+
+Judge = Callable[[Blob], None]
 
 
 class _Sink(io.RawIOBase):
@@ -54,11 +56,16 @@ class _Nowhere:
 
 
 class _Passing:
-    """Lets every picture pass: that it was located is all that is needed here."""
+    """Lets every picture pass: that it was located is all that is needed here, or that it is `whole` as fetched."""
+
+    def __init__(self, judge: Judge | None) -> None:
+        self._judge = judge
 
     def run(self, items: Iterable[Item]) -> Iterator[Copied]:
         for item in items:
             refused = item.blob.reason if isinstance(item.blob, Refusal) else None
+            if self._judge is not None and isinstance(item.blob, Blob) and item.blob.data is None:
+                self._judge(item.blob)
             yield Copied(item.camera, item.frame, refused)
 
     def require_room(self, size: int) -> None:
@@ -79,15 +86,33 @@ def _hear(work: Work) -> Found:
 _STEPS = {**STEPS, Modality.AUDIO: _hear}
 
 
-def look_for(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | None) -> None:
-    """Let the steps of a job note in the sparse files what they need of them.
+def broken_spans(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | None) -> dict[int, list[Span]]:
+    """Return where pictures lie that are not whole as they were fetched, by the inode of the sparse file.
+
+    No md5 can tell whether that is the file's own damage or the way's.
+    """
+    found: dict[int, list[Span]] = {}
+
+    def judge(blob: Blob) -> None:
+        try:
+            check(blob)
+        except Refusal:
+            spans = found.setdefault(os.fstat(blob.descriptor).st_ino, [])
+            spans.append((blob.offset, blob.offset + blob.size))
+
+    look_for(job, raw, anno, judge)
+    return found
+
+
+def look_for(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | None, judge: Judge | None = None) -> None:
+    """Let the steps of a job note in the sparse files what they need of them; `judge` sees every picture.
 
     Raises Fault for a file that cannot be extracted at all, as far as can be seen.
     """
     base = Base.of(job.base)
     with SmcPair(raw, anno) as source:
         require_known(job, source)
-        work = Work(source, _Nowhere(), _Passing(), frozenset(chosen_cameras(job, source, base)), base)
+        work = Work(source, _Nowhere(), _Passing(judge), frozenset(chosen_cameras(job, source, base)), base)
         founds: list[Found] = []
         for modality in _STEPS:
             if modality.value in job.modalities:

@@ -19,7 +19,7 @@ from rm360_async.dialogue import Speaker, limit_ourselves
 from rm360_async.errors import Fault
 from rm360_async.ranges.cost import INDEX_GAP, Cost, cost_of, data_spans, gap_spans
 from rm360_async.ranges.http import Address, Lines, Refused, Source
-from rm360_async.ranges.looking import look_for
+from rm360_async.ranges.looking import broken_spans, look_for
 from rm360_async.ranges.order import PASSWORD, Order
 from rm360_async.ranges.rounds import rounds
 
@@ -46,7 +46,15 @@ class _Scout:
             return self._fetch([gap_spans(source.file) for source in self.sources])
         for _ in rounds(self._look, [source.file for source in self.sources]):
             self._fetch([joined(source.file.index, INDEX_GAP) for source in self.sources])
-        return self._fetch([data_spans(source.file) for source in self.sources])
+        cost = self._fetch([data_spans(source.file) for source in self.sources])
+        self._fetch_broken_again()
+        return cost
+
+    def _fetch_broken_again(self) -> None:
+        """Fetch once more what is not whole: what is then still broken is so at the source."""
+        broken = broken_spans(self.order.job, self.files.get(Kind.RAW), self.files.get(Kind.ANNO))
+        spans = [broken.get(os.fstat(source.file.descriptor).st_ino, []) for source in self.sources]
+        self.lines.fetch((source, span) for source, each in zip(self.sources, spans, strict=True) for span in each)
 
     def _look(self) -> None:
         look_for(self.order.job, self.files.get(Kind.RAW), self.files.get(Kind.ANNO))
