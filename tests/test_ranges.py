@@ -42,7 +42,16 @@ def test_what_was_learned_and_what_is_there_already_count() -> None:
     guessed = predict(Structure.SINGLE, S3, half, GB, {}).ranges
     assert predict(Structure.SINGLE, S3, half, GB, {key: 0.5}).ranges < guessed * 0.6
     added = Selection(S3_CAMERAS[:19], IMAGES, (S3_CAMERAS[:18], IMAGES))
-    assert predict(Structure.SINGLE, S3, added, GB, {}).ranges < guessed / 10
+    found = predict(Structure.SINGLE, S3, added, GB, {})
+    assert found.ranges < guessed / 10
+    most = Selection("all", IMAGES, (("25",), IMAGES))
+    assert predict(Structure.SINGLE, S3, most, GB, {}).way("auto") is Way.RANGES, "nothing is fetched twice"
+
+
+def test_what_the_release_does_not_hold_costs_nothing() -> None:
+    every, images = (Selection(S3_CAMERAS[:20], wanted) for wanted in (tuple(Modality), IMAGES))
+    more = predict(Structure.SINGLE, S3, every, GB, {}).ranges - predict(Structure.SINGLE, S3, images, GB, {}).ranges
+    assert 0 < more < GB * 0.02, "the sound, and no masks nor models"
 
 
 def test_a_small_file_is_fetched_whole_unless_ranges_are_wished() -> None:

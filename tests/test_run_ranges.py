@@ -213,6 +213,17 @@ def test_what_is_wanted_later_is_added_and_nothing_fetched_twice(cloud: Cloud, t
     assert cloud.lab.command("verify", "--deep") == 0
 
 
+def test_a_small_folder_too_is_completed_by_ranges(cloud: Cloud) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert cloud.run(extraction__cameras=["25"]) == 0
+    assert marker(cloud.lab, "0018/e0")["fetched"] == "whole"
+    before = sum(request.sent for request in cloud.asked("e0"))
+    assert cloud.run() == 0
+    added = sum(request.sent for request in cloud.asked("e0")) - before
+    assert added < 12 * 200_000 * 1.15 + 400_000 and "fetched whole" not in cloud.lab.log()
+    assert cloud.lab.manifest()["0018/e0"]["cameras_extracted"] == "2"
+
+
 def test_the_same_or_a_smaller_selection_does_nothing(cloud: Cloud) -> None:
     cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     assert cloud.run() == 0

@@ -18,6 +18,7 @@ _CHUNK = 2**18
 _SECONDS = 600.0
 """Without any byte; the service ends us much earlier."""
 _PARTIAL = 206
+_STACK = 512 * 1024
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Lines:
 
     def __init__(self, address: Address, connections: int, on_bytes: Callable[[int], None]) -> None:
         self._address, self._on_bytes = address, on_bytes
+        threading.stack_size(_STACK)  # address space is limited, and these threads go nowhere deep
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="range")
         self._own = threading.local()
         self._every: list[http.client.HTTPConnection] = []

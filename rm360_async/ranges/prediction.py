@@ -53,19 +53,28 @@ class Selection:
     modalities: Collection[Modality]
     has: tuple[Collection[str], Collection[Modality]] = ((), ())
 
+    @property
+    def completes(self) -> bool:
+        """Tell whether a published folder is added to."""
+        return bool(self.has[1])
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """The bytes that each way would fetch of the files of a performance."""
+    """The bytes that each way would fetch of the files of a performance.
+
+    `completes`: a published folder is added to; then ranges fetch nothing twice, and a whole file nearly all.
+    """
 
     whole: int
     ranges: int
+    completes: bool = False
 
     def way(self, wish: str) -> Way:
         """Return the way to go: the wish ("whole", "ranges"), or for "auto" what pays."""
         if wish != "auto":
             return Way(wish)
-        pays = self.whole > _TOO_SMALL and self.ranges <= MOST_SHARE * self.whole
+        pays = self.completes or (self.whole > _TOO_SMALL and self.ranges <= MOST_SHARE * self.whole)
         return Way.RANGES if pays else Way.WHOLE
 
     def staged(self, wish: str) -> int:
@@ -100,12 +109,14 @@ def predict(
     there = cameras_of(structure, performance)
     chosen = set(resolve(selection.cameras, there)) & set(there)
     has_cameras, has_modalities = selection.has
+    held = holding(structure, performance.name)
     share = 0.0
-    for modality in selection.modalities:
+    for modality in (each for each in selection.modalities if held is None or each in held.modalities):
         of_all = learned.get(share_key(structure, performance, modality), _GUESSED.get(modality, 0.0))
         lacking = chosen - set(has_cameras) if modality in has_modalities else chosen
         if modality in BY_CAMERA:
             share += of_all * len(lacking) / max(1, len(there))
         elif modality not in has_modalities:
             share += of_all
-    return Prediction(size, min(size, int(size * (share + _INDEX_SHARE)) + _INDEX_BYTES))
+    ranges = min(size, int(size * (share + _INDEX_SHARE)) + _INDEX_BYTES)
+    return Prediction(size, ranges, selection.completes)

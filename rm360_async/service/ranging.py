@@ -94,7 +94,7 @@ class Ranging:
                 work.staging_bytes,
                 self.memory_bytes,
                 whole=work.way is Way.FILL,
-                at_any_cost=self.at_any_cost,
+                at_any_cost=self.at_any_cost or job.base is not None,
             )
             while True:
                 said = await self._scout(order, served.password, work, went_well)
