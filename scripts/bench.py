@@ -2,6 +2,7 @@
 
 overlap   a run of two subjects under a bandwidth cap, against plain `rclone copy` of the same files
 extract   the extraction of one file, against writing the same bytes to as many files, both synced
+ranges    what a part of a file costs: bytes and requests counted by a Drive on loopback, seconds under cap and delay
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import click
 import yaml
+from benchmarks.ranges import ranges
 
 from rm360_async.catalog import Performance, Structure
 from rm360_async.geometry.rig import S3_CAMERAS
@@ -138,6 +140,8 @@ def _compare(
     ratio = medians[ours[0]] / medians[floor[0]]
     print(f"ratio {ratio:.3f}, bar {bar}: {'met' if ratio <= bar else 'MISSED'}")
 
+
+bench.add_command(ranges)
 
 if __name__ == "__main__":
     bench()
