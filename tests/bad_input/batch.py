@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bad_input.verdict import Case, Verdict
+from suites.verdict import Case, Verdict
 
 _ALARM_SECONDS = 30
 _TESTS = Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bad_input.verdict import told_well
+from bad_input.telling import told_well
 from rm360_async.cli.entry import reporting
 
 

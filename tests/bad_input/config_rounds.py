@@ -7,9 +7,9 @@ from random import Random
 from typing import Any
 
 import yaml
+from suites.verdict import Case, Verdict
 
 from bad_input.commands import said
-from bad_input.verdict import Case, Verdict
 from rm360_async.config import load
 
 _WHOLE: dict[str, dict[str, Any]] = {

@@ -7,10 +7,11 @@ import shutil
 from functools import cache
 from pathlib import Path
 
+from suites.verdict import Case, Verdict
+
 from bad_input.commands import said
 from bad_input.decoys import SECRET, Watch
 from bad_input.smc_rounds import KINDS, Bases
-from bad_input.verdict import Case, Verdict
 from rm360_async.synthetic.hostile import HOSTILE, Trap, make_decoys, spoil
 from rm360_async.synthetic.mutations import MUTATIONS
 

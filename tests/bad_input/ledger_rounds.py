@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from suites.verdict import Case, Verdict
 
-from bad_input.verdict import Case, Verdict, told_well
+from bad_input.telling import told_well
 from rm360_async.catalog import Performance, is_performance, is_subject
 from rm360_async.errors import Cause, Fault
 from rm360_async.ledger import Claims, Ledger, connection, lock_path, manifest_text

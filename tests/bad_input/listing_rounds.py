@@ -8,8 +8,9 @@ from random import Random
 from typing import Any
 
 import anyio
+from suites.verdict import Case, Verdict
 
-from bad_input.verdict import Case, Verdict, told_well
+from bad_input.telling import told_well
 from rm360_async.catalog import Kind, Structure, remote_path
 from rm360_async.errors import Cause, Fault
 from rm360_async.ledger import Ledger

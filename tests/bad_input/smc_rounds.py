@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anyio.to_thread import run_sync
+from suites.verdict import Case, Verdict
 from tiny_smc import Tiny
 
 from bad_input.decoys import SECRET, Watch, snapshot
+from bad_input.telling import told_well
 from bad_input.truth import Truth
-from bad_input.verdict import Case, Verdict, told_well
 from rm360_async.catalog import Performance
 from rm360_async.errors import Cause, Fault
 from rm360_async.extract_job import ExtractJob

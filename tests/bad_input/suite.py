@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,11 +10,11 @@ from random import Random
 
 import anyio
 from anyio.to_thread import run_sync
+from suites.verdict import Case, Verdict
 
 from bad_input import batch
 from bad_input.smc_rounds import KINDS as SMC_KINDS
 from bad_input.smc_rounds import SmcRounds
-from bad_input.verdict import Case, Verdict
 from rm360_async.synthetic.mutations import MUTATIONS
 
 KINDS = (*SMC_KINDS, *batch.KINDS)
@@ -83,13 +82,3 @@ def _do_batch(cases: list[Case], folder: Path, on_verdict: Callable[[Verdict], N
     numbers = range(cases[0].number, cases[-1].number + 1)
     for verdict in batch.run_batch(cases[0].kind, cases[0].seed, numbers, folder):
         on_verdict(verdict)
-
-
-def keep(verdict: Verdict, folder: Path) -> Path:
-    """Copy the input of a round to where it stays; return the place."""
-    place = folder / f"{verdict.case.kind}-{verdict.case.seed}-{verdict.case.number}"
-    place.mkdir(parents=True, exist_ok=True)
-    for path in verdict.evidence:
-        if path.is_file():
-            shutil.copyfile(path, place / path.name)
-    return place

@@ -3,7 +3,8 @@
 RM360_LAB holds a JSON list. Each entry: `at` ("module:Class.method"), `when` ("before" or "after" it), `call` (the
 how manieth call, from 1), `side` ("service" or "worker"), `match` (a word of the worker's job), `once` (a path:
 only for the first process that makes it), and `do`:
-kill, kill_parent, segv, hang, swell, gate (make `<path>.reached`, then wait until `path` is there), or no_room
+kill, kill_parent, kill_all (every process that was started with the same RM360_GROUP, ourselves last), segv, hang,
+swell, gate (make `<path>.reached`, then wait until `path` is there), or no_room
 (fail as SQLite does on a full disk, while `path` is there).
 """
 
@@ -19,6 +20,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
 from types import ModuleType
 from typing import Any
@@ -36,6 +38,7 @@ def act(entry: Entry) -> None:
     actions: dict[str, Callable[[], None]] = {
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "kill_parent": lambda: os.kill(os.getppid(), signal.SIGKILL),
+        "kill_all": kill_all,
         "segv": lambda: os.kill(os.getpid(), signal.SIGSEGV),
         "hang": lambda: time.sleep(1e6),
         "swell": swell,
@@ -43,6 +46,20 @@ def act(entry: Entry) -> None:
         "no_room": lambda: no_room(entry["path"]),
     }
     actions[entry["do"]]()
+
+
+def kill_all() -> None:
+    """Kill all of a run: the service, its workers, its rclones."""
+    mark = f"RM360_GROUP={os.environ['RM360_GROUP']}\0".encode()
+    for name in os.listdir("/proc"):
+        if not name.isdecimal() or int(name) == os.getpid():
+            continue
+        with suppress(OSError):
+            with open(f"/proc/{name}/environ", "rb") as environ:
+                if mark not in environ.read():
+                    continue
+            os.kill(int(name), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def swell() -> None:

@@ -1,0 +1,105 @@
+"""The suites that try to break what is promised: kills of real runs, and hostile input to the real parts.
+
+The seed makes the same disturbances again (the moment of a kill within a random one is the machine's own).
+Each violation is told at once, with the command that shows it again and the place where its files are kept.
+
+\b
+Examples:
+  scripts/suites crash                                      1,000 kills
+  scripts/suites hostile --rounds 300 --only bombs          one kind only
+  scripts/suites crash --seed 7 --only group-step --at 12   one life of one remote again
+  scripts/suites all --rounds 200 --markdown                the table for the README
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from bad_input import suite as hostile
+from suites.account import Account, table
+from suites.crash import KINDS as CRASHES
+from suites.crash import NAMED, Crashes, lives
+
+Options = dict[str, Any]
+
+
+def crash_suite(options: Options, folder: Path) -> Account:
+    """Kill runs until there were enough kills."""
+    account = Account("crash", CRASHES, options["kept"])
+    crashes = Crashes(folder)
+    for case in lives(options["seed"], options["only"], options["at"]):
+        if account.rounds >= options["rounds"]:
+            break
+        verdict = crashes.life(case)
+        account(verdict)
+        crashes.forget(verdict)
+    if options["only"] is None and (never := sorted(NAMED - set(crashes.hit))):
+        click.echo(f"no kill came at: {', '.join(never)}")
+    return account
+
+
+def hostile_suite(options: Options, folder: Path) -> Account:
+    """Do the rounds with hostile input; a share of them beside the .smc files."""
+    account = Account("hostile", {}, options["kept"])
+    plan = hostile.Plan(options["rounds"], options["seed"], options["only"], options["at"])
+    cases = list(plan.cases())
+    untold = anyio.run(hostile.carry_out, cases, folder, account, options["many"], options["processes"])
+    click.echo(f"{untold} successes were of files that plain h5py could not read to the end, so not compared")
+    return account
+
+
+SUITES: dict[str, tuple[Callable[[Options, Path], Account], tuple[str, ...], int]] = {
+    "crash": (crash_suite, tuple(CRASHES), 1000),
+    "hostile": (hostile_suite, hostile.KINDS, 5000),
+}
+"""Each suite: what does it, its kinds, and how many rounds it has unless told."""
+
+
+@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("suite", type=click.Choice([*SUITES, "all"]))
+@click.option("--rounds", type=int, help="Kills, or .smc files (default: 1000 and 5000).")
+@click.option("--seed", type=int, help="The seed that an earlier run printed (default: a new one).")
+@click.option("--only", metavar="KIND", help="One kind, as in the table.")
+@click.option("--at", type=int, help="Only this case of the kind.")
+@click.option("--processes", default=2, show_default=True, help="Workers at once (hostile).")
+@click.option("--many", default=200_000, show_default=True, help='How many names are "many" (hostile).')
+@click.option("--markdown", is_flag=True, help="Print the table for the README.")
+@click.option("--kept", default="violations", type=click.Path(path_type=Path), help="Where files are kept.")
+def main(suite: str, **options: Any) -> None:
+    """Do the rounds; exit 1 when any was a violation."""
+    chosen = list(SUITES) if suite == "all" else [suite]
+    if options["at"] is not None and options["only"] is None:
+        raise click.UsageError("--at needs --only KIND, as in the line that told of the round")
+    if options["only"] is not None and (suite == "all" or options["only"] not in SUITES[suite][1]):
+        kinds = "" if suite == "all" else f"; {suite} has {', '.join(SUITES[suite][1])}"
+        raise click.UsageError(f"--only needs one suite and a kind of it{kinds}")
+    options["seed"] = secrets.randbelow(10**6) if options["seed"] is None else options["seed"]
+    click.echo(f"seed {options['seed']}")
+    accounts = [_done(name, options) for name in chosen]
+    click.echo(table(accounts, markdown=options["markdown"]))
+    click.echo(f"seed {options['seed']}")
+    sys.exit(1 if any(account.violations for account in accounts) else 0)
+
+
+def _done(name: str, options: Options) -> Account:
+    does, _, usual = SUITES[name]
+    folder = Path(tempfile.mkdtemp(prefix=f"rm360-{name}-"))
+    try:
+        return does({**options, "rounds": options["rounds"] or usual}, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

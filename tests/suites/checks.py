@@ -1,0 +1,169 @@
+"""What must hold after a disturbance, whatever it was, and what must hold at the end."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from instance import children
+from lab import Lab
+
+from rm360_async.record import MARKER
+from suites.scene import Original, content, left_behind
+
+_GONE_SECONDS = 30.0
+_COLUMNS = 9
+
+
+@dataclass
+class Ledger:
+    """The ledger as it lies on disk: stages, and how the attempts at each performance ended ("" for an open one)."""
+
+    stages: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[str, list[str]] = field(default_factory=dict)
+    sound: bool = True
+
+
+@dataclass
+class Seen:
+    """What was there after a disturbance."""
+
+    published: dict[str, tuple[int, int]] = field(default_factory=dict)
+    staged: set[str] = field(default_factory=set)
+    ledger: Ledger = field(default_factory=Ledger)
+
+
+def look(lab: Lab) -> Seen:
+    """Return what is there, touching nothing."""
+    staged = {path.name for path in lab.temp.glob("*.smc")}
+    return Seen(published(lab), staged, read_ledger(lab))
+
+
+def published(lab: Lab) -> dict[str, tuple[int, int]]:
+    """Return each published folder with what tells whether it was replaced: inode and time of its marker."""
+    markers = lab.output.glob(f"*/[!.]*/{MARKER}")
+    stats = {str(marker.parent.relative_to(lab.output)): marker.stat() for marker in markers}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+def read_ledger(lab: Lab) -> Ledger:
+    """Read a copy of the ledger and its journal: reading the ledger itself would play a journal back."""
+    if not (lab.root / "work" / "MANIFEST.sqlite").exists():
+        return Ledger()
+    with tempfile.TemporaryDirectory() as folder:
+        for path in (lab.root / "work").glob("MANIFEST.sqlite*"):
+            shutil.copyfile(path, Path(folder) / path.name)
+        with closing(sqlite3.connect(Path(folder) / "MANIFEST.sqlite")) as database:
+            sound = database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+            stages = dict(database.execute("SELECT subject || '/' || name, stage FROM performance"))
+            outcomes: dict[str, list[str]] = {name: [] for name in stages}
+            for name, outcome in database.execute(
+                "SELECT subject || '/' || name, outcome FROM attempt"
+                " JOIN performance ON performance.id = attempt.performance ORDER BY attempt.id"
+            ):
+                outcomes[name].append(outcome)
+    return Ledger(stages, outcomes, sound)
+
+
+def gone(lab: Lab) -> list[str]:
+    """Wait until no process of the lab is left; return a violation for those that stay."""
+    end = time.monotonic() + _GONE_SECONDS
+    while left := children(lab):
+        if time.monotonic() > end:
+            return [f"processes outlive the run: {left}"]
+        time.sleep(0.005)
+    return []
+
+
+def wrong_at_rest(lab: Lab, original: Original, before: Seen, now: Seen) -> Iterator[str]:
+    """Yield what is wrong after a disturbance, before anything goes on; `before` is the last look."""
+    for folder in lab.output.glob("*/[!.]*"):
+        name = str(folder.relative_to(lab.output))
+        if name not in now.published:
+            yield f"{name} stands under its final name without a marker"
+        elif before.published.get(name) != now.published[name]:
+            yield from _wrong_content(lab, original, name)
+    for name, was in before.published.items():
+        if now.published.get(name) != was:
+            yield f"{name} was published, and is {'done again' if name in now.published else 'gone'}"
+        if len(now.ledger.outcomes.get(name, ())) > max(1, len(before.ledger.outcomes.get(name, ()))):
+            yield f"{name} was published, and another attempt at it was begun"
+    yield from _wrong_books(now)
+    for path in before.staged - now.staged:
+        name = "/".join(re.fullmatch(r"(\d{4})_(\w+)_(?:raw|anno)\.\w+\.smc", path).groups())  # type: ignore[union-attr]
+        if name not in now.published and not (lab.temp / "kept" / path).exists():
+            yield f"{path} is gone, and {name} is not published"
+    yield from _wrong_manifest(lab, now)
+
+
+def wrong_at_the_end(lab: Lab, original: Original) -> Iterator[str]:
+    """Yield what is wrong after the last run, which was to finish everything."""
+    now = look(lab)
+    if sorted(now.published) != original.names:
+        yield f"published at the end: {sorted(now.published)}"
+    for name in now.published:
+        yield from _wrong_content(lab, original, name)
+    if set(now.ledger.stages.values()) != {"completed"} or sorted(now.ledger.stages) != original.names:
+        yield f"the ledger at the end: {now.ledger.stages}"
+    for name, outcomes in now.ledger.outcomes.items():
+        if "" in outcomes or None in outcomes or outcomes.count("completed") > 1:
+            yield f"the attempts at {name} ended: {outcomes}"
+    if more := left_behind(lab) - original.left:
+        yield f"left behind: {sorted(more)[:10]}"
+    if less := original.left - left_behind(lab):
+        yield f"missing at the end: {sorted(less)[:10]}"
+    if leases := list((lab.temp / ".leases").glob("*.lease")):
+        yield f"leases left: {leases}"
+    yield from _wrong_summary(lab, len(original.names))
+    if any(row["status"] != "completed" for row in lab.manifest().values()):
+        yield f"the manifest at the end: {lab.manifest()}"
+
+
+def _wrong_content(lab: Lab, original: Original, name: str) -> Iterator[str]:
+    found, wanted = content(lab.folder(name)), original.trees.get(name, {})
+    for path in sorted(found.keys() | wanted.keys()):
+        if found.get(path) != wanted.get(path):
+            what = "is missing" if path not in found else "is too much" if path not in wanted else "has other bytes"
+            yield f"{name}/{path} {what}, and the folder has its marker"
+
+
+def _wrong_books(now: Seen) -> Iterator[str]:
+    if not now.ledger.sound:
+        yield "the ledger is damaged"
+    for name, stage in now.ledger.stages.items():
+        if stage == "completed" and name not in now.published:
+            yield f"the ledger says that {name} is completed, and it is not published"
+        if now.ledger.outcomes[name].count("completed") > 1:
+            yield f"{name} was done twice: {now.ledger.outcomes[name]}"
+
+
+def _wrong_manifest(lab: Lab, now: Seen) -> Iterator[str]:
+    path = lab.root / "work" / "MANIFEST.csv"
+    if not path.exists():
+        return
+    text = path.read_text()
+    rows = list(csv.reader(text.splitlines()))
+    if not text.endswith("\n") or any(len(row) != _COLUMNS for row in rows) or not len(rows) - 1 > 0:
+        yield f"MANIFEST.csv is half written: {text!r}"
+    for row in rows[1:]:
+        if row[2] == "completed" and f"{row[0]}/{row[1]}" not in now.published:
+            yield f"MANIFEST.csv says that {row[0]}/{row[1]} is completed, and it is not published"
+
+
+def _wrong_summary(lab: Lab, planned: int) -> Iterator[str]:
+    log = lab.log()
+    last = log[log.rindex("EXTRACTION SUMMARY") :] if "EXTRACTION SUMMARY" in log else ""
+    counts = {}
+    for word in ("planned", "completed", "failed", "waiting", "still to do"):
+        with suppress(AttributeError):
+            counts[word] = int(re.search(rf"{word} +(\d+)", last).group(1))  # type: ignore[union-attr]
+    if counts != {"planned": planned, "completed": planned, "failed": 0, "waiting": 0, "still to do": 0}:
+        yield f"the books do not balance at the end: {counts}"

@@ -1,0 +1,96 @@
+"""The named steps of the walk of a performance, at which runs are killed: before each, and after it.
+
+A step is a function of the service or of its worker. `calls` is how often it is called at least while one
+performance goes its way (the kill comes at one of these calls).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+Hook = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One function of the walk; `only` says when the kill can come ("" for before and after)."""
+
+    name: str
+    at: str
+    side: str = "service"
+    calls: int = 1
+    only: str = ""
+
+    def hook(self, random: Random, do: str) -> Hook:
+        """Return the hook that does something before or after it."""
+        when = self.only or random.choice(("before", "after"))
+        return {"at": self.at, "side": self.side, "when": when, "call": random.randint(1, self.calls), "do": do}
+
+
+_LEDGER = "rm360_async.ledger.ledger:Ledger"
+_NOTES = "rm360_async.ledger.notes:Notes"
+_CLAIMS = "rm360_async.ledger.claims:Claims"
+_TICKETS = "rm360_async.budget.tickets:Tickets"
+_REMOTE = "rm360_async.rclone.remote"
+_SEALING = "rm360_async.package.sealing"
+_FOLDER = "rm360_async.package.staging:StagingFolder"
+
+SERVICE = (
+    Step("ledger made", "rm360_async.ledger.schema:create"),
+    Step("run noted", f"{_NOTES}.begin_run"),
+    Step("remote listed", f"{_REMOTE}:Remote.listing"),
+    Step("performances entered", f"{_LEDGER}.add"),
+    Step("books put where they stand", f"{_LEDGER}.stand"),
+    Step("claim taken", f"{_CLAIMS}.claim", calls=2),
+    Step("attempt begun", f"{_LEDGER}.begin_attempt"),
+    Step("stage noted", f"{_LEDGER}.move", calls=4),
+    Step("file looked up", f"{_REMOTE}:Remote.stat"),
+    Step("source noted", f"{_LEDGER}.listed"),
+    Step("lease asked for", f"{_TICKETS}.add"),
+    Step("lease granted", f"{_TICKETS}.grant"),
+    Step("part opened", "rm360_async.rclone.transfer:opened_part", only="before"),
+    Step("bytes of a download", "rm360_async.rclone.transfer:pull"),
+    Step("md5 compared", f"{_REMOTE}:_compared"),
+    Step("whole file staged", "rm360_async.staging:settle_part"),
+    Step("extraction", "rm360_async.service.crew:RealCrew.extract"),
+    Step("publication", "rm360_async.package.publishing:publish"),
+    Step("rename", "rm360_async.package.system:rename"),
+    Step("folder synced", f"{_SEALING}:sync", calls=2),
+    Step("output size learned", f"{_NOTES}.learn"),
+    Step("ledger told", f"{_LEDGER}.completed"),
+    Step(".smc removed", "rm360_async.staging:remove"),
+    Step("lease given back", f"{_TICKETS}.drop"),
+    Step("claim given back", f"{_CLAIMS}.release"),
+    Step("manifest written", "rm360_async.ledger.manifest:write_manifest"),
+    Step("manifest in its place", "rm360_async.ledger.manifest:_put_in_place"),
+    Step("summary", "rm360_async.service.summary:summary_lines"),
+    Step("end of the run noted", f"{_NOTES}.end_run"),
+)
+WORKER = (
+    Step("extraction begun", "rm360_async.extract:extract", "worker", only="before"),
+    Step("source opened", "rm360_async.smc.pair:SmcPair.__init__", "worker"),
+    Step("staging folder made", f"{_FOLDER}.__init__", "worker"),
+    Step("calibration", "rm360_async.modalities.calibration:extract", "worker"),
+    Step("images", "rm360_async.modalities.pictures:extract_images", "worker"),
+    Step("masks", "rm360_async.modalities.pictures:extract_masks", "worker"),
+    Step("audio", "rm360_async.modalities.audio:extract", "worker"),
+    Step("mp3", "rm360_async.modalities.audio:_mp3", "worker"),
+    Step("keypoints2d", "rm360_async.modalities.keypoints:extract_2d", "worker"),
+    Step("keypoints3d", "rm360_async.modalities.keypoints:extract_3d", "worker"),
+    Step("flame", "rm360_async.modalities.flame:extract", "worker"),
+    Step("uv_textures", "rm360_async.modalities.pictures:extract_uv_textures", "worker"),
+    Step("scan", "rm360_async.modalities.scan:extract", "worker"),
+    Step("scan_masks", "rm360_async.modalities.pictures:extract_scan_masks", "worker"),
+    Step("a file written", f"{_FOLDER}.write", "worker", calls=5),
+    Step("a picture written", f"{_FOLDER}.write", "worker", calls=12),
+    Step("metadata", "rm360_async.modalities.metadata:write_metadata", "worker"),
+    Step("files compared", "rm360_async.modalities.verifying:verify", "worker"),
+    Step("list of files", f"{_FOLDER}.write_list", "worker"),
+    Step("files counted", f"{_SEALING}:_check_files", "worker"),
+    Step("marker written", f"{_SEALING}:_write_new", "worker"),
+    Step("all synced", "rm360_async.package.system:sync_file_system", "worker"),
+    Step("sealed", f"{_SEALING}:seal", "worker"),
+)
+STEPS = (*SERVICE, *WORKER)
