@@ -25,7 +25,7 @@ from rm360_async.service.display import picture
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress, Snapshot, bar_text
 from rm360_async.service.summary import exit_code
-from rm360_async.service.words import duration, size_text
+from rm360_async.service.words import duration, size_text, when
 
 ROOT = Path(__file__).resolve().parent.parent
 A, B, C, D = (Performance("0018", f"e{number}") for number in range(4))
@@ -38,6 +38,10 @@ def test_sizes_and_durations_are_readable() -> None:
     assert [duration(n) for n in (5, 600, 12_000, 200_000, float("inf"))] == [
         "5 s", "10 min", "3 h 20 min", "2 d 8 h", "unknown",
     ]  # fmt: skip
+
+
+def test_an_end_that_no_calendar_holds_is_unknown() -> None:
+    assert [when(moment) for moment in (1.2e14, float("inf"), float("nan"))] == ["unknown"] * 3
 
 
 class Clock:

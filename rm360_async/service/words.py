@@ -15,8 +15,11 @@ def size_text(size: float) -> str:
 
 
 def when(moment: float) -> str:
-    """Return a unix time as local `2026-11-23 14:05`."""
-    return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M")
+    """Return a unix time as local `2026-11-23 14:05`; a slow start on a large file can foretell a year beyond 9999."""
+    try:
+        return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return "unknown"
 
 
 def duration(seconds: float) -> str:
