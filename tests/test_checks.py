@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from rm360_async.geometry.check import State, named
 from rm360_async.geometry.checks import CalibrationReport, check_calibration
@@ -102,7 +104,7 @@ def test_another_reading_is_named_and_the_rest_is_judged_by_it(
 def test_every_reading_is_told_from_every_other() -> None:
     stack = np.stack([camera.RT for camera in rig().values()])
     for reading in READINGS:
-        unread = stack.copy()
+        unread: NDArray[Any] = stack.copy()
         if reading.y_up:
             unread = FLIP @ unread
         if reading.gl_axes:

@@ -150,7 +150,7 @@ class Tiny:
                 self._blob(group.require_group("mask"), str(frame), self.mask(camera, frame))
 
     def _blob(self, group: H5, name: str, data: bytes) -> None:
-        values = np.frombuffer(data, np.uint8)
+        values: NDArray[np.uint8] = np.frombuffer(data, np.uint8)
         if self.column:
             values = values.reshape(-1, 1)
         if self.layout == "contiguous" or not data:

@@ -25,7 +25,7 @@ def check_in_frame(setup: Cameras) -> Check:
     depth = np.where(in_camera[:, 2:] > 0, in_camera[:, 2:], np.nan)
     pixels = (setup.K[:, :2] @ (in_camera / depth)[:, :, None])[:, :, 0]
     inside = ((pixels >= 0) & (pixels < [width, height])).all(axis=1)
-    outside = setup.where(~inside)
+    outside = setup.where(np.logical_not(inside))
     sentence = f"the head's middle is in frame ({width} x {height} px) in all {len(setup.ids)}"
     if outside:
         sentence = f"the head's middle is not in the frame of {width} x {height} px of {named(outside)}"

@@ -55,7 +55,9 @@ def flame(spec: SmcSpec, frame: int) -> Mapping[str, NDArray[Any]]:
     """Return the parameters of one frame; the vertices are world points on the drawn head."""
     random = np.random.default_rng([spec.seed, frame])
     person = np.random.default_rng(int(spec.performance.subject))
-    poses = {f"{name}_pose": np.zeros(3) for name in ("global", "neck", "jaw", "left_eye", "right_eye")}
+    poses: dict[str, NDArray[np.float64]] = {
+        f"{name}_pose": np.zeros(3) for name in ("global", "neck", "jaw", "left_eye", "right_eye")
+    }
     poses["global_pose"] = np.asarray(cv2.Rodrigues(shape.head_rotation())[0], np.float64)[:, 0]
     poses["jaw_pose"] = np.array([0.3 * spec.opening(frame), 0.0, 0.0])
     return {
