@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cloud import Cloud
 from drive_emulator import ROOT_ID, Rule
-from instance import Instance, children, until
+from instance import Instance, Rclone, children, until
 from lab import Lab, tree
 from tiny_smc import Tiny
 
@@ -131,6 +131,16 @@ def test_a_quota_is_told_by_its_name_although_the_server_of_ranges_cannot(cloud:
     cloud.drive.rules.append(Rule("downloadQuotaExceeded", op="media"))
     assert cloud.run("--no-wait", extraction__cameras=["25"], **RANGES) == 1
     assert "quota of this file" in cloud.error("e0")
+
+
+def test_an_rclone_that_is_killed_before_it_serves_costs_a_try_and_not_the_run(lab: Lab) -> None:
+    lab.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
+    rclone, killed = Rclone(lab), lab.root / "killed"
+    rclone.write(f'[ "$1" = serve ] && [ ! -e "{killed}" ] && touch "{killed}" && kill -9 $$')
+    with Instance(lab, **RANGES) as run:
+        assert run.wait() == 0, run.said
+    assert killed.exists() and "serving lab: rclone was killed by signal 9" in lab.log()
+    assert marker(lab, "0018/e0")["fetched"] == "ranges" and lab.leftovers() == []
 
 
 def test_a_reset_costs_only_what_was_under_way(cloud: Cloud) -> None:

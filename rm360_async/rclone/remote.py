@@ -137,7 +137,7 @@ class Remote:
 
     def serving(self) -> AbstractAsyncContextManager[Served]:
         """Serve the remote on loopback for many ranges of its files (see `serving`)."""
-        return served(self._command("serve", "restic", *_ONE_TRY), self._env)
+        return served(self._command("serve", "restic", *_ONE_TRY), self._env, f"serving {self}")
 
     async def why(self, listed: Listed, offset: int) -> Fault | None:
         """Ask for one byte of a file of which a range was refused; return the reason, None when it comes now."""

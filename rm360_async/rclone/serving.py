@@ -20,10 +20,13 @@ from anyio.abc import ByteReceiveStream, Process
 
 from rm360_async.children import Tail, child
 from rm360_async.errors import Cause, Fault
+from rm360_async.rclone.faults import diagnose
 
 _LISTENING = re.compile(rb"http://127\.0\.0\.1:(\d+)/")
 _USER = "rm360"
 _SECONDS = 60.0
+_LAST_SECONDS = 5.0
+"""For an rclone that has closed its standard error, to end."""
 _PACER = "RCLONE_DRIVE_PACER_MIN_SLEEP"
 _PAUSE = "8ms"
 """Between two requests to Drive: 125 a second, of the 200 that Google allows a user; rclone's own is 100 ms."""
@@ -39,15 +42,17 @@ class Served:
 
 
 @asynccontextmanager
-async def served(command: Sequence[str], env: Mapping[str, str]) -> AsyncIterator[Served]:
+async def served(command: Sequence[str], env: Mapping[str, str], doing: str) -> AsyncIterator[Served]:
     """Serve a remote for the length of the block; `command` is the rclone command without address and account.
 
-    Raises Fault(RCLONE_MISSING) when rclone does not begin to serve.
+    `doing` begins the sentence of the Fault when rclone does not begin to serve: what it said or died of decides
+    the cause (see `faults`), and STALL is a silence.
     """
     password = secrets.token_urlsafe(24)
     own = {_PACER: _PAUSE, **env, "RCLONE_USER": _USER, "RCLONE_PASS": password}
     errors, found = Tail(), _Port()
     failed: Exception | None = None
+    ended: int | None = None
     async with (
         child([*command, "--addr", "127.0.0.1:0"], env=own, stderr=PIPE) as process,
         anyio.create_task_group() as tasks,
@@ -56,6 +61,8 @@ async def served(command: Sequence[str], env: Mapping[str, str]) -> AsyncIterato
         with anyio.move_on_after(_SECONDS):
             await found.known.wait()
         if found.port is None:
+            with anyio.move_on_after(_LAST_SECONDS):
+                ended = await process.wait()
             tasks.cancel_scope.cancel()
         else:
             try:
@@ -65,9 +72,10 @@ async def served(command: Sequence[str], env: Mapping[str, str]) -> AsyncIterato
             tasks.cancel_scope.cancel()
     if failed is not None:
         raise failed
+    if found.port is None and ended is None:
+        raise Fault(Cause.STALL, f"{doing}: rclone did not begin to serve within {_SECONDS:.0f} seconds")
     if found.port is None:
-        last = (errors.text.strip().splitlines() or ["it said nothing"])[-1]
-        raise Fault(Cause.RCLONE_MISSING, f"rclone does not serve the remote: {last[:300]}", "see: rclone serve restic")
+        raise diagnose(ended or 0, errors.text, doing)
 
 
 class _Port:
