@@ -163,6 +163,16 @@ def test_ten_kills_in_one_download_ask_for_no_byte_twice(lab: Lab) -> None:
     assert_settled(lab, ["0018/e1"])
 
 
+def test_a_run_without_work_takes_away_the_lease_that_a_killed_one_left(lab: Lab) -> None:
+    names = fill(lab, 1)
+    with Instance(lab, hooks=[{"at": "rm360_async.budget.tickets:Tickets.drop", "do": "kill"}]) as run:
+        assert run.wait() == -signal.SIGKILL
+    until(lambda: not children(lab), "all children gone")
+    assert list(published(lab)) == names and list((lab.temp / ".leases").glob("*.lease"))
+    assert lab.run() == 0
+    assert_settled(lab, names)
+
+
 def test_no_rclone_and_no_worker_outlives_a_killed_run(lab: Lab) -> None:
     fill(lab, 2, filler=30_000)
     rclone = Rclone(lab)

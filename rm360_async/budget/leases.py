@@ -7,6 +7,7 @@ only in the event loop; the queue itself is in `Tickets`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -160,6 +161,11 @@ class Budget:
     async def room(self, lease: Lease, *, on_wait: OnWait | None = None) -> None:
         """Wait until what a lease has still to write fits above the floor of its disks: strangers write too."""
         await self._until(lease.entry, self._go_on, on_wait or (lambda _: None))
+
+    def sweep(self) -> None:
+        """Remove the tickets that killed instances left: a run without anything to lease would never meet them."""
+        with suppress(Busy, Fault), self._tickets.guarded(wait=False):  # who is busy there removes them too
+            self._tickets.alive()
 
     def take_back(self, entry: Entry) -> None:
         """Take a ticket out of the queue and let the others look again."""

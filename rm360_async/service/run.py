@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
+from anyio.to_thread import run_sync
 
 from rm360_async import logs, staging
 from rm360_async.agenda import Agenda
@@ -174,7 +175,9 @@ class _Run:
                 self.manifest.touch()
                 for each, standing in plan.standings.items():
                     self.agenda.put(each, Standing(Stage.PENDING) if each in plan.untidy else standing)
-                await self._until_done(await self._crew(), plan)
+                crew = await self._crew()
+                await run_sync(crew.budget.sweep)
+                await self._until_done(crew, plan)
                 if not self.agenda.draining:
                     await self.ledger.unforce(each for each in plan.standings if each not in self.agenda.waiting)
         finally:
