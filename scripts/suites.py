@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -27,43 +28,43 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from bad_input import suite as hostile
+from suites import crash
 from suites.account import Account, table
-from suites.crash import KINDS as CRASHES
-from suites.crash import NAMED, Crashes, lives
+from suites.life import Lives, cases
 
 Options = dict[str, Any]
 
 
-def crash_suite(options: Options, folder: Path) -> Account:
+def crash_suite(options: Options, folder: Path, account: Account) -> None:
     """Kill runs until there were enough kills."""
-    account = Account("crash", CRASHES, options["kept"])
-    crashes = Crashes(folder)
-    for case in lives(options["seed"], options["only"], options["at"]):
+    lives = Lives(folder, crash.originals(folder), crash.live, crash.suited)
+    _until_enough(lives, crash.SHARES, options, account)
+    if options["only"] is None and (never := sorted(crash.NAMED - set(lives.hit))):
+        click.echo(f"no kill came at: {', '.join(never)}")
+
+
+def _until_enough(lives: Lives, shares: dict[str, int], options: Options, account: Account) -> None:
+    for case in cases(account.suite, shares, options["seed"], options["only"], options["at"]):
         if account.rounds >= options["rounds"]:
             break
-        verdict = crashes.life(case)
+        verdict = lives.life(case)
         account(verdict)
-        crashes.forget(verdict)
-    if options["only"] is None and (never := sorted(NAMED - set(crashes.hit))):
-        click.echo(f"no kill came at: {', '.join(never)}")
-    return account
+        lives.forget(verdict)
 
 
-def hostile_suite(options: Options, folder: Path) -> Account:
+def hostile_suite(options: Options, folder: Path, account: Account) -> None:
     """Do the rounds with hostile input; a share of them beside the .smc files."""
-    account = Account("hostile", {}, options["kept"])
     plan = hostile.Plan(options["rounds"], options["seed"], options["only"], options["at"])
     cases = list(plan.cases())
     untold = anyio.run(hostile.carry_out, cases, folder, account, options["many"], options["processes"])
     click.echo(f"{untold} successes were of files that plain h5py could not read to the end, so not compared")
-    return account
 
 
-SUITES: dict[str, tuple[Callable[[Options, Path], Account], tuple[str, ...], int]] = {
-    "crash": (crash_suite, tuple(CRASHES), 1000),
-    "hostile": (hostile_suite, hostile.KINDS, 5000),
+SUITES: dict[str, tuple[Callable[[Options, Path, Account], None], dict[str, str], int]] = {
+    "crash": (crash_suite, crash.KINDS, 1000),
+    "hostile": (hostile_suite, dict.fromkeys(hostile.KINDS, ""), 5000),
 }
-"""Each suite: what does it, its kinds, and how many rounds it has unless told."""
+"""Each suite: what does it, its kinds with how each is caused, and how many rounds it has unless told."""
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,20 +87,25 @@ def main(suite: str, **options: Any) -> None:
         raise click.UsageError(f"--only needs one suite and a kind of it{kinds}")
     options["seed"] = secrets.randbelow(10**6) if options["seed"] is None else options["seed"]
     click.echo(f"seed {options['seed']}")
-    accounts = [_done(name, options) for name in chosen]
+    accounts = [_done(name, options) for name in chosen]  # stopped by Ctrl-C or TERM, the table is of what was done
     click.echo(table(accounts, markdown=options["markdown"]))
     click.echo(f"seed {options['seed']}")
     sys.exit(1 if any(account.violations for account in accounts) else 0)
 
 
 def _done(name: str, options: Options) -> Account:
-    does, _, usual = SUITES[name]
+    does, kinds, usual = SUITES[name]
     folder = Path(tempfile.mkdtemp(prefix=f"rm360-{name}-"))
+    account = Account(name, kinds, options["kept"])
     try:
-        return does({**options, "rounds": options["rounds"] or usual}, folder)
+        does({**options, "rounds": options["rounds"] or usual}, folder, account)
+    except KeyboardInterrupt:
+        click.echo(f"{name}: stopped after {account.rounds} rounds")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    return account
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     main()

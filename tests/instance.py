@@ -127,16 +127,24 @@ class Instance:
         self.kill()
 
 
-def children(lab: Lab) -> list[str]:
-    """Return the command lines of all processes that use the lab's rclone config: runs, workers, rclones."""
-    found = []
+def processes(lab: Lab) -> dict[int, str]:
+    """Return every process that uses the lab's rclone config (runs, workers, rclones) with its command line.
+
+    The words of a command line end with a zero byte each, as /proc has them.
+    """
+    found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal() or int(folder.name) == os.getpid():
             continue
         with suppress(OSError):
             if f"RCLONE_CONFIG={lab.root}/".encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return [command for command in found if command]
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace")
+    return {pid: command for pid, command in found.items() if command}
+
+
+def children(lab: Lab) -> list[str]:
+    """Return the command lines of all processes of the lab."""
+    return [command.replace("\0", " ") for command in processes(lab).values()]
 
 
 def gate_at(lab: Lab, name: str, at: str, **more: Any) -> tuple[Path, Hook]:

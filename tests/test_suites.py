@@ -11,7 +11,7 @@ import pytest
 from lab import Lab
 from suites.account import Account, table
 from suites.checks import look, wrong_at_rest, wrong_at_the_end
-from suites.crash import KINDS, Life
+from suites.crash import KINDS, live
 from suites.scene import Original, run_on
 from suites.steps import STEPS
 from suites.verdict import Case, Verdict
@@ -38,16 +38,15 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
 
 @pytest.mark.parametrize("kind", ["worker-step", "rclone-byte"])
 def test_a_life_of_kills_ends_whole(original: Original, tmp_path: Path, kind: str) -> None:
-    life = Life(Case(kind, SEED, 0, "crash"), original.copy(tmp_path / "life"), original)
-    life.live()
-    assert life.violations == [] and life.kills > 0
+    life = live(Case(kind, SEED, 0, "crash"), original.copy(tmp_path / "life"), original)
+    assert life.violations == [] and life.rounds > 0
 
 
 def test_the_checks_see_every_kind_of_wrong(original: Original, tmp_path: Path) -> None:
     lab = original.copy(tmp_path / "life")
     with run_on(lab) as run:
         assert run.wait() == 0
-    before = look(lab)
+    before = look(lab, original)
     assert list(wrong_at_rest(lab, original, before, before)) == []
     assert list(wrong_at_the_end(lab, original)) == []
     first, second = original.names
@@ -55,7 +54,7 @@ def test_the_checks_see_every_kind_of_wrong(original: Original, tmp_path: Path) 
     image.write_bytes(image.read_bytes()[:-1] + b"x")
     (lab.folder(second) / MARKER).unlink()
     (lab.temp / "0018_e0_raw.0123abcd.smc.part").touch()
-    told = "\n".join([*wrong_at_rest(lab, original, before, look(lab)), *wrong_at_the_end(lab, original)])
+    told = "\n".join([*wrong_at_rest(lab, original, before, look(lab, original)), *wrong_at_the_end(lab, original)])
     for words in (
         f"{second} stands under its final name without a marker",
         f"{second} was published, and is gone",

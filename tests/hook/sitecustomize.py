@@ -1,9 +1,9 @@
 """Do something at a named function: loaded by every Python that a test starts with this folder on PYTHONPATH.
 
 RM360_LAB holds a JSON list. Each entry: `at` ("module:Class.method"), `when` ("before" or "after" it), `call` (the
-how manieth call, from 1), `side` ("service" or "worker"), `match` (a word of the worker's job), `once` (a path:
-only for the first process that makes it), and `do`:
-kill, kill_parent, kill_all (every process that was started with the same RM360_GROUP, ourselves last), segv, hang,
+how manieth call, from 1), `side` ("service", "worker" or "scout"), `match` (a word of the worker's job), `once` (a
+path: only for the first process that makes it), and `do`:
+kill, kill_parent, kill_all (every process that was started with the same RCLONE_CONFIG, ourselves last), segv, hang,
 swell, gate (make `<path>.reached`, then wait until `path` is there), or no_room
 (fail as SQLite does on a full disk, while `path` is there).
 """
@@ -26,6 +26,8 @@ from types import ModuleType
 from typing import Any
 
 Entry = dict[str, Any]
+SIDES = {"rm360_async.worker": "worker", "rm360_async.ranges.scout": "scout"}
+"""Which child of the service a command line is."""
 
 
 def act(entry: Entry) -> None:
@@ -50,7 +52,7 @@ def act(entry: Entry) -> None:
 
 def kill_all() -> None:
     """Kill all of a run: the service, its workers, its rclones."""
-    mark = f"RM360_GROUP={os.environ['RM360_GROUP']}\0".encode()
+    mark = f"RCLONE_CONFIG={os.environ['RCLONE_CONFIG']}\0".encode()
     for name in os.listdir("/proc"):
         if not name.isdecimal() or int(name) == os.getpid():
             continue
@@ -157,7 +159,7 @@ class Finder(importlib.abc.MetaPathFinder):
 def ours(entry: Entry) -> bool:
     """Tell whether the entry is meant for this process."""
     command = " ".join(sys.orig_argv)
-    side = "worker" if "rm360_async.worker" in command else "service"
+    side = next((side for word, side in SIDES.items() if word in command), "service")
     return side == entry.get("side", "service") and entry.get("match", "") in command
 
 

@@ -17,7 +17,7 @@ from instance import children
 from lab import Lab
 
 from rm360_async.record import MARKER
-from suites.scene import Original, content, left_behind
+from suites.scene import Original, Tree, content, facts, left_behind
 
 _GONE_SECONDS = 30.0
 _COLUMNS = 9
@@ -34,17 +34,20 @@ class Ledger:
 
 @dataclass
 class Seen:
-    """What was there after a disturbance."""
+    """What was there after a disturbance; `done` are the published folders that are not to be completed any more."""
 
     published: dict[str, tuple[int, int]] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
     staged: set[str] = field(default_factory=set)
     ledger: Ledger = field(default_factory=Ledger)
 
 
-def look(lab: Lab) -> Seen:
+def look(lab: Lab, original: Original) -> Seen:
     """Return what is there, touching nothing."""
     staged = {path.name for path in lab.temp.glob("*.smc")}
-    return Seen(published(lab), staged, read_ledger(lab))
+    there = published(lab)
+    done = {name for name in there if facts(lab.folder(name)) != original.before.get(name, {}).get(MARKER)}
+    return Seen(there, done, staged, read_ledger(lab))
 
 
 def published(lab: Lab) -> dict[str, tuple[int, int]]:
@@ -89,32 +92,36 @@ def wrong_at_rest(lab: Lab, original: Original, before: Seen, now: Seen) -> Iter
         name = str(folder.relative_to(lab.output))
         if name not in now.published:
             yield f"{name} stands under its final name without a marker"
-        elif before.published.get(name) != now.published[name]:
-            yield from _wrong_content(lab, original, name)
+        elif name not in now.done or before.published.get(name) != now.published[name]:
+            yield from _wrong_content(
+                lab, (original.trees if name in now.done else original.before).get(name, {}), name
+            )
     for name, was in before.published.items():
-        if now.published.get(name) != was:
+        again = now.published.get(name) != was and (name in before.done or name not in now.done)
+        if again:
             yield f"{name} was published, and is {'done again' if name in now.published else 'gone'}"
+    for name in before.done:
         if len(now.ledger.outcomes.get(name, ())) > max(1, len(before.ledger.outcomes.get(name, ()))):
             yield f"{name} was published, and another attempt at it was begun"
-    yield from _wrong_books(now)
+    yield from _wrong_books(now, original)
     for path in before.staged - now.staged:
         name = "/".join(re.fullmatch(r"(\d{4})_(\w+)_(?:raw|anno)\.\w+\.smc", path).groups())  # type: ignore[union-attr]
-        if name not in now.published and not (lab.temp / "kept" / path).exists():
+        if name not in now.done and not (lab.temp / "kept" / path).exists():
             yield f"{path} is gone, and {name} is not published"
     yield from _wrong_manifest(lab, now)
 
 
 def wrong_at_the_end(lab: Lab, original: Original) -> Iterator[str]:
     """Yield what is wrong after the last run, which was to finish everything."""
-    now = look(lab)
+    now = look(lab, original)
     if sorted(now.published) != original.names:
         yield f"published at the end: {sorted(now.published)}"
     for name in now.published:
-        yield from _wrong_content(lab, original, name)
+        yield from _wrong_content(lab, original.trees.get(name, {}), name)
     if set(now.ledger.stages.values()) != {"completed"} or sorted(now.ledger.stages) != original.names:
         yield f"the ledger at the end: {now.ledger.stages}"
     for name, outcomes in now.ledger.outcomes.items():
-        if "" in outcomes or None in outcomes or outcomes.count("completed") > 1:
+        if "" in outcomes or None in outcomes or outcomes.count("completed") > _times(original):
             yield f"the attempts at {name} ended: {outcomes}"
     if more := left_behind(lab) - original.left:
         yield f"left behind: {sorted(more)[:10]}"
@@ -127,21 +134,26 @@ def wrong_at_the_end(lab: Lab, original: Original) -> Iterator[str]:
         yield f"the manifest at the end: {lab.manifest()}"
 
 
-def _wrong_content(lab: Lab, original: Original, name: str) -> Iterator[str]:
-    found, wanted = content(lab.folder(name)), original.trees.get(name, {})
+def _times(original: Original) -> int:
+    """Return how often each performance may be published: completing what was published earlier is once more."""
+    return 1 if original.earlier is None else 2
+
+
+def _wrong_content(lab: Lab, wanted: Tree, name: str) -> Iterator[str]:
+    found = content(lab.folder(name))
     for path in sorted(found.keys() | wanted.keys()):
         if found.get(path) != wanted.get(path):
             what = "is missing" if path not in found else "is too much" if path not in wanted else "has other bytes"
             yield f"{name}/{path} {what}, and the folder has its marker"
 
 
-def _wrong_books(now: Seen) -> Iterator[str]:
+def _wrong_books(now: Seen, original: Original) -> Iterator[str]:
     if not now.ledger.sound:
         yield "the ledger is damaged"
     for name, stage in now.ledger.stages.items():
         if stage == "completed" and name not in now.published:
             yield f"the ledger says that {name} is completed, and it is not published"
-        if now.ledger.outcomes[name].count("completed") > 1:
+        if now.ledger.outcomes[name].count("completed") > _times(original):
             yield f"{name} was done twice: {now.ledger.outcomes[name]}"
 
 

@@ -15,20 +15,30 @@ from tiny_smc import Tiny
 
 from rm360_async.record import MARKER
 
-_OFTEN_OTHER = ("published", "seconds", "version")
-"""What a marker holds beside facts about the content; the md5 of a source is only known where it was fetched."""
+_OFTEN_OTHER = ("published", "seconds", "version", "fetched")
+"""What a marker holds beside facts about the content; the md5 of a source is only known where all was fetched."""
 CONFIG: dict[str, Any] = {"processing__max_retries": 100, "processing__retry_delay": 0.001}
+LITTLE: dict[str, Any] = {"extraction__cameras": ["25"], "extraction__modalities": ["metadata", "images"]}
+"""What was wanted earlier of performances that are completed."""
+Tree = dict[str, bytes]
 
 
 @dataclass
 class Original:
-    """The remote, and every file that an undisturbed run publishes and leaves."""
+    """The remote, and every file that an undisturbed run publishes and leaves.
+
+    `ways` are the values of processing.fetch that a run on a copy may have. `earlier` is what had been wanted,
+    and published, before: such folders are completed, and `before` has them as they were.
+    """
 
     folder: Path
     structure: str = "single"
     count: int = 3
     filler: int = 300
+    ways: tuple[str, ...] = ("auto",)
+    earlier: dict[str, Any] | None = None
     names: list[str] = field(default_factory=list)
+    before: dict[str, Tree] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
@@ -36,10 +46,16 @@ class Original:
             self.lab = Lab(self.folder, patch, structure=self.structure, subjects=[self.subject])
             for number in range(self.count):
                 self._put(f"e{number}")
-            with run_on(self.lab) as run:
-                assert run.wait() == 0, run.said + self.lab.log()
-        self.trees = {name: content(self.lab.folder(name)) for name in self.names}
+            if self.earlier is not None:
+                self.before = self._undisturbed(**self.earlier)
+                shutil.copytree(self.lab.root / "work", self.folder / "earlier")
+            self.trees = self._undisturbed(processing__fetch=self.ways[0])
         self.left = left_behind(self.lab)
+
+    def _undisturbed(self, **overrides: Any) -> dict[str, Tree]:
+        with run_on(self.lab, **overrides) as run:
+            assert run.wait() == 0, run.said + self.lab.log()
+        return {name: content(self.lab.folder(name)) for name in self.names}
 
     @property
     def subject(self) -> str:
@@ -60,32 +76,42 @@ class Original:
         self.lab.put(f"anno/{subject}/{subject}_{name}_anno.smc", anno)
 
     def copy(self, root: Path) -> Lab:
-        """Return a lab of its own with the same remote, to the nanosecond, and nothing done yet."""
+        """Return a lab of its own with the same remote, to the nanosecond, and nothing begun."""
         root.mkdir(parents=True)
         with pytest.MonkeyPatch.context() as patch:
             lab = Lab(root, patch, structure=self.structure, subjects=[self.subject])
         shutil.copytree(self.lab.remote, lab.remote, dirs_exist_ok=True)
         return lab
 
+    def begin(self, lab: Lab) -> None:
+        """Put what was published earlier, with its ledger, into the work folder of a copy."""
+        if self.earlier is not None:
+            shutil.copytree(self.folder / "earlier", lab.root / "work", dirs_exist_ok=True)
+
 
 def run_on(
     lab: Lab, hooks: tuple[Hook, ...] = (), environment: dict[str, str] | None = None, **overrides: Any
 ) -> Instance:
-    """Start a run whose processes all carry the lab's name."""
-    env = {"RCLONE_CONFIG": str(lab.root / "rclone.conf"), "RM360_GROUP": str(lab.root), **(environment or {})}
+    """Start a run; its processes, rclones too, all carry the lab's rclone config in their environment."""
+    env = {"RCLONE_CONFIG": str(lab.root / "rclone.conf"), **(environment or {})}
     return Instance(lab, hooks=hooks, environment=env, **{**CONFIG, **overrides})
 
 
-def content(folder: Path) -> dict[str, bytes]:
+def content(folder: Path) -> Tree:
     """Return every file of a published folder with its bytes; of the marker, what is about the content."""
     files = tree(folder)
     if MARKER in files:
-        files[MARKER] = _facts(files[MARKER])
+        files[MARKER] = facts(folder)
     return files
 
 
-def _facts(marker: bytes) -> bytes:
-    said = json.loads(marker)
+def facts(folder: Path) -> bytes:
+    """Return what the marker of a published folder says about its content; all of one that is no JSON."""
+    text = (folder / MARKER).read_bytes()
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return text
     kept = {key: value for key, value in said.items() if key not in _OFTEN_OTHER}
     kept["sources"] = [{**source, "md5": None} for source in said["sources"]]
     return json.dumps(kept, sort_keys=True).encode()

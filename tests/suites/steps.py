@@ -1,7 +1,7 @@
 """The named steps of the walk of a performance, at which runs are killed: before each, and after it.
 
-A step is a function of the service or of its worker. `calls` is how often it is called at least while one
-performance goes its way (the kill comes at one of these calls).
+A step is a function of the service, of its worker, or of the scout that fetches ranges. `calls` is how often it
+is called at least while one performance goes its way (the kill comes at one of these calls).
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ Hook = dict[str, Any]
 
 @dataclass(frozen=True)
 class Step:
-    """One function of the walk; `only` says when the kill can come ("" for before and after)."""
+    """One function of the walk; `only` says when the kill can come ("" for before and after).
+
+    `way` is the value of processing.fetch that it needs ("" for any).
+    """
 
     name: str
     at: str
     side: str = "service"
     calls: int = 1
     only: str = ""
+    way: str = ""
 
     def hook(self, random: Random, do: str) -> Hook:
         """Return the hook that does something before or after it."""
@@ -36,13 +40,15 @@ _TICKETS = "rm360_async.budget.tickets:Tickets"
 _REMOTE = "rm360_async.rclone.remote"
 _SEALING = "rm360_async.package.sealing"
 _FOLDER = "rm360_async.package.staging:StagingFolder"
+_RANGING = "rm360_async.service.ranging:Ranging"
+_SPARSE = "rm360_async.blocks.sparse:SparseFile"
 
 SERVICE = (
-    Step("ledger made", "rm360_async.ledger.schema:create"),
     Step("run noted", f"{_NOTES}.begin_run"),
     Step("remote listed", f"{_REMOTE}:Remote.listing"),
     Step("performances entered", f"{_LEDGER}.add"),
     Step("books put where they stand", f"{_LEDGER}.stand"),
+    Step("selection remembered", f"{_NOTES}.remember"),
     Step("claim taken", f"{_CLAIMS}.claim", calls=2),
     Step("attempt begun", f"{_LEDGER}.begin_attempt"),
     Step("stage noted", f"{_LEDGER}.move", calls=4),
@@ -50,10 +56,6 @@ SERVICE = (
     Step("source noted", f"{_LEDGER}.listed"),
     Step("lease asked for", f"{_TICKETS}.add"),
     Step("lease granted", f"{_TICKETS}.grant"),
-    Step("part opened", "rm360_async.rclone.transfer:opened_part", only="before"),
-    Step("bytes of a download", "rm360_async.rclone.transfer:pull"),
-    Step("md5 compared", f"{_REMOTE}:_compared"),
-    Step("whole file staged", "rm360_async.staging:settle_part"),
     Step("extraction", "rm360_async.service.crew:RealCrew.extract"),
     Step("publication", "rm360_async.package.publishing:publish"),
     Step("rename", "rm360_async.package.system:rename"),
@@ -67,6 +69,38 @@ SERVICE = (
     Step("manifest in its place", "rm360_async.ledger.manifest:_put_in_place"),
     Step("summary", "rm360_async.service.summary:summary_lines"),
     Step("end of the run noted", f"{_NOTES}.end_run"),
+)
+WHOLE = (
+    Step("ledger made", "rm360_async.ledger.schema:create"),
+    Step("part opened", "rm360_async.rclone.transfer:opened_part", only="before"),
+    Step("bytes of a download", "rm360_async.rclone.transfer:pull"),
+    Step("md5 compared", f"{_REMOTE}:_compared"),
+    Step("whole file staged", "rm360_async.staging:settle_part"),
+)
+RANGES = (
+    Step("ranges begun", f"{_RANGING}.fetch", way="ranges"),
+    Step("remote served", "rm360_async.rclone.serving:served", only="before", way="ranges"),
+    Step("ranges brought", f"{_RANGING}._scout", way="ranges"),
+    Step("found unchanged", f"{_RANGING}._require_unchanged", way="ranges"),
+)
+SCOUT = (
+    Step("sparse file opened", f"{_SPARSE}.__init__", "scout", way="ranges"),
+    Step("map read", f"{_SPARSE}._read_map", "scout", way="ranges"),
+    Step("index looked for", "rm360_async.ranges.looking:look_for", "scout", calls=4, way="ranges"),
+    Step("ranges asked for", "rm360_async.ranges.http:Lines.fetch", "scout", calls=4, way="ranges"),
+    Step("range kept", f"{_SPARSE}.write", "scout", calls=12, way="ranges"),
+    Step("pictures judged", "rm360_async.ranges.looking:broken_spans", "scout", way="ranges"),
+    Step("connections closed", "rm360_async.ranges.http:Lines.close", "scout", way="ranges"),
+)
+FILLING = (
+    Step("filled file settled", f"{_RANGING}._settle", way="whole"),
+    Step("filled file staged", "rm360_async.staging:settle_part", way="whole"),
+)
+COMPLETING = (
+    Step("published folder read", "rm360_async.modalities.base:Base.of", "worker"),
+    Step("file taken over", f"{_FOLDER}.link", "worker", calls=4),
+    Step("folders exchanged", "rm360_async.package.publishing:_exchange"),
+    Step("old folder removed", "rm360_async.package.places:remove_tree"),
 )
 WORKER = (
     Step("extraction begun", "rm360_async.extract:extract", "worker", only="before"),
@@ -93,4 +127,4 @@ WORKER = (
     Step("all synced", "rm360_async.package.system:sync_file_system", "worker"),
     Step("sealed", f"{_SEALING}:seal", "worker"),
 )
-STEPS = (*SERVICE, *WORKER)
+STEPS = (*SERVICE, *WHOLE, *RANGES, *SCOUT, *FILLING, *COMPLETING, *WORKER)
