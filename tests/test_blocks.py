@@ -74,6 +74,8 @@ def test_a_map_that_lies_is_not_believed(tmp_path: Path, harm: str) -> None:
         map_path(path).unlink()
     with SparseFile(path, 100_000) as file:
         assert list(file.present) == ([] if harm == "no map" else [(0, 100)])
+        with SparseFile(path) as read:
+            assert list(read.present) == list(file.present), "who only reads was told otherwise"
         file.write(5000, b"d" * 100)
     with SparseFile(path, 100_000) as file:
         assert file.present.covers(5000, 5100)

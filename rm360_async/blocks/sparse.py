@@ -86,7 +86,7 @@ class SparseFile:
             view = view[os.pwrite(self.descriptor, view, offset + len(data) - len(view)) :]
         entry = _ENTRY.pack(offset, len(data), hash_of(data))
         with self._lock:
-            os.write(self._map, entry)
+            self._append(entry)
             self.present.add(offset, offset + len(data))
 
     def want(self, start: int, end: int, *, index: bool) -> bool:
@@ -106,17 +106,22 @@ class SparseFile:
         """Empty the lists of what was wanted, for another round."""
         self.index, self.data = Spans(), Spans()
 
+    def _append(self, entries: bytes) -> None:
+        """Write to the end of the map; a short write goes on where it stopped."""
+        view = memoryview(entries)
+        while view:
+            view = view[os.write(self._map, view) :]
+
     def _read_map(self, *, proving: bool) -> None:
         with map_path(self.path).open("rb") as file:
             entries = file.read()
-        whole = len(entries) - len(entries) % _ENTRY.size
-        kept = 0
-        for offset, size, hashed in _ENTRY.iter_unpack(entries[:whole]):
-            if not proving or self._is_so(offset, size, hashed):
-                self.present.add(offset, min(offset + size, self.size))
-                kept += 1
-        if proving and whole != len(entries):  # the next entry must begin where one begins
-            os.ftruncate(self._map, whole)
+        whole = entries[: len(entries) - len(entries) % _ENTRY.size]
+        kept = [entry for entry in _ENTRY.iter_unpack(whole) if not proving or self._is_so(*entry)]
+        for offset, size, _ in kept:
+            self.present.add(offset, min(offset + size, self.size))
+        if proving and len(kept) * _ENTRY.size != len(entries):  # whoever only reads believes all that is in the map
+            os.ftruncate(self._map, 0)
+            self._append(b"".join(_ENTRY.pack(*entry) for entry in kept))
 
     def _is_so(self, offset: int, size: int, hashed: bytes) -> bool:
         if size > _CHUNK or offset + size > self.size:
