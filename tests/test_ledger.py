@@ -130,7 +130,7 @@ async def test_a_refused_move_changes_nothing(path: Path) -> None:
             await ledger.move(A, Stage.PUBLISHING, charge=True)
         with pytest.raises(Fault, match="0026/e10 is not in the ledger"):
             await ledger.move(C, Stage.DOWNLOADING)
-        with pytest.raises(KeyError):
+        with pytest.raises(Fault, match="0026/e10 is not in the ledger"):
             await ledger.listed({A: [SOURCE], C: [SOURCE]})
         assert await ledger.row(A) == before
         await ledger.move(A, Stage.DOWNLOADING)
@@ -147,8 +147,13 @@ async def test_what_a_crash_left_in_hand_is_pending_and_its_attempt_crashed(path
             number = (await ledger.numbers())[A]
             assert (await ledger.row(A)).stage is Stage.DOWNLOADING
             assert (await ledger.rows({A}, claims=looking))[0].stage is Stage.PENDING
+            totals, told = await ledger.overview(looking)
+            assert (totals.stages[Stage.PENDING], totals.stages[Stage.DOWNLOADING], told) == (2, 0, [])
             assert mine.claim(number)
             assert (await ledger.rows({A}, claims=looking))[0].stage is Stage.DOWNLOADING
+            totals, told = await ledger.overview(looking)
+            assert (totals.planned, [row.performance for row in told]) == (2, [A])
+            assert (totals.stages[Stage.PENDING], totals.stages[Stage.DOWNLOADING]) == (1, 1)
             assert (await ledger.begin_attempt(A)).stage is Stage.PENDING
             await ledger.move(A, Stage.DOWNLOADING)
             await ledger.end_attempt(A, fetched=3)

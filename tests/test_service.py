@@ -23,7 +23,8 @@ from rm360_async.pipeline import Work
 from rm360_async.plan import Row, Standing
 from rm360_async.service.display import picture
 from rm360_async.service.metrics import Metrics
-from rm360_async.service.progress import Progress, Snapshot, bar_text
+from rm360_async.service.progress import Progress
+from rm360_async.service.snapshot import Snapshot, bar_text
 from rm360_async.service.summary import exit_code
 from rm360_async.service.words import duration, size_text, when
 

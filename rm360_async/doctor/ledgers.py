@@ -14,8 +14,8 @@ from rm360_async.errors import Fault
 from rm360_async.ledger import ledger_path
 from rm360_async.lifecycle import Stage
 from rm360_async.plan import Row
-from rm360_async.service.books import opened
 from rm360_async.service.crew import is_there
+from rm360_async.service.ledger_file import opened
 from rm360_async.service.planning import is_published
 
 _NAMED = 5

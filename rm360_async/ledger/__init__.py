@@ -5,7 +5,7 @@ losing it costs only history and counters. No other room speaks SQL.
 """
 
 from rm360_async.ledger.claims import Claims
-from rm360_async.ledger.earlier import Adopted, TakenIn, adopt, take_in
+from rm360_async.ledger.earlier import Adopted, TakenIn, adopt, adopt_some, take_in
 from rm360_async.ledger.entries import Attempt, Run, Totals
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.ledger.manifest import ManifestWriter, manifest_text, write_manifest
@@ -23,6 +23,7 @@ __all__ = [
     "TakenIn",
     "Totals",
     "adopt",
+    "adopt_some",
     "create_ledger",
     "ledger_path",
     "lock_path",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,6 +72,11 @@ async def adopt(output_dir: Path) -> Adopted:
         # One subject at a time, so that a cancellation does not have to wait for the whole tree.
         rows += await anyio.to_thread.run_sync(_adopt_subject, output_dir, subject, problems)
     return Adopted(tuple(rows), tuple(problems))
+
+
+async def adopt_some(output_dir: Path, performances: Iterable[Performance]) -> list[Row]:
+    """Return completed rows for those of some performances that have a published folder which can be read."""
+    return await anyio.to_thread.run_sync(_adopt_all, output_dir, list(performances), [])
 
 
 async def take_in(ledger: Ledger, manifest_path: Path, output_dir: Path) -> TakenIn | None:
@@ -182,9 +187,13 @@ def _keep_copy(path: Path) -> Path | None:
 
 
 def _adopt_subject(output_dir: Path, subject: str, problems: list[str]) -> list[Row]:
+    names = _names(output_dir / subject, is_performance, problems)
+    return _adopt_all(output_dir, [Performance(subject, name) for name in names], problems)
+
+
+def _adopt_all(output_dir: Path, performances: Iterable[Performance], problems: list[str]) -> list[Row]:
     rows = []
-    for name in _names(output_dir / subject, is_performance, problems):
-        performance = Performance(subject, name)
+    for performance in performances:
         try:
             row = _adopt_folder(output_folder(output_dir, performance), performance)
         except OSError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -29,6 +30,7 @@ from rm360_async.ledger.table import (
     attempt_of,
     enter_rows,
     find_row,
+    number_of,
     row_of,
     row_of_record,
     rows_of,
@@ -37,6 +39,7 @@ from rm360_async.ledger.table import (
     stands_already,
     store_rows,
     store_sources,
+    totals_of,
 )
 from rm360_async.lifecycle import IN_HAND, Stage, check_move
 from rm360_async.plan import Row, Standing
@@ -170,9 +173,7 @@ class Ledger(Notes):
     async def listed(self, listing: Mapping[Performance, Sequence[SourceFile]]) -> None:
         """Note the remote's files of performances, as now listed, in place of the ones known; all must be known."""
         async with self._connection.writing() as sql:
-            numbers = {(s, n): i for s, n, i in await sql.all("SELECT subject, name, id FROM performance")}
-            known = {numbers[p.subject, p.name]: sources for p, sources in listing.items()}
-            await store_sources(sql, known)
+            await store_sources(sql, {await number_of(sql, p): sources for p, sources in listing.items()})
 
     async def retry(self, selection: Collection[Performance] | None = None) -> list[Performance]:
         """Put failed performances (of the selection) back to pending with no tries; return which."""
@@ -236,10 +237,22 @@ class Ledger(Notes):
     async def totals(self) -> Totals:
         """Return the counts of the stages as stored, and the bytes published and fetched."""
         async with self._connection.reading() as sql:
-            found = await sql.all("SELECT stage, count(*), sum(bytes) FROM performance GROUP BY stage")
-            fetched = await sql.one("SELECT coalesce(sum(fetched), 0) FROM attempt")
-        stages = {stage: 0 for stage in Stage} | {Stage(word): count for word, count, _ in found}
-        return Totals(stages, sum(row[2] for row in found), fetched[0] if fetched else 0)
+            return await totals_of(sql)
+
+    async def overview(self, claims: Claims) -> tuple[Totals, list[Row]]:
+        """Return the totals and, of the same moment, the rows that are neither pending nor completed, in order.
+
+        A row in hand that no live process has claimed is counted as pending, and not among them. The rows of
+        what is done, which are nearly all in the end, are not read.
+        """
+        async with self._connection.reading() as sql:
+            totals = await totals_of(sql)
+            query = f"SELECT {COLUMNS} FROM performance WHERE stage NOT IN (?, ?)"
+            found = await sql.all(query, Stage.PENDING.value, Stage.COMPLETED.value)
+        rows = rows_of(found, (), None, claims)
+        stages = Counter({Stage.PENDING: totals.stages[Stage.PENDING], Stage.COMPLETED: totals.stages[Stage.COMPLETED]})
+        stages.update(row.stage for row in rows)
+        return replace(totals, stages=stages), [row for row in rows if row.stage is not Stage.PENDING]
 
     async def adopt(self, rows: Iterable[Row], *, remark: tuple[str, str] | None = None) -> None:
         """Enter rows that were found outside (published folders, an earlier manifest), all or none.

@@ -12,7 +12,7 @@ from rm360_async.catalog import Performance
 from rm360_async.errors import Cause, Fault
 from rm360_async.ledger.claims import Claims
 from rm360_async.ledger.connection import Statements
-from rm360_async.ledger.entries import Attempt, left_out_text
+from rm360_async.ledger.entries import Attempt, Totals, left_out_text
 from rm360_async.lifecycle import ENDED, IN_HAND, Stage, check_move
 from rm360_async.plan import Row, Standing
 from rm360_async.record import Record, SourceFile
@@ -47,8 +47,29 @@ async def find_row(sql: Statements, performance: Performance) -> tuple[int, Row]
     query = f"SELECT {COLUMNS} FROM performance WHERE subject = ? AND name = ?"
     values = await sql.one(query, performance.subject, performance.name)
     if values is None:
-        raise Fault(Cause.LEDGER, f"{performance} is not in the ledger", "`rm360 doctor` compares it with the folders")
+        raise _unknown(performance)
     return values[0], row_of(values, ())
+
+
+async def number_of(sql: Statements, performance: Performance) -> int:
+    """Return the number of a performance; Fault(LEDGER) when there is none."""
+    query = "SELECT id FROM performance WHERE subject = ? AND name = ?"
+    values = await sql.one(query, performance.subject, performance.name)
+    if values is None:
+        raise _unknown(performance)
+    return int(values[0])
+
+
+def _unknown(performance: Performance) -> Fault:
+    return Fault(Cause.LEDGER, f"{performance} is not in the ledger", "`rm360 doctor` compares it with the folders")
+
+
+async def totals_of(sql: Statements) -> Totals:
+    """Return the counts of the stages as stored, and the bytes published and fetched."""
+    found = await sql.all("SELECT stage, count(*), sum(bytes) FROM performance GROUP BY stage")
+    fetched = await sql.one("SELECT coalesce(sum(fetched), 0) FROM attempt")
+    stages = {stage: 0 for stage in Stage} | {Stage(word): count for word, count, _ in found}
+    return Totals(stages, sum(row[2] for row in found), fetched[0] if fetched else 0)
 
 
 async def sources_of(sql: Statements, number: int) -> tuple[SourceFile, ...]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rm360_async.catalog import Performance, matches
 from rm360_async.config import Settings
 from rm360_async.errors import Cause, Fault
-from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path, lock_path, manifest_text, write_manifest
+from rm360_async.ledger import Claims, Ledger, ManifestWriter, manifest_text, write_manifest
 from rm360_async.lifecycle import ENDED, Stage
 from rm360_async.logs import logger
 from rm360_async.plan import Row, Verdict
 from rm360_async.record import Record
+from rm360_async.service.ledger_file import opened
 from rm360_async.service.words import size_text, when
 from rm360_async.work import Work
 
@@ -99,15 +98,6 @@ class LedgerBooks:
         finally:
             self.claims.release(self.numbers[performance])
             self.manifest.touch()
-
-
-@asynccontextmanager
-async def opened(settings: Settings, *, create: bool = False) -> AsyncIterator[tuple[Ledger, Claims]]:
-    """Open the ledger beside the manifest, and its claims (only to look at them, unless `create`)."""
-    path = ledger_path(settings.storage.manifest_path)
-    async with Ledger.open(path, create=create) as ledger:
-        with Claims(lock_path(path), look_only=not create) as claims:
-            yield ledger, claims
 
 
 async def export_manifest(settings: Settings, output: str | None) -> int:

@@ -16,7 +16,7 @@ from rm360_async.catalog import Kind, Performance, Structure, output_folder
 from rm360_async.config import Settings
 from rm360_async.errors import Cause, Fault, fault_in
 from rm360_async.extract_job import ExtractJob
-from rm360_async.ledger import adopt
+from rm360_async.ledger import adopt_some
 from rm360_async.lifecycle import Stage
 from rm360_async.logs import logger
 from rm360_async.package import is_marked_damaged, publish, remove_tree, staging_path, writing
@@ -94,8 +94,8 @@ class RealCrew:
         """Do what a killed instance could not do any more after it had published."""
         if row.stage is not Stage.COMPLETED:
             log.info(f"{work.performance} was published by a run that was killed")
-            found = await adopt(self.settings.storage.output_dir)
-            await self.books.ledger.adopt([each for each in found.rows if each.performance == work.performance])
+            found = await adopt_some(self.settings.storage.output_dir, [work.performance])
+            await self.books.ledger.adopt(found)
         await self.books.ledger.end_attempt(work.performance)
         temp_dir = self.settings.storage.temp_dir
         for path in [path for kind in Kind for path in staging.staged(temp_dir, work.performance, kind)]:

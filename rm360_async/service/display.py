@@ -22,7 +22,8 @@ from rm360_async.ledger import Ledger
 from rm360_async.logs import Log, logger
 from rm360_async.notify import Notifier
 from rm360_async.service.metrics import Metrics
-from rm360_async.service.progress import Progress, Snapshot, bar_text
+from rm360_async.service.progress import Progress
+from rm360_async.service.snapshot import Snapshot, bar_text
 from rm360_async.service.words import duration, size_text
 
 log = logger(__name__)

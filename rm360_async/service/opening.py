@@ -10,7 +10,7 @@ from anyio.to_thread import run_sync
 
 from rm360_async.catalog import Performance
 from rm360_async.config import Settings
-from rm360_async.ledger import Claims, Ledger, adopt, take_in
+from rm360_async.ledger import Claims, Ledger, adopt_some, take_in
 from rm360_async.lifecycle import Stage
 from rm360_async.logs import logger
 from rm360_async.package import find_staging, remove_tree
@@ -94,8 +94,7 @@ class Opening:
         rows = await self.ledger.rows(done)
         unknown = {row.performance for row in rows if row.stage is not Stage.COMPLETED}
         if unknown:
-            found = await adopt(self.settings.storage.output_dir)
-            await self.ledger.adopt([row for row in found.rows if row.performance in unknown])
+            await self.ledger.adopt(await adopt_some(self.settings.storage.output_dir, unknown))
 
     def _say(self, plan: RunPlan, foreseen: Mapping[Performance, Prediction]) -> None:
         counts = {stage.value: 0 for stage in (Stage.PENDING, Stage.COMPLETED, Stage.WAITING)}

@@ -18,8 +18,8 @@ from rm360_async.ledger import Claims, Ledger, ManifestWriter
 from rm360_async.lifecycle import Stage
 from rm360_async.package import mark_damaged
 from rm360_async.plan import Standing
-from rm360_async.service.books import opened
 from rm360_async.service.findings import Findings, is_repairable
+from rm360_async.service.ledger_file import opened
 
 _REASON = "found damaged by verify, to be extracted again"
 _REASON_GONE = "found missing by verify, to be extracted again"

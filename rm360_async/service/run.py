@@ -26,11 +26,12 @@ from rm360_async.plan import RetryRules, Row, Standing
 from rm360_async.ranges.prediction import Way
 from rm360_async.rclone import Listing, Pace, Remote, environment, find
 from rm360_async.service.beginning import list_patiently, list_remote, stay_alive
-from rm360_async.service.books import LedgerBooks, opened
+from rm360_async.service.books import LedgerBooks
 from rm360_async.service.crew import RealCrew
 from rm360_async.service.display import follow, live_display
 from rm360_async.service.fetching import Fetcher
 from rm360_async.service.leasing import make_room
+from rm360_async.service.ledger_file import opened
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.opening import Opening, looks_closer
 from rm360_async.service.planning import RunPlan, make_plan, predictions

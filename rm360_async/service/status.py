@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from typing import Any
 
 import anyio
@@ -13,8 +12,8 @@ from rm360_async.config import Settings
 from rm360_async.ledger import Run
 from rm360_async.lifecycle import IN_HAND, Stage
 from rm360_async.plan import Row
-from rm360_async.service.books import opened
-from rm360_async.service.progress import Snapshot, bar_text
+from rm360_async.service.ledger_file import opened
+from rm360_async.service.snapshot import Snapshot, bar_text
 from rm360_async.service.words import duration, size_text, when
 
 _NAMED = 20
@@ -35,14 +34,12 @@ async def show(settings: Settings, as_json: bool, watch: bool) -> int:
 async def look(settings: Settings) -> dict[str, Any]:
     """Return the status as plain values; sizes in bytes, times in unix seconds."""
     async with opened(settings) as (ledger, claims):
-        rows = await ledger.rows(claims=claims)
+        totals, rows = await ledger.overview(claims)
         running = await ledger.running(claims)
-        totals = await ledger.totals()
-    counts = Counter(row.stage for row in rows)
     return {
-        "planned": len(rows),
-        "stages": {stage.value: counts[stage] for stage in Stage if counts[stage]},
-        "bytes_published": sum(row.bytes for row in rows if row.stage is Stage.COMPLETED),
+        "planned": totals.planned,
+        "stages": {stage.value: totals.stages[stage] for stage in Stage if totals.stages[stage]},
+        "bytes_published": totals.bytes,
         "bytes_fetched": totals.fetched,
         "in_hand": [{"performance": str(r.performance), "stage": r.stage.value} for r in rows if r.stage in IN_HAND],
         "waiting": [_waiting(row) for row in rows if row.stage is Stage.WAITING],

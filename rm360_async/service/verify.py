@@ -19,9 +19,9 @@ from rm360_async.ledger import ledger_path
 from rm360_async.lifecycle import Stage
 from rm360_async.plan import Row
 from rm360_async.record import Checked, Depth, Record, check_folder, read_marker
-from rm360_async.service.books import opened
 from rm360_async.service.findings import Findings, as_dict, as_text
 from rm360_async.service.headway import Headway
+from rm360_async.service.ledger_file import opened
 from rm360_async.service.repair import repair
 
 _THREADS = 4
