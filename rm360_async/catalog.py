@@ -153,7 +153,7 @@ def parse_remote_path(structure: Structure, path: str) -> tuple[Performance, Kin
 
 def output_folder(output_dir: Path, performance: Performance) -> Path:
     """Return the final place of a published performance, `<output_dir>/0018/s1_all`."""
-    return output_dir / performance.subject / performance.name
+    return output_dir.joinpath(performance.subject, performance.name)
 
 
 def camera_folder(camera: str) -> str:

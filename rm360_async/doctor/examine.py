@@ -17,7 +17,7 @@ from rm360_async.doctor.lines import Line, State, as_dict, as_text, fail, fail_o
 from rm360_async.errors import BadRequest, Fault
 from rm360_async.rclone import Listing
 from rm360_async.service.beginning import list_remote
-from rm360_async.service.planning import RunPlan, make_plan, predictions
+from rm360_async.service.planning import RunPlan, foresee, make_plan
 from rm360_async.service.run import connect
 from rm360_async.service.words import size_text
 
@@ -107,11 +107,11 @@ def _work(settings: Settings, plan: RunPlan, listing: Listing) -> Iterable[Line]
     """Yield whether what is left to do fits on the disk."""
     for remark in plan.remarks:
         yield warn("work", remark, "check extraction in the config")
-    foreseen = predictions(settings, plan, {})
-    for each, reason in list(plan.too_large(settings, foreseen).items())[:_NAMED]:
+    foresee(settings, plan, {}, plan.open())
+    for each, reason in list(plan.too_large(settings).items())[:_NAMED]:
         yield fail("work", f"{each} {reason}", "see limits in the config")
     space = SystemDisk().space(settings.storage.output_dir)
-    wanted = sum(foreseen[each].staged(settings.processing.fetch) for each in plan.open())
+    wanted = sum(found.staged(settings.processing.fetch) for found in plan.foreseen.values())
     room = space.free_bytes - settings.limits.min_free_bytes
     text = f"{len(plan.open())} of {len(plan.standings)} performances to do, {size_text(wanted)} to fetch"
     files = wanted // _FRAME_BYTES

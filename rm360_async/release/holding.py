@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import PurePosixPath
 
 from rm360_async.catalog import Kind, Modality, Performance, Structure, is_performance
@@ -49,6 +50,7 @@ class Absence(str, Enum):
     UNKNOWN = "absent"
 
 
+@cache
 def holding(structure: Structure, name: str) -> Holding | None:
     """Return what the release of a layout holds of a performance, None for a name outside the grammar."""
     if not is_performance(name):

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from rm360_async.catalog import Performance
 from rm360_async.config import Settings
 from rm360_async.ledger import Claims, Ledger, adopt_some, take_in
 from rm360_async.lifecycle import Stage
 from rm360_async.logs import logger
 from rm360_async.package import find_staging, remove_tree
-from rm360_async.ranges.prediction import Prediction
 from rm360_async.rclone import Listing
 from rm360_async.service.completing import Wanted
-from rm360_async.service.planning import RunPlan, make_plan, predictions
+from rm360_async.service.planning import RunPlan, foresee, make_plan
 
 log = logger(__name__)
 
@@ -78,7 +75,8 @@ class Opening:
         await self.ledger.stand(plan.standings, self.claims)
         if closer:  # by now the ledger knows which are incomplete
             await self.ledger.remember(_SELECTION, str(Wanted(self.settings)))
-        self._say(plan, predictions(self.settings, plan, await self.ledger.learned()))
+        foresee(self.settings, plan, await self.ledger.learned(), plan.open())
+        self._say(plan)
         return plan
 
     async def _forced(self, plan: RunPlan, listing: Listing) -> RunPlan:
@@ -96,13 +94,13 @@ class Opening:
         if unknown:
             await self.ledger.adopt(await adopt_some(self.settings.storage.output_dir, unknown))
 
-    def _say(self, plan: RunPlan, foreseen: Mapping[Performance, Prediction]) -> None:
+    def _say(self, plan: RunPlan) -> None:
         counts = {stage.value: 0 for stage in (Stage.PENDING, Stage.COMPLETED, Stage.WAITING)}
         for each, place in plan.standings.items():
             counts[place.stage.value] = counts.get(place.stage.value, 0) + 1
             if place.stage in (Stage.FAILED, Stage.DOWNLOAD_FAILED):
                 log.error(f"{each} {place.stage.value}: {place.reason}")
-        for each, reason in plan.too_large(self.settings, foreseen).items():
+        for each, reason in plan.too_large(self.settings).items():
             log.error(f"{each} will fail: it {reason}")
         for remark in plan.remarks:
             log.error(remark)

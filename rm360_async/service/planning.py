@@ -41,12 +41,14 @@ class RunPlan:
     """Published ones that lack cameras or modalities wanted by now."""
     untidy: set[Performance] = field(default_factory=set)
     """Completed ones with bytes still in staging, because a run was killed between publishing and clearing."""
+    foreseen: dict[Performance, Prediction] = field(default_factory=dict)
+    """What each way of fetching would cost."""
 
-    def too_large(self, settings: Settings, foreseen: Mapping[Performance, Prediction]) -> dict[Performance, str]:
+    def too_large(self, settings: Settings) -> dict[Performance, str]:
         """Return why each of those fails that staging can never hold."""
         limits, storage = settings.limits, settings.storage
         budget = Budget(storage.temp_dir, storage.output_dir, limits.max_temp_bytes, limits.min_free_bytes)
-        staged = {each: foreseen[each].staged(settings.processing.fetch) for each in self.open()}
+        staged = {each: self.foreseen[each].staged(settings.processing.fetch) for each in self.open()}
         reasons = {each: budget.impossible(size) for each, size in staged.items()}
         return {each: reason for each, reason in reasons.items() if reason is not None}
 
@@ -58,17 +60,16 @@ class RunPlan:
 def choose(settings: Settings, listing: Listing) -> tuple[list[Performance], list[str]]:
     """Return the wanted performances in order, and a remark for each wish that names nothing."""
     wanted = settings.extraction
-    listed = sorted(listing.files, key=lambda each: each.sort_key)
-    subjects = (
-        list(dict.fromkeys(each.subject for each in listed)) if isinstance(wanted.subjects, str) else wanted.subjects
-    )
+    listed: dict[str, list[Performance]] = {}
+    for each in sorted(listing.files, key=lambda each: each.sort_key):
+        listed.setdefault(each.subject, []).append(each)
+    subjects = list(listed) if isinstance(wanted.subjects, str) else wanted.subjects
     patterns = ("*",) if isinstance(wanted.performances, str) else wanted.performances
     chosen: dict[Performance, None] = {}
     remarks = [] if subjects else ["the remote lists no subject at all; check google_drive.structure and the folder"]
     for subject in subjects:
-        there = [each for each in listed if each.subject == subject]
         for pattern in patterns:
-            named = [each for each in there if matches(each.name, [pattern])]
+            named = [each for each in listed.get(subject, ()) if matches(each.name, [pattern])]
             if pattern != "*" and not is_pattern(pattern):
                 named = [Performance(subject, pattern)]
             if not named and not isinstance(wanted.subjects, str):
@@ -104,14 +105,14 @@ def make_plan(
     return plan
 
 
-def predictions(settings: Settings, plan: RunPlan, learned: Mapping[str, float]) -> dict[Performance, Prediction]:
-    """Return what each way of fetching would cost, for every performance of a plan."""
-    structure, wanted, found = settings.google_drive.structure, Wanted(settings), {}
-    for each, sources in plan.sources.items():
+def foresee(settings: Settings, plan: RunPlan, learned: Mapping[str, float], chosen: Iterable[Performance]) -> None:
+    """Fill in what each way of fetching would cost for some performances of the plan."""
+    structure, wanted = settings.google_drive.structure, Wanted(settings)
+    for each in chosen:
         record = read_marker(output_folder(settings.storage.output_dir, each)) if each in plan.completing else None
         selection = wanted.selection(each, record if isinstance(record, Record) else None)
-        found[each] = predict(structure, each, selection, sum(source.size for source in sources), learned)
-    return found
+        size = sum(source.size for source in plan.sources[each])
+        plan.foreseen[each] = predict(structure, each, selection, size, learned)
 
 
 def find_evidence(settings: Settings, listing: Listing, performance: Performance, kinds: Sequence[Kind]) -> Evidence:
@@ -125,7 +126,7 @@ def find_evidence(settings: Settings, listing: Listing, performance: Performance
 
 def is_published(output_dir: Path, performance: Performance) -> bool:
     """Tell whether the performance's final folder has a marker, ours or an earlier tool's."""
-    return os.path.lexists(output_folder(output_dir, performance) / MARKER)
+    return os.path.lexists(f"{output_folder(output_dir, performance)}/{MARKER}")  # of thousands: no Path more than one
 
 
 def is_incomplete(settings: Settings, performance: Performance) -> bool:

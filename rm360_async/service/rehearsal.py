@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
-from rm360_async.catalog import Modality, Performance
+from rm360_async.catalog import Modality
 from rm360_async.config import Settings
 from rm360_async.lifecycle import Stage
-from rm360_async.ranges.prediction import Prediction
 from rm360_async.rclone import Listing
 from rm360_async.release import camera_remarks
 from rm360_async.service.planning import RunPlan
@@ -20,21 +18,19 @@ _OUTPUT_RATIO = 1.1
 """Folders are about as large as their files: verbatim images, plus wav and npz of the audio."""
 
 
-def rehearsal_text(
-    settings: Settings, plan: RunPlan, foreseen: Mapping[Performance, Prediction], listing: Listing
-) -> str:
+def rehearsal_text(settings: Settings, plan: RunPlan, listing: Listing) -> str:
     """Return the plan as text, one line a performance, with the bytes that both ways of fetching would cost."""
     wish = settings.processing.fetch
     lines = [f"{'performance':<16} {'to do':<16} {'whole':>10} {'ranges':>10} {'fetch':<7}"]
+    staged = {each: plan.foreseen[each].staged(wish) for each in plan.open()}
     for each, place in plan.standings.items():
-        found = foreseen[each]
+        found = plan.foreseen[each]
         todo = "extract" if place.stage is Stage.PENDING else place.stage.value
         todo = "complete" if each in plan.completing else todo
-        way = found.way(wish).value if each in plan.open() else "-"
+        way = found.way(wish).value if each in staged else "-"
         costs = f"{size_text(found.whole):>10} {'~' + size_text(found.ranges):>10} {way:<7}"
         lines.append(f"{each!s:<16} {todo:<16} {costs} {place.reason}".rstrip())
     counts = Counter(place.stage.value for place in plan.standings.values())
-    staged = {each: foreseen[each].staged(wish) for each in plan.open()}
     fetch, largest = sum(staged.values()), max(staged.values(), default=0)
     limit = settings.limits.max_temp_bytes
     lines += [
@@ -46,7 +42,7 @@ def rehearsal_text(
         f" which has {_free(settings.storage.output_dir)} free"
         f" ({size_text(settings.limits.min_free_bytes)} of it stay free)",
     ]
-    lines += [f"will fail: {each} {reason}" for each, reason in plan.too_large(settings, foreseen).items()]
+    lines += [f"will fail: {each} {reason}" for each, reason in plan.too_large(settings).items()]
     lines += [f"cameras: {remark}" for remark in _cameras(settings, plan)]
     lines += [f"note: {remark}" for remark in plan.remarks]
     if listing.strange:

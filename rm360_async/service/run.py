@@ -34,7 +34,7 @@ from rm360_async.service.leasing import make_room
 from rm360_async.service.ledger_file import opened
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.opening import Opening, looks_closer
-from rm360_async.service.planning import RunPlan, make_plan, predictions
+from rm360_async.service.planning import RunPlan, foresee, make_plan
 from rm360_async.service.progress import Progress
 from rm360_async.service.ranging import Ranging
 from rm360_async.service.rehearsal import rehearsal_text
@@ -103,7 +103,8 @@ async def rehearse(settings: Settings, options: RunOptions, remote: Remote) -> i
     if forced(settings, options):
         rows = [Row(each, Stage.PENDING, forced=True) for each in listing.files]
     plan = make_plan(settings, listing, rows, time.time(), look_closer=closer)
-    print(rehearsal_text(settings, plan, predictions(settings, plan, learned), listing))
+    foresee(settings, plan, learned, plan.standings)
+    print(rehearsal_text(settings, plan, listing))
     return 0
 
 
@@ -241,8 +242,7 @@ class _Run:
         processing = self.settings.processing
         width = Width(processing.downloads, processing.worker_count)
         hand: dict[Performance, Work] = {}
-        foreseen = predictions(self.settings, plan, await self.ledger.learned())
-        sizes = {each: found.staged(processing.fetch) for each, found in foreseen.items()}
+        sizes = {each: found.staged(processing.fetch) for each, found in plan.foreseen.items()}
         progress = Progress(self.agenda, hand, sizes, crew.budget, lambda: crew.fetcher.fetched_bytes)
         path = self.settings.storage.metrics_path
         metrics = Metrics(path) if path is not None else None
