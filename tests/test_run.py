@@ -290,6 +290,32 @@ def test_extract_says_what_is_wrong_with_a_file(lab: Lab, capsys: pytest.Capture
     assert not (lab.root / "x").exists() and not list(lab.root.glob(".x*"))
 
 
+@pytest.mark.parametrize("taken", ["others", "source", "file", "link"])
+def test_extract_replaces_nothing_but_an_extraction(lab: Lab, capsys: pytest.CaptureFixture[str], taken: str) -> None:
+    path = lab.put("0018_s1_all_raw.smc", whole("s1_all"))
+    target = lab.root / "mine"
+    if taken == "file":
+        target.write_text("notes")
+    elif taken == "link":
+        target.symlink_to(lab.remote)
+    else:
+        target.mkdir()
+        (target / "thesis.tex").write_text("years of work")
+    source = path.rename(target / path.name) if taken == "source" else path
+    before = tree(lab.root)
+    assert main(["extract", str(source), "--output", str(target), "--force"]) == 2
+    assert "name another" in capsys.readouterr().err
+    assert tree(lab.root) == before
+
+
+def test_extract_replaces_an_extraction_when_forced(lab: Lab) -> None:
+    path, target = lab.put("0018_s1_all_raw.smc", whole("s1_all")), lab.root / "one"
+    target.mkdir()  # an empty folder is nobody's
+    for cameras in ("25", "31"):
+        assert main(["extract", str(path), "--output", str(target), "--cameras", cameras, "--force"]) == 0
+        assert [each.name for each in (target / "images").iterdir()] == [f"cam_{cameras}"]
+
+
 def test_what_a_crash_left_is_swept(lab: Lab) -> None:
     lab.put("0018/0018_e0_raw.smc", whole("e0"))
     left = lab.output / "0018" / ".e0.abcd1234.staging" / "images"

@@ -13,7 +13,7 @@ from rm360_async.errors import BadRequest, Fault, Scope
 from rm360_async.extract import extract
 from rm360_async.extract_job import ExtractJob
 from rm360_async.package import publish, remove_tree, seal, staging_path
-from rm360_async.record import Record, SourceFile
+from rm360_async.record import Record, SourceFile, read_marker
 from rm360_async.service.words import size_text
 
 
@@ -28,9 +28,11 @@ def extract_local(
 ) -> int:
     """Extract, publish and say what came out; return the exit code."""
     final = output.parent.resolve() / output.name  # a link above the folder is the user's own choice
-    problems = [f"{path}: there is no such file" for path in (raw, anno) if path is not None and not path.is_file()]
-    if os.path.lexists(final) and not force:
-        problems.append(f"{output}: exists already; name another folder, or add --force to replace it")
+    sources = [path for path in (raw, anno) if path is not None]
+    problems = [f"{path}: there is no such file" for path in sources if not path.is_file()]
+    taken = _taken(final, sources, force)
+    if taken:
+        problems.append(f"{output}: {taken}")
     if problems:
         raise BadRequest(*problems)
     staging = staging_path(final, secrets.token_hex(4))
@@ -49,6 +51,21 @@ def extract_local(
         raise
     _tell(output, record)
     return 0
+
+
+def _taken(final: Path, sources: Sequence[Path], force: bool) -> str:
+    """Return why the folder may not be made, or replaced: what it holds would be gone. Empty when it may."""
+    if not os.path.lexists(final):
+        return ""
+    if not force:
+        return "exists already; name another folder, or add --force to replace it"
+    if final.is_symlink() or not final.is_dir():
+        return "is there, and is not a folder; name another one"
+    if any(final in path.resolve().parents for path in sources):
+        return "holds the file that is to be extracted; name another folder"
+    if read_marker(final) is None and any(final.iterdir()):
+        return "holds other things than an extraction, which --force would remove; name another folder"
+    return ""
 
 
 def _job(
