@@ -1,7 +1,5 @@
 """`python -m rm360_async` is the same as the installed script `rm360`."""
 
-import sys
+from rm360_async.program import program
 
-from rm360_async.cli import main
-
-sys.exit(main())
+program()

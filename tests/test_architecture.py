@@ -24,6 +24,7 @@ ROWS: list[set[str]] = [
     {"service"},
     {"demo", "doctor"},
     {"cli"},
+    {"program"},
     {"__main__"},
 ]
 """A room imports only from its own row (itself) and the rows above it."""

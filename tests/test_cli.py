@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from lab import Lab
+from tiny_smc import Tiny
 
 from rm360_async.cli import main
-from rm360_async.cli.entry import rm360
+from rm360_async.cli.entry import rm360 as commands
 
 ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = [sys.executable, "-m", "rm360_async"]
+
+
+def rm360(*arguments: str, stdout: int) -> subprocess.CompletedProcess[str]:
+    """Run the program with its results on a descriptor, which is closed then."""
+    try:
+        return subprocess.run(
+            [*PROGRAM, *arguments], stdout=stdout, stderr=subprocess.PIPE, cwd=ROOT, timeout=60, text=True
+        )
+    finally:
+        os.close(stdout)
 
 
 def rm360_into(output: str, *arguments: str) -> int:
@@ -28,7 +42,45 @@ def test_a_full_disk_under_the_output_does_not_change_the_exit_code(tmp_path: Pa
     assert rm360_into("/dev/null", "run", str(tmp_path / "absent.yaml")) == 2
 
 
-@pytest.mark.parametrize("name", rm360.list_commands(None))  # type: ignore[arg-type]
+def test_a_full_disk_under_the_results_is_one_line(tmp_path: Path) -> None:
+    ended = rm360("cameras", "suggest", "4", stdout=os.open("/dev/full", os.O_WRONLY))
+    assert ended.returncode == 3
+    assert ended.stderr == "error: the output cannot be written: No space left on device; free some space\n"
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (1, 2), (0, 1, 2)])
+def test_closed_standard_streams_are_no_hindrance(closed: tuple[int, ...], lab: Lab) -> None:
+    lab.put("0018/0018_e0_raw.smc", Tiny(part="e0", audio=False))
+    shell = " ".join(f"{number}>&-" for number in closed)
+    command = ["sh", "-c", f'exec "$0" -m rm360_async run "$1" {shell}', sys.executable, str(lab.config())]
+    assert subprocess.run(command, cwd=ROOT, timeout=120).returncode == 0
+    assert lab.status_of("0018/e0") == "completed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_before_anything_has_begun_is_a_clean_one(tmp_path: Path, number: signal.Signals) -> None:
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)  # the program waits in its opening for somebody who writes
+    running = subprocess.Popen([*PROGRAM, "run", str(config)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    with config.open("w"):
+        running.send_signal(number)
+        assert running.communicate(timeout=60)[1].strip() == "stopped"
+    assert running.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_watch_ends_with_ctrl_c(lab: Lab, number: signal.Signals) -> None:
+    lab.put("0018/0018_e0_raw.smc", Tiny(part="e0", audio=False))
+    assert lab.run() == 0
+    command = [*PROGRAM, "status", str(lab.root / "config.yaml"), "--watch"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None and "1 completed" in running.stdout.readline()
+        running.send_signal(number)
+        assert running.communicate(timeout=60)[1].strip() == "stopped"
+    assert running.returncode == 0
+
+
+@pytest.mark.parametrize("name", commands.list_commands(None))  # type: ignore[arg-type]
 def test_every_command_has_help_with_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     said = capsys.readouterr().out
@@ -42,6 +94,8 @@ def test_a_bad_command_line_is_one_line_and_2(arguments: list[str], capsys: pyte
     assert said.startswith("error: ") and said.count("\n") == 1
 
 
-def test_no_arguments_show_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) in (0, 2)
-    assert "Commands:" in "".join(capsys.readouterr())
+@pytest.mark.parametrize("arguments", [[], ["cameras"]])
+def test_no_arguments_show_the_commands(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert "Commands:" in said.out and said.err == ""

@@ -15,7 +15,15 @@ FOLDER = click.argument("folder", type=PATH)
 @click.group("cameras", invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Look at cameras: calibrations, sets of them, and their pictures."""
+    """Look at cameras: calibrations, sets of them, and their pictures.
+
+    \b
+    Examples:
+      rm360 cameras analyze subjects/0018/s3_all
+      rm360 cameras suggest 10
+      rm360 cameras grid subjects/0018/s3_all --output grid.png
+      rm360 cameras strip subjects/0018/s1_all --camera 25 --output strip.png
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

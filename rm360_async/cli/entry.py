@@ -7,6 +7,7 @@ for another's libraries.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -53,9 +54,10 @@ class _Commands(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="rm360")
-def rm360() -> None:
+@click.pass_context
+def rm360(context: click.Context) -> None:
     """Take RenderMe-360 performances from a remote to published folders.
 
     \b
@@ -64,6 +66,8 @@ def rm360() -> None:
       rm360 run config.yaml --dry-run   what would be done, and the disk it needs
       rm360 run config.yaml             do it; stop with Ctrl-C, go on with the same command
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,15 +107,22 @@ def _unforeseen(error: BaseException) -> int:
     if fault is not None:
         return _fail(str(fault), code=CANNOT_GO_ON)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return _fail("stopped", code=CANNOT_GO_ON)
+        return _say("stopped", code=DONE)
     if isinstance(error, SystemExit):
         raise error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = error.filename or "the output"
+        return _fail(f"{what} cannot be written: {error.strerror}; free some space", code=CANNOT_GO_ON)
     traceback.print_exception(error)
     return _fail("this is a mistake in rm360_async, not of yours; the lines above say where", code=CANNOT_GO_ON)
 
 
 def _fail(*lines: str, code: int) -> int:
+    return _say(*(f"error: {line}" for line in lines), code=code)
+
+
+def _say(*lines: str, code: int) -> int:
     with suppress(OSError):  # nobody can be told: the exit code still says it
         for line in lines:
-            click.echo(f"error: {line}", err=True)
+            click.echo(line, err=True)
     return code

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rm360_async.cli.options import run_async
+from rm360_async.errors import BadRequest
 
 
 @click.command("inspect")
@@ -26,6 +27,8 @@ def command(file: Path, *, as_json: bool) -> int:
 
     if is_remote(file):
         found = run_async(look_into, str(file), lambda sparse: survey(sparse, str(file)))
+    elif not file.is_file():
+        raise BadRequest(f"{file}: there is no such file")
     else:
         found = survey(file)
     click.echo(found.to_json() if as_json else as_text(found))

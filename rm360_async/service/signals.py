@@ -35,11 +35,16 @@ class Stop:
 
     async def obey(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Receive signals until cancelled."""
-        heard = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
-        with anyio.open_signal_receiver(*heard) as received:
-            task_status.started()
-            async for number in received:
-                self.take(signal.Signals(number).name)
+        before = {number: signal.getsignal(number) for number in STOPS}
+        heard = [number for number, answer in before.items() if answer is not signal.SIG_IGN]
+        try:
+            with anyio.open_signal_receiver(*heard) as received:
+                task_status.started()
+                async for number in received:
+                    self.take(signal.Signals(number).name)
+        finally:
+            for number in heard:  # the event loop would leave the system's own answer, which kills
+                signal.signal(number, before[number])
 
     def take(self, name: str) -> None:
         """Answer one signal."""
