@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -38,8 +39,11 @@ class Check:
     unit: str = ""
 
     def as_json(self) -> dict[str, object]:
-        """Return the check as JSON values; numbers with four decimals at most."""
-        number, limit = (None if value is None else round(value, 4) for value in (self.number, self.limit))
+        """Return the check as JSON values; numbers with four decimals at most, null for what is infinite."""
+        number, limit = (
+            None if value is None or not math.isfinite(value) else round(value, 4)
+            for value in (self.number, self.limit)
+        )
         return {
             "name": self.name,
             "state": self.state.value,
