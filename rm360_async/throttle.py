@@ -91,8 +91,9 @@ class Throttle:
         self._wake()
 
     async def _enter(self) -> None:
-        while self._running >= self.width or self._clock() < self.until:
-            changed, rest = self._changed, self.until - self._clock()
+        # the clock is read once a turn: read twice, a pause that ends between the two would become a long look
+        while (rest := self.until - self._clock()) > 0 or self._running >= self.width:
+            changed = self._changed
             with anyio.move_on_after(max(0.01, rest) if rest > 0 else _LOOK):
                 await changed.wait()
         self._running += 1

@@ -85,6 +85,21 @@ async def test_the_pause_doubles_while_limits_go_on_up_to_ten_minutes_and_starts
     assert throttle.until - clock.now == 30
 
 
+async def test_a_pause_that_ends_while_it_is_looked_at_ends() -> None:
+    class Creeping(Clock):
+        def __call__(self) -> float:
+            self.now += 0.004
+            return self.now
+
+    clock = Creeping()
+    throttle = Throttle(1, RetryRules(retry_delay=0), clock=clock, chance=lambda: 0.5)
+    throttle.until = 0.006  # after the first reading of the clock, before the second
+    with anyio.move_on_after(20):
+        async with throttle.admitted():
+            return
+    pytest.fail("it went on waiting after the pause had ended")
+
+
 async def test_no_delay_is_still_a_little_one() -> None:
     throttle, _ = made(2, delay=0.0)
     await refused(throttle)
