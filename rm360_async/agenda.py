@@ -17,7 +17,7 @@ import anyio
 from rm360_async.catalog import Performance
 from rm360_async.errors import Cause
 from rm360_async.lifecycle import ENDED, Stage
-from rm360_async.plan import Standing
+from rm360_async.plan import Standing, is_due
 
 LOOK_ELSEWHERE = 2.0
 """Seconds between two looks at performances that another instance has in hand."""
@@ -103,7 +103,7 @@ class Agenda:
         if self.pending:
             return next(iter(self.pending))
         now = self._now()
-        due = [(wait.until, p.sort_key, p) for p, wait in self.waiting.items() if wait.until <= now]
+        due = [(wait.until, p.sort_key, p) for p, wait in self.waiting.items() if is_due(wait.until, now)]
         # Further away than it can be means that the wall clock was set back.
         due += [(at, p.sort_key, p) for p, at in self.elsewhere.items() if at <= now or at > now + self._look]
         return min(due)[2] if due else None

@@ -21,6 +21,8 @@ LONGEST_PAUSE = 600.0
 _SHORTEST_PAUSE = 0.25
 PROGRESS = 2**20
 """Bytes that an attempt must bring so that its end by the network is not charged."""
+LONGEST_WAIT = 7 * 24 * HOUR
+"""Seconds of the longest wait that is ever noted: one that seems longer was noted by a clock that was wrong."""
 _CUT_OFF = frozenset({Cause.NETWORK, Cause.STALL, Cause.TRUNCATED, Cause.SERVER_ERROR})
 
 
@@ -114,15 +116,24 @@ def standing(row: Row, evidence: Evidence, now: float) -> Standing:
         return Standing(Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, f"the remote does not have {_and(evidence.lacking)}")
     if _stays_failed(row) and not source_changed(row.sources, evidence.listed or ()):
         return Standing(row.stage, row.cause, row.reason)
-    if row.stage is Stage.WAITING and row.wait_until is not None and row.wait_until > now:
+    if row.stage is Stage.WAITING and row.wait_until is not None and not is_due(row.wait_until, now):
         return Standing(Stage.WAITING, row.cause, row.reason, row.wait_until)
     return Standing(Stage.PENDING)
 
 
+def is_due(until: float, now: float) -> bool:
+    """Tell whether a wait is over (unix seconds), or is one that nobody can have meant."""
+    return not now < until <= now + LONGEST_WAIT
+
+
 def _stays_failed(row: Row) -> bool:
-    """Tell whether only another file, or a person's wish, can help; most failed downloads are tried by every run."""
-    hopeless = row.stage is Stage.DOWNLOAD_FAILED and row.cause is Cause.SOURCE_DIFFERS
-    return (row.stage is Stage.FAILED or hopeless) and not row.forced
+    """Tell whether only another file, or a person's wish, can help.
+
+    Most failed downloads are tried by every run; what was too large is measured again, with the limits of today.
+    """
+    if row.forced or row.cause is Cause.TOO_LARGE:
+        return False
+    return row.stage is Stage.FAILED or (row.stage is Stage.DOWNLOAD_FAILED and row.cause is Cause.SOURCE_DIFFERS)
 
 
 def _and(names: tuple[str, ...]) -> str:

@@ -70,9 +70,9 @@ async def test_the_waiting_are_handed_out_when_due_but_pending_ones_go_first() -
 
 async def test_without_patience_only_quota_waits_end_the_run() -> None:
     agenda = Agenda(wait_for_quota=False, now=Clock())
-    agenda.put(A, waiting(9e9, Cause.FILE_QUOTA))
+    agenda.put(A, waiting(9e3, Cause.FILE_QUOTA))
     assert await agenda.next() is None
-    agenda.put(B, waiting(9e9, Cause.NETWORK))
+    agenda.put(B, waiting(9e3, Cause.NETWORK))
     with anyio.move_on_after(0.01) as scope:
         await agenda.next()
     assert scope.cancelled_caught
@@ -97,6 +97,15 @@ async def test_a_clock_that_is_set_back_does_not_hide_what_another_instance_had(
     assert await agenda.next() == A
     agenda.leave_elsewhere(A)
     clock.now -= 3600
+    assert await agenda.next() == A
+
+
+async def test_a_clock_that_is_set_back_makes_no_wait_longer_than_any() -> None:
+    clock = Clock()
+    clock.now = 2_000_000_000.0
+    agenda = Agenda(now=clock)
+    agenda.put(A, waiting(clock.now + 60))
+    clock.now = 1_000_000_000.0
     assert await agenda.next() == A
 
 

@@ -243,7 +243,9 @@ async def test_quota_learning_and_remarks(path: Path) -> None:
         assert await ledger.quota("a", "0018/y.smc") is None
         clock[0] = 2500.0
         assert await ledger.quota("a", "0018/x.smc") is None
-        assert await ledger.quotas() == {("b", "0018/x.smc"): 3000.0}
+        assert await ledger.quota("b", "0018/x.smc") == 3000.0
+        await ledger.note_quota("b", "0018/x.smc", 9e9)  # by a clock that was years ahead
+        assert await ledger.quota("b", "0018/x.smc") is None
         assert await ledger.learned() == {}
         await ledger.learn("s single", input_bytes=100, output_bytes=100)
         await ledger.learn("s single", input_bytes=100, output_bytes=200)

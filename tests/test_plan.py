@@ -11,6 +11,7 @@ from rm360_async.errors import Answer, Cause, Fault, Scope
 from rm360_async.lifecycle import MOVES, IllegalMove, Stage, check_move
 from rm360_async.plan import (
     LONGEST_PAUSE,
+    LONGEST_WAIT,
     PROGRESS,
     Evidence,
     RetryRules,
@@ -56,6 +57,8 @@ def row(stage: Stage, **more: object) -> Row:
         (row(Stage.PENDING), Evidence(None, (), ("0018/x.smc",)), Stage.DOWNLOAD_FAILED),
         (row(Stage.WAITING, wait_until=NOW + 1), Evidence(None, (FILE,)), Stage.WAITING),
         (row(Stage.WAITING, wait_until=NOW - 1), Evidence(None, (FILE,)), Stage.PENDING),
+        (row(Stage.WAITING, wait_until=NOW + 2 * LONGEST_WAIT), Evidence(None, (FILE,)), Stage.PENDING),
+        (row(Stage.FAILED, cause=Cause.TOO_LARGE), Evidence(None, (FILE,)), Stage.PENDING),
     ],
 )
 def test_standing(before: Row, evidence: Evidence, expected: Stage) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from rm360_async.catalog import Modality, Structure, is_subject
 from rm360_async.config import values
 from rm360_async.config.values import Mistakes
+from rm360_async.plan import HOUR, LONGEST_WAIT
 
 GB = 2**30
 MB = 2**20
@@ -134,7 +135,7 @@ class Processing(_Section):
     fetch: Literal["auto", "whole", "ranges"] = "auto"
     """Whole files, only the ranges that are wanted of them, or what is cheaper for each performance."""
     damaged: Literal["publish", "fail"] = "publish"
-    quota_wait_hours: float = Field(default=24, gt=0, le=168)
+    quota_wait_hours: float = Field(default=24, gt=0, le=LONGEST_WAIT / HOUR)
     grace_seconds: float = Field(default=120, ge=0, le=86_400)
     worker_memory_gb: float = Field(default=4, ge=0.25, le=4096)
     stall_seconds: float = Field(default=90, ge=1, le=86_400)

@@ -12,6 +12,7 @@ from typing import Any
 from rm360_async.ledger.claims import RUNS, Claims
 from rm360_async.ledger.connection import Connection
 from rm360_async.ledger.entries import Run
+from rm360_async.plan import is_due
 
 _FORGET = 0.1
 """How fast a learned ratio comes down to a lower observation; it goes up at once."""
@@ -27,21 +28,14 @@ class Notes:
     async def quota(self, remote: str, path: str) -> float | None:
         """Return until when (unix seconds) this remote refuses this file, None when it does not."""
         async with self._connection.reading() as sql:
-            query = "SELECT until FROM quota WHERE remote = ? AND path = ? AND until > ?"
-            row = await sql.one(query, remote, path, self._now())
-        return None if row is None else float(row[0])
+            row = await sql.one("SELECT until FROM quota WHERE remote = ? AND path = ?", remote, path)
+        return None if row is None or is_due(row[0], self._now()) else float(row[0])
 
     async def note_quota(self, remote: str, path: str, until: float) -> None:
         """Note until when (unix seconds) this remote refuses this file; what is over is forgotten."""
         async with self._connection.writing() as sql:
             await sql.run("DELETE FROM quota WHERE until <= ?", self._now())
             await sql.run("INSERT OR REPLACE INTO quota VALUES (?, ?, ?)", remote, path, until)
-
-    async def quotas(self) -> dict[tuple[str, str], float]:
-        """Return until when each (remote, path) is refused."""
-        async with self._connection.reading() as sql:
-            rows = await sql.all("SELECT remote, path, until FROM quota WHERE until > ?", self._now())
-        return {(remote, path): until for remote, path, until in rows}
 
     async def learned(self) -> dict[str, float]:
         """Return the output bytes to expect per input byte, by what was learned: a kind of performance, a share."""

@@ -58,7 +58,7 @@ class Leasing:
         size = work.staging_bytes
         reason = self.budget.impossible(size)
         if reason is not None:
-            raise Fault(Cause.TOO_LARGE, f"{work.performance} {reason}")
+            raise Fault(Cause.TOO_LARGE, f"{work.performance} {reason}", "raise or lower that limit, or add disk")
         return await self.budget.lease(
             str(work.performance),
             self._staging(work),
