@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,14 +193,19 @@ def test_a_frame_that_gets_lost_between_index_and_disk_is_found(
     assert "the index has 4 entries" in told.message
 
 
+@pytest.mark.parametrize(("call", "frames", "filler"), [("write", 200, 70_000), ("copy_file_range", 2, 5_000_000)])
 def test_a_full_disk_in_a_copying_thread_ends_it_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, frames: int, filler: int
 ) -> None:
-    def full(source: int, target: int, count: int, offset_src: int) -> int:
-        raise OSError(28, os.strerror(28))
+    real = getattr(os, call)
 
-    monkeypatch.setattr(os, "copy_file_range", full)
-    told = fault(job(tmp_path, Tiny(frames=200, filler=70_000).write(tmp_path / "a.smc")))
+    def full(*arguments: Any, **named: Any) -> Any:
+        if threading.current_thread().name.startswith("copy"):
+            raise OSError(28, os.strerror(28))
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(os, call, full)
+    told = fault(job(tmp_path, Tiny(frames=frames, filler=filler).write(tmp_path / "a.smc")))
     assert told.cause is Cause.DISK_FULL
 
 

@@ -2,7 +2,8 @@
 
 HDF5 is used by one thread only: the one that pulls blobs out of the items. The threads check and copy, which
 is kernel work. Two are as quick as four, and the batches in flight are bounded in items and in bytes, so
-memory stays flat whatever the file.
+memory stays flat whatever the file. A blob's bytes are read once for its check, its hash and its copy: they must
+be read for the hash anyway, and then `write` costs half of what `copy_file_range` does (0.10 and 0.22 ms a frame).
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from rm360_async.smc import Blob, Refusal, check
 OnProgress = Callable[[int, int], None]
 
 _THREADS = 2
-_BATCH = 16
+_BATCH = 64
 _BATCH_BYTES = 16 * 2**20
 _IN_FLIGHT = 4
-_SMALL = 64 * 1024
-"""Bytes: a blob up to this size is read once and then checked and written from memory."""
+_IN_MEMORY = 4 * 2**20
+"""Bytes: a larger blob, which no frame is, is copied by the kernel."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Copier:
             return None
         try:
             blob = item.blob
-            if blob.size <= _SMALL and blob.data is None:
+            if blob.size <= _IN_MEMORY and blob.data is None:
                 blob = replace(blob, data=blob.read())
             relative = item.stem + check(blob).suffix
             self.require_room(blob.size)

@@ -23,8 +23,9 @@ class StagingFolder:
     """A new folder, made by us, in which every file is new; a context manager.
 
     Every path is walked from the folder's own descriptor, component by component, and no symbolic link is
-    followed. Parent folders are made when a file first needs them. `write`, `copy` and `open` may be called
-    from several threads. Failures are Faults: DISK_FULL, NOT_WRITABLE, IN_THE_WAY.
+    followed. Parent folders are made when a file first needs them, and stay open: there are some hundred at
+    most. `write`, `copy` and `open` may be called from several threads. Failures are Faults: DISK_FULL,
+    NOT_WRITABLE, IN_THE_WAY.
 
     Each file is hashed once, while it is written: the bytes given, the range copied (as the source has it, so
     that a copy can be compared with its source for ever), or what was written, read back from memory.
@@ -37,8 +38,9 @@ class StagingFolder:
             if path.parent.is_symlink():
                 raise Fault(Cause.IN_THE_WAY, f"{path.parent} is a symbolic link", "put a real folder there")
             path.mkdir()
-            self._root = os.open(path, _FOLDER)
+            self._folders = {"": os.open(path, _FOLDER)}
         self._lock = threading.Lock()
+        self._making = threading.Lock()
         self.sizes: dict[str, int] = {}
         self.hashes: dict[str, bytes] = {}
         self.bytes = 0
@@ -53,9 +55,8 @@ class StagingFolder:
 
     def close(self) -> None:
         """Let go of the folder; its files stay."""
-        if self._root >= 0:
-            os.close(self._root)
-            self._root = -1
+        while self._folders:
+            os.close(self._folders.popitem()[1])
 
     @property
     def files(self) -> int:
@@ -100,15 +101,13 @@ class StagingFolder:
             os.close(descriptor)
 
     def _linked(self, source: Path, relative: str) -> bool:
-        *folders, name = relative.split("/")
+        folder, _, name = relative.rpartition("/")
         with writing(self.path / relative):
-            parent = self._open_folder(folders)
+            parent = self._folder(folder)
         try:
             os.link(source, name, dst_dir_fd=parent, follow_symlinks=False)
         except OSError:  # another file system, one without links, too many links: then it is copied
             return False
-        finally:
-            os.close(parent)
         return True
 
     @contextmanager
@@ -160,31 +159,24 @@ class StagingFolder:
             self.bytes += size
 
     def _create(self, relative: str) -> int:
-        *folders, name = relative.split("/")
-        parent = self._open_folder(folders)
-        try:
-            return os.open(name, _NEW_FILE, 0o666, dir_fd=parent)
-        finally:
-            os.close(parent)
+        folder, _, name = relative.rpartition("/")
+        return os.open(name, _NEW_FILE, 0o666, dir_fd=self._folder(folder))
 
     def _remove(self, relative: str) -> None:
-        *folders, name = relative.split("/")
-        parent = self._open_folder(folders)
-        try:
-            os.unlink(name, dir_fd=parent)
-        finally:
-            os.close(parent)
+        folder, _, name = relative.rpartition("/")
+        os.unlink(name, dir_fd=self._folder(folder))
 
-    def _open_folder(self, folders: list[str]) -> int:
-        """Return a descriptor of a folder below the root, made where missing."""
-        here = os.dup(self._root)
-        for name in folders:
-            try:
-                below = _open_or_make(name, here)
-            finally:
-                os.close(here)
-            here = below
-        return here
+    def _folder(self, relative: str) -> int:
+        """Return the descriptor of a folder below the root, made where missing; it is closed with this one."""
+        found = self._folders.get(relative)
+        if found is not None:
+            return found
+        parent, _, name = relative.rpartition("/")
+        above = self._folder(parent)
+        with self._making:
+            if relative not in self._folders:
+                self._folders[relative] = _open_or_make(name, above)
+            return self._folders[relative]
 
 
 def _open_or_make(name: str, parent: int) -> int:
@@ -193,8 +185,5 @@ def _open_or_make(name: str, parent: int) -> int:
     try:
         return os.open(name, _FOLDER, dir_fd=parent)
     except FileNotFoundError:
-        try:
-            os.mkdir(name, dir_fd=parent)
-        except FileExistsError:  # the other thread was quicker
-            return os.open(name, _FOLDER, dir_fd=parent)
+        os.mkdir(name, dir_fd=parent)
         return os.open(name, _FOLDER, dir_fd=parent)
