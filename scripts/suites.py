@@ -28,7 +28,7 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from bad_input import suite as hostile
-from suites import crash
+from suites import crash, disk
 from suites.account import Account, table
 from suites.life import Lives, cases
 
@@ -41,6 +41,17 @@ def crash_suite(options: Options, folder: Path, account: Account) -> None:
     _until_enough(lives, crash.SHARES, options, account)
     if options["only"] is None and (never := sorted(crash.NAMED - set(lives.hit))):
         click.echo(f"no kill came at: {', '.join(never)}")
+
+
+def disk_suite(options: Options, folder: Path, account: Account) -> None:
+    """Spoil the disk of runs until it was done often enough; what cannot be done here is told and left out."""
+    lives = Lives(folder, disk.originals(folder), disk.live, disk.suited)
+    (folder / "tried").mkdir()
+    lacking = disk.lacking(folder / "tried")
+    for kind, reason in lacking.items():
+        click.echo(f"left out: {kind}, because {reason}")
+    if options["only"] not in lacking:
+        _until_enough(lives, {k: share for k, share in disk.SHARES.items() if k not in lacking}, options, account)
 
 
 def _until_enough(lives: Lives, shares: dict[str, int], options: Options, account: Account) -> None:
@@ -62,6 +73,7 @@ def hostile_suite(options: Options, folder: Path, account: Account) -> None:
 
 SUITES: dict[str, tuple[Callable[[Options, Path, Account], None], dict[str, str], int]] = {
     "crash": (crash_suite, crash.KINDS, 1000),
+    "disk": (disk_suite, disk.KINDS, 200),
     "hostile": (hostile_suite, dict.fromkeys(hostile.KINDS, ""), 5000),
 }
 """Each suite: what does it, its kinds with how each is caused, and how many rounds it has unless told."""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from instance import ROOT, Instance, Rclone, children, gate_at, reached, until
 from lab import Lab
+from small_disk import NoSmallDisk, SmallDisk
 from tiny_smc import Tiny
 
 from rm360_async.cli import main
@@ -65,54 +66,22 @@ def sampled(folder: Path) -> Iterator[list[int]]:
         thread.join()
 
 
-class SmallDisk:
-    """A small disk under `<lab>/small`, in a name space of its own: runs enter it, the test looks in from outside."""
-
-    def __init__(self, lab: Lab, size: int, name: str = "small") -> None:
-        self.place = lab.root / name
-        self.place.mkdir()
-        mount = f'mount -t tmpfs -o size={size} rm360 "{self.place}" && echo up && exec sleep 1000'
-        self.holder = subprocess.Popen(
-            ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount],
-            env={"PATH": os.environ["PATH"]},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.holder.stdout is not None
-        if self.holder.stdout.readline() != "up\n":
-            pytest.skip("this system lets nobody mount a small disk in a name space of his own")
-        pid = self.holder.pid
-        self.enter = ["nsenter", f"--target={pid}", "--user", "--mount", "--preserve-credentials"]
-        self.seen = Path(f"/proc/{pid}/root{self.place}")
-
-    def fill(self, leave: int = 0) -> None:
-        """Let a stranger take all but `leave` bytes."""
-        with (self.seen / "stranger").open("ab", buffering=0) as file, suppress(OSError):
-            while (free := self.free() - leave) > 0:
-                file.write(bytes(min(free, MB)))
-
-    def free(self) -> int:
-        told = os.statvfs(self.seen)
-        return told.f_bavail * told.f_frsize
-
-    def clear(self) -> None:
-        (self.seen / "stranger").unlink()
-
-    def __enter__(self) -> SmallDisk:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.holder.kill()
-        self.holder.communicate()
-
-
 @contextmanager
 def on_small_disk(lab: Lab, size: int) -> Iterator[tuple[SmallDisk, dict[str, Any]]]:
     """Give a small disk for all of a lab's work, and what a run on it needs; `lab` then looks into it."""
-    with SmallDisk(lab, size) as disk:
-        (lab.root / "work").symlink_to(disk.seen)
-        yield disk, {"prefix": disk.enter, "storage__output_dir": str(disk.place / "subjects")}
+    with small_disk(lab, size) as disk:
+        yield disk, disk.holds_work()
+
+
+@contextmanager
+def small_disk(lab: Lab, size: int) -> Iterator[SmallDisk]:
+    """Give a small disk, or skip the test where nobody may mount one."""
+    try:
+        disk = SmallDisk(lab, size)
+    except NoSmallDisk as reason:
+        pytest.skip(str(reason))
+    with disk:
+        yield disk
 
 
 def finished(lab: Lab, *names: str) -> bool:
@@ -249,11 +218,27 @@ def test_a_download_stops_where_it_is_when_a_stranger_takes_the_free_space(lab: 
         assert f"--offset {before} " in rclone.fetched()[1]
 
 
+def test_a_staging_folder_that_becomes_read_only_under_a_download_stops_with_a_sentence(lab: Lab) -> None:
+    put(lab, "e0", 1000)
+    with on_small_disk(lab, 32 * MB) as (disk, more):
+        gate, hook = gate_at(lab, "gate", "rm360_async.staging:settle_part")
+        with Instance(lab, **more, hooks=[hook]) as run:
+            reached(gate)
+            disk.take_away("temp")
+            gate.touch()
+            assert run.wait() == 3
+        assert "cannot be written: Read-only file system" in run.said and "Traceback" not in run.said
+        disk.give_back("temp")
+        with Instance(lab, **more) as run:
+            assert run.wait() == 0
+        assert finished(lab, "0018/e0")
+
+
 def test_a_full_disk_under_ledger_manifest_and_log_loses_nothing(lab: Lab) -> None:
     names = [f"e{number}" for number in range(3)]
     for name in names:
         put(lab, name, 1000)
-    with SmallDisk(lab, MB) as disk:
+    with small_disk(lab, MB) as disk:
         books: dict[str, Any] = {
             "storage__manifest_path": str(disk.place / "MANIFEST.csv"),
             "storage__log_dir": str(disk.place / "logs"),

@@ -20,6 +20,7 @@ from rm360_async.catalog import Kind, Structure, remote_path
 from rm360_async.errors import Cause, Fault
 from rm360_async.ledger import Ledger
 from rm360_async.logs import logger
+from rm360_async.package import writing
 from rm360_async.pipeline import Work
 from rm360_async.rclone import Listed, Remote
 from rm360_async.throttle import Throttle
@@ -66,7 +67,9 @@ class Fetcher:
         self.remove_outdated(work)
         for kind, whole in self.places(work).items():
             source = work.sources[kind]
-            if not whole.exists() and not staging.take_back(whole):
+            with writing(whole):
+                there = whole.exists() or staging.take_back(whole)
+            if not there:
                 md5 = await self._download(work, self._listed[source.path], whole, done)
                 work.sources[kind] = replace(source, md5=md5)
             done += source.size
@@ -83,7 +86,8 @@ class Fetcher:
         for kind, whole in self.places(work).items():
             for stale in staging.outdated(self.temp_dir, work.performance, kind, whole):
                 log.info("the remote's file has changed, starting over", performance=str(work.performance))
-                staging.remove(stale)
+                with writing(stale):
+                    staging.remove(stale)
 
     def listed_of(self, work: Work) -> dict[Kind, Listed]:
         """Return the files of a performance as they were looked up."""
@@ -103,7 +107,8 @@ class Fetcher:
             except Fault as fault:
                 await self.judge(remote, listed, fault, refused)
                 continue
-            await anyio.to_thread.run_sync(staging.settle_part, staging.part_path(whole), whole)
+            with writing(whole):
+                await anyio.to_thread.run_sync(staging.settle_part, staging.part_path(whole), whole)
             return md5
 
     async def _ask(self, remote: Remote, work: Work, listed: Listed, part: Path, before: int) -> str:

@@ -25,6 +25,7 @@ from rm360_async.dialogue import converse, environment_of_child
 from rm360_async.errors import Cause, Fault
 from rm360_async.extract_job import ExtractJob
 from rm360_async.logs import logger
+from rm360_async.package import writing
 from rm360_async.plan import source_changed
 from rm360_async.ranges.order import PASSWORD, Order, RemoteFile
 from rm360_async.ranges.prediction import Way
@@ -164,13 +165,16 @@ class Ranging:
         for kind, whole in self.fetcher.places(work).items():
             sparse, source = staging.sparse_path(whole), work.sources[kind]
             wanted = source.md5 or (await self.fetcher.remotes[0].stat(source.path, read=True)).md5
-            md5 = await run_sync(_md5, sparse)
+            with writing(sparse):
+                md5 = await run_sync(_md5, sparse)
             if wanted is not None and md5 != wanted:
-                await run_sync(staging.remove, sparse)
+                with writing(sparse):
+                    await run_sync(staging.remove, sparse)
                 message = f"{source.path}: the md5 of what arrived is {md5}, the remote lists {wanted}"
                 fault = Fault(Cause.MISMATCH, message)
                 await self.fetcher.judge(self.fetcher.remotes[0], self.fetcher.listed_of(work)[kind], fault, {})
-            await run_sync(staging.settle_part, sparse, whole)
+            with writing(whole):
+                await run_sync(staging.settle_part, sparse, whole)
             work.sources[kind] = replace(source, md5=md5)
             work.staged[kind] = whole
 

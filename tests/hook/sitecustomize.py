@@ -4,8 +4,8 @@ RM360_LAB holds a JSON list. Each entry: `at` ("module:Class.method"), `when` ("
 how manieth call, from 1), `side` ("service", "worker" or "scout"), `match` (a word of the worker's job), `once` (a
 path: only for the first process that makes it), and `do`:
 kill, kill_parent, kill_all (every process that was started with the same RCLONE_CONFIG, ourselves last), segv, hang,
-swell, gate (make `<path>.reached`, then wait until `path` is there), or no_room
-(fail as SQLite does on a full disk, while `path` is there).
+swell, gate (make `<path>.reached`, then wait until `path` is there), no_room (fail as SQLite does on a full disk,
+while `path` is there), fill (take all but `leave` bytes of the disk of `path`), or use_up (all but `leave` inodes).
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ def act(entry: Entry) -> None:
         "swell": swell,
         "gate": lambda: gate(entry["path"]),
         "no_room": lambda: no_room(entry["path"]),
+        "fill": lambda: fill(entry["path"], entry["leave"]),
+        "use_up": lambda: use_up(entry["path"], entry["leave"]),
     }
     actions[entry["do"]]()
 
@@ -83,6 +85,22 @@ def no_room(path: str) -> None:
     """Fail as SQLite does on a full disk, which needs a ledger that has to grow just then."""
     if os.path.exists(path):
         raise sqlite3.OperationalError("database or disk is full")
+
+
+def fill(path: str, leave: int) -> None:
+    """Take all but some bytes of a disk, in one file."""
+    disk = os.statvfs(os.path.dirname(path))
+    size = disk.f_bavail * disk.f_frsize - leave
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    if size > 0:
+        os.posix_fallocate(file, os.fstat(file).st_size, size)
+    os.close(file)
+
+
+def use_up(path: str, leave: int) -> None:
+    """Take all but some inodes of a disk, one file each."""
+    for number in range(os.statvfs(os.path.dirname(path)).f_favail - leave):
+        os.close(os.open(f"{path}.{number}", os.O_WRONLY | os.O_CREAT, 0o666))
 
 
 def hooked(original: Callable[..., Any], entry: Entry) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ from lab import Lab
 
 from suites.life import LONGEST_RUN, Life, kill_all, wait
 from suites.scene import LITTLE, Original
-from suites.steps import COMPLETING, FILLING, RANGES, SCOUT, SERVICE, STEPS, WHOLE, WORKER, Step
+from suites.steps import STEPS
 from suites.verdict import Case
 
 KILLS = 10
@@ -77,17 +77,8 @@ def live(case: Case, lab: Lab, original: Original) -> Life:
     return life
 
 
-def steps_of(life: Life) -> tuple[Step, ...]:
-    """Return the steps that can come in a life; where ranges are the way, most are those that come there only."""
-    if "ranges" not in life.original.ways:
-        return (*SERVICE, *WHOLE, *WORKER)
-    filling = FILLING if any(life.lab.temp.glob("*.sparse")) else ()
-    own = (*RANGES, *SCOUT, *filling, *(COMPLETING if life.original.earlier is not None else ()))
-    return (*own, *own, *own, *SERVICE, *WORKER)
-
-
 def _at_a_step(life: Life, who: str) -> bool:
-    step = life.random.choice(steps_of(life))
+    step = life.random.choice(life.steps())
     do = "kill_all" if who == "group" else "kill" if step.side == "service" else "kill_parent"
     hook = step.hook(life.random, do)
     with life.run(hook, way=step.way) as run:
@@ -120,7 +111,7 @@ def _at_a_moment(life: Life, who: str) -> bool:
 
 def _workers_at_steps(life: Life) -> None:
     """Kill several workers (and scouts) of one run, each at a step; the service goes on and tries again."""
-    of_children = [step for step in steps_of(life) if step.side != "service"]
+    of_children = [step for step in life.steps() if step.side != "service"]
     steps = [life.random.choice(of_children) for _ in range(KILLS // 2)]
     hooks = []
     for number, step in enumerate(steps):

@@ -23,6 +23,7 @@ from lab import Lab
 
 from suites.checks import Seen, gone, look, wrong_at_rest, wrong_at_the_end
 from suites.scene import Original, run_on
+from suites.steps import COMPLETING, FILLING, RANGES, SCOUT, SERVICE, WHOLE, WORKER, Step
 from suites.verdict import Case, Verdict
 
 LONGEST_RUN = 120.0
@@ -52,6 +53,14 @@ class Life:
         widths = {"processing__workers": self.width, "processing__downloads": self.width}
         return run_on(self.lab, hooks, **{**fetch, **widths, **self.more, **more})
 
+    def steps(self) -> tuple[Step, ...]:
+        """Return the steps that can come now; where ranges are the way, most are those that come there only."""
+        if "ranges" not in self.original.ways:
+            return (*SERVICE, *WHOLE, *WORKER)
+        filling = FILLING if "whole" in self.original.ways and any(self.lab.temp.glob("*.sparse")) else ()
+        own = (*RANGES, *SCOUT, *filling, *(COMPLETING if self.original.earlier is not None else ()))
+        return (*own, *own, *own, *SERVICE, *WORKER)
+
     def finish(self) -> None:
         """Let a last run end by itself, then look at everything."""
         if not self.violations:
@@ -75,6 +84,8 @@ class Life:
         ended = self.ended(run)
         if ended not in codes:
             self.violations.append(f"the run ended with {ended}: {run.said[-2000:]}")
+        if ended == 3 and "error: " not in run.said:
+            self.violations.append("the run stopped, and does not say why")
         if "Traceback" in run.said:
             self.violations.append(f"a traceback: {run.said[-2000:]}")
         return ended

@@ -1,0 +1,247 @@
+"""Runs whose disk is full, used up, taken away or broken for a while, and what comes of them.
+
+A disturbed run pauses (and says so), stops with a sentence, or goes on; with room made it comes to its end.
+Every disturbance is a round.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+from instance import Instance, Rclone, gate_at
+from lab import Lab
+from small_disk import NoSmallDisk, SmallDisk
+
+from suites.life import LONGEST_RUN, Life, kill_all, wait
+from suites.scene import LITTLE, Original
+from suites.verdict import Case
+
+_ON_SMALL_DISK = {
+    "stranger-step": "a stranger fills a small disk at a named step, to all but some bytes; then killed, now and then",
+    "stranger-time": "a stranger fills a small disk at a random moment",
+    "stranger-first": "a small disk has room for only some bytes from the start",
+    "inodes-step": "a stranger uses up the inodes, to all but a few, at a named step",
+    "read-only-step": "the disk, its output or its staging becomes read-only at a named step",
+}
+_PRELOADED = {
+    "io-error": "EIO from a call that writes, once or for as long as the run lasts (preloaded)",
+    "full-call": "ENOSPC or EDQUOT from a call that writes, once or until the run pauses (preloaded)",
+    "short-writes": "every other write writes only a part (preloaded)",
+}
+KINDS = {**_ON_SMALL_DISK, **_PRELOADED, "rclone-write": "EIO or ENOSPC to an rclone that writes (strace)"}
+SHARES = {kind: 2 if kind == "stranger-step" else 1 for kind in KINDS}
+_SIZE, _FILES = 16 * 2**20, 3000
+_MOST = 4
+"""Disturbances in one life."""
+_PAUSES = ("Insufficient", "no space left", "disk is full", "disk quota exceeded")
+_WRITES = ("write", "pwrite", "copy_file_range")
+_CALLS = (*_WRITES, "create", "fsync", "fdatasync", "syncfs", "ftruncate", "rename", "unlink", "mkdir", "link")
+_AMONG = {"rm360_async run": 100, "rm360_async.worker": 60, "rm360_async.ranges.scout": 20}
+"""A word of a process's command line, and among how many of its calls the first to fail is chosen."""
+_STRACE = "strace -f -qq -o /dev/null -e trace=write -e"
+_SOURCE = Path(__file__).with_name("faulty.c")
+
+
+def originals(root: Path) -> list[Original]:
+    """Return the remotes: both layouts, larger files, and folders to be completed by ranges."""
+    return [
+        Original(root / "single"),
+        Original(root / "pair", "separate_anno_raw", ways=("auto", "ranges")),
+        Original(root / "larger", filler=30_000),
+        Original(root / "completed", filler=30_000, ways=("ranges",), earlier=LITTLE),
+    ]
+
+
+def suited(kind: str, original: Original) -> bool:
+    """Tell whether a kind can come on a remote: only of whole files does rclone itself write."""
+    return kind != "rclone-write" or "ranges" not in original.ways
+
+
+def lacking(folder: Path) -> dict[str, str]:
+    """Return the kinds that cannot be done on this system, each with the reason; `folder` is ours to try in."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            SmallDisk(Lab(folder, patch), _SIZE).__exit__()
+        except NoSmallDisk as reason:
+            found.update(dict.fromkeys(_ON_SMALL_DISK, str(reason)))
+    if shutil.which("cc") is None:
+        found.update(dict.fromkeys(_PRELOADED, "there is no C compiler (cc) to build what is preloaded"))
+    if shutil.which("strace") is None or subprocess.run(["strace", "-qq", "-e", "trace=none", "true"]).returncode:
+        found["rclone-write"] = "strace is not installed, or may trace nothing here"
+    return found
+
+
+def live(case: Case, lab: Lab, original: Original) -> Life:
+    """Disturb until it is over, then look at everything."""
+    with ExitStack() as stack:
+        if case.kind in _ON_SMALL_DISK:
+            disk = stack.enter_context(SmallDisk(lab, _SIZE, _FILES))
+            life = Life(case, lab, original, disk.holds_work())
+            disturb = _taken_away if case.kind == "read-only-step" else _filled
+            _until_over(life, lambda: disturb(life, disk))
+        else:
+            life = Life(case, lab, original)
+            _until_over(life, lambda: (_rclones if case.kind == "rclone-write" else _preloaded)(life))
+        life.finish()
+        if life.violations and case.kind in _ON_SMALL_DISK:
+            shutil.copytree(disk.seen, lab.root / "left", symlinks=True)
+    return life
+
+
+def _until_over(life: Life, disturb: Callable[[], bool]) -> None:
+    """Disturb one run after another, until one has done all."""
+    while life.rounds < _MOST and not life.violations:
+        if not disturb():
+            break
+
+
+def _filled(life: Life, disk: SmallDisk) -> bool:
+    """Let a stranger fill the disk, or use up its inodes; tell whether it came to that."""
+    what, when = life.case.kind.split("-")
+    mark = life.lab.root / f"full{life.rounds}"
+    leave = life.random.choice((0, life.random.randrange(2**16), life.random.randrange(2**20)))
+    step, hooks = None, []
+    if when == "step":
+        step = life.random.choice(life.steps())
+        do = "fill" if what == "stranger" else "use_up"
+        leave = leave if what == "stranger" else life.random.randrange(40)
+        where = {"path": str(disk.place / "stranger"), "leave": leave, "once": str(mark)}
+        hooks = [{**step.hook(life.random, do), **where}]
+    elif when == "first":
+        disk.fill(leave)
+        mark.touch()
+    with life.run(*hooks, way=step.way if step else "", logging__console_output=True) as run:
+        if when == "time":
+            with suppress(TimeoutError):
+                wait(run, life.random.uniform(0.2, 3))
+            disk.fill(leave)
+            mark.touch()
+        killed = _pauses(life, run, mark) and life.random.random() < 1 / 3
+        if killed:
+            kill_all(life.lab, life.random)
+            _begin_full(life, mark)
+        disk.clear()
+        ended = life.require(run, 0, 3, *((-signal.SIGKILL,) if killed else ()))
+    name = f"{life.case.kind} {step.name if step else ''}".strip()
+    if mark.exists():
+        life.rounds += 1
+        life.hit[name] += 1
+    life.rest(f"{name}, {leave} left")
+    return mark.exists() and ended != 0
+
+
+def _begin_full(life: Life, mark: Path) -> None:
+    """Start a run on a full disk, and kill it when it pauses."""
+    with life.run(logging__console_output=True) as run:
+        if _pauses(life, run, mark):
+            kill_all(life.lab, life.random)
+        else:
+            life.require(run, 0, 3)
+
+
+def _pauses(life: Life, run: Instance, mark: Path) -> bool:
+    """Wait until a disturbed run pauses and says so (True), or ends (False)."""
+    end = time.monotonic() + LONGEST_RUN
+    while run.process.poll() is None:
+        if mark.exists() and any(words in run.said for words in _PAUSES):
+            with suppress(TimeoutError):
+                wait(run, life.random.uniform(0, 0.5))
+            return run.process.poll() is None
+        if time.monotonic() > end:
+            life.violations.append(f"it neither ends nor says that it pauses: {run.said[-2000:]}")
+            return False
+        time.sleep(0.01)
+    return False
+
+
+def _taken_away(life: Life, disk: SmallDisk) -> bool:
+    """Make a folder read-only while a run stands at a step; tell whether there is anything left to do."""
+    step, folder = life.random.choice(life.steps()), life.random.choice(("", "subjects", "temp"))
+    hook = step.hook(life.random, "gate")
+    gate, hook = gate_at(life.lab, f"gate{life.rounds}", **{key: hook[key] for key in ("at", "side", "when", "call")})
+    reached = Path(f"{gate}.reached")
+    with life.run(hook, way=step.way, logging__console_output=True) as run:
+        while run.process.poll() is None and not reached.exists():
+            time.sleep(0.005)
+        if not reached.exists():
+            life.require(run, 0)
+            return False
+        (disk.seen / folder).mkdir(exist_ok=True)
+        disk.take_away(folder)
+        gate.touch()
+        ended = life.require(run, 0, 3)
+        disk.give_back(folder)
+    life.rounds += 1
+    life.hit[f"read-only {step.name}"] += 1
+    life.rest(f"{folder or 'all'} read-only {hook['when']} {step.name}")
+    return ended != 0
+
+
+def _preloaded(life: Life) -> bool:
+    """Let calls of a run's processes fail; tell whether there is anything left to do."""
+    random, root = life.random, life.lab.root
+    told, mended = root / f"told{life.rounds}", root / f"mended{life.rounds}"
+    short, full = life.case.kind == "short-writes", life.case.kind == "full-call"
+    once = not short and random.random() < 0.5
+    word = "rm360_async" if short else random.choice(list(_AMONG))
+    calls = _WRITES if short else random.choice((_CALLS, (random.choice(_CALLS),)))
+    error = 0 if short else random.choice((errno.ENOSPC, errno.EDQUOT)) if full else errno.EIO
+    settings = {
+        "BELOW": root / "work",
+        "CALLS": f",{','.join(calls)},",
+        "WORD": word,
+        "AT": random.randint(1, 1 if short else _AMONG[word]),
+        "ERROR": error,
+        "TOLD": told,
+        "ONCE": int(once),
+        "MENDED": mended,
+    }
+    environment = {f"RM360_FAULTY_{name}": str(value) for name, value in settings.items()}
+    with life.run(
+        environment={**environment, "LD_PRELOAD": str(_built(root.parent))}, logging__console_output=True
+    ) as run:
+        if full and not once:
+            _pauses(life, run, told)
+            mended.touch()
+        ended = life.require(run, *((0,) if short else (0, 3)))
+    life.rounds += told.exists()
+    life.rest(f"errno {error} {'once' if once else 'for long'} from {calls} number {settings['AT']} of {word}")
+    return ended != 0
+
+
+def _built(folder: Path) -> Path:
+    """Return what is preloaded, built once."""
+    library = folder / "faulty.so"
+    if not library.exists():
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(_SOURCE)], check=True)
+    return library
+
+
+def _rclones(life: Life) -> bool:
+    """Let some rclones of one run fail when they write."""
+    rclone, folder = Rclone(life.lab), life.lab.root / "faults"
+    folder.mkdir()
+    for number in range(_MOST):
+        fault = f"{life.random.choice(('EIO', 'ENOSPC'))}:when={life.random.randint(1, 4)}"
+        (folder / f"{number}.fault").write_text(fault)
+    rclone.write(
+        f'for fault in "{folder}"/*.fault; do\n'
+        '  if [ "$1" = cat ] && mv "$fault" "$fault.$$" 2>/dev/null; then\n'
+        f'    exec {_STRACE} "inject=write:error=$(cat "$fault.$$")" "{rclone.real}" "$@"\n'
+        "  fi\ndone"
+    )
+    with life.run() as run:
+        life.require(run, 0)
+    life.rounds += sum(1 for path in folder.iterdir() if path.suffix != ".fault")
+    rclone.write("")
+    life.rest("after its rclones could not write")
+    return False
