@@ -1,4 +1,4 @@
-"""The short form of `scripts/suites crash`, what its checks can see, and the order of syncs in a trace."""
+"""The short form of `scripts/suites`, what its checks can see, and the order of syncs in a trace."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from lab import Lab
+from suites import disk
 from suites.account import Account, table
 from suites.checks import look, wrong_at_rest, wrong_at_the_end
 from suites.crash import KINDS, live
@@ -42,6 +43,15 @@ def test_a_life_of_kills_ends_whole(original: Original, tmp_path: Path, kind: st
     assert life.violations == [] and life.rounds > 0
 
 
+@pytest.mark.parametrize("kind", ["stranger-first", "io-error"])
+def test_a_life_on_a_spoilt_disk_ends_whole(original: Original, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "tried").mkdir()
+    if reason := disk.lacking(tmp_path / "tried").get(kind):
+        pytest.skip(reason)
+    life = disk.live(Case(kind, SEED, 1, "disk"), original.copy(tmp_path / "life"), original)
+    assert life.violations == [] and life.rounds > 0
+
+
 def test_the_checks_see_every_kind_of_wrong(original: Original, tmp_path: Path) -> None:
     lab = original.copy(tmp_path / "life")
     with run_on(lab) as run:
@@ -50,7 +60,7 @@ def test_the_checks_see_every_kind_of_wrong(original: Original, tmp_path: Path) 
     assert list(wrong_at_rest(lab, original, before, before)) == []
     assert list(wrong_at_the_end(lab, original)) == []
     first, second = original.names
-    image = next((lab.folder(first) / "images").rglob("*.jpg"))
+    image = min((lab.folder(first) / "images").rglob("*.jpg"))
     image.write_bytes(image.read_bytes()[:-1] + b"x")
     (lab.folder(second) / MARKER).unlink()
     (lab.temp / "0018_e0_raw.0123abcd.smc.part").touch()
@@ -73,8 +83,7 @@ def test_the_account_names_the_way_to_see_it_again(tmp_path: Path, capsys: pytes
     said = capsys.readouterr().out
     assert "again: scripts/suites crash --seed 7 --only group-step --at 12" in said
     assert (tmp_path / "kept" / "group-step-7-12" / "life" / "file").read_text() == "x"
-    fault = "kill -9 of service, workers and rclones at a named step"
-    assert f"| crash group-step | {fault} | 4 | 1 | 0.50 |" in table([account], markdown=True)
+    assert f"| crash group-step | {KINDS['group-step']} | 4 | 1 | 0.50 |" in table([account], markdown=True)
 
 
 CALLS = "write,pwrite64,copy_file_range,fsync,fdatasync,syncfs,rename,renameat,renameat2,unlink,unlinkat"

@@ -44,8 +44,8 @@ _MOST = 4
 _PAUSES = ("Insufficient", "no space left", "disk is full", "disk quota exceeded")
 _WRITES = ("write", "pwrite", "copy_file_range")
 _CALLS = (*_WRITES, "create", "fsync", "fdatasync", "syncfs", "ftruncate", "rename", "unlink", "mkdir", "link")
-_AMONG = {"rm360_async run": 100, "rm360_async.worker": 60, "rm360_async.ranges.scout": 20}
-"""A word of a process's command line, and among how many of its calls the first to fail is chosen."""
+_WORDS = ("rm360_async run", "rm360_async.worker", "rm360_async.ranges.scout")
+"""What stands in the command line of the processes that are meant; the last comes only where ranges are fetched."""
 _STRACE = "strace -f -qq -o /dev/null -e trace=write -e"
 _SOURCE = Path(__file__).with_name("faulty.c")
 
@@ -192,14 +192,14 @@ def _preloaded(life: Life) -> bool:
     told, mended = root / f"told{life.rounds}", root / f"mended{life.rounds}"
     short, full = life.case.kind == "short-writes", life.case.kind == "full-call"
     once = not short and random.random() < 0.5
-    word = "rm360_async" if short else random.choice(list(_AMONG))
-    calls = _WRITES if short else random.choice((_CALLS, (random.choice(_CALLS),)))
+    word = "rm360_async" if short else random.choice(_WORDS[: 3 if "ranges" in life.original.ways else 2])
+    calls = _WRITES if short else random.choice((_CALLS, _WRITES, (random.choice(_CALLS),)))
     error = 0 if short else random.choice((errno.ENOSPC, errno.EDQUOT)) if full else errno.EIO
     settings = {
         "BELOW": root / "work",
         "CALLS": f",{','.join(calls)},",
         "WORD": word,
-        "AT": random.randint(1, 1 if short else _AMONG[word]),
+        "AT": 1 if short else random.randint(1, random.choice((1, 3, 10, 30, 100))),
         "ERROR": error,
         "TOLD": told,
         "ONCE": int(once),
