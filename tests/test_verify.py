@@ -180,6 +180,24 @@ def test_the_marker_and_the_list_are_checked_too(published: Lab, threads: Thread
     assert checked.damaged and checked.depth is depth
 
 
+@pytest.mark.parametrize("what", ["a pipe", "a link to all zeroes", "a folder"])
+def test_what_stands_in_the_place_of_a_marker_is_never_read(
+    published: Lab, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    """A pipe would never end, and neither would zeroes."""
+    marker = published.folder("0018/e0") / MARKER
+    marker.unlink()
+    {"a pipe": os.mkfifo, "a link to all zeroes": lambda path: path.symlink_to("/dev/zero"), "a folder": os.mkdir}[
+        what
+    ](marker)
+    code, said = verdict(published, capsys, "--repair")
+    (flaw,) = said["performances"]["0018/e0"]["flaws"]
+    assert (code, flaw["path"], flaw["reason"]) == (1, MARKER, "is not the marker that was written")
+    assert said["queued"] == ["0018/e0"] and "0018/e0" not in said["unread"]
+    assert published.run() == 0 and published.command("verify") == 0
+    assert marker.is_file() and not marker.is_symlink()
+
+
 def test_a_list_without_hashes_gets_what_can_be_checked(
     published: Lab, threads: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
 ) -> None:

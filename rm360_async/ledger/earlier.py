@@ -208,7 +208,7 @@ def _adopt_folder(folder: Path, performance: Performance) -> Row | None:
     record = read_marker(folder)
     if record is None:
         return None
-    published = (folder / MARKER).stat().st_mtime
+    published = (folder / MARKER).lstat().st_mtime
     if isinstance(record, Record):
         return row_of_record(performance, record, published)
     cameras = _count_images(folder / "images")

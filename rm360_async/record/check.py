@@ -205,7 +205,7 @@ def _compare(checked: Checked, found: _Found, listed: list[ListedFile]) -> list[
     names = {file.path for file in listed}
     for path in found.visible.keys() - names:
         checked.add(FlawKind.EXTRA, path)
-    for path in found.odd.keys() - names:
+    for path in found.odd.keys() - names - {*_OURS}:
         checked.add(FlawKind.EXTRA, path, found.odd[path])
     return whole
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,10 @@ MARKER = ".extraction_complete"
 DAMAGED = ".extraction_damaged"
 """Stands in the place of the marker in a folder that is to be extracted again."""
 SCHEMA = 1
+_LONGEST = 2**28
+"""Characters; a marker that names every picture of a performance as broken has some ten million."""
+_ONLY_A_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Never waits for the other end of a pipe."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +107,22 @@ def parse_marker(text: str) -> Record | EarlierRecord:
 
 
 def read_marker(folder: Path) -> Record | EarlierRecord | None:
-    """Return what the folder's marker says, or None when there is no marker."""
+    """Return what the folder's marker says, or None when there is no marker; raises OSError.
+
+    Whatever else stands in its place (a link, a pipe, a folder) is no marker of ours, and is not looked into.
+    """
     try:
-        text = (folder / MARKER).read_text(encoding="utf-8", errors="replace")
+        descriptor = os.open(folder / MARKER, _ONLY_A_FILE)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return parse_marker(text)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            return EarlierRecord("")
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return EarlierRecord("")
+        with open(descriptor, encoding="utf-8", errors="replace", closefd=False) as file:
+            return parse_marker(file.read(_LONGEST))
+    finally:
+        os.close(descriptor)
