@@ -1,8 +1,9 @@
 """The pipeline: downloaders fill, a queue bounded in bytes of disk carries, extractors empty.
 
 Theory of operation. A downloader takes the next performance from the agenda, claims it, takes a lease of
-bytes in FIFO order, and downloads. The downloaded performance goes into a queue that has no bound of its
-own: its bound is the lease that each item holds, so the queue is sized in bytes of disk and not in items.
+bytes in FIFO order, and downloads. The downloaded performance goes into a queue that is bounded by the lease
+that each item holds, so it is sized in bytes of disk. Of files so small that thousands fit, only `_MOST_QUEUED`
+wait: each holds an open lock file, and a process has a thousand at most.
 An extractor takes it out, has it extracted in a child process, publishes, writes the ledger, removes the
 .smc, and only then gives lease and claim back.
 
@@ -45,6 +46,8 @@ __all__ = ["Width", "Work", "run"]
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 5.0
 """Seconds between two tries to write the books on a full disk, at most."""
+_MOST_QUEUED = 64
+"""Downloaded performances that wait for an extractor, at most (each downloader may add one)."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class _Line:
         """Where tries after the first run; None once nothing more may come in."""
         self.pauses: set[anyio.CancelScope] = set()
         """Extractors that wait for room."""
+        self._taken = anyio.Event()
+        """Set, and replaced, when something was taken out of the queue."""
 
     async def bring_in(self, downloads: int) -> None:
         """Download until the agenda ends; whatever is to be tried again comes back from here too."""
@@ -110,18 +115,30 @@ class _Line:
 
     def _stop_coming(self) -> None:
         self.repeats = None
+        self._tell_taken()
         for pause in list(self.pauses):
             pause.cancel()
 
     async def download(self) -> None:
         """Take performances one after another until none is left, and pass on what has arrived."""
-        while (performance := await self.agenda.next()) is not None:
+        while (performance := await self._next()) is not None:
             work = self.hand[performance] = Work(performance)
             await self._walk(work, self._begins)
+
+    async def _next(self) -> Performance | None:
+        """Return the next performance, once the queue is short enough; None when there is none, or we stop."""
+        while self.queue.statistics().current_buffer_used >= _MOST_QUEUED and not self.agenda.draining:
+            await self._taken.wait()
+        return await self.agenda.next()
+
+    def _tell_taken(self) -> None:
+        self._taken.set()
+        self._taken = anyio.Event()
 
     async def extract(self, receive: MemoryObjectReceiveStream[Work]) -> None:
         """Extract and publish what comes out of the queue until it is empty and closed."""
         async for work in receive:
+            self._tell_taken()
             await self._walk(work, self._publishes)
 
     async def leave_queued(self, receive: MemoryObjectReceiveStream[Work]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from rm360_async import pipeline
 from rm360_async.agenda import Agenda
 from rm360_async.catalog import Kind, Performance
 from rm360_async.errors import Cause, Fault, fault_in
@@ -189,6 +190,27 @@ async def test_downloads_go_on_while_an_extraction_takes_its_time() -> None:
         crew.gate.set()
     assert crew.most["extract"] == crew.most["fetch"] == 1
     assert len(agenda.ended) == len(PLAN)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+async def test_few_wait_for_an_extractor_however_small_they_are(monkeypatch: pytest.MonkeyPatch, stops: bool) -> None:
+    """Each that waits holds an open lock file; a soak with tiny files ran towards the limit of a process."""
+    monkeypatch.setattr(pipeline, "_MOST_QUEUED", 2)
+    crew = SimulatedCrew()
+    crew.gate = anyio.Event()
+    agenda = agenda_of(PLAN)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, agenda, crew, Width(1, 1), RULES)
+        with anyio.fail_after(10):
+            while crew.leases < 3:
+                await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
+            assert crew.leases == crew.taken == 3  # one in the extractor's hands, two in the queue
+            if stops:
+                agenda.drain()
+            crew.gate.set()
+    assert len(agenda.ended) == (1 if stops else len(PLAN))
+    assert crew.leases == 0 and not crew.books.claimed
 
 
 async def test_each_failure_is_charged_to_its_own_performance() -> None:
