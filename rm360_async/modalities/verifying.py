@@ -14,22 +14,26 @@ from rm360_async.package.sealing import files_below
 def verify(folder: StagingFolder, founds: Iterable[Found]) -> None:
     """Raise Fault(UNKNOWN) unless every file is there with its size and every indexed entry is accounted for."""
     try:
-        on_disk = dict(files_below(folder.path))
+        _check_files(folder)
     except OSError as error:
         raise Fault(Cause.UNKNOWN, f"{folder.path} cannot be read back: {error.strerror}") from error
-    _check_files(folder, on_disk)
     for found in founds:
         _check_index(found)
 
 
-def _check_files(folder: StagingFolder, on_disk: dict[str, int]) -> None:
-    for relative, size in folder.sizes.items():
-        there = on_disk.get(relative)
+def _check_files(folder: StagingFolder) -> None:
+    """Compare file by file: a second table of all of them would be most of the memory that we use."""
+    seen = 0
+    for relative, there in files_below(folder.path):
+        size = folder.sizes.get(relative)
+        if size is None:
+            raise Fault(Cause.UNKNOWN, f"{folder.path / relative} was not written by us")
         if there != size:
-            state = "is not there" if there is None else f"has {there} bytes"
-            raise Fault(Cause.UNKNOWN, f"{folder.path / relative} {state}, but {size} were written")
-    if strange := on_disk.keys() - folder.sizes.keys():
-        raise Fault(Cause.UNKNOWN, f"{folder.path / min(strange)} was not written by us")
+            raise Fault(Cause.UNKNOWN, f"{folder.path / relative} has {there} bytes, but {size} were written")
+        seen += 1
+    if seen < len(folder.sizes):
+        gone = min(folder.sizes.keys() - {relative for relative, _ in files_below(folder.path)})
+        raise Fault(Cause.UNKNOWN, f"{folder.path / gone} is not there, but {folder.sizes[gone]} were written")
 
 
 def _check_index(found: Found) -> None:

@@ -47,19 +47,22 @@ def files_below(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def _check_files(staging: Path, record: Record) -> None:
-    found = dict(files_below(staging))
-    if found.pop(FILE_LIST, None) is None:
+    if not (staging / FILE_LIST).is_file():
         raise Fault(Cause.UNKNOWN, f"{staging} has no list of its files")
-    size = sum(found.values())
-    if (len(found), size) != (record.files, record.bytes):
+    files, size = 0, 0
+    listed = dict(read_file_list(staging))
+    odd: list[str] = []
+    for path, found in files_below(staging):
+        if path != FILE_LIST:
+            files, size = files + 1, size + found
+            odd += [path] if listed.pop(path, None) != found else []
+    if (files, size) != (record.files, record.bytes):
         wanted = f"{record.files} files, {record.bytes} bytes"
         raise Fault(
-            Cause.UNKNOWN, f"{staging} holds {len(found)} files, {size} bytes, and not the {wanted} that were written"
+            Cause.UNKNOWN, f"{staging} holds {files} files, {size} bytes, and not the {wanted} that were written"
         )
-    listed = dict(read_file_list(staging))
-    if listed != found:
-        odd = min(path for path in {*listed, *found} if listed.get(path) != found.get(path))
-        raise Fault(Cause.UNKNOWN, f"{staging / odd} is not as its list of files has it")
+    if odd or listed:
+        raise Fault(Cause.UNKNOWN, f"{staging / min([*odd, *listed])} is not as its list of files has it")
 
 
 def _write_new(path: Path, text: str) -> None:

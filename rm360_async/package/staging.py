@@ -13,7 +13,7 @@ from types import TracebackType
 from rm360_async.errors import Cause, Fault
 from rm360_async.package.copying import copy_range, write_all
 from rm360_async.package.writing import write_fault, writing
-from rm360_async.record import FILE_LIST, ListedFile, file_list_text, hash_of, hash_of_range
+from rm360_async.record import FILE_LIST, ListedFile, hash_of, hash_of_range, write_files
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -129,14 +129,11 @@ class StagingFolder:
 
     def write_list(self) -> None:
         """Write the list of all files so far with their hashes; it does not count as a file itself."""
-        listed = [ListedFile(path, size, self.hashes[path]) for path, size in sorted(self.sizes.items())]
-        path = self.path / FILE_LIST
-        with writing(path):
-            target = self._create(FILE_LIST)
-            try:
-                write_all(target, file_list_text(listed).encode())
-            finally:
-                os.close(target)
+        with (
+            writing(self.path / FILE_LIST),
+            os.fdopen(self._create(FILE_LIST), "w", encoding="utf-8", newline="") as file,
+        ):
+            write_files(file, (ListedFile(path, self.sizes[path], self.hashes[path]) for path in sorted(self.sizes)))
 
     def _fill(self, relative: str, size: int, fill: Callable[[int], bytes]) -> None:
         try:

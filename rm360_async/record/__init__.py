@@ -8,7 +8,7 @@ the ledger.
 """
 
 from rm360_async.record.check import Checked, Depth, Flaw, FlawKind, check_folder
-from rm360_async.record.files import FILE_LIST, HASH, ListedFile, file_list_text, read_file_list, read_files
+from rm360_async.record.files import FILE_LIST, HASH, ListedFile, read_file_list, read_files, write_files
 from rm360_async.record.hashing import hash_of, hash_of_range
 from rm360_async.record.marker import (
     DAMAGED,
@@ -38,11 +38,11 @@ __all__ = [
     "Record",
     "SourceFile",
     "check_folder",
-    "file_list_text",
     "hash_of",
     "hash_of_range",
     "parse_marker",
     "read_file_list",
     "read_files",
     "read_marker",
+    "write_files",
 ]

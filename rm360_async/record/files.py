@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 FILE_LIST = ".extraction_files.csv"
 HASH = "xxh3_128"
@@ -23,13 +23,11 @@ class ListedFile:
     hash: bytes | None = None
 
 
-def file_list_text(files: Iterable[ListedFile]) -> str:
-    """Return the text of the list."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+def write_files(target: TextIO, files: Iterable[ListedFile]) -> None:
+    """Write the list, row by row: there may be hundreds of thousands."""
+    rows = csv.writer(target, lineterminator="\n")
     rows.writerow(("path", "bytes", HASH))
     rows.writerows((file.path, file.size, file.hash.hex() if file.hash else "") for file in files)
-    return text.getvalue()
 
 
 def read_files(folder: Path) -> Iterator[ListedFile]:
