@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "rm360_async"
 
 ROWS: list[set[str]] = [
-    {"__init__", "errors", "catalog", "lifecycle"},
+    {"__init__", "errors", "catalog", "lifecycle", "words"},
     {"record", "geometry"},
     {"release"},
     {"plan", "synthetic"},

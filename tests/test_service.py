@@ -26,7 +26,7 @@ from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
 from rm360_async.service.snapshot import Snapshot, bar_text
 from rm360_async.service.summary import exit_code
-from rm360_async.service.words import duration, size_text, when
+from rm360_async.words import duration, size_text, when
 
 ROOT = Path(__file__).resolve().parent.parent
 A, B, C, D = (Performance("0018", f"e{number}") for number in range(4))

@@ -17,7 +17,7 @@ from rm360_async.ledger import Claims, create_ledger, lock_path
 from rm360_async.package import write_fault
 from rm360_async.package.sealing import sync
 from rm360_async.package.system import EXCHANGE, NOREPLACE, rename, sync_file_system
-from rm360_async.service.words import size_text
+from rm360_async.words import size_text
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|afs|9p|lustre|ceph|gpfs|beegfs|glusterfs|fuse\..*|ncpfs|orangefs")

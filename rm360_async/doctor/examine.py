@@ -19,7 +19,7 @@ from rm360_async.rclone import Listing
 from rm360_async.service.beginning import list_remote
 from rm360_async.service.planning import RunPlan, foresee, make_plan
 from rm360_async.service.run import connect
-from rm360_async.service.words import size_text
+from rm360_async.words import size_text
 
 _PATIENCE = 600.0
 """Seconds for the remote to answer everything; a listing of 500 folders takes a minute or two."""

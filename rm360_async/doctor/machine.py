@@ -16,8 +16,8 @@ from rm360_async.config import Settings
 from rm360_async.doctor.lines import Line, fail, ok, warn
 from rm360_async.ledger import SQLITE_VERSION
 from rm360_async.modalities.audio import find_ffmpeg
-from rm360_async.service.words import size_text
 from rm360_async.smc import HDF5_VERSION, Refusal
+from rm360_async.words import size_text
 
 _FIRST_YEAR, _LAST_YEAR = 2024, 2100
 _FEW_FILES, _ENOUGH_FILES = 64, 256

@@ -13,7 +13,7 @@ from rm360_async.config import Settings
 from rm360_async.doctor.lines import Line, fail, fail_of, ok, warn
 from rm360_async.errors import Fault
 from rm360_async.rclone import Account, Listed, Listing, Remote, account, config_file, environment, find, version
-from rm360_async.service.words import size_text
+from rm360_async.words import size_text
 
 _OLDEST = (1, 60, 0)
 _NAMED = 5

@@ -12,7 +12,7 @@ from rm360_async.logs import logger
 from rm360_async.notify import Notifier
 from rm360_async.plan import RetryRules, ask_again
 from rm360_async.rclone import Listing, Remote
-from rm360_async.service.words import duration
+from rm360_async.words import duration
 
 log = logger(__name__)
 

@@ -14,7 +14,7 @@ from rm360_async.logs import logger
 from rm360_async.plan import Row, Verdict
 from rm360_async.record import Record
 from rm360_async.service.ledger_file import opened
-from rm360_async.service.words import size_text, when
+from rm360_async.words import size_text, when
 from rm360_async.work import Work
 
 log = logger(__name__)

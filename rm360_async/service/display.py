@@ -24,7 +24,7 @@ from rm360_async.notify import Notifier
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
 from rm360_async.service.snapshot import Snapshot, bar_text
-from rm360_async.service.words import duration, size_text
+from rm360_async.words import duration, size_text
 
 log = logger(__name__)
 LOOK = 0.5

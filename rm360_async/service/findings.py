@@ -11,7 +11,7 @@ from typing import Any
 from rm360_async.catalog import Performance, number_ranges
 from rm360_async.logs import escaped
 from rm360_async.record import Checked, Depth, Flaw, FlawKind, Record
-from rm360_async.service.words import size_text
+from rm360_async.words import size_text
 
 _GROUPS_TOLD = 12
 _NAMES_TOLD = 3

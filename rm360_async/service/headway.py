@@ -8,7 +8,7 @@ import time
 
 import anyio
 
-from rm360_async.service.words import duration, size_text
+from rm360_async.words import duration, size_text
 
 _LOOK = 0.5
 _LINE = 60.0

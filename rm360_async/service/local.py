@@ -14,7 +14,7 @@ from rm360_async.extract import extract
 from rm360_async.extract_job import ExtractJob
 from rm360_async.package import publish, remove_tree, seal, staging_path
 from rm360_async.record import Record, SourceFile, read_marker
-from rm360_async.service.words import size_text
+from rm360_async.words import size_text
 
 
 def extract_local(

@@ -12,7 +12,7 @@ from rm360_async.lifecycle import Stage
 from rm360_async.rclone import Listing
 from rm360_async.release import camera_remarks
 from rm360_async.service.planning import RunPlan
-from rm360_async.service.words import size_text
+from rm360_async.words import size_text
 
 _OUTPUT_RATIO = 1.1
 """Folders are about as large as their files: verbatim images, plus wav and npz of the audio."""

@@ -14,7 +14,7 @@ from rm360_async.lifecycle import IN_HAND, Stage
 from rm360_async.plan import Row
 from rm360_async.service.ledger_file import opened
 from rm360_async.service.snapshot import Snapshot, bar_text
-from rm360_async.service.words import duration, size_text, when
+from rm360_async.words import duration, size_text, when
 
 _NAMED = 20
 _FAILURES = (Stage.FAILED, Stage.DOWNLOAD_FAILED)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rm360_async.config import Settings
 from rm360_async.lifecycle import Stage
 from rm360_async.plan import Row
-from rm360_async.service.words import duration, size_text, when
+from rm360_async.words import duration, size_text, when
 
 STOPPED_AT_ONCE = CANNOT_GO_ON = 3
 """Exit codes: a second signal broke off what was in hand; or the reason has been told."""

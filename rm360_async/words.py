@@ -1,4 +1,4 @@
-"""Sizes, times and durations as people read them."""
+"""Sizes, counts, times and durations as people read them."""
 
 from __future__ import annotations
 
@@ -34,3 +34,8 @@ def duration(seconds: float) -> str:
     if days < 1.5:
         return f"{hours // 1:.0f} h {minutes % 60:.0f} min"
     return f"{days // 1:.0f} d {hours % 24:.0f} h"
+
+
+def count_text(count: int) -> str:
+    """Return a number with thin spaces between its thousands."""
+    return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
