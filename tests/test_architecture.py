@@ -43,6 +43,7 @@ FENCES: dict[str, set[str]] = {
     "cv2": {"synthetic", "modalities", "survey", "pictures"},
     "uvloop": {"service", "cli"},
     "xxhash": {"record"},
+    "jinja2": {"pictures"},
 }
 """Which rooms may import a third-party library (or sqlite3)."""
 

@@ -32,6 +32,7 @@ _COMMANDS = {
     "extract": "Extract one local .smc (or raw + anno pair) to a folder.",
     "inspect": "Show what an .smc file holds.",
     "cameras": "Check a calibration, suggest camera sets, make contact sheets.",
+    "report": "Make pages that show whether everything is right: one a performance, and one for the run.",
     "demo": "Make a synthetic remote, run the real thing on it, show the result.",
 }
 

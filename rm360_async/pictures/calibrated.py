@@ -39,10 +39,11 @@ def read_calibrated(path: Path) -> Calibrated:
     """Return the calibration of a published folder or an .smc; BadRequest when there is none to read."""
     if not path.exists():
         raise BadRequest(f"{path}: there is no such file or folder; check it")
-    return _of_folder(open_folder(path)) if path.is_dir() else of_file(path, path.name)
+    return of_folder(open_folder(path)) if path.is_dir() else of_file(path, path.name)
 
 
-def _of_folder(folder: PublishedFolder) -> Calibrated:
+def of_folder(folder: PublishedFolder) -> Calibrated:
+    """Return the calibration of a published folder; BadRequest when there is none to read."""
     file = folder.path / "calibration" / "cameras.json"
     try:
         stored: Any = json.loads(file.read_text(encoding="utf-8"))["cameras"]
@@ -55,7 +56,7 @@ def _of_folder(folder: PublishedFolder) -> Calibrated:
     not_wanted = (camera for camera in rig() if camera not in folder.frames)
     available = tuple(each for each in not_wanted if folder.why_no_camera(each) == Absence.NOT_WANTED.value)
     verdict = (f"verdict of the folder: {folder.verdict}",) if folder.verdict else ()
-    return Calibrated(folder.name, cameras, _size(folder), tuple(folder.frames), available, verdict)
+    return Calibrated(folder.name, cameras, picture_size(folder), tuple(folder.frames), available, verdict)
 
 
 def _numbers(entry: dict[str, Any]) -> Matrices:
@@ -63,7 +64,8 @@ def _numbers(entry: dict[str, Any]) -> Matrices:
     return {key: np.array(entry[key], np.float64) for key in ("K", "D", "RT")}
 
 
-def _size(folder: PublishedFolder) -> tuple[int, int] | None:
+def picture_size(folder: PublishedFolder) -> tuple[int, int] | None:
+    """Return (height, width) in pixels of the first picture that can be read; None when there is none."""
     every = (path for files in folder.frames.values() for path in files.values())
     for path, _ in zip(every, range(_HEADS), strict=False):
         try:

@@ -9,8 +9,20 @@ import numpy as np
 
 from rm360_async.geometry.coverage import TIERS, coverage
 from rm360_async.geometry.rig import Array, rig
-from rm360_async.pictures.look import BAD, FAINT, INK, MUTED, PAPER, SIDES, TIER_COLOURS, TIER_ELEVATIONS, degrees
-from rm360_async.pictures.svg import Drawing, Point
+from rm360_async.pictures.canvas import Point
+from rm360_async.pictures.look import (
+    BAD,
+    FAINT,
+    INK,
+    MUTED,
+    PAPER,
+    SIDES,
+    TIER_COLOURS,
+    TIER_ELEVATIONS,
+    TINTS,
+    degrees,
+)
+from rm360_async.pictures.svg import Drawing
 
 Places = Mapping[str, tuple[float, float]]
 """Azimuth and elevation in degrees by camera."""
@@ -18,7 +30,7 @@ Places = Mapping[str, tuple[float, float]]
 _LEFT, _TOP, _WIDE, _HIGH = 70, 118, 1060, 320
 _ELEVATIONS = (-35.0, 40.0)
 _STEP = 2.5
-_BANDS = ((15.0, "#e3f0e4"), (30.0, "#f5f1d2"), (45.0, "#f5dcbd"), (181.0, "#efbfb5"))
+_BANDS = tuple(zip((15.0, 30.0, 45.0, 181.0), TINTS, strict=True))
 """Up to how many degrees from the nearest kept camera, and the tint for it."""
 
 

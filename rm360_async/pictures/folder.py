@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from rm360_async.catalog import camera_folder, is_camera
 from rm360_async.errors import BadRequest
 from rm360_async.record import EarlierRecord, Record, read_marker
-from rm360_async.release import Absence, absence, holding_of
+from rm360_async.release import Absence, Holding, absence, holding_of
 
-_FRAME = re.compile(r"frame_([0-9]{1,9})\.[A-Za-z0-9]+")
+FRAME = re.compile(r"frame_([0-9]{1,9})\.[A-Za-z0-9]+")
+"""The name of the file of one frame."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,14 @@ class PublishedFolder:
         """Return what the record says of completeness, "" when it does not."""
         return self.record.verdict if self.record else ""
 
+    @cached_property
+    def held(self) -> Holding | None:
+        """Return what the release holds of this performance, None where that is not known."""
+        record = self.record
+        if record is None:
+            return None
+        return holding_of(record.performance, [source.path for source in record.sources], record.cameras)
+
     def why_no_camera(self, camera: str) -> str:
         """Return why a camera has no images here, in a word or two."""
         record = self.record
@@ -45,8 +55,7 @@ class PublishedFolder:
             return "broken"
         if "images" not in record.wanted_modalities:
             return Absence.NOT_WANTED.value
-        held = holding_of(record.performance, [source.path for source in record.sources], record.cameras)
-        return absence(camera, held, record.wanted_cameras).value
+        return absence(camera, self.held, record.wanted_cameras).value
 
     def why_no_frame(self, camera: str, frame: int) -> str:
         """Return why a camera that has images does not have this frame."""
@@ -75,6 +84,6 @@ def _frames(path: Path) -> dict[str, dict[int, Path]]:
     for folder in sorted(images.iterdir()) if images.is_dir() else ():
         camera = folder.name.removeprefix(camera_folder(""))
         if is_camera(camera) and folder.name == camera_folder(camera) and folder.is_dir():
-            files = {int(match[1]): each for each in folder.iterdir() if (match := _FRAME.fullmatch(each.name))}
+            files = {int(match[1]): each for each in folder.iterdir() if (match := FRAME.fullmatch(each.name))}
             found[camera] = dict(sorted(files.items()))
     return {camera: files for camera, files in found.items() if files}

@@ -16,9 +16,10 @@ from rm360_async.catalog import number_ranges
 from rm360_async.errors import BadRequest
 from rm360_async.geometry.coverage import TIERS
 from rm360_async.geometry.rig import rig
+from rm360_async.pictures.canvas import Anchor
 from rm360_async.pictures.folder import PublishedFolder
 from rm360_async.pictures.look import BAD, FAINT, GOOD, INK, MUTED, SIDES, TIER_COLOURS, TIER_ELEVATIONS, degrees
-from rm360_async.pictures.sheet import CELL, LABEL, Anchor, Sheet
+from rm360_async.pictures.sheet import CELL, LABEL, LOSSES, Sheet
 from rm360_async.pictures.thumbnail import thumbnails
 
 _MARGIN = 14
@@ -77,7 +78,7 @@ def contact_sheet(folder: PublishedFolder, frame: int | None = None) -> ContactS
         content = pictures.get(camera)
         reason = ""
         if content is None:
-            reason = _reason(folder, camera, frame, decoded=camera not in pictures)
+            reason = why_absent(folder, camera, frame, decoded=camera not in pictures)
             absent[reason] += 1
         label = f"{camera}   {degrees(rig()[camera].azimuth)}"
         sheet.cell(_place(*cells()[camera]), label, reason if content is None else content)
@@ -86,7 +87,8 @@ def contact_sheet(folder: PublishedFolder, frame: int | None = None) -> ContactS
     return ContactSheet(sheet, frame, shown, dict(absent))
 
 
-def _reason(folder: PublishedFolder, camera: str, frame: int, *, decoded: bool) -> str:
+def why_absent(folder: PublishedFolder, camera: str, frame: int, *, decoded: bool) -> str:
+    """Return in a word or two why there is no picture of a camera's frame; not decoded is broken."""
     if not decoded:
         return "broken"
     return folder.why_no_frame(camera, frame) if camera in folder.frames else folder.why_no_camera(camera)
@@ -119,8 +121,8 @@ def _ruled(folder: PublishedFolder, frame: int) -> Sheet:
         sheet.text((_MARGIN, y + 22), TIER_ELEVATIONS[tier], 15, MUTED)
     for azimuth, side in SIDES:
         x = float(np.interp(azimuth, columns(), [_place(at, 0)[0] + CELL[0] / 2 for at in range(len(columns()))]))
-        anchor: Anchor = "left" if azimuth == -180 else "right" if azimuth == 180 else "middle"
-        edge = {"left": -CELL[0] / 2, "middle": 0.0, "right": CELL[0] / 2}[anchor]
+        anchor: Anchor = "start" if azimuth == -180 else "end" if azimuth == 180 else "middle"
+        edge = {"start": -CELL[0] / 2, "middle": 0.0, "end": CELL[0] / 2}[anchor]
         sheet.text((x + edge, _HEAD - 12), side, 18, INK if side == "face" else MUTED, anchor)
     sheet.box((_MARGIN, _HEAD - 42), (right - _MARGIN - _GAP, 1), FAINT)
     note = "below each: camera and azimuth in degrees, 0 = at the face, + = subject's left; rows: tiers and elevations"
@@ -132,7 +134,7 @@ def _head(sheet: Sheet, folder: PublishedFolder, frame: int, shown: int, absent:
     end = sheet.text((_MARGIN, 38), f"{folder.name}   frame {frame}", 28)
     end = sheet.text((end + 34, 38), f"{shown} of {len(cells())} cameras", 22)
     for reason, count in sorted(absent.items()):
-        colour = BAD if reason in ("lost", "broken", "missing") else MUTED
+        colour = BAD if reason in LOSSES else MUTED
         end = sheet.text((end + 28, 38), f"{count} {reason}", 22, colour)
     if folder.verdict:
         sheet.text((_MARGIN, 66), folder.verdict, 18, BAD if folder.verdict.startswith("damaged") else GOOD)

@@ -12,8 +12,9 @@ from rm360_async.geometry.check import State
 from rm360_async.geometry.checks import CalibrationReport, Standing
 from rm360_async.geometry.coverage import TIERS
 from rm360_async.geometry.rig import FACE, Array, head_centre
-from rm360_async.pictures.look import BAD, FAINT, INK, MUTED, STATE_COLOURS, TIER_COLOURS
-from rm360_async.pictures.svg import Drawing, Point
+from rm360_async.pictures.canvas import Point
+from rm360_async.pictures.look import BAD, FAINT, INK, MUTED, SKIN, STATE_COLOURS, TIER_COLOURS, UNUSED, WHITE
+from rm360_async.pictures.svg import Drawing
 
 _PANEL = 560
 _TOP = 150
@@ -66,7 +67,7 @@ def rig_views(title: str, report: CalibrationReport, kept: Collection[str]) -> s
 
 
 def _panel(drawing: Drawing, view: _View, head: Array) -> None:
-    drawing.box((view.left, _TOP), (_PANEL, _PANEL), "#ffffff", FAINT)
+    drawing.box((view.left, _TOP), (_PANEL, _PANEL), WHITE, FAINT)
     drawing.text((view.left + 12, _TOP + 24), view.name, 15, INK)
     drawing.text((view.left + 12, _TOP + 46), f"\u2190 {view.far}", 12, MUTED)
     drawing.text((view.left + _PANEL - 12, _TOP + 46), f"{view.near} \u2192", 12, MUTED, "end")
@@ -88,7 +89,7 @@ def _camera(
     corners = [(x, y, 1.0) for x, y in half * [(-1, -1), (1, -1), (1, 1), (-1, 1)]]
     rim = np.array([[0.0, 0.0, 0.0], *corners]) * _DEPTH
     places = view.at(rim @ matrix[:3, :3].T + matrix[:3, 3], head)
-    colour = TIER_COLOURS[standing.tier] if kept else "#aab3ba"
+    colour = TIER_COLOURS[standing.tier] if kept else UNUSED
     for first, second in ((1, 2), (2, 3), (3, 4), (4, 1)):
         drawing.polygon([places[0], places[first], places[second]], colour, colour, 0.16 if kept else 0.05, 0.8)
     drawing.circle(places[0], 2.2, colour)
@@ -105,7 +106,7 @@ _LABEL_RADIUS = {"upper": 0.8, "middle": 1.41, "eye-inner": 0.69, "lower": 1.52}
 
 def _face(drawing: Drawing, view: _View, head: Array) -> None:
     middle = view.at(head, head)[0]
-    drawing.circle(middle, _HEAD_RADIUS * _PANEL / _SPAN, "#f2ddcc", INK, 1.5)
+    drawing.circle(middle, _HEAD_RADIUS * _PANEL / _SPAN, SKIN, INK, 1.5)
     tip = view.at(head + FACE * 0.36, head)[0]
     drawing.arrow(middle, tip, INK)
     drawing.circle(middle, 2.5, INK)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from rm360_async.errors import Cause, Fault
+from rm360_async.pictures.canvas import Anchor
 from rm360_async.pictures.look import BAD, EMPTY, FAINT, INK, MUTED, PAPER, bgr
 from rm360_async.pictures.thumbnail import Image
-
-Anchor = Literal["left", "middle", "right"]
 
 CELL = (132, 110)
 """Width and height in pixels of a picture in a sheet."""
 LABEL = 24
 """Height of the line below a picture."""
+LOSSES = ("lost", "broken", "missing")
+"""Reasons for having no picture that are no choice of anybody."""
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SCALE = 1 / 27
 """Font scale per pixel of letter height."""
@@ -30,12 +30,12 @@ class Sheet:
         self.pixels: Image = np.full((height, width, 3), bgr(PAPER), np.uint8)
 
     def text(
-        self, place: tuple[float, float], text: str, size: float = 13, colour: str = INK, anchor: Anchor = "left"
+        self, place: tuple[float, float], text: str, size: float = 13, colour: str = INK, anchor: Anchor = "start"
     ) -> float:
         """Write ASCII text of a height in pixels; return where it ends (x)."""
         scale = size * _SCALE
         width = cv2.getTextSize(text, _FONT, scale, 1)[0][0]
-        x = place[0] - {"left": 0.0, "middle": width / 2, "right": width}[anchor]
+        x = place[0] - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
         where = (round(x), round(place[1]))
         cv2.putText(self.pixels, text, where, _FONT, scale, bgr(colour), 1, cv2.LINE_AA)
         return x + width
@@ -55,7 +55,7 @@ class Sheet:
         """Draw a picture with its label, or a grey cell with the reason for having none."""
         x, y = place
         if isinstance(content, str):
-            lost = content in ("lost", "broken", "missing")
+            lost = content in LOSSES
             self.box(place, CELL, EMPTY, BAD if lost else FAINT)
             self.text((x + CELL[0] / 2, y + CELL[1] / 2 + 5), content, 15, BAD if lost else MUTED, "middle")
             self.text((x + 2, y + CELL[1] + 18), label, 16, MUTED)

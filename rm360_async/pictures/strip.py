@@ -99,5 +99,5 @@ def _bar(sheet: Sheet, top: int, total: int, missing: tuple[int, ...]) -> None:
     plural = "s" if len(missing) > 1 else ""
     text = f"missing: frame{plural} {number_ranges(missing, 12)}" if missing else "no frame is missing"
     sheet.text((_MARGIN, top + _BAR + 20), "0", 15, MUTED)
-    sheet.text((_MARGIN + width, top + _BAR + 20), str(total - 1), 15, MUTED, "right")
+    sheet.text((_MARGIN + width, top + _BAR + 20), str(total - 1), 15, MUTED, "end")
     sheet.text((_MARGIN + width / 2, top + _BAR + 20), text, 16, BAD if missing else GOOD, "middle")

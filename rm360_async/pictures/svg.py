@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
+from rm360_async.pictures.canvas import Anchor, Point
 from rm360_async.pictures.look import INK, PAPER
-
-Point = tuple[float, float]
 
 
 class Drawing:
@@ -23,7 +23,7 @@ class Drawing:
         ]
 
     def text(
-        self, place: Point, text: str, size: float = 13, colour: str = INK, anchor: str = "start", weight: str = ""
+        self, place: Point, text: str, size: float = 13, colour: str = INK, anchor: Anchor = "start", weight: str = ""
     ) -> None:
         """Write text on its baseline; anchor is start, middle or end."""
         bold = f" font-weight={quoteattr(weight)}" if weight else ""
@@ -62,6 +62,18 @@ class Drawing:
         self._parts.append(
             f'<polygon points="{points}" fill="{fill}" fill-opacity="{opacity:g}" stroke="{line}" '
             f'stroke-width="{width:g}" stroke-linejoin="round"/>'
+        )
+
+    def path(self, steps: str, fill: str = "none", line: str = "none", width: float = 1) -> None:
+        """Draw what the steps of a path's `d` say; they are numbers and letters, never text from data."""
+        self._parts.append(f'<path d="{steps}" fill="{fill}" stroke="{line}" stroke-width="{width:g}"/>')
+
+    def picture(self, jpeg: bytes, size: Point) -> None:
+        """Lay a JPEG over the whole of `size`, from the upper left corner; its bytes go into the text."""
+        data = base64.b64encode(jpeg).decode("ascii")
+        self._parts.append(
+            f'<image width="{size[0]:g}" height="{size[1]:g}" preserveAspectRatio="none" '
+            f'href="data:image/jpeg;base64,{data}"/>'
         )
 
     def arrow(self, start: Point, end: Point, colour: str, width: float = 3) -> None:

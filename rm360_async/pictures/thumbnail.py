@@ -23,8 +23,11 @@ _REDUCED = (
 )
 
 
-def thumbnail(path: Path, width: int) -> Image | None:
-    """Return the picture (height, width, 3) BGR at this width; None when the file cannot be decoded."""
+def reduced(path: Path, width: int) -> Image | None:
+    """Return the picture (height, width, 3) BGR, as small as the decoder makes it and at least of this width.
+
+    None when the file cannot be decoded; a picture that is not as wide comes as it is.
+    """
     try:
         data = path.read_bytes()
         found = check(Blob(-1, 0, len(data), data))
@@ -33,10 +36,19 @@ def thumbnail(path: Path, width: int) -> Image | None:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
     except (OSError, Refusal, cv2.error):
         return None
-    if decoded is None:
-        return None
-    height = max(1, round(decoded.shape[0] * width / decoded.shape[1]))
-    return np.asarray(cv2.resize(decoded, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return None if decoded is None else np.asarray(decoded, np.uint8)
+
+
+def thumbnail(path: Path, width: int) -> Image | None:
+    """Return the picture (height, width, 3) BGR at this width; None when the file cannot be decoded."""
+    decoded = reduced(path, width)
+    return None if decoded is None else shrunk(decoded, width)
+
+
+def shrunk(picture: Image, width: int) -> Image:
+    """Return the picture at this width."""
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def thumbnails(paths: Iterable[Path], width: int) -> Iterator[Image | None]:

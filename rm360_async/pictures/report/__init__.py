@@ -1,0 +1,13 @@
+"""The report: a page for each published performance that shows whether everything is right, and a page for the run.
+
+A page is a list of panels. Each panel has a state, a sentence with its number, and the same numbers for
+`report.json`; what it draws lies in its template. Pages are whole in themselves: no script, no font, no file and
+no request from elsewhere.
+"""
+
+from rm360_async.pictures.report.index import write_index
+from rm360_async.pictures.report.page import page_is_current, read_numbers, write_page
+from rm360_async.pictures.report.run import BoardRow, Disk, RunNumbers
+from rm360_async.pictures.report.sweeping import sweep
+
+__all__ = ["BoardRow", "Disk", "RunNumbers", "page_is_current", "read_numbers", "sweep", "write_index", "write_page"]

@@ -1,0 +1,49 @@
+"""What a folder tells of itself in metadata/info.json; a file that is damaged tells nothing, and that is said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_LONGEST = 2**24
+
+
+@dataclass(frozen=True)
+class Told:
+    """The verdict's findings (check, what), what is absent as released, warnings, and frames missing by camera."""
+
+    findings: tuple[tuple[str, str], ...] = ()
+    absent_as_released: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    missing: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    trouble: str = ""
+
+
+def read_told(folder: Path) -> Told:
+    """Return what metadata/info.json says."""
+    path = folder / "metadata" / "info.json"
+    try:
+        with path.open("rb") as file:
+            value: Any = json.loads(file.read(_LONGEST))
+        return _told(value)
+    except FileNotFoundError:
+        return Told(trouble="there is no metadata/info.json")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return Told(trouble="metadata/info.json cannot be read")
+
+
+def _told(value: dict[str, Any]) -> Told:
+    return Told(
+        tuple((str(each["check"]), str(each["what"])) for each in value.get("findings", ())),
+        _texts(value.get("absent_as_released", ())),
+        _texts(value.get("absent", ())),
+        _texts(value.get("warnings", ())),
+        {str(camera): tuple(map(int, frames)) for camera, frames in value.get("missing_frames", {}).items()},
+    )
+
+
+def _texts(values: list[Any]) -> tuple[str, ...]:
+    return tuple(str(each) for each in values)

@@ -1,0 +1,72 @@
+"""Published synthetic folders with faults of choice, and what their pages say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from rm360_async.catalog import Modality, Performance, Structure
+from rm360_async.cli import main
+from rm360_async.geometry.rig import S3_CAMERAS, Array
+from rm360_async.pictures.report import write_page
+from rm360_async.synthetic.remote import demo_plan
+from rm360_async.synthetic.smc import write_pair, write_smc
+from rm360_async.synthetic.spec import SmcSpec
+from rm360_async.synthetic.studio import Studio
+
+SCALE = 1 / 16
+STUDIO = Studio(SCALE)
+"""Draws each picture once for all tests of a process."""
+
+
+def speech(name: str = "s3_all", frames: int = 6, **changes: Any) -> SmcSpec:
+    """Return a speech part as the 500-subject release has it: 38 cameras at 15, or the frontal one at 30."""
+    cameras = S3_CAMERAS if name == "s3_all" else ("25",)
+    fps = 15.0 if name == "s3_all" else 30.0
+    spec = SmcSpec(Performance("0018", name), cameras=cameras, frames=frames, fps=fps, scale=SCALE, pictures=2)
+    return replace(spec, **changes)
+
+
+def pair(name: str = "e0", frames: int = 4, **changes: Any) -> SmcSpec:
+    """Return a performance as the 21-subject release has it: 60 cameras and all annotations."""
+    spec = next(spec for spec in demo_plan(Structure.PAIR) if spec.performance.name == name)
+    return replace(spec, scale=SCALE, frames=frames, pictures=2, **changes)
+
+
+def published(root: Path, spec: SmcSpec, change: Callable[[Array], Array] | None = None, *arguments: str) -> Path:
+    """Extract the spec's file or pair to a folder; `change` is what happens to every stored RT."""
+    stem = f"{spec.performance.subject}_{spec.performance.name}"
+    raw, anno = root / f"{stem}_raw.smc", root / f"{stem}_anno.smc"
+    folder = root / spec.performance.subject / spec.performance.name
+    if Modality.MASKS in spec.modalities:
+        write_pair(raw, anno, spec, STUDIO)
+        files = [str(raw), "--anno", str(anno)]
+    else:
+        write_smc(raw, spec, STUDIO)
+        files = [str(raw)]
+    if change is not None:
+        change_rt(anno if anno.exists() else raw, change)
+    assert main(["extract", *files, "--output", str(folder), *arguments]) == 0
+    return folder
+
+
+def change_rt(file: Path, change: Callable[[Array], Array]) -> None:
+    """Change every RT that a file stores."""
+    with h5py.File(file, "r+") as smc:
+        for camera in smc["Calibration"].values():
+            camera["RT"][...] = change(np.array(camera["RT"]))
+
+
+def page(folder: Path, place: Path, *, faces: bool = True) -> dict[str, Any]:
+    """Make the page of a folder; return its numbers."""
+    return write_page(folder, place, faces=faces)
+
+
+def failing(numbers: dict[str, Any]) -> dict[str, str]:
+    """Return the sentence of every panel that fails."""
+    return {key: panel["sentence"] for key, panel in numbers["panels"].items() if panel["state"] == "fail"}

@@ -1,0 +1,336 @@
+"""The report: what its pages hold, that they are whole in themselves, made again only when needed, and escaped."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from lab import Lab
+from pages import failing, pair, published, speech
+from tiny_smc import Tiny
+
+from rm360_async.catalog import Performance, Structure
+from rm360_async.cli import main
+from rm360_async.geometry.rig import S3_CAMERAS, rig
+from rm360_async.pictures.report import BoardRow, Disk, RunNumbers, read_numbers, write_index, write_page
+from rm360_async.pictures.report.encoding import encode_within
+from rm360_async.pictures.report.run import Square
+from rm360_async.record import MARKER
+from rm360_async.service.report import page_trouble
+from rm360_async.synthetic.remote import make_remote
+
+VOID = {"meta", "link", "img", "br", "input", "image", "rect", "path", "line", "circle", "polygon", "hr"}
+OMITTED = {"td", "tr", "th", "li"}
+MEGABYTE = 2**20
+
+
+class Parsed(HTMLParser):
+    """The tags and links of a page; every tag that is opened is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not [tag for tag in self.open if tag not in OMITTED], self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [
+            value or "" for name, value in attrs if name in ("href", "src", "xlink:href", "action", "srcset")
+        ]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open and self.open[-1] != tag and self.open[-1] in OMITTED:
+            self.open.pop()
+        assert self.open and self.open.pop() == tag, tag
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Give published folders of 1, 38 and 60 cameras, in both layouts."""
+    root = tmp_path_factory.mktemp("folders")
+    specs = {"1": speech("s1_all", 30), "38": speech(holes={"31": (4,)}), "60": pair(), "60 speech": pair("s1_all")}
+    return {name: published(root, spec) for name, spec in specs.items()}
+
+
+def text_of(place: Path) -> str:
+    return (place / "index.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["1", "38", "60", "60 speech"])
+@pytest.mark.parametrize("faces", [True, False])
+def test_a_page_is_whole_in_itself_and_prints_its_numbers(
+    folders: dict[str, Path], tmp_path: Path, name: str, faces: bool
+) -> None:
+    numbers = write_page(folders[name], tmp_path, faces=faces)
+    text = text_of(tmp_path)
+    parsed = Parsed(text)
+    assert len(text.encode()) < MEGABYTE
+    assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in parsed.links)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(", text) and "script" not in parsed.tags
+    assert numbers == json.loads((tmp_path / "report.json").read_text())
+    for panel in numbers["panels"].values():
+        assert panel["sentence"] in text.replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">")
+        assert f"{panel['title']}: {panel['state']}" in text
+    assert text.count("<figure") >= 60 and set(re.findall(r"<figcaption>(\d\d) ", text)) == set(rig())
+
+
+def test_panels_stand_in_the_order_in_which_they_would_be_missed(folders: dict[str, Path], tmp_path: Path) -> None:
+    write_page(folders["60 speech"], tmp_path)
+    order = re.findall(r'<section id="(\w+)">', text_of(tmp_path))
+    assert order == ["contact", "proof", "calibration", "coverage", "presence", "sound", "absent", "sizes", "source"]
+
+
+def pictures_in(text: str) -> list[Any]:
+    data = re.findall(r'href="data:image/jpeg;base64,([^"]+)"', text)
+    return [cv2.imdecode(np.frombuffer(base64.b64decode(each), np.uint8), cv2.IMREAD_COLOR) for each in data]
+
+
+def test_pictures_are_those_of_the_folder_and_small(folders: dict[str, Path], tmp_path: Path) -> None:
+    numbers = write_page(folders["38"], tmp_path)
+    shown = pictures_in(text_of(tmp_path))
+    assert len(shown) == 38 and all(each.shape[1] == 160 for each in shown)
+    order = [camera for camera in re.findall(r"<title>camera (\d\d)</title>", text_of(tmp_path))]
+    assert sorted(order) == sorted(S3_CAMERAS)
+    frame = numbers["panels"]["contact"]["frame"]
+    for camera, drawn in zip(order, shown, strict=True):
+        stored = cv2.imread(str(folders["38"] / f"images/cam_{camera}/frame_{frame:06d}.jpg"))
+        assert stored is not None
+        wanted = cv2.resize(stored, (160, drawn.shape[0]), interpolation=cv2.INTER_AREA).astype(int)
+        assert np.abs(drawn - wanted).mean() < 6, camera
+
+
+def test_no_faces_leaves_silhouettes_and_without_masks_nothing(folders: dict[str, Path], tmp_path: Path) -> None:
+    write_page(folders["60"], tmp_path / "masks", faces=False)
+    write_page(folders["38"], tmp_path / "none", faces=False)
+    with_masks, without = text_of(tmp_path / "masks"), text_of(tmp_path / "none")
+    assert "data:image" not in with_masks + without
+    contact = with_masks.split('id="proof"')[0]
+    assert contact.count("<path d=") >= 60 and "not shown" not in contact
+    assert "<path" not in with_masks.split('id="proof"')[1].split('id="calibration"')[0], "landmarks are a face"
+    assert "<path" not in without.split('id="proof"')[0] and without.count("not shown") == 38
+    assert "px," in with_masks, "the numbers stay"
+
+
+def test_nothing_of_the_person_is_on_a_page(folders: dict[str, Path], tmp_path: Path) -> None:
+    write_page(folders["60"], tmp_path)
+    text = text_of(tmp_path).split("</style>")[1] + (tmp_path / "report.json").read_text()
+    assert not [word for word in ("female", "yellow", "gender", "actor") if word in text]
+
+
+def test_what_comes_from_data_is_escaped(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "0018/s3_all"
+    shutil.copytree(folders["38"], folder)
+    evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\" onload='x'"
+    marker = json.loads((folder / MARKER).read_text())
+    marker |= {"verdict": f"damaged: {evil}", "version": evil, "published": evil, "subject": evil}
+    marker["sources"][0] |= {"path": evil, "md5": evil, "modified": evil}
+    marker["left_out"] = [{"modality": "images", "camera": evil, "frame": 1, "reason": evil}]
+    marker |= {"seconds": {evil: 1.0}, "wanted_cameras": evil}
+    (folder / MARKER).write_text(json.dumps(marker))
+    info = json.loads((folder / "metadata/info.json").read_text())
+    info |= {"warnings": [evil], "absent_as_released": [evil], "findings": [{"check": evil, "what": evil}]}
+    (folder / "metadata/info.json").write_text(json.dumps(info))
+    with (folder / ".extraction_files.csv").open("a") as lines:
+        lines.write(f'"<b>{evil.replace(chr(34), "")}/x",3,\n')
+    numbers = write_page(folder, tmp_path / "page")
+    parsed = Parsed(text_of(tmp_path / "page"))
+    assert not {"script", "b"} & set(parsed.tags) and "img" not in parsed.tags
+    assert evil in numbers["verdict"]
+    row = BoardRow("0018", "s3_all", "failed", 0, 0, 0, 0.0, evil, evil)
+    write_index(RunNumbers(evil, (row,), (), (Disk(evil, 1, 2),), (evil,)), tmp_path / "index")
+    assert not {"script", "img"} & set(Parsed(text_of(tmp_path / "index")).tags)
+
+
+def test_noise_does_not_make_a_page_large(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    noise = {str(each): random.integers(0, 255, (134, 160, 3), np.uint8) for each in range(60)}
+    encoded = encode_within(noise, 400_000)
+    assert sum(map(len, encoded.values())) <= 400_000 and set(encoded) == set(noise)
+
+
+@pytest.fixture
+def ran(lab: Lab) -> Lab:
+    """Give a lab with three published performances, one of them damaged, and one that failed."""
+    root = lab.remote
+    plan = (speech("s1_all", 6), speech(frames=4, holes={"31": (2,)}), speech("s2_all", 6))
+    make_remote(root, Structure.SINGLE, plan, 1 / 16)
+    lab.put("0018/0018_e1_raw.smc", b"<html>quota</html>" * 60)
+    assert lab.run() == 1
+    return lab
+
+
+def report(lab: Lab, *arguments: str) -> int:
+    return lab.command("report", "--output", str(lab.root / "report"), *arguments)
+
+
+def test_a_run_gets_a_board_with_links_and_reasons(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ran) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert "4 performances: 2 complete, 1 damaged, 1 failed; 3 pages made, 0 as they were" in told
+    place = ran.root / "report"
+    text = text_of(place)
+    parsed = Parsed(text)
+    assert len([link for link in parsed.links if link.endswith("index.html")]) == 4  # the damaged one twice
+    assert all((place / link).is_file() for link in parsed.links if not link.startswith("#"))
+    assert "damaged: gaps: cam_31 without frame 2" in text and "web page" in text
+    numbers = json.loads((place / "report.json").read_text())
+    assert numbers["totals"]["squares"] == {
+        **{square.value: 0 for square in Square},
+        **{"complete": 2, "damaged": 1, "failed": 1},
+    }
+    assert numbers["performances"]["0018/s3_all"]["checks"]["presence"] == "fail"
+    assert numbers["totals"]["bytes_fetched"] > 0 and numbers["disks"][0]["name"] == "output_dir and temp_dir"
+    back = text_of(place / "0018/s1_all")
+    assert 'href="../../index.html"' in back
+
+
+def test_only_pages_whose_folder_changed_are_made_again(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    def made() -> str:
+        return capsys.readouterr().out.splitlines()[-1].rsplit("; ", 1)[-1]
+
+    assert report(ran) == 0 and made() == "3 pages made, 0 as they were"
+    assert report(ran) == 0 and made() == "0 pages made, 3 as they were"
+    marker = ran.folder("0018/s1_all") / MARKER
+    marker.write_text(marker.read_text().replace('"version"', ' "version"'))
+    assert report(ran) == 0 and made() == "1 pages made, 2 as they were"
+    (ran.root / "report/0018/s3_all/index.html").unlink()
+    assert report(ran) == 0 and made() == "1 pages made, 2 as they were"
+    assert report(ran, "--force", "--performance", "s1*") == 0 and made() == "1 pages made, 0 as they were"
+    assert report(ran, "--force") == 0 and made() == "3 pages made, 0 as they were"
+
+
+def test_pages_that_must_not_stay_are_removed(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ran) == 0
+    place = ran.root / "report"
+    stranger = place / "0018/e9"
+    stranger.mkdir()
+    (stranger / "report.json").write_text('{"made_by": "somebody"}')
+    (stranger / "index.html").write_text("mine")
+    (place / "0018/s1_all/notes.txt").write_text("mine, too")
+    assert report(ran, "--no-faces", "--performance", "s2_all") == 0
+    assert "1 pages made, 0 as they were, 2 removed" in capsys.readouterr().out
+    assert not (place / "0018/s3_all").exists() and (stranger / "index.html").read_text() == "mine"
+    assert [path.name for path in (place / "0018/s1_all").iterdir()] == ["notes.txt"]
+    numbers = json.loads((place / "report.json").read_text())["performances"]
+    assert numbers["0018/s2_all"]["page"] and numbers["0018/s1_all"]["page"] is None
+
+
+def test_a_folder_that_is_gone_costs_its_own_page_only(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(ran.folder("0018/s1_all"))
+    assert report(ran) == 1
+    captured = capsys.readouterr()
+    assert "no page of 0018/s1_all" in captured.err and "2 pages made" in captured.out
+    assert "no published performance" in text_of(ran.root / "report")
+
+
+def test_a_page_of_one_folder(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ran.folder("0018/s3_all")
+    assert main(["report", str(folder), "--output", str(ran.root / "page")]) == 0
+    assert capsys.readouterr().out.endswith("page/index.html: 0018/s3_all: fail\n")
+    numbers = read_numbers(ran.root / "page")
+    assert numbers is not None and "presence" in failing(numbers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["report", "--output", "out"], 2, "config.yaml"),
+        (["report", ".", "--output", "out"], 2, "no published performance"),
+        (["report", "."], 2, "Missing option '--output'"),
+        (["report", ".", "--output", "out", "--subject", "0018"], 2, "go with a config"),
+        (["report", "--output", "out", "--subject", "18"], 2, "not a subject id"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str],
+    code: int,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and told in lines[0]
+
+
+def test_without_a_ledger_and_without_a_place_it_stops(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.config()
+    assert report(lab) == 3 and "`rm360 run` makes it" in capsys.readouterr().err
+    lab.put("0018/0018_s1_all_raw.smc", Tiny())
+    assert lab.run() == 0
+    (lab.root / "report").write_text("a file")
+    capsys.readouterr()
+    assert report(lab) == 3
+    assert len(capsys.readouterr().err.strip().splitlines()) <= 2
+
+
+def test_a_page_that_cannot_be_written_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in page_trouble(folders["1"], tmp_path / "file/below", True)
+    assert "no published performance" in page_trouble(tmp_path, tmp_path / "x", True)
+
+
+def big_run() -> RunNumbers:
+    """Return 500 subjects x 19 performances with everything that can be wrong."""
+    names = [f"e{n}" for n in range(12)] + ["h0", "h1_7bk", "h2"] + [f"s{n}_all" for n in range(1, 5)]
+    page = {"state": "ok", "panels": {key: {"state": "ok", "sentence": "x"} for key in "abcdefghi"}}
+    rows = []
+    for subject in range(500):
+        for at, name in enumerate(names):
+            kind = (subject * 19 + at) % 40
+            status = {0: "failed", 1: "waiting", 2: "pending", 3: "downloading"}.get(kind, "completed")
+            verdict = f"damaged: gaps: cam_31 without frame {subject}" if kind == 4 else "complete as released"
+            error = f"0018_{name}_raw.smc is cut short at {subject}" if kind < 2 else ""
+            shown = page if status == "completed" else None
+            moment = 1.79e9 + subject * 600.0 + at
+            rows.append(BoardRow(f"{subject:04d}", name, status, 60, 700, 10**9, moment, error, verdict, shown))
+    fetched = tuple((row.updated, row.bytes, 20.0) for row in rows)
+    return RunNumbers("lab", tuple(rows), fetched, (Disk("output_dir", 10**12, 10**13),))
+
+
+def test_the_board_of_9500_is_small_and_complete(tmp_path: Path) -> None:
+    run = big_run()
+    numbers = write_index(run, tmp_path)
+    text = text_of(tmp_path)
+    assert len(text.encode()) < MEGABYTE
+    parsed = Parsed(text)
+    squares = numbers["totals"]["squares"]
+    assert sum(squares.values()) == numbers["totals"]["performances"] == 9500 == len(numbers["performances"])
+    assert text.count("<b class=") == 9500 + len(Square)
+    assert parsed.links.count("0499/s4_all/index.html") >= 1 and "other reasons; report.json has them all" in text
+    assert squares["damaged"] and squares["running"] and numbers["rates"]["bytes_a_second"] == 5e7
+
+
+def test_a_name_outside_the_grammar_gets_no_link(tmp_path: Path) -> None:
+    row = BoardRow("../..", "s1_all", "completed", 1, 1, 1, 1.0, "", "", {"state": "ok"})
+    numbers = write_index(RunNumbers("lab", (row,)), tmp_path)
+    assert numbers["performances"]["../../s1_all"]["page"] is None
+    assert Performance("0018", "e2").sort_key < Performance("0018", "e10").sort_key
+    assert BoardRow("0018", "e2", "", 0, 0, 0, 0, "", "").place < BoardRow("0018", "e10", "", 0, 0, 0, 0, "", "").place
+
+
+def test_an_empty_run_has_a_page(tmp_path: Path) -> None:
+    numbers = write_index(RunNumbers("lab", ()), tmp_path)
+    assert "0 performances of 0 subjects" in text_of(tmp_path) and numbers["performances"] == {}
