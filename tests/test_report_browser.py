@@ -1,0 +1,119 @@
+"""Pages of the report in a real headless browser: nothing complains, nothing leaves the page, it fits any screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from browser import Browser, browsing, find_browser
+from numpy.typing import NDArray
+from pages import pair, published, speech
+from test_report import big_run
+
+from rm360_async.pictures.look import DARK, PAPER, bgr
+from rm360_async.pictures.report import write_index, write_page
+
+PROGRAM = find_browser()
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None, reason="no browser on PATH (chromium, chromium-browser or google-chrome): apt install chromium"
+)
+PHONE, DESK = (360, 780), (1280, 900)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Give one browser for all tests."""
+    assert PROGRAM is not None
+    with browsing(PROGRAM, tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Give pages of 1, 38 and 60 cameras in both layouts, a page without faces, and the index of a large run."""
+    root = tmp_path_factory.mktemp("pages")
+    specs = {"1": speech("s1_all", 90), "38": speech(frames=40, holes={"31": (4, 5)}), "60": pair("s1_all", 4)}
+    found = {}
+    for name, spec in specs.items():
+        folder = published(root / "folders", spec)
+        write_page(folder, root / name, back="../../index.html")
+        found[name] = root / name / "index.html"
+    write_page(folder, root / "silhouettes", faces=False)
+    run = big_run()
+    write_index(run, root / "run")
+    write_index(replace(run, rows=run.rows[:19], fetched=run.fetched[:19]), root / "few")
+    return found | {name: root / name / "index.html" for name in ("silhouettes", "run", "few")}
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("name", ["1", "38", "60", "silhouettes", "run", "few"])
+def test_a_page_asks_for_nothing_complains_of_nothing_and_fits(
+    browser: Browser, pages: dict[str, Path], name: str, size: tuple[int, int], dark: bool
+) -> None:
+    seen = browser.look(pages[name], *size, dark=dark)
+    assert seen.complaints == []
+    assert [address for address in seen.requests if not address.startswith("data:image/")] == [pages[name].as_uri()]
+    assert seen.content_width <= seen.view_width == size[0]
+    red, green, blue = bgr(DARK[PAPER] if dark else PAPER)[::-1]
+    assert seen.background == f"rgb({red}, {green}, {blue})"
+
+
+def pixels(browser: Browser, path: Path) -> NDArray[np.uint8]:
+    picture = cv2.imread(str(browser.picture(path, whole=False)))
+    assert picture is not None
+    return np.asarray(picture, np.uint8)
+
+
+def test_dark_drawings_are_dark(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:
+    for dark in (False, True):
+        browser.look(pages["38"], *DESK, dark=dark)
+        browser.evaluate("document.getElementById('coverage').scrollIntoView()")
+        bright = float(np.mean(pixels(browser, tmp_path / "x.png")))
+        assert bright < 90 if dark else bright > 190
+
+
+def test_every_picture_is_decoded_and_every_text_is_seen(browser: Browser, pages: dict[str, Path]) -> None:
+    seen = browser.look(pages["60"], *DESK)
+    close = browser.evaluate("document.querySelectorAll('.proofs image').length")
+    assert close >= 9
+    assert len([address for address in seen.requests if address.startswith("data:image/jpeg")]) == 60 + close
+    for word in ("Contact sheet", "3D landmarks on 2D ones", "Every frame", "Sound against frames", "Source"):
+        assert word in seen.text
+    sizes = browser.evaluate("[...document.querySelectorAll('.sheet svg')].map(e => e.getBoundingClientRect().width)")
+    assert len(sizes) == 60 and min(sizes) > 40 and max(sizes) - min(sizes) < 1
+
+
+def test_the_sheet_stands_in_columns_at_a_desk_and_begins_at_the_face_on_a_phone(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    script = (
+        "[...document.querySelectorAll('.sheet figure')].map(e => [e.querySelector('figcaption').innerText.slice(0, 2),"
+        " e.getBoundingClientRect().x, e.getBoundingClientRect().y])"
+    )
+    browser.look(pages["60"], *DESK)
+    places = {camera: (x, y) for camera, x, y in browser.evaluate(script)}
+    assert places["51"][0] < places["28"][0] < places["25"][0] < places["00"][0]
+    assert places["24"][1] < places["25"][1] < places["56"][1] < places["26"][1]
+    browser.look(pages["60"], *PHONE)
+    order = sorted(browser.evaluate(script), key=lambda each: (each[2], each[1]))
+    assert order[0][0] == "25"
+
+
+def test_links_of_the_board_lead_to_pages(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.look(pages["few"], *DESK)
+    links = browser.evaluate("[...document.querySelectorAll('.board a')].map(e => e.href)")
+    assert f"{pages['few'].parent.as_uri()}/0000/e5/index.html" in links
+    browser.look(pages["38"], *DESK)
+    assert browser.evaluate("document.querySelector('header a').href").endswith("index.html")
+
+
+def test_a_page_that_asks_for_something_would_be_seen(browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    page.write_text("<body><img src='http://127.0.0.1:9/x.png'><script>console.error('oh'); missing()</script></body>")
+    seen = browser.look(page)
+    assert any("127.0.0.1" in address for address in seen.requests) and len(seen.complaints) >= 2
