@@ -259,6 +259,8 @@ def test_a_page_of_one_folder(ran: Lab, capsys: pytest.CaptureFixture[str]) -> N
         (["report", "."], 2, "Missing option '--output'"),
         (["report", ".", "--output", "out", "--subject", "0018"], 2, "go with a config"),
         (["report", "--output", "out", "--subject", "18"], 2, "not a subject id"),
+        (["summary", "nothing.csv"], 2, "cannot be read"),
+        (["summary", "nothing.csv", "--output", "x.pdf"], 2, "end the name in .svg or .png"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -33,6 +33,7 @@ _COMMANDS = {
     "inspect": "Show what an .smc file holds.",
     "cameras": "Check a calibration, suggest camera sets, make contact sheets.",
     "report": "Make pages that show whether everything is right: one a performance, and one for the run.",
+    "summary": "Show the manifest as tables, and as a plot.",
     "demo": "Make a synthetic remote, run the real thing on it, show the result.",
 }
 

@@ -1,0 +1,123 @@
+"""The manifest added up: numbers against a plain count, tables, and plots that show them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from statistics import median
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+from lab import Lab
+from tiny_smc import Tiny
+
+from rm360_async.cli import main
+from rm360_async.pictures.look import SQUARE_COLOURS, bgr
+from rm360_async.pictures.summary import by_performance, by_subject, read_manifest
+
+HEAD = "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error,verdict\n"
+LINES = """\
+0018,e1,completed,60,13,1.5000,2026-11-20T10:00:00,,complete as released
+0018,e10,completed,60,20,2.0000,2026-11-20T10:00:00,,complete as released
+0018,e2,failed,0,0,0.0000,2026-11-20T10:00:00,"cut short, at 3",
+0018,h1_7bk,completed,60,100,3.0000,2026-11-20T10:00:00,,complete
+0018,s3_all,completed,38,713,5.5000,2026-11-20T10:00:00,,damaged: gaps: cam_31 without frame 4
+0019,e1,completed,60,11,1.0000,2026-11-20T10:00:00,,complete as released
+0019,h1_3bn,waiting,0,0,0.0000,2026-11-20T10:00:00,"quota of this file, until 2026-11-23 14:05",
+0019,s3_all,downloading,0,0,0.0000,2026-11-20T10:00:00,,
+0019,s4_all,pending,0,0,0.0000,2026-11-20T10:00:00,,
+"""
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "MANIFEST.csv"
+    path.write_text(HEAD + LINES)
+    return path
+
+
+def test_sums_are_those_of_a_plain_count(manifest: Path) -> None:
+    rows = read_manifest(manifest.read_text(), manifest)
+    plain = list(csv.DictReader(io.StringIO(HEAD + LINES)))
+    performances, subjects = by_performance(rows), by_subject(rows)
+    assert list(performances) == ["e1", "e2", "e10", "h1", "s3", "s4"] and list(subjects) == ["0018", "0019"]
+    for subject, found in subjects.items():
+        here = [line for line in plain if line["subject"] == subject]
+        done = [line for line in here if line["status"] == "completed"]
+        assert found.performances == len(here) and found.frames[1] == median(int(line["frames"]) for line in done)
+        assert found.bytes == round(sum(float(line["size_gb"]) for line in done) * 2**30)
+    assert performances["h1"].performances == 2
+    assert [*performances["e1"].cameras, *performances["e1"].frames] == [60, 60, 60, 11, 12, 13]
+    states = Counter(row.square.value for row in rows)
+    assert states == {"complete": 4, "damaged": 1, "failed": 1, "waiting": 1, "running": 1, "pending": 1}
+
+
+def test_ids_of_the_earlier_tool_get_their_zeros_back(tmp_path: Path) -> None:
+    head = "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error"
+    row = read_manifest(f"{head}\n18,s1_all,completed,1,1911,0.5,,\n", tmp_path)[0]
+    assert (row.subject, row.verdict, row.square.value) == ("0018", "", "complete")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "it has no column subject, performance"),
+        ("a,b\n1,2\n", "it has no column subject"),
+        (HEAD + "0018,s1_all,completed,many,1,1,,,\n", "line 2 cannot be read"),
+        (HEAD + LINES + "0018,s1_all,completed,1,1,nan,,,\n", "line 11 cannot be read"),
+        (HEAD + "0018,s1_all,completed,1,-1,1,,,\n", "line 2 cannot be read"),
+    ],
+)
+def test_what_is_no_manifest_is_told(text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    assert main(["summary", str(path)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and told in lines[0]
+
+
+def test_the_tables_say_it(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", str(manifest)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["complete", "damaged", "failed", "waiting", "running", "pending", "cameras", "frames", "size"]
+    assert ["e1", "2", "-", "-", "-", "-", "-", "60", "11-13", "2.5", "GB"] in lines
+    assert ["s3", "-", "1", "-", "-", "1", "-", "38", "713", "5.5", "GB"] in lines
+    assert ["0018", "3", "1", "1", "-", "38-60", "13-713", "12", "GB"] not in lines  # every state has its column
+    assert lines[-1][:2] == ["9", "performances:"]
+    assert main(["summary", str(manifest), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["total"]["states"]["complete"] == 4 and value["subjects"]["0018"]["frames"]["most"] == 713
+
+
+@pytest.mark.parametrize("subjects", [2, 300])
+def test_plots_show_the_same_as_svg_and_as_png(tmp_path: Path, subjects: int) -> None:
+    more = "".join(f"{n:04d},s1_all,completed,1,{900 + n},0.5,,,complete\n" for n in range(1000, 1000 + subjects - 2))
+    manifest = tmp_path / "MANIFEST.csv"
+    manifest.write_text(HEAD + LINES + more)
+    for name in ("a.svg", "a.png"):
+        assert main(["summary", str(manifest), "--output", str(tmp_path / name)]) == 0
+    drawing = ElementTree.parse(tmp_path / "a.svg").getroot()
+    said = [each.text for each in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert f"{7 + subjects} performances of {subjects} subjects" in " ".join(filter(None, said))
+    assert {"by performance", "by subject", "e10", "h1", "11-13", "damaged 1"} <= set(said)
+    assert ("0018" in said) == (subjects == 2) and len(said) < 400
+    picture = cv2.imread(str(tmp_path / "a.png"))
+    assert picture is not None
+    assert picture.shape[:2] == (float(drawing.get("height", "0")), float(drawing.get("width", "0")))
+    boxes = Counter(each.get("fill") for each in drawing.iter("{http://www.w3.org/2000/svg}rect"))
+    for colour in SQUARE_COLOURS.values():
+        assert boxes[colour] and (np.asarray(picture) == bgr(colour)).all(axis=-1).any()
+
+
+def test_the_ledger_is_summed_up_as_it_is_now(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.put("0018/0018_s1_all_raw.smc", Tiny())
+    assert lab.run() == 0
+    (lab.root / "work/MANIFEST.csv").unlink()  # the file may be old: the ledger is asked
+    capsys.readouterr()
+    assert lab.command("summary") == 0
+    assert "1 performances: 1" in capsys.readouterr().out
