@@ -96,7 +96,7 @@ def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Resu
         work = Work(source, folder, copier, frozenset(chosen), base)
         _run_steps(job, work, result)
         _judge(job, result)
-        facts = gather(work, result.founds)
+        facts = gather(work, job.performance, result.founds)
         if isinstance(job.cameras, tuple) and (lacking := sorted(set(job.cameras) - set(chosen))):
             facts.warnings.append(f"wanted, but not in the source: cameras {', '.join(lacking)}")
         with result.timed("verdict"):

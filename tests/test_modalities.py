@@ -383,7 +383,8 @@ def info(tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
             with Copier(folder, lambda files, size: None) as copier:
                 work = Work(source, folder, copier, frozenset(ALL))
                 done = founds(work) if founds else [STEPS[Modality.IMAGES](work)]
-                write_metadata(work, Performance("0018", "s1_all"), gather(work, done))
+                performance = Performance("0018", "s1_all")
+                write_metadata(work, performance, gather(work, performance, done))
             return json.loads((folder.path / "metadata/info.json").read_text())
 
     yield write

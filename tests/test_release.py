@@ -262,6 +262,8 @@ SOUND: dict[str, Any] = {"modalities": ("metadata", "images", "audio")}
         (Tiny(cameras=("00", "25"), frames=120, holes={"25": (100,)}), "gaps", "cam_25 without frame 100"),
         (Tiny(cameras=("00", "25"), frames=120, seconds=120 / 61.2), "frame rate", "odd: 61.2"),
         (Tiny(frames=60, holes={"31": tuple(range(30, 60))}), "frame counts", "cam_31 with 30 of 60 frames"),
+        (Tiny(cameras=("00", "25"), frames=120, actor="0019"), "identity", "the source says actor_id '0019'"),
+        (Tiny(cameras=("00", "25"), frames=120, part="s2_all"), "identity", "says performance_part 's2_all'"),
     ],
 )
 def test_extraction_tells_what_is_wrong(tmp_path: Path, tiny: Tiny, check: str, told: str) -> None:

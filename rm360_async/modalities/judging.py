@@ -37,6 +37,7 @@ def give_verdict(
             facts.fps,
             facts.fps_note,
             failed,
+            facts.says,
         )
     )
 

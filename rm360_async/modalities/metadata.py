@@ -34,6 +34,8 @@ class Metadata:
     warnings: list[str] = field(default_factory=list)
     stored: dict[str, frozenset[int]] = field(default_factory=dict)
     """The frames in the source's index of the chosen cameras, and of one more to compare them with."""
+    says: dict[str, object] = field(default_factory=dict)
+    """The names in the source's own attributes, where they are not those of the performance."""
     verdict: Verdict | None = None
     calibration: CalibrationReport | None = None
 
@@ -42,9 +44,8 @@ def write_metadata(work: Work, performance: Performance, facts: Metadata) -> Non
     """Write metadata/info.json from what `gather` counted and what the source's attributes say."""
     attributes, notes = _attributes(work)
     camera_attributes, camera_notes = _attributes(work, "Camera")
-    says = _source_says(performance, attributes)
     warnings = [*facts.warnings, *notes, *camera_notes]
-    warnings += [f"the source says {key} {value!r}" for key, value in says.items()]
+    warnings += [f"the source says {key} {value!r}" for key, value in facts.says.items()]
     info: dict[str, object] = {
         "subject_id": performance.subject,
         "performance": performance.name,
@@ -60,7 +61,7 @@ def write_metadata(work: Work, performance: Performance, facts: Metadata) -> Non
     }
     optional = {
         "fps_note": facts.fps_note,
-        "source_says": says,
+        "source_says": facts.says,
         "other_attributes": {key: value for key, value in attributes.items() if key not in _NAMED},
     }
     info |= _judgement(facts) | {key: value for key, value in optional.items() if value}
@@ -68,12 +69,13 @@ def write_metadata(work: Work, performance: Performance, facts: Metadata) -> Non
     work.folder.write("metadata/info.json", f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
-def gather(work: Work, founds: Iterable[Found]) -> Metadata:
-    """Count frames and holes, and work out the frame rate; needs no picture."""
+def gather(work: Work, performance: Performance, founds: Iterable[Found]) -> Metadata:
+    """Count frames and holes, work out the frame rate, and compare names; needs no picture."""
     founds = list(founds)
     facts = Metadata(
         absent=tuple(found.modality.value for found in founds if not found.stored),
         left_out=tuple(item for found in founds for item in found.left_out),
+        says=_source_says(work, performance),
     )
     facts.warnings += [note for found in founds for note in found.notes]
     facts.stored = _stored_frames(work, facts, any(found.modality is Modality.IMAGES for found in founds))
@@ -130,16 +132,20 @@ def _attributes(work: Work, *group: str) -> tuple[dict[str, object], list[str]]:
     notes: list[str] = []
     for file in work.source.files:
         found, missing = file.attributes(*group)
-        merged |= found
+        merged = found | merged
         notes += missing
     return merged, notes
 
 
-def _source_says(performance: Performance, attributes: dict[str, object]) -> dict[str, object]:
-    """Return the source's own names where they are not those of the performance."""
+def _source_says(work: Work, performance: Performance) -> dict[str, object]:
+    """Return the names in the attributes of each source file where they are not those of the performance."""
     expected = {"actor_id": performance.subject, "performance_part": performance.name}
-    said = {key: attributes[key] for key in expected if attributes.get(key) is not None}
-    return {key: value for key, value in said.items() if str(value).strip().zfill(4) != expected[key].zfill(4)}
+    told: dict[str, object] = {}
+    for file in work.source.files:
+        attributes, _ = file.attributes()
+        said = {key: attributes[key] for key in expected if attributes.get(key) is not None}
+        told |= {key: value for key, value in said.items() if str(value).strip().zfill(4) != expected[key].zfill(4)}
+    return told
 
 
 def _judgement(facts: Metadata) -> dict[str, object]:

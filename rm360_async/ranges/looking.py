@@ -119,6 +119,6 @@ def look_for(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | None, j
                 with suppress(Refusal, Hole):
                     founds.append(carry_out(work, modality, _STEPS))
         with suppress(Hole):
-            facts = gather(work, founds)
+            facts = gather(work, job.performance, founds)
             give_verdict(work, job.performance, [each.path for each in job.sources], job.cameras, job.modalities, facts)
             write_metadata(work, job.performance, facts)

@@ -61,7 +61,7 @@ class Extracted:
 
     `frames` has the frames in the source's index of every camera with images, `chosen` the cameras that were
     extracted; `absent` are modalities of which the source holds nothing; `sources` are paths; `calibration`
-    has a sentence for each check that failed.
+    has a sentence for each check that failed; `says` the source's own names where they are others.
     """
 
     performance: Performance
@@ -75,6 +75,7 @@ class Extracted:
     fps: float | None = None
     fps_note: str = ""
     calibration: Sequence[str] = ()
+    says: Mapping[str, object] = field(default_factory=dict)
 
 
 def judge(found: Extracted) -> Verdict:
@@ -87,6 +88,7 @@ def _judge(found: Extracted, layout: Structure) -> Verdict:
     held = holding(layout, found.performance.name)
     promised = frozenset[Modality]() if held is None else held.modalities & _in_files(found.sources, layout)
     findings = [
+        *(Finding("identity", f"the source says {key} {value!r}") for key, value in list(found.says.items())[:1]),
         *_left_out(found.left_out),
         *(_lost(found, held, promised) if held is not None else ()),
         *_frame_findings(found, held),

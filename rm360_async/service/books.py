@@ -13,6 +13,7 @@ from rm360_async.lifecycle import ENDED, Stage
 from rm360_async.logs import logger
 from rm360_async.plan import Row, Verdict
 from rm360_async.record import Record
+from rm360_async.release import Word
 from rm360_async.service.ledger_file import opened
 from rm360_async.words import size_text, when
 from rm360_async.work import Work
@@ -77,6 +78,8 @@ class LedgerBooks:
         )
         for item in record.left_out:
             log.warning(f"{work.performance} left out: {item}")
+        if record.verdict.startswith(Word.DAMAGED):
+            log.warning(f"{work.performance} is {record.verdict}")
 
     async def row(self, performance: Performance) -> Row:
         """Return the row as it stands now."""

@@ -102,5 +102,6 @@ def _tell(output: Path, record: Record) -> None:
     )
     if record.absent:
         print(f"not in the file: {', '.join(record.absent)}")
+    print(f"verdict: {record.verdict}")
     for item in record.left_out:
         print(f"left out: {item}", file=sys.stderr)
