@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +128,37 @@ def test_force_replaces_a_folder(lab: Lab, by_config: bool) -> None:
     assert not (lab.folder("0018/e0") / "note.txt").exists()
     assert (lab.folder("0018/e0") / "images/cam_25/frame_000000.jpg").is_file()
     assert lab.leftovers() == []
+
+
+def test_a_forced_run_that_was_interrupted_is_finished_and_a_larger_one_is_not_taken_for_it(lab: Lab) -> None:
+    for name in ("e0", "e1"):
+        lab.put(f"0018/0018_{name}_raw.smc", whole(name, audio=False))
+    assert lab.run() == 0
+    good = lab.put("0018/0018_e0_raw.smc", b"x" * 1000)
+    assert lab.run("--force", "--no-wait", processing__max_retries=0) == 1
+    assert lab.attempts() == 4
+    whole("e0", audio=False).write(good)
+    with closing(sqlite3.connect(lab.root / "work" / "MANIFEST.sqlite")) as ledger, ledger:
+        ledger.execute("UPDATE performance SET forced=1 WHERE name='e0'")  # as a kill leaves it
+    assert lab.run("--force") == 0
+    assert lab.attempts() == 5
+    with closing(sqlite3.connect(lab.root / "work" / "MANIFEST.sqlite")) as ledger, ledger:
+        ledger.execute("UPDATE performance SET forced=1 WHERE name='e0'")
+    assert lab.run("--force", "--modalities", "images") == 0
+    assert lab.attempts() == 7
+
+
+def test_what_was_too_large_is_measured_again_by_the_next_run(lab: Lab) -> None:
+    lab.put("0018/0018_e0_raw.smc", whole("e0", audio=False))
+    assert lab.run(limits__max_temp_size_gb=0.00001) == 1
+    assert "raise or lower that limit" in lab.manifest()["0018/e0"]["error"]
+    assert lab.run() == 0
+
+
+def test_a_pattern_that_fits_nothing_is_said_and_the_summary_too(lab: Lab) -> None:
+    lab.put("0018/0018_e0_raw.smc", whole("e0", audio=False))
+    assert lab.run("--performance", "h*", extraction__subjects="all") == 1
+    assert "the remote lists no performance that fits h*" in lab.log() and "EXTRACTION SUMMARY" in lab.log()
 
 
 def test_the_smc_is_kept_when_asked_and_used_again(lab: Lab) -> None:

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from rm360_async.catalog import is_pattern, is_performance, is_subject
 from rm360_async.errors import BadRequest
 
+ALL = "all"
 Result = TypeVar("Result")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -39,20 +39,9 @@ def selection(function: Command) -> Command:
     return subject(performance(function))
 
 
-def check_selection(subjects: tuple[str, ...], performances: tuple[str, ...]) -> None:
-    """Raise BadRequest, naming each, for ids and names that are none."""
-    problems = [
-        f"--subject {text!r} is not a subject id; ids have four digits, e.g. 0018"
-        for text in subjects
-        if not is_subject(text)
-    ]
-    problems += [
-        f"--performance {text!r} is not a performance name or pattern, e.g. s1_all, e0, h1_7bk or 's*'"
-        for text in performances
-        if not (is_performance(text) or is_pattern(text))
-    ]
-    if problems:
-        raise BadRequest(*problems)
+def every_or(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of a selection; none, which means all, for `all`."""
+    return () if names == (ALL,) else names
 
 
 def run_async(function: Callable[..., Awaitable[Result]], *arguments: object) -> Result:

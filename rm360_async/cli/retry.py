@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import check_selection, chosen_config, config_path, run_async, selection
+from rm360_async.cli.options import chosen_config, config_path, every_or, run_async, selection
 
 
 @click.command("retry")
@@ -25,6 +25,5 @@ def command(
     from rm360_async.config import load
     from rm360_async.service.books import retry
 
-    check_selection(subjects, performances)
-    settings = load(chosen_config(config, config_option))
-    return run_async(retry, settings, subjects, performances)
+    settings = load(chosen_config(config, config_option), subjects=subjects, performances=performances)
+    return run_async(retry, settings, every_or(subjects), every_or(performances))

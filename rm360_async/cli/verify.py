@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import check_selection, chosen_config, config_path, run_async, selection
+from rm360_async.cli.options import chosen_config, config_path, every_or, run_async, selection
 
 
 @click.command("verify")
@@ -39,6 +39,6 @@ def command(
     from rm360_async.config import load
     from rm360_async.service.verify import VerifyOptions, verify
 
-    check_selection(subjects, performances)
-    settings = load(chosen_config(config, config_option))
-    return run_async(verify, settings, VerifyOptions(deep, repair, subjects, performances, as_json))
+    settings = load(chosen_config(config, config_option), subjects=subjects, performances=performances)
+    options = VerifyOptions(deep, repair, every_or(subjects), every_or(performances), as_json)
+    return run_async(verify, settings, options)

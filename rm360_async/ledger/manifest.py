@@ -105,7 +105,7 @@ def _fault(path: Path, error: OSError) -> Fault:
     text = error.strerror or str(error)
     if "No space left" in text or "quota exceeded" in text:
         return Fault(Cause.DISK_FULL, f"no room to write {path}", "free some space there")
-    return Fault(Cause.NOT_WRITABLE, f"cannot write {path}: {text}", "check storage.manifest_path and its permissions")
+    return Fault(Cause.NOT_WRITABLE, f"cannot write {path}: {text}", "check the path and its permissions")
 
 
 class ManifestWriter:

@@ -93,6 +93,12 @@ _SIGNS = (
         "rclone knows no such remote",
         "run: rclone config",
     ),
+    _sign(
+        "(?i:couldn't parse config item|Failed to load .* default values|invalid value .* when setting)",
+        Cause.RCLONE_MISSING,
+        "rclone does not start with these options",
+        "mend the RCLONE_... variable, or the line of the rclone config, that it names",
+    ),
     _sign("search result INCOMPLETE", Cause.SERVER_ERROR, "the remote answered with an incomplete listing"),
     _sign(
         r", notFound\b|Error 404\b|\b404 Not Found|code 404\b|object not found",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 
@@ -20,6 +21,9 @@ log = logger(__name__)
 
 
 _SELECTION = "selection"
+_SHOWN = 5
+_FORCED = "forced"
+"""The remark that says what the last forced run was asked for."""
 
 
 async def looks_closer(ledger: Ledger, settings: Settings) -> bool:
@@ -64,7 +68,8 @@ class Opening:
     async def plan(self, listing: Listing, *, force: bool) -> RunPlan:
         """Return where every wanted performance stands, with the ledger put there too."""
         if listing.strange:
-            log.info("names on the remote that are no .smc of the release, ignored", names=listing.strange[:10])
+            number, shown = len(listing.strange), ", ".join(map(repr, listing.strange[:_SHOWN]))
+            log.info(f"ignored {number} names on the remote that are no .smc of the release, such as {shown}")
         closer = await looks_closer(self.ledger, self.settings)
         rows = await self.ledger.rows(claims=self.claims)
         plan = make_plan(self.settings, listing, rows, time.time(), look_closer=closer)
@@ -80,9 +85,12 @@ class Opening:
         return plan
 
     async def _forced(self, plan: RunPlan, listing: Listing) -> RunPlan:
-        """Mark everything to be done again, unless an interrupted forced run is to be finished first."""
+        """Mark everything to be done again, unless this very run was interrupted: then what it has still to do."""
+        asked = " ".join([str(Wanted(self.settings)), *map(str, plan.standings)])
+        print_of_it = hashlib.sha256(asked.encode()).hexdigest()
         rows = await self.ledger.rows(plan.standings.keys())
-        if not any(row.forced for row in rows):
+        if not any(row.forced for row in rows) or await self.ledger.recall(_FORCED) != print_of_it:
+            await self.ledger.remember(_FORCED, print_of_it)
             await self.ledger.force(plan.standings)
         return make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
 

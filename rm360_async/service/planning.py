@@ -76,6 +76,8 @@ def choose(settings: Settings, listing: Listing) -> tuple[list[Performance], lis
                 what = "nothing" if pattern == "*" else f"no performance {pattern!r}"
                 remarks.append(f"the remote lists {what} for subject {subject}")
             chosen.update(dict.fromkeys(named))
+    if subjects and not chosen and not remarks:
+        remarks.append(f"the remote lists no performance that fits {', '.join(patterns)}")
     return list(chosen), remarks
 
 

@@ -191,7 +191,7 @@ class _Run:
     async def _sum_up(self, plan: RunPlan, seconds: float) -> int:
         """Write the last lines of the log and the manifest; return the exit code."""
         rows = await self.ledger.rows(plan.standings.keys(), claims=self.claims)
-        for line in summary_lines(self.settings, rows, plan.remarks, seconds) if rows else ():
+        for line in summary_lines(self.settings, rows, plan.remarks, seconds):
             log.info(line)
         code = STOPPED_AT_ONCE if self.stop.at_once else exit_code(rows, plan.remarks, stopped=self.agenda.draining)
         try:

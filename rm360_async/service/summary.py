@@ -20,10 +20,11 @@ def summary_lines(settings: Settings, rows: Sequence[Row], remarks: Sequence[str
     """Return the lines of the log's last block, `EXTRACTION SUMMARY` first."""
     counts = Counter(row.stage for row in rows)
     open_rows = len(rows) - sum(counts[stage] for stage in (Stage.COMPLETED, Stage.WAITING, *_FAILURES))
+    published = sum(row.bytes for row in rows if row.stage is Stage.COMPLETED)
     lines = [
         "EXTRACTION SUMMARY",
         f"  planned     {len(rows)}",
-        f"  completed   {counts[Stage.COMPLETED]}, {size_text(sum(row.bytes for row in rows))} in folders",
+        f"  completed   {counts[Stage.COMPLETED]}, {size_text(published)} in folders",
         f"  failed      {sum(counts[stage] for stage in _FAILURES)}",
         f"  waiting     {counts[Stage.WAITING]}",
         f"  still to do {open_rows}",
