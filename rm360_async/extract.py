@@ -142,7 +142,7 @@ def _judge(job: ExtractJob, result: _Result) -> None:
     nothing = not any(found.files for found in result.founds)
     no_images = images is not None and images.stored and not images.files
     if nothing or no_images or job.damaged == "fail":
-        what = "all of it" if nothing else "all images" if no_images else f"{len(left_out)} stored"
+        what = "all of it" if nothing else "all images" if no_images else f"{len(left_out)} of what it holds"
         raise Fault(
             Cause.DAMAGED,
             f"{job.performance} is damaged in its source: {what} broken, first {left_out[0]}",

@@ -118,7 +118,10 @@ def test_only_wanted_modalities_are_written(tmp_path: Path) -> None:
 def test_damage_can_be_made_a_failure(tmp_path: Path) -> None:
     raw = Tiny(blobs_broken={("color", "25", 3): "zeros"}).write(tmp_path / "a.smc")
     told = fault(job(tmp_path, raw, damaged="fail"))
-    assert told.cause is Cause.DAMAGED and "1 stored broken, first images cam_25 frame 3: holds zeros" in told.message
+    assert (
+        told.cause is Cause.DAMAGED
+        and "1 of what it holds broken, first images cam_25 frame 3: holds zeros" in told.message
+    )
 
 
 @pytest.mark.parametrize("how", ["no_end", "zeros", "garbage"])

@@ -136,7 +136,7 @@ def test_a_run_tells_systemd_where_it_is(lab: Lab, monkeypatch: pytest.MonkeyPat
     assert said[0] == "READY=1" and "WATCHDOG=1" in said
     assert any(message.startswith("STATUS=0/1 done") for message in said)
     assert said[-1] == "STOPPING=1"
-    assert "rm360_performances" in (lab.root / "rm360.prom").read_text()
+    assert 'rm360_performances{state="completed"} 1.0' in (lab.root / "rm360.prom").read_text()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")

@@ -247,10 +247,14 @@ class _Run:
         path = self.settings.storage.metrics_path
         metrics = Metrics(path) if path is not None else None
         with live_display(self.log_file, self.settings.logging.console_output) as live:
-            async with anyio.create_task_group() as around:
-                around.start_soon(self.manifest.follow)
-                around.start_soon(follow, progress, self.ledger, self.number, self.notifier, live, metrics)
-                self.stop.working = True
-                await run_pipeline(self.agenda, crew, width, self.rules, hand)
-                self.stop.working = False
-                around.cancel_scope.cancel()
+            try:
+                async with anyio.create_task_group() as around:
+                    around.start_soon(self.manifest.follow)
+                    around.start_soon(follow, progress, self.ledger, self.number, self.notifier, live, metrics)
+                    self.stop.working = True
+                    await run_pipeline(self.agenda, crew, width, self.rules, hand)
+                    self.stop.working = False
+                    around.cancel_scope.cancel()
+            finally:
+                if metrics is not None:
+                    metrics.write(progress.snapshot())
