@@ -6,31 +6,37 @@ import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 from rm360_async.catalog import Structure
 from rm360_async.errors import BadRequest
+from rm360_async.package import write_fault
 from rm360_async.synthetic.remote import demo_plan, make_remote
 
 OWNED = ".rm360-demo"
 """Marks a folder as made by the demo: only such a folder is removed."""
 _FULL, _SMALL = 1.0, 0.125
 _NAMED = 6
+_LONGEST = 300
 
 
 def demo(folder: Path, *, full_resolution: bool) -> int:
     """Make the remote, run on it, print the trees and the manifests; return the worst exit code."""
     folder = folder.absolute()
-    _make_anew(folder)
+    with _written(folder):
+        _make_anew(folder)
     os.environ["RCLONE_CONFIG"] = str(folder / "rclone.conf")
     codes = []
     for structure, name in ((Structure.SINGLE, "release500"), (Structure.PAIR, "release21")):
         remote, work = folder / "remote" / name, folder / name
         print(f"\n== {name}: making a synthetic remote ({structure.value}) ==", file=sys.stderr)
-        make_remote(remote, structure, demo_plan(structure), scale=_FULL if full_resolution else _SMALL)
-        config = _write_configs(folder, structure, remote, work, name)
+        with _written(folder):
+            make_remote(remote, structure, demo_plan(structure), scale=_FULL if full_resolution else _SMALL)
+            config = _write_configs(folder, structure, remote, work, name)
         print(f"== {name}: rm360 run {config} ==", file=sys.stderr)
         codes.append(_run(config))
     for name in ("release500", "release21"):
@@ -39,8 +45,20 @@ def demo(folder: Path, *, full_resolution: bool) -> int:
     return max(codes)
 
 
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Turn what the disk, or HDF5 on it, refuses into one sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else OSError(" ".join(str(error).split())[:_LONGEST])
+        raise write_fault(cause, folder) from error
+
+
 def _make_anew(folder: Path) -> None:
     if folder.exists():
+        if not folder.is_dir():
+            raise BadRequest(f"{folder} is a file; name a folder")
         if not (folder / OWNED).is_file() and any(folder.iterdir()):
             raise BadRequest(f"{folder} is not a folder that the demo made; name another one")
         shutil.rmtree(folder)

@@ -111,3 +111,12 @@ def test_a_folder_that_the_demo_did_not_make_is_not_touched(tmp_path: Path, caps
     assert main(["demo", str(tmp_path)]) == 2
     assert "not a folder that the demo made" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert main(["demo", str(tmp_path / "thesis.txt")]) == 2
+    assert "is a file; name a folder" in capsys.readouterr().err
+
+
+def test_a_place_that_takes_no_demo_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["demo", str(tmp_path / "thesis.txt" / "demo")]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("error: something is in the way at ") and said.count("\n") == 1

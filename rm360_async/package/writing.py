@@ -25,7 +25,7 @@ def write_fault(error: OSError, path: Path) -> Fault:
     """Return the Fault of a failed write below `path`."""
     words = error.strerror or str(error)
     if error.errno in _FULL or _is_full(path):
-        return Fault(Cause.DISK_FULL, f"no space left for {path}", "free some space; the run goes on by itself")
+        return Fault(Cause.DISK_FULL, f"no space left for {path}", "free some space")
     if error.errno in _FORBIDDEN:
         return Fault(Cause.NOT_WRITABLE, f"{path} cannot be written: {words}", "check its owner, mode and disk")
     if error.errno in _NOT_A_FOLDER:
