@@ -143,9 +143,9 @@ def test_a_run_tells_systemd_where_it_is(lab: Lab, monkeypatch: pytest.MonkeyPat
 def test_the_unit_is_one_that_systemd_takes(lab: Lab) -> None:
     """Fill in the template as scripts/systemd-unit does, with the paths of a config."""
     config = lab.config()
-    text = subprocess.run(
-        [ROOT / "scripts" / "systemd-unit", config], capture_output=True, text=True, check=True, timeout=60
-    ).stdout
+    command = [str(ROOT / "scripts" / "systemd-unit"), config.name]  # a path that starts where the caller stands
+    text = subprocess.run(command, cwd=config.parent, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert f'"{config}"' in text
     assert f'"{lab.output}"' in text and "@" not in text.replace("@system-service", "")
     unit = lab.root / "rm360.service"
     unit.write_text(text)
