@@ -68,6 +68,16 @@ def test_a_stop_before_anything_has_begun_is_a_clean_one(tmp_path: Path, number:
     assert running.returncode == 0
 
 
+def test_a_watch_may_begin_before_the_run(lab: Lab) -> None:
+    lab.put("0018/0018_e0_raw.smc", Tiny(part="e0", audio=False))
+    command = [*PROGRAM, "status", str(lab.config()), "--watch"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None and "there is no ledger" in running.stdout.readline()
+        assert lab.run() == 0
+        assert any("1 completed" in line for line in running.stdout)
+        running.terminate()
+
+
 def test_an_empty_environment_is_enough(tmp_path: Path) -> None:
     source = Tiny(part="s1_all", rate=8000).write(tmp_path / "0018_s1_all_raw.smc")
     command = [*PROGRAM, "extract", str(source), "--output", str(tmp_path / "out")]

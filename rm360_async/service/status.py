@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from rm360_async.config import Settings
+from rm360_async.errors import Fault
 from rm360_async.ledger import Run
 from rm360_async.lifecycle import IN_HAND, Stage
 from rm360_async.plan import Row
@@ -23,8 +24,13 @@ _FAILURES = (Stage.FAILED, Stage.DOWNLOAD_FAILED)
 async def show(settings: Settings, as_json: bool, watch: bool) -> int:
     """Print the status once, or again every two seconds; return 0."""
     while True:
-        found = await look(settings)
-        text = json.dumps(found, indent=1) if as_json else as_text(found)
+        try:
+            found = await look(settings)
+            text = json.dumps(found, indent=1) if as_json else as_text(found)
+        except Fault as fault:  # a watch may begin before the run does
+            if not watch or as_json:
+                raise
+            text = str(fault)
         print(("\x1b[H\x1b[2J" if watch and not as_json else "") + text, flush=True)
         if not watch:
             return 0
