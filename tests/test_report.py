@@ -21,7 +21,6 @@ from rm360_async.catalog import Performance, Structure
 from rm360_async.cli import main
 from rm360_async.geometry.rig import S3_CAMERAS, rig
 from rm360_async.pictures.report import BoardRow, Disk, RunNumbers, read_numbers, write_index, write_page
-from rm360_async.pictures.report.encoding import encode_within
 from rm360_async.pictures.report.run import Square
 from rm360_async.record import MARKER
 from rm360_async.service.report import page_trouble
@@ -161,11 +160,28 @@ def test_what_comes_from_data_is_escaped(folders: dict[str, Path], tmp_path: Pat
     assert not {"script", "img"} & set(Parsed(text_of(tmp_path / "index")).tags)
 
 
-def test_noise_does_not_make_a_page_large(tmp_path: Path) -> None:
+def test_the_worst_folder_makes_no_large_page(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "0026/s1_all"
+    shutil.copytree(folders["60 speech"], folder)
     random = np.random.default_rng(2)
-    noise = {str(each): random.integers(0, 255, (134, 160, 3), np.uint8) for each in range(60)}
-    encoded = encode_within(noise, 400_000)
-    assert sum(map(len, encoded.values())) <= 400_000 and set(encoded) == set(noise)
+    noise = cv2.imencode(".jpg", random.integers(0, 255, (512, 612, 3), np.uint8))[1].tobytes()
+    blots = random.integers(0, 2, (64, 76), np.uint8).repeat(8, 0).repeat(8, 1) * 255
+    mask = cv2.imencode(".png", blots)[1].tobytes()
+    lines = ["path,bytes"]
+    for camera in rig():
+        for frame in range(4):
+            (folder / f"images/cam_{camera}/frame_{frame:06d}.jpg").write_bytes(noise)
+            (folder / f"masks/cam_{camera}/frame_{frame:06d}.png").write_bytes(mask)
+        for frame in range(0, 499, 2):  # every other frame, of which most are gone by now
+            lines += [f"images/cam_{camera}/frame_{frame:06d}.jpg,{len(noise)}"]
+            lines += [f"masks/cam_{camera}/frame_{frame:06d}.png,{len(mask)}"]
+    (folder / ".extraction_files.csv").write_text("\n".join(lines) + "\n")
+    info = {"warnings": ["w" * 5000] * 300, "findings": [{"check": "c" * 5000, "what": "x"}] * 300}
+    (folder / "metadata/info.json").write_text(json.dumps(info))
+    numbers = write_page(folder, tmp_path / "page")
+    assert numbers["panels"]["presence"]["missing"] == 60 * 249 and numbers["panels"]["presence"]["gone"] == 60 * 248
+    assert len(text_of(tmp_path / "page").encode()) < MEGABYTE
+    assert len(pictures_in(text_of(tmp_path / "page"))) > 60
 
 
 @pytest.fixture
@@ -241,6 +257,27 @@ def test_a_folder_that_is_gone_costs_its_own_page_only(ran: Lab, capsys: pytest.
     captured = capsys.readouterr()
     assert "no page of 0018/s1_all" in captured.err and "2 pages made" in captured.out
     assert "no published performance" in text_of(ran.root / "report")
+
+
+def test_a_page_that_brings_its_process_down_costs_that_page_only(
+    ran: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hook = {"at": "rm360_async.pictures.report.page:write_page", "when": "before", "do": "segv"}
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "hook"))
+    monkeypatch.setenv("RM360_LAB", json.dumps([hook | {"once": str(ran.root / "once")}]))
+    assert report(ran) == 1
+    captured = capsys.readouterr()
+    assert "2 pages made" in captured.out and captured.err.count("the process that drew it died") == 1
+    assert "the process that drew it died" in text_of(ran.root / "report")
+    assert report(ran) == 0 and "1 pages made, 2 as they were" in capsys.readouterr().out
+
+
+def test_pages_are_kept_out_of_what_is_published(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ran.folder("0018/s1_all")
+    for target, output in ((ran.root / "config.yaml", ran.output), (folder, folder / "page"), (folder, folder)):
+        assert main(["report", str(target), "--output", str(output)]) == 2
+        assert "put the pages beside it" in capsys.readouterr().err
+    assert ran.command("verify") == 0
 
 
 def test_a_page_of_one_folder(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:

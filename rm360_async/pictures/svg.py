@@ -66,7 +66,8 @@ class Drawing:
 
     def path(self, steps: str, fill: str = "none", line: str = "none", width: float = 1) -> None:
         """Draw what the steps of a path's `d` say; they are numbers and letters, never text from data."""
-        self._parts.append(f'<path d="{steps}" fill="{fill}" stroke="{line}" stroke-width="{width:g}"/>')
+        if steps:
+            self._parts.append(f'<path d="{steps}" fill="{fill}" stroke="{line}" stroke-width="{width:g}"/>')
 
     def picture(self, jpeg: bytes, size: Point) -> None:
         """Lay a JPEG over the whole of `size`, from the upper left corner; its bytes go into the text."""

@@ -25,7 +25,7 @@ from rm360_async.pictures.report import (
     Disk,
     RunNumbers,
     page_is_current,
-    read_numbers,
+    read_brief,
     sweep,
     write_index,
     write_page,
@@ -64,6 +64,7 @@ class _Pages:
 
 def report_folder(folder: Path, output: Path, *, faces: bool) -> int:
     """Make the page of one published folder; return the exit code."""
+    _keep_out(output, folder, "the published folder")
     numbers = write_page(folder, output, faces=faces)
     print(f"{output / 'index.html'}: {numbers['name']}: {numbers['state']}")
     return 0
@@ -71,6 +72,7 @@ def report_folder(folder: Path, output: Path, *, faces: bool) -> int:
 
 async def report_run(settings: Settings, output: Path, options: ReportOptions) -> int:
     """Make the pages of a run that changed, and its index; return 1 when a page could not be made."""
+    _keep_out(output, settings.storage.output_dir, "output_dir")
     run = await _look(settings)
     published = [row for row in run.rows if row.stage is Stage.COMPLETED]
     pages = _Pages()
@@ -83,6 +85,12 @@ async def report_run(settings: Settings, output: Path, options: ReportOptions) -
         print(f"no page of {performance}: {trouble}", file=sys.stderr)
     _tell(output, index, pages, swept)
     return 1 if pages.troubles else 0
+
+
+def _keep_out(output: Path, folder: Path, what: str) -> None:
+    """Refuse to write pages among what is published: each would be an extra file there."""
+    if folder.resolve() in (output.resolve(), *output.resolve().parents):
+        raise BadRequest(f"--output {output} is in {what} {folder}; put the pages beside it")
 
 
 @dataclass(frozen=True)
@@ -175,7 +183,7 @@ def _numbers(settings: Settings, output: Path, run: _Run, troubles: dict[Perform
 def _board_row(row: Row, output: Path, trouble: str) -> BoardRow:
     performance = row.performance
     published = row.stage is Stage.COMPLETED and not trouble
-    page: dict[str, Any] | None = read_numbers(output / performance.subject / performance.name) if published else None
+    page = read_brief(output / performance.subject / performance.name) if published else None
     return BoardRow(
         performance.subject,
         performance.name,

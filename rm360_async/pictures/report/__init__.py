@@ -6,8 +6,18 @@ no request from elsewhere.
 """
 
 from rm360_async.pictures.report.index import write_index
-from rm360_async.pictures.report.page import page_is_current, read_numbers, write_page
+from rm360_async.pictures.report.page import page_is_current, read_brief, read_numbers, write_page
 from rm360_async.pictures.report.run import BoardRow, Disk, RunNumbers
 from rm360_async.pictures.report.sweeping import sweep
 
-__all__ = ["BoardRow", "Disk", "RunNumbers", "page_is_current", "read_numbers", "sweep", "write_index", "write_page"]
+__all__ = [
+    "BoardRow",
+    "Disk",
+    "RunNumbers",
+    "page_is_current",
+    "read_brief",
+    "read_numbers",
+    "sweep",
+    "write_index",
+    "write_page",
+]

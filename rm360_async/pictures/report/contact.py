@@ -20,7 +20,7 @@ from rm360_async.pictures.sheet import LOSSES
 from rm360_async.pictures.svg import Drawing
 from rm360_async.pictures.thumbnail import shrunk
 
-MOST_BYTES = 400_000
+MOST_BYTES = 370_000
 """Bytes of all thumbnails together, before base64 makes them a third larger."""
 _IN_MASK = 0.9
 

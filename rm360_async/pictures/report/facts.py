@@ -14,6 +14,7 @@ from rm360_async.record import Record
 from rm360_async.release import Absence
 
 _MB = 2**20
+_KINDS = 30
 _TOLD = 0.0005
 """Seconds below which a step is not worth a line."""
 
@@ -99,7 +100,7 @@ def sizes_panel(material: Material) -> Panel:
         state = State.FAIL
         sentence += f"; but the marker says {record.files} files, {record.bytes / _MB:.1f} MB"
     most = max((size for _, size in kinds.values()), default=0) or 1
-    rows = [(kind, files, size / _MB, round(100 * size / most)) for kind, (files, size) in kinds.items()]
+    rows = [(kind, files, size / _MB, round(100 * size / most)) for kind, (files, size) in list(kinds.items())[:_KINDS]]
     times = sorted(numbers["seconds"].items(), key=lambda item: -item[1])
     longest = max(numbers["seconds"].values(), default=0) or 1
     drawn = {

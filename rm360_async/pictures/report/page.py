@@ -106,8 +106,19 @@ def read_numbers(place: Path) -> dict[str, Any] | None:
         numbers: Any = json.loads((place / NUMBERS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    is_ours = isinstance(numbers, dict) and str(numbers.get("made_by", "")).startswith("rm360_async ")
-    return numbers if is_ours and (place / PAGE).is_file() else None
+    ours = isinstance(numbers, dict) and str(numbers.get("made_by", "")).startswith("rm360_async ")
+    whole = ours and isinstance(numbers.get("panels"), dict) and (place / PAGE).is_file()
+    return numbers if whole else None
+
+
+def read_brief(place: Path) -> dict[str, Any] | None:
+    """Return of a page's numbers only the states and sentences: a run's page is made from thousands of them."""
+    numbers = read_numbers(place)
+    if numbers is None:
+        return None
+    panels = numbers["panels"].items()
+    brief = {key: {each: panel.get(each) for each in ("state", "sentence")} for key, panel in panels}
+    return {"state": numbers.get("state"), "panels": brief}
 
 
 def page_is_current(folder: Path, place: Path, *, faces: bool) -> bool:

@@ -21,7 +21,7 @@ Grid = NDArray[np.uint8]
 
 _COLUMNS = 500
 """Most columns of the strip; where frames are more, a column shows the worst of its frames."""
-_WIDE, _ROW, _LEFT, _TOP, _RIGHT = 1000.0, 9.0, 40.0, 10.0, 150.0
+_WIDE, _ROW, _LEFT, _TOP, _RIGHT = 1000.0, 10.0, 40.0, 10.0, 150.0
 _SMALL = 1 / 3
 """A picture of fewer bytes than this share of its camera's median is suspicious: black, or cut short."""
 _LINES = 12
@@ -151,22 +151,29 @@ def _draw(material: Material, strip: Strip) -> Drawing:
     columns = min(_COLUMNS, len(strip.frames))
     edges = np.linspace(0, len(strip.frames), columns + 1).round().astype(int)
     pooled = np.maximum.reduceat(strip.grid, edges[:-1], axis=1)
+    usual = [Presence(int(np.bincount(row).argmax())) for row in pooled]
+    for state in Presence:  # first what a row mostly is, as one stroke, then all else over it: there may be much of it
+        whole = [at for at, most in enumerate(usual) if most is state]
+        drawing.path("".join(f"M{_LEFT:g} {_middle(at)}h{_WIDE:g}" for at in whole), "none", WORDS[state][1], _ROW - 1)
     for state in Presence:
-        steps = "".join(_runs(row, state, _TOP + _ROW * (at + 0.5)) for at, row in enumerate(pooled))
-        if steps:
-            drawing.path(steps, "none", WORDS[state][1], _ROW - 1)
+        rows = [(at, row) for at, row in enumerate(pooled) if usual[at] is not state]
+        drawing.path("".join(_runs(row == state, at) for at, row in rows), "none", WORDS[state][1], _ROW - 1)
     for at, camera in enumerate(strip.cameras):
         _label(drawing, material, camera, _TOP + _ROW * (at + 1) - 1.5)
     _axis(drawing, strip, high)
     return drawing
 
 
-def _runs(row: Grid, state: Presence, y: float) -> str:
-    """Return the steps of the runs of one state in a row."""
-    edges = np.flatnonzero(np.diff((row == state).astype(np.int8), prepend=0, append=0)).tolist()
-    width = _WIDE / len(row)
+def _middle(at: int) -> int:
+    return round(_TOP + _ROW * at + _ROW / 2)
+
+
+def _runs(chosen: NDArray[np.bool_], at: int) -> str:
+    """Return the steps of what is chosen in a row of the strip, in whole numbers."""
+    edges = np.flatnonzero(np.diff(chosen.astype(np.int8), prepend=0, append=0)).tolist()
+    width, y = _WIDE / len(chosen), _middle(at)
     runs = zip(edges[::2], edges[1::2], strict=True)
-    return "".join(f"M{_LEFT + start * width:.1f} {y:g}h{max(2.0, (end - start) * width):.1f}" for start, end in runs)
+    return "".join(f"M{_LEFT + start * width:.0f} {y}h{max(2.0, (end - start) * width):.0f}" for start, end in runs)
 
 
 def _label(drawing: Drawing, material: Material, camera: str, y: float) -> None:

@@ -104,7 +104,7 @@ def _draw(material: Material, camera: str, frame: int, box: _Box, jpeg: bytes | 
     corner = np.array([left, top])
     lens, marked = material.lenses[camera], material.landmarks2d[camera][frame]
     falling = projected(material.landmarks3d[frame], lens.K, lens.D, lens.RT)
-    drawing.path(_rings((marked + 0.5 - corner) * scale), "none", BAD, 0.9)
+    drawing.path(_diamonds((marked + 0.5 - corner) * scale), "none", BAD, 0.9)
     drawing.path(_crosses((falling + 0.5 - corner) * scale), "none", GOOD, 1.1)
     return str(drawing)
 
@@ -114,8 +114,8 @@ def _near(points: Array) -> list[tuple[float, float]]:
     return [(round(x, 1), round(y, 1)) for x, y in finite.tolist()]
 
 
-def _rings(points: Array) -> str:
-    return "".join(f"M{x - 2.2:.1f} {y:g}a2.2 2.2 0 1 0 4.4 0a2.2 2.2 0 1 0-4.4 0" for x, y in _near(points))
+def _diamonds(points: Array) -> str:
+    return "".join(f"M{x - 2:.1f} {y:g}l2-2 2 2-2 2z" for x, y in _near(points))
 
 
 def _crosses(points: Array) -> str:

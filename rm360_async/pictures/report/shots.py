@@ -20,6 +20,8 @@ _CLOSE = 600
 """Width to decode where landmarks are drawn on the picture."""
 _MASK = 300
 _THREADS = 4
+_RIMS, _POINTS = 2, 80
+"""Most outlines of a mask, and most points of each: a mask that is noise must not make the page large."""
 _SPECK = 1e-3
 """Parts of a mask smaller than this share of the image are not drawn."""
 
@@ -69,5 +71,6 @@ def _rims(mask: Image, width: int) -> tuple[Array, ...]:
     factor = width / mask.shape[1]
     bright = np.asarray(mask.max(axis=2) > 127, np.uint8)
     found, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    large = [rim for rim in found if cv2.contourArea(rim) >= _SPECK * bright.size]
-    return tuple((cv2.approxPolyDP(rim, 0.6, True)[:, 0].astype(np.float64) + 0.5) * factor - 0.5 for rim in large)
+    large = sorted((rim for rim in found if cv2.contourArea(rim) >= _SPECK * bright.size), key=cv2.contourArea)
+    rims = (cv2.approxPolyDP(rim, 0.6, True)[:, 0].astype(np.float64) for rim in large[: -_RIMS - 1 : -1])
+    return tuple((rim[:: len(rim) // _POINTS + 1] + 0.5) * factor - 0.5 for rim in rims)

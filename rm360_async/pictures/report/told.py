@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 _LONGEST = 2**24
+_TEXT, _MOST = 600, 100
+"""Letters of a text, and number of texts, that a page has room for."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ def read_told(folder: Path) -> Told:
 
 def _told(value: dict[str, Any]) -> Told:
     return Told(
-        tuple((str(each["check"]), str(each["what"])) for each in value.get("findings", ())),
+        tuple(
+            (str(each["check"])[:_TEXT], str(each["what"])[:_TEXT]) for each in list(value.get("findings", ()))[:_MOST]
+        ),
         _texts(value.get("absent_as_released", ())),
         _texts(value.get("absent", ())),
         _texts(value.get("warnings", ())),
@@ -46,4 +50,4 @@ def _told(value: dict[str, Any]) -> Told:
 
 
 def _texts(values: list[Any]) -> tuple[str, ...]:
-    return tuple(str(each) for each in values)
+    return tuple(str(each)[:_TEXT] for each in list(values)[:_MOST])
