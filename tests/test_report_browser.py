@@ -29,6 +29,7 @@ PHONE, DESK = (360, 780), (1280, 900)
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Give one browser for all tests."""
+    assert PROGRAM is not None
     with browsing(PROGRAM, tmp_path_factory.mktemp("profile")) as running:
         yield running
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import check_selection, chosen_config, run_async, selection
+from rm360_async.cli.options import chosen_config, every_or, run_async, selection
 from rm360_async.errors import BadRequest
 
 PATH = click.Path(path_type=Path)
@@ -44,10 +44,10 @@ def command(
     from rm360_async.config import load
     from rm360_async.service.report import ReportOptions, report_folder, report_run
 
-    check_selection(subjects, performances)
     if target is not None and target.is_dir():
         if config_option is not None or subjects or performances:
             raise BadRequest(f"{target} is a folder; --config, --subject and --performance go with a config")
         return report_folder(target, output, faces=not no_faces)
-    settings = load(chosen_config(target, config_option))
-    return run_async(report_run, settings, output, ReportOptions(not no_faces, force, subjects, performances))
+    settings = load(chosen_config(target, config_option), subjects=subjects, performances=performances)
+    options = ReportOptions(not no_faces, force, every_or(subjects), every_or(performances))
+    return run_async(report_run, settings, output, options)
