@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from rm360_async.blocks import SparseFile
 from rm360_async.catalog import Modality, Performance, Structure
 from rm360_async.geometry.rig import S3_CAMERAS
-from rm360_async.ranges.cost import cost_of, data_spans, gap_spans
+from rm360_async.ranges.cost import Cost, bytes_on_disk, data_spans, gap_spans
 from rm360_async.ranges.prediction import Selection, Way, predict, share_key
 
 S3 = Performance("0018", "s3_all")
@@ -59,25 +60,27 @@ def test_a_small_file_is_fetched_whole_unless_ranges_are_wished() -> None:
     assert found.way("auto") is Way.WHOLE and found.way("ranges") is Way.RANGES
 
 
-def test_what_is_near_is_joined_but_hardly_anything_fetched_along(tmp_path: Path) -> None:
-    with SparseFile(tmp_path / "a.smc.sparse", 100 * 2**20) as file:
-        for start in range(0, 40 * 2**20, 2**20):
-            file.want(start, start + 2**20 - 4096, index=False)
-        spans = data_spans(file)
-        assert max(end - start for start, end in spans) > 2 * 2**20, "40 pictures with small gaps are few requests"
-        cost = cost_of([file], [spans])
-        assert file.data.total <= cost.bytes <= file.data.total * 1.04 and cost.requests < 10
-    with SparseFile(tmp_path / "b.smc.sparse", 100 * 2**20) as file:
-        for start in range(0, 40 * 2**20, 2**20):
-            file.want(start, start + 300_000, index=False)
-        assert data_spans(file) == list(file.data), "where gaps are large nothing of them is fetched"
+def test_what_is_near_is_joined_but_hardly_anything_fetched_along() -> None:
+    wanted = [(start, start + 2**20 - 4096) for start in range(0, 40 * 2**20, 2**20)]
+    spans = data_spans(wanted)
+    assert max(end - start for start, end in spans) > 2 * 2**20, "40 pictures with small gaps are few requests"
+    total = sum(end - start for start, end in wanted)
+    assert total <= sum(end - start for start, end in spans) <= total * 1.04 and len(spans) < 10
+    apart = [(start, start + 300_000) for start in range(0, 40 * 2**20, 2**20)]
+    assert data_spans(apart) == apart, "where gaps are large nothing of them is fetched"
 
 
-def test_too_much_of_a_file_or_too_many_requests_are_too_dear(tmp_path: Path) -> None:
-    with SparseFile(tmp_path / "a.smc.sparse", 1000) as file:
-        assert cost_of([file], [[(0, 601)]]).too_dear(1000, 0)
-        assert not cost_of([file], [[(0, 600)]]).too_dear(1000, 0)
-        assert cost_of([file], [[(0, 1)]]).too_dear(1000, 6000)
+@pytest.mark.parametrize(
+    ("requests", "here", "dear"),
+    [
+        (1, 6 * 10**8, False),
+        (1, 6 * 10**8 + 1, True),
+        (3000, 10**8, False),
+        (4000, 10**8, True),  # each costs as much as some bytes, so a small file is worth only a few
+    ],
+)
+def test_too_much_of_a_file_or_too_many_requests_are_too_dear(requests: int, here: int, dear: bool) -> None:
+    assert Cost(requests, here).too_dear(10**9) is dear
 
 
 def test_a_file_is_filled_up_around_what_is_here(tmp_path: Path) -> None:
@@ -87,4 +90,16 @@ def test_a_file_is_filled_up_around_what_is_here(tmp_path: Path) -> None:
         file.write(5 * 2**20, b"x" * 100)
         spans = gap_spans(file)
         assert spans == [(0, 2**20), (2 * 2**20, size)], "an island of 100 bytes is not worth a request"
-        assert cost_of([file], [spans]).here == size
+        assert bytes_on_disk([file], [spans]) == size
+
+
+def test_the_disk_that_ranges_take_is_counted_in_whole_blocks(tmp_path: Path) -> None:
+    with SparseFile(tmp_path / "a.smc.sparse", 2**20) as file:
+        file.write(100, b"x" * 10)
+        file.write(4096 * 3 - 1, b"xx")
+        wanted = [(200, 300), (4096 * 9 + 5, 4096 * 9 + 6)]
+        expected = bytes_on_disk([file], [wanted])
+        for start, end in wanted:
+            file.write(start, b"y" * (end - start))
+        os.fsync(file.descriptor)
+        assert expected == 4 * 4096 == file.path.stat().st_blocks * 512

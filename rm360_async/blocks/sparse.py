@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from rm360_async.blocks.spans import Spans
+from rm360_async.blocks.spans import Span, Spans
 from rm360_async.record import hash_of
 
 SUFFIX = ".sparse"
@@ -44,7 +44,8 @@ class SparseFile:
     """A sparse file; a context manager. `present` is here; `index` and `data` is what readers wanted and lacked.
 
     `size`: that of the remote's file, to make or to go on with it; None opens one only to read, and believes its
-    map: then whoever filled it is this very boot's. Raises OSError. `write` may be called from several threads.
+    map: then whoever filled it is this very boot's. Raises OSError. `write` may be called from several threads,
+    while one other asks what is here.
     """
 
     def __init__(self, path: Path, size: int | None = None) -> None:
@@ -92,15 +93,26 @@ class SparseFile:
     def want(self, start: int, end: int, *, index: bool) -> bool:
         """Note a range as wanted unless it is here; tell whether it is. Of the index whole blocks are wanted."""
         end = min(end, self.size)
-        if self.present.covers(start, end):
-            return True
+        with self._lock:
+            if self.present.covers(start, end):
+                return True
         wanted = self.index if index else self.data
         if index:
             start -= start % _INDEX_BLOCK
             end = min(self.size, -(-end // _INDEX_BLOCK) * _INDEX_BLOCK)
-        for gap in self.present.missing(start, end):
+        for gap in self.missing(start, end):
             wanted.add(*gap)
         return False
+
+    def here(self) -> list[Span]:
+        """Return the spans that are here, in order."""
+        with self._lock:
+            return list(self.present)
+
+    def missing(self, start: int, end: int) -> list[Span]:
+        """Return what of a span is not here, in order."""
+        with self._lock:
+            return self.present.missing(start, end)
 
     def forget_wishes(self) -> None:
         """Empty the lists of what was wanted, for another round."""

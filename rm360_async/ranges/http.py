@@ -1,4 +1,9 @@
-"""Many ranges at once from an rclone that serves a remote on loopback."""
+"""Many ranges at once from an rclone that serves a remote on loopback.
+
+Two kinds of ranges share the lines: small ones of the index that somebody waits for, and pictures that are to come
+meanwhile. Most lines see to the former first, some to the latter, so that the waiting is short and no byte of the
+bandwidth idle.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,12 @@ import base64
 import http.client
 import socket
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
+from queue import Empty, SimpleQueue
 from urllib.parse import quote
 
 from rm360_async.blocks import Span, SparseFile
@@ -19,6 +26,8 @@ _SECONDS = 600.0
 """Without any byte; the service ends us much earlier."""
 _PARTIAL = 206
 _STACK = 512 * 1024
+_PICTURES_FIRST = 3
+"""Each how manieth line sees to pictures first."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +40,18 @@ class Address:
 
 
 class Refused(Exception):
-    """A range did not come: which path, from where, and in HTTP's words, which do not tell the reason."""
+    """A range did not come: which path, from where, and in HTTP's words, which do not tell the reason.
 
-    def __init__(self, path: str, start: int, words: str) -> None:
+    `unopened`: not a byte of it, because the remote said no.
+    """
+
+    def __init__(self, path: str, start: int, words: str, unopened: bool) -> None:
         super().__init__(words)
-        self.path, self.start, self.words = path, start, words
+        self.path, self.start, self.words, self.unopened = path, start, words, unopened
+
+
+class _NotServed(http.client.HTTPException):
+    """Another answer than the range."""
 
 
 class Source:
@@ -45,8 +61,19 @@ class Source:
         self.path, self.file = path, file
 
 
+@dataclass(frozen=True)
+class _Wish:
+    source: Source
+    span: Span
+    arrived: Future[None]
+    """Done when it is here, or will never come."""
+
+
 class Lines:
-    """A few connections that fetch spans side by side; the first that is refused ends all. A context manager."""
+    """A few connections that fetch spans side by side; the first that is refused ends all.
+
+    Mutable state: the two queues of wishes, as many in both as tasks wait for a thread; and `_failure`, set once.
+    """
 
     def __init__(self, address: Address, connections: int, on_bytes: Callable[[int], None]) -> None:
         self._address, self._on_bytes = address, on_bytes
@@ -54,6 +81,11 @@ class Lines:
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="range")
         self._own = threading.local()
         self._every: list[http.client.HTTPConnection] = []
+        self._numbers = count()
+        self._now: SimpleQueue[_Wish] = SimpleQueue()
+        self._meanwhile: SimpleQueue[_Wish] = SimpleQueue()
+        self._begun: list[Future[None]] = []
+        self._failure: BaseException | None = None
         self._stop = False
         token = base64.b64encode(f"{address.user}:{address.password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}"}
@@ -71,29 +103,74 @@ class Lines:
             connection.close()
 
     def fetch(self, wanted: Iterable[tuple[Source, Span]]) -> None:
-        """Fetch spans into their files. Raises Refused, and OSError when they cannot be written."""
-        running = [self._threads.submit(self._one, source, span) for source, span in wanted]
-        self.requests += len(running)
-        try:
-            for each in running:
+        """Fetch spans into their files, most lines before all others, and wait for them.
+
+        Raises Refused, and OSError when they cannot be written; also when it was one of those meanwhile.
+        """
+        self._wait(self._put(wanted, self._now))
+
+    def begin(self, wanted: Iterable[tuple[Source, Span]]) -> None:
+        """Have spans fetched meanwhile."""
+        self._begun += self._put(wanted, self._meanwhile)
+
+    def finish(self) -> None:
+        """Wait for all that was begun. Raises as `fetch`."""
+        self._wait(self._begun)
+
+    def _put(self, wanted: Iterable[tuple[Source, Span]], queue: SimpleQueue[_Wish]) -> list[Future[None]]:
+        arriving: list[Future[None]] = []
+        for source, span in wanted:
+            self.requests += 1
+            arriving.append(Future())
+            queue.put(_Wish(source, span, arriving[-1]))
+            self._threads.submit(self._fulfil_one)
+        return arriving
+
+    def _wait(self, arriving: Iterable[Future[None]]) -> None:
+        """Wait until all have arrived; after a failure only for what is on its way, so that no byte of it is lost."""
+        for each in arriving:
+            each.result()
+        if self._failure is not None:
+            for each in self._begun:
                 each.result()
+            raise self._failure
+
+    def _fulfil_one(self) -> None:
+        """Fetch one of the wishes; after a failure nothing is asked for any more."""
+        wish = self._next_wish()
+        try:
+            if self._failure is None:
+                self._one(wish.source, wish.span)
+        except BaseException as error:  # noqa: BLE001 - raised by whoever waits
+            self._failure = self._failure or error
         finally:
-            for each in running:
-                each.cancel()
+            wish.arrived.set_result(None)
+
+    def _next_wish(self) -> _Wish:
+        if not hasattr(self._own, "number"):
+            self._own.number = next(self._numbers)
+        first, second = self._now, self._meanwhile
+        if self._own.number % _PICTURES_FIRST == 0:
+            first, second = second, first
+        try:
+            return first.get_nowait()
+        except Empty:
+            return second.get_nowait()
 
     def _one(self, source: Source, span: Span) -> None:
         start, end = span
         try:
-            response = self._ask(source.path, start, end)
-            while start < end and not self._stop:
-                data = response.read(min(_CHUNK, end - start))
-                if not data:
-                    raise http.client.IncompleteRead(b"", end - start)
-                self._keep(source.file, start, data)
-                start += len(data)
+            with self._answer(source.path, start, end) as response:
+                while start < end and not self._stop:
+                    data = response.read(min(_CHUNK, end - start))
+                    if not data:
+                        raise http.client.IncompleteRead(b"", end - start)
+                    self._keep(source.file, start, data)
+                    start += len(data)
         except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
             self._forget_connection()
-            raise Refused(source.path, start, f"{type(error).__name__}: {error}") from error
+            unopened = isinstance(error, _NotServed)
+            raise Refused(source.path, start, f"{type(error).__name__}: {error}", unopened) from error
         except BaseException:
             self._forget_connection()
             raise
@@ -105,14 +182,15 @@ class Lines:
             raise OSError(error.errno, error.strerror) from error
         self._on_bytes(len(data))
 
-    def _ask(self, path: str, start: int, end: int) -> http.client.HTTPResponse:
+    @contextmanager
+    def _answer(self, path: str, start: int, end: int) -> Iterator[http.client.HTTPResponse]:
         connection = self._connection()
         connection.request("GET", quote(f"/{path}"), headers={**self._headers, "Range": f"bytes={start}-{end - 1}"})
-        response = connection.getresponse()
-        where = response.headers.get("Content-Range", "")
-        if response.status != _PARTIAL or not where.startswith(f"bytes {start}-"):
-            raise http.client.HTTPException(f"{response.status} {response.reason} {where}".strip())
-        return response
+        with connection.getresponse() as response:
+            where = response.headers.get("Content-Range", "")
+            if response.status != _PARTIAL or not where.startswith(f"bytes {start}-"):
+                raise _NotServed(f"{response.status} {response.reason} {where}".strip())
+            yield response
 
     def _connection(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection | None = getattr(self._own, "connection", None)

@@ -1,7 +1,8 @@
 """The child that fetches ranges: `python -m rm360_async.ranges.scout ORDER`, one JSON object.
 
 It says JSON lines: `progress` (bytes fetched), and last one of `done`, `dear` (what it would cost; `too_dear`:
-the whole file is the better way, else more room is needed first), `refused` (path, offset, words), `fault`, `error`.
+the whole file is the better way, else more room is needed first), `refused` (path, offset, words, whether not a
+byte of it came), `fault`, `error`.
 The password of the rclone that serves the remote comes by the environment, where no other user can read it.
 """
 
@@ -13,17 +14,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rm360_async.blocks import Span, SparseFile, joined
+from rm360_async.blocks import Span, Spans, SparseFile
 from rm360_async.catalog import Kind
 from rm360_async.dialogue import Speaker, limit_ourselves
 from rm360_async.errors import Fault
-from rm360_async.ranges.cost import INDEX_GAP, Cost, cost_of, data_spans, gap_spans
+from rm360_async.ranges.cost import Cost, bytes_on_disk, data_spans, gap_spans, index_spans
 from rm360_async.ranges.http import Address, Lines, Refused, Source
 from rm360_async.ranges.looking import broken_spans, look_for
 from rm360_async.ranges.order import PASSWORD, Order
 from rm360_async.ranges.rounds import rounds
 
-_CONNECTIONS = 32
+_CONNECTIONS = 48
 
 
 class _Dear(Exception):
@@ -33,40 +34,68 @@ class _Dear(Exception):
 
 
 class _Scout:
-    """Carries out one order."""
+    """Carries out one order. Pictures that the index has told by now come while the rest of it is asked for."""
 
     def __init__(self, order: Order, sources: dict[Kind, Source], lines: Lines) -> None:
         self.order, self.sources, self.lines = order, list(sources.values()), lines
-        self.files = {kind: source.file for kind, source in sources.items()}
-        self.size = sum(source.file.size for source in self.sources)
+        self.by_kind = {kind: source.file for kind, source in sources.items()}
+        self.files = [source.file for source in self.sources]
+        self.size = sum(file.size for file in self.files)
+        self.begun = [Spans() for _ in self.sources]
+        """What was asked for of the data of each file, and may be here or not."""
 
-    def work(self) -> Cost:
-        """Fetch what is wanted; return what it took. Raises _Dear before it would cost too much."""
+    def work(self) -> int:
+        """Fetch what is wanted; return the bytes of disk that it takes. Raises _Dear before it would cost too much."""
         if self.order.whole:
-            return self._fetch([gap_spans(source.file) for source in self.sources])
-        for _ in rounds(self._look, [source.file for source in self.sources]):
-            self._fetch([joined(source.file.index, INDEX_GAP) for source in self.sources])
-        cost = self._fetch([data_spans(source.file) for source in self.sources])
+            self._begin([gap_spans(file) for file in self.files])
+            self.lines.finish()
+            return self.size
+        for _ in rounds(self._look, self.files):
+            index = [index_spans(file) for file in self.files]
+            self._begin_data(index)
+            self.lines.fetch(self._of_sources(index))
+        cost = self._begin_data(None)
+        self.lines.finish()
         self._fetch_broken_again()
+        return cost.here
+
+    def _begin_data(self, index: list[list[Span]] | None) -> Cost:
+        """Ask for the pictures that are known by now, if there is room for them, beside the next of the index.
+
+        That is None once it is complete; then all must fit.
+        """
+        complete, index = index is None, index or [[] for _ in self.files]
+        fresh = [data_spans(_without(file.data, begun)) for file, begun in zip(self.files, self.begun, strict=True)]
+        spans = [[*more, *begun, *new] for more, begun, new in zip(index, self.begun, fresh, strict=True)]
+        cost = Cost(self.lines.requests + sum(map(len, (*index, *fresh))), bytes_on_disk(self.files, spans))
+        if cost.too_dear(self.size) and not self.order.at_any_cost:
+            raise _Dear(cost, for_ever=True)
+        if cost.here <= self.order.most_bytes:
+            self._begin(fresh)
+        elif complete or bytes_on_disk(self.files, index) > self.order.most_bytes:
+            raise _Dear(cost, for_ever=False)
         return cost
+
+    def _begin(self, spans: list[list[Span]]) -> None:
+        for begun, each in zip(self.begun, spans, strict=True):
+            for span in each:
+                begun.add(*span)
+        self.lines.begin(self._of_sources(spans))
 
     def _fetch_broken_again(self) -> None:
         """Fetch once more what is not whole: what is then still broken is so at the source."""
-        broken = broken_spans(self.order.job, self.files.get(Kind.RAW), self.files.get(Kind.ANNO))
-        spans = [broken.get(os.fstat(source.file.descriptor).st_ino, []) for source in self.sources]
-        self.lines.fetch((source, span) for source, each in zip(self.sources, spans, strict=True) for span in each)
+        broken = broken_spans(self.order.job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
+        self.lines.fetch(self._of_sources([broken.get(os.fstat(file.descriptor).st_ino, []) for file in self.files]))
 
     def _look(self) -> None:
-        look_for(self.order.job, self.files.get(Kind.RAW), self.files.get(Kind.ANNO))
+        look_for(self.order.job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
 
-    def _fetch(self, spans: list[list[Span]]) -> Cost:
-        cost = cost_of([source.file for source in self.sources], spans)
-        too_dear = not self.order.at_any_cost and cost.too_dear(self.size, self.lines.requests)
-        if not self.order.whole and (too_dear or cost.here > self.order.most_bytes):
-            raise _Dear(cost, too_dear)
-        wanted = [(source, span) for source, each in zip(self.sources, spans, strict=True) for span in each]
-        self.lines.fetch(wanted)
-        return cost
+    def _of_sources(self, spans: list[list[Span]]) -> list[tuple[Source, Span]]:
+        return [(source, span) for source, each in zip(self.sources, spans, strict=True) for span in each]
+
+
+def _without(wanted: Spans, begun: Spans) -> list[Span]:
+    return [gap for span in wanted for gap in begun.missing(*span)]
 
 
 def main(arguments: list[str]) -> int:
@@ -101,11 +130,11 @@ def main(arguments: list[str]) -> int:
 
 def _outcome(scout: _Scout) -> dict[str, Any]:
     try:
-        return {"done": scout.work().here}
+        return {"done": scout.work()}
     except _Dear as dear:
         return {"dear": [dear.cost.here, dear.cost.requests], "too_dear": dear.for_ever}
     except Refused as refused:
-        return {"refused": [refused.path, refused.start, refused.words]}
+        return {"refused": [refused.path, refused.start, refused.words, refused.unopened]}
     except Fault as fault:
         return {"fault": [fault.cause.word, fault.message, fault.hint]}
 

@@ -6,6 +6,7 @@ from rm360_async.rclone.accounts import Account, account, config_file
 from rm360_async.rclone.listed import Listed, Listing
 from rm360_async.rclone.program import environment, find, version
 from rm360_async.rclone.remote import Remote
+from rm360_async.rclone.serving import Rate, Served
 from rm360_async.rclone.stall import StallWatch
 from rm360_async.rclone.transfer import Pace, disk_fault
 
@@ -14,7 +15,9 @@ __all__ = [
     "Listed",
     "Listing",
     "Pace",
+    "Rate",
     "Remote",
+    "Served",
     "StallWatch",
     "account",
     "config_file",

@@ -17,7 +17,7 @@ from rm360_async.children import run_to_end
 from rm360_async.errors import BadRequest, Cause, Fault
 from rm360_async.rclone.faults import diagnose, is_incomplete
 from rm360_async.rclone.listed import Listed, Listing, includes, literal, parse, sort_out
-from rm360_async.rclone.serving import Served, served
+from rm360_async.rclone.serving import Rate, Served, served
 from rm360_async.rclone.transfer import Follower, OnBytes, Outcome, Pace, disk_fault, opened_part, pull
 
 _LOG = logging.getLogger(__name__)
@@ -135,9 +135,9 @@ class Remote:
             await anyio.to_thread.run_sync(os.fsync, descriptor)
         return follower.md5
 
-    def serving(self) -> AbstractAsyncContextManager[Served]:
+    def serving(self, rate: Rate) -> AbstractAsyncContextManager[Served]:
         """Serve the remote on loopback for many ranges of its files (see `serving`)."""
-        return served(self._command("serve", "restic", *_ONE_TRY), self._env, f"serving {self}")
+        return served(self._command("serve", "restic", *_ONE_TRY), self._env, rate, f"serving {self}")
 
     async def why(self, listed: Listed, offset: int) -> Fault | None:
         """Ask for one byte of a file of which a range was refused; return the reason, None when it comes now."""

@@ -101,7 +101,7 @@ class Fetcher:
     async def _download(self, work: Work, listed: Listed, whole: Path, before: int) -> str:
         refused: dict[str, Fault] = {}
         while True:
-            remote = await self.next_remote(listed.path, refused)
+            remote = await self.next_remote([listed.path], refused)
             try:
                 md5 = await self._ask(remote, work, listed, staging.part_path(whole), before)
             except Fault as fault:
@@ -163,20 +163,22 @@ class Fetcher:
         await self.ledger.remember(key, fault.message)
         return fault
 
-    async def next_remote(self, path: str, refused: dict[str, Fault]) -> Remote:
-        """Return the first remote that does not refuse the file.
+    async def next_remote(self, paths: Sequence[str], refused: dict[str, Fault]) -> Remote:
+        """Return the first remote that refuses none of the files.
 
         When all do: Fault(FILE_QUOTA) until the first quota is given back, else the last refusal.
         """
-        untils = []
+        waits: list[tuple[float, str]] = []
         for remote in self.remotes:
             if str(remote) in refused:
                 continue
-            until = await self.ledger.quota(str(remote), path)
-            if until is None:
+            quotas = [(await self.ledger.quota(str(remote), path), path) for path in paths]
+            refusals = [(until, path) for until, path in quotas if until is not None]
+            if not refusals:
                 return remote
-            untils.append(until)
-        if not untils:
+            waits.append(max(refusals))
+        if not waits:
             raise list(refused.values())[-1]
         accounts = "its account" if len(self.remotes) == 1 else f"all {len(self.remotes)} accounts"
-        raise Fault(Cause.FILE_QUOTA, f"the download quota of {path} is used up for {accounts}", until=min(untils))
+        until, path = min(waits)
+        raise Fault(Cause.FILE_QUOTA, f"the download quota of {path} is used up for {accounts}", until=until)

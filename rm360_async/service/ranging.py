@@ -29,7 +29,7 @@ from rm360_async.package import writing
 from rm360_async.plan import source_changed
 from rm360_async.ranges.order import PASSWORD, Order, RemoteFile
 from rm360_async.ranges.prediction import Way
-from rm360_async.rclone import Listed, Pace, Remote, StallWatch, disk_fault
+from rm360_async.rclone import Listed, Pace, Rate, Remote, Served, StallWatch, disk_fault
 from rm360_async.service.fetching import Fetcher
 from rm360_async.work import Work
 
@@ -47,12 +47,22 @@ class TooDear(Exception):
     way: Way
 
 
+class _FileRefused(Fault):
+    """A fault of one of the files, of several that are fetched together."""
+
+    def __init__(self, fault: Fault, file: Listed) -> None:
+        super().__init__(fault.cause, fault.message, fault.hint, until=fault.until)
+        self.file = file
+
+
 class Ranging:
     """Brings the ranges of performances in, resumably, from the first remote that lets us."""
 
     def __init__(self, fetcher: Fetcher, pace: Pace, memory_bytes: int, at_any_cost: bool) -> None:
         self.fetcher, self.pace, self.memory_bytes = fetcher, pace, memory_bytes
         self.at_any_cost = at_any_cost
+        self._rates = {str(remote): Rate(1 / fetcher.throttle.full_width) for remote in fetcher.remotes}
+        """Of each remote's requests, slower after each limit that it has told us of, or seems to."""
 
     async def fetch(self, work: Work, job: ExtractJob) -> None:
         """Fetch what the job needs (or all of it, where the work's way is FILL); fills `staged`.
@@ -61,55 +71,68 @@ class Ranging:
         """
         self.fetcher.remove_outdated(work)
         refused: dict[str, Fault] = {}
+        paths = [source.path for source in work.sources.values()]
+        listed = {each.path: each for each in self.fetcher.listed_of(work).values()}
         while True:
-            first = next(iter(work.sources.values())).path
-            remote = await self.fetcher.next_remote(first, refused)
-            listed = self.fetcher.listed_of(work)
+            remote = await self.fetcher.next_remote(paths, refused)
             try:
                 async with self.fetcher.admitted(work) as went_well:
                     await self._from(remote, work, job, listed, went_well)
                     break
             except Fault as fault:
-                await self.fetcher.judge(remote, listed[next(iter(work.sources))], fault, refused)
+                if fault.cause is Cause.RATE_LIMIT:
+                    self._slow_down(remote)
+                file = fault.file if isinstance(fault, _FileRefused) else listed[paths[0]]
+                await self.fetcher.judge(remote, file, fault, refused)
         if work.way is Way.FILL:
             await self._settle(work)
         else:
             await self._require_unchanged(work)
             work.staged = {kind: staging.sparse_path(whole) for kind, whole in self.fetcher.places(work).items()}
 
+    def _slow_down(self, remote: Remote) -> None:
+        rate = self._rates[str(remote)].slower()
+        self._rates[str(remote)] = rate
+        log.info("fewer ranges are asked for at once from now on", remote=str(remote), share=round(rate.share, 3))
+
     async def _from(
-        self, remote: Remote, work: Work, job: ExtractJob, listed: Mapping[Kind, Listed], went_well: Any
+        self, remote: Remote, work: Work, job: ExtractJob, listed: Mapping[str, Listed], went_well: Any
     ) -> None:
         refusals, before = 0, -1
-        async with remote.serving() as served:
-            places = self.fetcher.places(work)
-            files = {
-                kind: RemoteFile(source.path, source.size, str(staging.sparse_path(places[kind])))
-                for kind, source in work.sources.items()
-            }
-            order = Order(
-                _with_files(job, files),
-                files,
-                served.port,
-                served.user,
-                work.staging_bytes,
-                self.memory_bytes,
-                whole=work.way is Way.FILL,
-                at_any_cost=self.at_any_cost or job.base is not None,
-            )
-            while True:
+        while True:
+            async with remote.serving(self._rates[str(remote)]) as served:
+                order = self._order(work, job, served)
                 said = await self._scout(order, served.password, work, went_well)
-                if "refused" not in said:
-                    _conclude(said, work, order)
-                    return
-                path, offset, words = said["refused"]
-                file = next(each for each in listed.values() if each.path == path)
-                log.info("a range was refused", file=path, offset=offset, words=words)
-                fault = await remote.why(file, offset)
-                refusals = refusals + 1 if work.fetched_bytes == before else 1
-                before = work.fetched_bytes
-                if fault is not None or refusals >= _MOST_REFUSALS:
-                    raise fault or Fault(Cause.SERVER_ERROR, f"ranges of {path} are refused: {words}")
+            if "refused" not in said:
+                _conclude(said, work, order)
+                return
+            path, offset, words, unopened = said["refused"]
+            log.info("a range was refused", file=path, offset=offset, words=words)
+            fault = await remote.why(listed[path], offset)
+            refusals = refusals + 1 if work.fetched_bytes == before else 1
+            before = work.fetched_bytes
+            if fault is not None or refusals >= _MOST_REFUSALS:
+                fault = fault or Fault(Cause.SERVER_ERROR, f"ranges of {path} are refused: {words}")
+                raise _FileRefused(fault, listed[path])
+            if unopened:  # and let through a moment later: too many at once
+                self._slow_down(remote)
+
+    def _order(self, work: Work, job: ExtractJob, served: Served) -> Order:
+        places = self.fetcher.places(work)
+        files = {
+            kind: RemoteFile(source.path, source.size, str(staging.sparse_path(places[kind])))
+            for kind, source in work.sources.items()
+        }
+        return Order(
+            _with_files(job, files),
+            files,
+            served.port,
+            served.user,
+            work.staging_bytes,
+            self.memory_bytes,
+            whole=work.way is Way.FILL,
+            at_any_cost=self.at_any_cost or job.base is not None,
+        )
 
     async def _scout(self, order: Order, password: str, work: Work, went_well: Any) -> dict[str, Any]:
         """Run one scout to its end; return its last line. Raises Fault for a stall and for its death."""

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from anyio.to_thread import run_sync
 
-from rm360_async.blocks import SparseFile, joined
+from rm360_async.blocks import SparseFile
 from rm360_async.errors import BadRequest, Fault
-from rm360_async.ranges.cost import INDEX_GAP
+from rm360_async.ranges.cost import index_spans
 from rm360_async.ranges.http import Address, Lines, Refused, Source
 from rm360_async.ranges.rounds import rounds
-from rm360_async.rclone import Listed, Remote, environment, find
+from rm360_async.rclone import Listed, Rate, Remote, environment, find
 
 Found = TypeVar("Found")
 _CONNECTIONS = 16
@@ -49,14 +49,14 @@ async def look_into(target: str, look: Callable[[SparseFile], Found]) -> Found:
 async def _fetch_and_look(
     remote: Remote, listed: Listed, file: SparseFile, look: Callable[[SparseFile], Found]
 ) -> Found:
-    async with remote.serving() as served:
+    async with remote.serving(Rate()) as served:
         lines = Lines(Address(served.port, served.user, served.password), _CONNECTIONS, lambda size: None)
 
         def work() -> Found:
             found: list[Found] = []
             for _ in rounds(lambda: found.append(look(file)), [file]):
                 found.clear()
-                lines.fetch((Source(listed.path, file), span) for span in joined(file.index, INDEX_GAP))
+                lines.fetch((Source(listed.path, file), span) for span in index_spans(file))
             return found[-1]
 
         try:
