@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,6 @@ from instance import Instance, Rclone, children, until
 from lab import Lab, tree
 from tiny_smc import Tiny
 
-from rm360_async.cli import main
 from rm360_async.record import MARKER
 
 WIDE = Tiny(cameras=("00", "25", "31"), frames=12, filler=200_000)
@@ -201,77 +201,27 @@ def test_a_damaged_range_on_our_disk_is_fetched_again(cloud: Cloud) -> None:
     assert cloud.lab.leftovers() == []
 
 
-def test_what_is_wanted_later_is_added_and_nothing_fetched_twice(cloud: Cloud, tmp_path: Path) -> None:
-    part = replace(WIDE, part="e0")
-    cloud.lab.put("0018/0018_e0_raw.smc", part)
-    assert cloud.run(extraction__cameras=["25"], extraction__modalities=["images", "metadata"], **RANGES) == 0
-    folder = cloud.lab.folder("0018/e0")
-    old = os.stat(folder / "images/cam_25/frame_000003.jpg").st_ino
-    before = sum(request.sent for request in cloud.asked("e0"))
-    wanted: dict[str, Any] = {
-        "extraction__cameras": ["25", "31"],
-        "extraction__modalities": ["images", "metadata", "audio"],
-    }
-    assert cloud.run(**wanted, **RANGES) == 0
-    added = sum(request.sent for request in cloud.asked("e0")) - before
-    assert os.stat(folder / "images/cam_25/frame_000003.jpg").st_ino == old
-    assert added < 12 * 200_000 * 1.15 + 400_000
-    assert marker(cloud.lab, "0018/e0")["wanted_cameras"] == ["25", "31"]
-    found = content(folder)
-    assert cloud.run("--force", **wanted, **RANGES) == 0
-    assert content(folder) == found
-    assert cloud.lab.command("verify", "--deep") == 0
+def test_a_pair_that_was_filled_up_by_half_goes_on_there(lab: Lab) -> None:
+    lab.structure, lab.subjects = "separate_anno_raw", ["0026"]
+    part = Tiny("0026", "s1_all", cameras=("00", "25", "31"), masks=True, filler=30_000)
+    lab.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
+    lab.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
+    steps: list[tuple[str, dict[str, Any]]] = [
+        ("ranges", {"at": "rm360_async.service.ranging:Ranging._require_unchanged"}),
+        ("whole", {"at": "rm360_async.staging:settle_part", "when": "after"}),
+    ]
+    for fetch, hook in steps:
+        with Instance(lab, hooks=[{"do": "kill", **hook}], processing__fetch=fetch) as run:
+            assert run.wait() == -signal.SIGKILL
+        until(lambda: not children(lab), "all children gone")
+    assert len(list(lab.temp.glob("*.sparse"))) == 1 == len(list(lab.temp.glob("*.smc")))
+    assert lab.run(processing__fetch="whole") == 0
+    assert marker(lab, "0026/s1_all")["fetched"] == "whole" and lab.leftovers() == []
 
 
-def test_a_small_folder_too_is_completed_by_ranges(cloud: Cloud) -> None:
-    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
-    assert cloud.run(extraction__cameras=["25"]) == 0
-    assert marker(cloud.lab, "0018/e0")["fetched"] == "whole"
-    before = sum(request.sent for request in cloud.asked("e0"))
-    assert cloud.run() == 0
-    added = sum(request.sent for request in cloud.asked("e0")) - before
-    assert added < 12 * 200_000 * 1.15 + 400_000 and "fetched whole" not in cloud.lab.log()
-    assert cloud.lab.manifest()["0018/e0"]["cameras_extracted"] == "2"
-
-
-def test_the_same_or_a_smaller_selection_does_nothing(cloud: Cloud) -> None:
-    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
-    assert cloud.run() == 0
-    asked = len(cloud.asked("e0"))
-    assert cloud.run(extraction__cameras=["25"], extraction__modalities=["images"]) == 0
-    assert cloud.run() == 0
-    assert len(cloud.asked("e0")) == asked
-
-
-def test_a_run_that_was_killed_before_it_completed_a_folder_goes_on(cloud: Cloud) -> None:
-    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
-    assert cloud.run(extraction__modalities=["images"]) == 0
-    cloud.drive.rules.append(Rule("downloadQuotaExceeded", op="media"))
-    assert cloud.run("--no-wait") == 1
-    assert marker(cloud.lab, "0018/e0")["wanted_modalities"] == ["images"], "the old folder stands meanwhile"
-    cloud.drive.rules.clear()
-    (cloud.lab.root / "work" / "MANIFEST.sqlite").unlink()
-    assert cloud.run() == 0
-    assert len(marker(cloud.lab, "0018/e0")["wanted_modalities"]) == 11
-
-
-def test_a_remote_file_is_inspected_and_analyzed_for_a_part_of_it(
-    cloud: Cloud, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
-    assert main(["inspect", str(path), "--json"]) == 0
-    here = json.loads(capsys.readouterr().out)
-    target = f"gdrive,root_folder_id={ROOT_ID}:0018/0018_e0_raw.smc"
-    assert main(["inspect", target, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {**here, "path": target}
-    assert main(["cameras", "analyze", target, "--json"]) in (0, 1)
-    assert len(json.loads(capsys.readouterr().out)["checks"]) > 3
-    assert sum(request.sent for request in cloud.asked("e0")) < path.stat().st_size / 2
-
-
-def test_a_target_on_a_remote_that_is_no_file_is_told(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
-    cloud.put("e0")
-    assert main(["inspect", f"gdrive,root_folder_id={ROOT_ID}:0018/0018_e9_raw.smc"]) == 3
-    assert "is not on" in capsys.readouterr().err
-    assert main(["inspect", "gdrive:0018/"]) == 2
-    assert "give the path of one .smc" in capsys.readouterr().err
+def test_a_few_ranges_of_a_file_larger_than_the_disk_wait_for_no_room(lab: Lab) -> None:
+    path = lab.put("0018/0018_s1_all_raw.smc", replace(WIDE, part="s1_all", filler=2000))
+    os.truncate(path, 20 * shutil.disk_usage(lab.root).total)
+    with Instance(lab, extraction__modalities=["metadata"], limits__max_temp_size_gb=2**20) as run:
+        assert run.wait() == 0
+    assert marker(lab, "0018/s1_all")["fetched"] == "ranges"

@@ -1,8 +1,8 @@
 """The child that fetches ranges: `python -m rm360_async.ranges.scout ORDER`, one JSON object.
 
-It says JSON lines: `progress` (bytes fetched), and last one of `done`, `dear` (what it would cost; `too_dear`:
-the whole file is the better way, else more room is needed first), `refused` (path, offset, words, whether not a
-byte of it came), `fault`, `error`.
+It says JSON lines: `progress` (bytes fetched), `looking` (true, false), and last one of `done`, `dear` (what it
+would cost; `too_dear`: the whole file is the better way, else more room is needed first), `refused` (path, offset,
+words, whether not a byte of it came), `fault`, `error`.
 The password of the rclone that serves the remote comes by the environment, where no other user can read it.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ class _Dear(Exception):
 class _Scout:
     """Carries out one order. Pictures that the index has told by now come while the rest of it is asked for."""
 
-    def __init__(self, order: Order, sources: dict[Kind, Source], lines: Lines) -> None:
-        self.order, self.sources, self.lines = order, list(sources.values()), lines
+    def __init__(self, order: Order, sources: dict[Kind, Source], lines: Lines, say: Speaker) -> None:
+        self.order, self.sources, self.lines, self.say = order, list(sources.values()), lines, say
         self.by_kind = {kind: source.file for kind, source in sources.items()}
         self.files = [source.file for source in self.sources]
         self.size = sum(file.size for file in self.files)
@@ -84,11 +85,20 @@ class _Scout:
 
     def _fetch_broken_again(self) -> None:
         """Fetch once more what is not whole: what is then still broken is so at the source."""
-        broken = broken_spans(self.order.job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
+        with self._looking():
+            broken = broken_spans(self.order.job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
         self.lines.fetch(self._of_sources([broken.get(os.fstat(file.descriptor).st_ino, []) for file in self.files]))
 
     def _look(self) -> None:
-        look_for(self.order.job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
+        with self._looking():
+            look_for(self.order.job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Say that no bytes are due for a while."""
+        self.say.line({"looking": True})
+        yield
+        self.say.line({"looking": False})
 
     def _of_sources(self, spans: list[list[Span]]) -> list[tuple[Source, Span]]:
         return [(source, span) for source, each in zip(self.sources, spans, strict=True) for span in each]
@@ -118,7 +128,7 @@ def main(arguments: list[str]) -> int:
                 kind: Source(file.path, opened.enter_context(SparseFile(Path(file.local), file.size)))
                 for kind, file in order.files.items()
             }
-            outcome = _outcome(_Scout(order, sources, lines))
+            outcome = _outcome(_Scout(order, sources, lines, say))
             lines.close()
     except OSError as error:
         outcome = {"error": [error.errno or 0, error.strerror or str(error)]}

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from rm360_async.catalog import Modality, Performance
+from rm360_async.catalog import Kind, Modality, Performance, kinds_needed
 from rm360_async.config import Settings
 from rm360_async.geometry.camera_sets import resolve
+from rm360_async.logs import logger
+from rm360_async.plan import source_changed
 from rm360_async.ranges.prediction import BY_CAMERA, Selection, cameras_of
-from rm360_async.record import EarlierRecord, Record
+from rm360_async.record import EarlierRecord, Record, SourceFile
 from rm360_async.release import holding
+
+log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,18 @@ class Wanted:
         modalities = tuple(each for each in Modality if each in wanted.modalities or each in _modalities(record))
         cameras = _both(record.wanted_cameras, wanted.cameras)
         return replace(alone, cameras=cameras, modalities=modalities, has=self._had(performance, record))
+
+    def anew(self, performance: Performance, record: Record) -> Selection:
+        """Return what a published folder has and what is wanted beyond it, nothing of which can be taken over."""
+        found = self.selection(performance, record)
+        if found.cameras != "all":
+            there = cameras_of(self.settings.google_drive.structure, performance)
+            found = replace(found, cameras=tuple(sorted({*resolve(found.cameras, there), *record.cameras})))
+        return replace(found, has=((), ()))
+
+    def kinds(self, performance: Performance, record: Record | None = None) -> tuple[Kind, ...]:
+        """Return which files are needed, those included that what a published folder has came from."""
+        return kinds_needed(self.settings.google_drive.structure, self.selection(performance, record).modalities)
 
     def lacking(self, performance: Performance, record: Record | EarlierRecord | None) -> bool:
         """Tell whether a published folder lacks anything wanted that the release has; one not of ours never does."""
@@ -57,6 +73,49 @@ class Wanted:
         return cameras | (set(resolve(chosen, there)) if chosen == self.settings.extraction.cameras else set()), (
             _modalities(record)
         )
+
+
+class Adding:
+    """What is wanted of the performances in hand, and the published folders that some of them are added to."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self._bases: dict[Performance, Record] = {}
+        self._anew: set[Performance] = set()
+
+    def begin(self, performance: Performance, record: Record) -> None:
+        """Add to a published folder."""
+        self._bases[performance] = record
+        self._anew.discard(performance)
+
+    def looked_up(self, performance: Performance, sources: tuple[SourceFile, ...]) -> None:
+        """Take nothing over from a folder that came from other files than the remote has now."""
+        record = self._bases.get(performance)
+        if record is not None and is_of_other_files(record, sources):
+            log.info(f"{performance} has changed on the remote: nothing of its folder is taken over")
+            self._anew.add(performance)
+
+    def selection(self, performance: Performance) -> Selection:
+        """Return what is to be extracted."""
+        record = self._bases.get(performance)
+        if record is not None and performance in self._anew:
+            return self.wanted.anew(performance, record)
+        return self.wanted.selection(performance, record)
+
+    def kinds(self, performance: Performance) -> tuple[Kind, ...]:
+        """Return which files it is extracted from."""
+        return self.wanted.kinds(performance, self._bases.get(performance))
+
+    def end(self, performance: Performance) -> None:
+        """Forget a folder that has been added to."""
+        self._bases.pop(performance, None)
+
+
+def is_of_other_files(record: Record, now: tuple[SourceFile, ...]) -> bool:
+    """Tell whether a folder was extracted from other files than the remote has now, so that nothing may be mixed."""
+    before = {source.path for source in record.sources}
+    common = tuple(source for source in now if source.path in before)
+    return not common or source_changed(record.sources, common)
 
 
 def _modalities(record: Record) -> frozenset[Modality]:

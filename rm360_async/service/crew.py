@@ -21,10 +21,10 @@ from rm360_async.lifecycle import Stage
 from rm360_async.logs import logger
 from rm360_async.package import is_marked_damaged, publish, remove_tree, staging_path, writing
 from rm360_async.plan import Evidence, Row, Standing, standing
-from rm360_async.ranges.prediction import Prediction, Selection, Way, predict, shares
+from rm360_async.ranges.prediction import Prediction, Way, predict, shares
 from rm360_async.record import Record, read_marker
 from rm360_async.service.books import LedgerBooks
-from rm360_async.service.completing import Wanted
+from rm360_async.service.completing import Adding, Wanted
 from rm360_async.service.fetching import Fetcher
 from rm360_async.service.leasing import FIRST_RATIO, Leasing
 from rm360_async.service.ranging import Ranging, TooDear
@@ -55,9 +55,8 @@ class RealCrew:
         )
         self.leasing = Leasing(budget, settings.storage.temp_dir)
         self.ranging = ranging
+        self.adding = Adding(Wanted(settings))
         self._replace: set[Performance] = set()
-        self._bases: dict[Performance, Record] = {}
-        """The records of published folders that are being completed."""
         self._staging: dict[Performance, Path] = {}
 
     @property
@@ -73,7 +72,7 @@ class RealCrew:
         final = output_folder(self.settings.storage.output_dir, work.performance)
         await run_sync(_sweep, final)
         record = await run_sync(read_marker, final)
-        incomplete = Wanted(self.settings).lacking(work.performance, record)
+        incomplete = self.adding.wanted.lacking(work.performance, record)
         place = standing(row, Evidence(record, incomplete=incomplete), time.time())
         if place.stage is Stage.COMPLETED:
             await self._tidy(work, row)
@@ -81,7 +80,7 @@ class RealCrew:
             return Standing(row.stage, row.cause, row.reason)
         replace = row.forced or is_marked_damaged(final)
         if incomplete and isinstance(record, Record) and not replace:
-            self._bases[work.performance] = record
+            self.adding.begin(work.performance, record)
             replace = True
         if place.stage is Stage.PENDING and not replace and is_there(final):
             hint = "move it away, or use --force to replace it"
@@ -102,34 +101,34 @@ class RealCrew:
             await self._put_away(path, remove=staging.is_part(path) or self._removes)
 
     async def look_up(self, work: Work) -> None:
-        """Fill in the sources as the remote has them now."""
-        await self.fetcher.look_up(work)
+        """Fill in the sources as the remote has them now; a folder that came from others is not added to."""
+        await self.fetcher.look_up(work, self.adding.kinds(work.performance))
+        self.adding.looked_up(work.performance, tuple(work.sources.values()))
 
     async def lease(self, work: Work) -> None:
         """Take the lease of bytes, in order, or keep the one that it has if it fits; waits for room, and says so."""
         size = sum(source.size for source in work.sources.values())
         learned = await self.books.ledger.learned()
-        found = predict(self._structure, work.performance, self._selection(work.performance), size, learned)
+        found = predict(self._structure, work.performance, self.adding.selection(work.performance), size, learned)
         self._choose_way(work, found)
         ratio = learned.get(self.kind_of(work.performance), FIRST_RATIO)
-        await self.leasing.lease(work, max(int(size * ratio), found.ranges))
+        output = work.staging_bytes if work.way is Way.RANGES else max(int(size * ratio), found.ranges)
+        await self.leasing.lease(work, output)
 
     def _choose_way(self, work: Work, found: Prediction) -> None:
         """Choose how to fetch, unless that was found out before; what is on disk already is gone on with."""
         places = self.fetcher.places(work).values()
-        begun = any(path.exists() for each in places for path in staging.whole_places(each))
+        whole = any(path.exists() for each in places for path in staging.whole_places(each))
+        sparse = any(staging.sparse_path(each).exists() for each in places)
         wish = self.settings.processing.fetch
-        if begun:
-            work.way = Way.WHOLE
+        if whole:
+            work.way = Way.FILL if sparse else Way.WHOLE
         elif work.way is not Way.FILL:
             work.way = found.way(wish)
-            if work.way is Way.WHOLE and any(staging.sparse_path(each).exists() for each in places):
+            if work.way is Way.WHOLE and sparse:
                 work.way = Way.FILL
         predicted = found.staged(wish) if work.way is Way.RANGES else found.whole
         work.staging_bytes = max(predicted, work.staging_bytes if work.way is Way.RANGES else 0)
-
-    def _selection(self, performance: Performance) -> Selection:
-        return Wanted(self.settings).selection(performance, self._bases.get(performance))
 
     @property
     def _structure(self) -> Structure:
@@ -198,8 +197,7 @@ class RealCrew:
             raise
 
     def _job(self, work: Work, target: Path) -> ExtractJob:
-        wanted, processing = self._selection(work.performance), self.settings.processing
-        base = self._bases.get(work.performance)
+        wanted, processing = self.adding.selection(work.performance), self.settings.processing
         paths = {kind: str(path) for kind, path in work.staged.items()}
         return ExtractJob(
             performance=work.performance,
@@ -212,7 +210,7 @@ class RealCrew:
             damaged=processing.damaged,
             verify=processing.verify_extraction,
             fetched=(Way.RANGES if work.way is Way.RANGES else Way.WHOLE).value,
-            base=str(output_folder(self.settings.storage.output_dir, work.performance)) if base else None,
+            base=str(output_folder(self.settings.storage.output_dir, work.performance)) if wanted.completes else None,
         )
 
     async def publish(self, work: Work, record: Record) -> None:
@@ -226,7 +224,7 @@ class RealCrew:
             except Fault:
                 await run_sync(remove_tree, target)
                 raise
-            self._bases.pop(work.performance, None)
+            self.adding.end(work.performance)
             await self._learn(work, record)
 
     async def _learn(self, work: Work, record: Record) -> None:

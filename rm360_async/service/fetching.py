@@ -39,20 +39,19 @@ class Fetcher:
         ledger: Ledger,
         temp_dir: Path,
         structure: Structure,
-        kinds: Sequence[Kind],
         throttle: Throttle,
         quota_wait: float,
     ) -> None:
         self.remotes, self.ledger, self.temp_dir = remotes, ledger, temp_dir
-        self.structure, self.kinds, self.throttle, self.quota_wait = structure, kinds, throttle, quota_wait
+        self.structure, self.throttle, self.quota_wait = structure, throttle, quota_wait
         self.fetched_bytes = 0
         """Bytes that crossed the network in this run."""
         self._listed: dict[str, Listed] = {}
 
-    async def look_up(self, work: Work) -> None:
+    async def look_up(self, work: Work, kinds: Sequence[Kind]) -> None:
         """Fill in the sources of a performance as the remote has them now; an attempt to bring it in begins here."""
         work.fetched_bytes = 0
-        for kind in self.kinds:
+        for kind in kinds:
             path = remote_path(self.structure, work.performance, kind)
             async with self.admitted(work):
                 listed = await self.remotes[0].stat(path)

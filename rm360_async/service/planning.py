@@ -25,7 +25,7 @@ from rm360_async.plan import Evidence, Row, Standing, standing
 from rm360_async.ranges.prediction import Prediction, predict
 from rm360_async.rclone import Listing
 from rm360_async.record import MARKER, EarlierRecord, Record, SourceFile, read_marker
-from rm360_async.service.completing import Wanted
+from rm360_async.service.completing import Wanted, is_of_other_files
 
 _SEEN = EarlierRecord("")
 
@@ -37,8 +37,8 @@ class RunPlan:
     standings: dict[Performance, Standing] = field(default_factory=dict)
     sources: dict[Performance, tuple[SourceFile, ...]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    completing: set[Performance] = field(default_factory=set)
-    """Published ones that lack cameras or modalities wanted by now."""
+    completing: dict[Performance, Record] = field(default_factory=dict)
+    """Published ones that lack cameras or modalities wanted by now, and what they have."""
     untidy: set[Performance] = field(default_factory=set)
     """Completed ones with bytes still in staging, because a run was killed between publishing and clearing."""
     foreseen: dict[Performance, Prediction] = field(default_factory=dict)
@@ -92,17 +92,22 @@ def make_plan(
     plan = RunPlan()
     chosen, plan.remarks = choose(settings, listing)
     known = {row.performance: row for row in rows}
+    wanted = Wanted(settings)
     kinds = kinds_needed(settings.google_drive.structure, settings.extraction.modalities)
     begun = staging.begun(settings.storage.temp_dir)
-    for each in sorted(chosen, key=lambda each: not _is_begun(each, kinds, begun)):
+    for each in sorted(chosen, key=lambda each: not _is_begun(each, begun)):
         row = known.get(each, Row(each, Stage.PENDING))
         evidence = find_evidence(settings, listing, each, kinds)
+        record = None
         if evidence.published is not None and (look_closer or row.stage is not Stage.COMPLETED):
-            evidence = replace(evidence, incomplete=is_incomplete(settings, each))
+            record = incomplete(settings, each)
+        if record is not None:
+            evidence = replace(find_evidence(settings, listing, each, wanted.kinds(each, record)), incomplete=True)
         plan.sources[each] = evidence.listed or ()
         plan.standings[each] = standing(row, evidence, now)
-        plan.completing |= {each} if evidence.incomplete and plan.standings[each].stage is Stage.PENDING else set()
-        if plan.standings[each].stage is Stage.COMPLETED and _is_begun(each, kinds, begun):
+        if record is not None and plan.standings[each].stage is Stage.PENDING:
+            plan.completing[each] = record
+        if plan.standings[each].stage is Stage.COMPLETED and _is_begun(each, begun):
             plan.untidy.add(each)
     return plan
 
@@ -111,10 +116,10 @@ def foresee(settings: Settings, plan: RunPlan, learned: Mapping[str, float], cho
     """Fill in what each way of fetching would cost for some performances of the plan."""
     structure, wanted = settings.google_drive.structure, Wanted(settings)
     for each in chosen:
-        record = read_marker(output_folder(settings.storage.output_dir, each)) if each in plan.completing else None
-        selection = wanted.selection(each, record if isinstance(record, Record) else None)
-        size = sum(source.size for source in plan.sources[each])
-        plan.foreseen[each] = predict(structure, each, selection, size, learned)
+        record, sources = plan.completing.get(each), plan.sources[each]
+        anew = record is not None and is_of_other_files(record, sources)
+        selection = wanted.anew(each, record) if record is not None and anew else wanted.selection(each, record)
+        plan.foreseen[each] = predict(structure, each, selection, sum(source.size for source in sources), learned)
 
 
 def find_evidence(settings: Settings, listing: Listing, performance: Performance, kinds: Sequence[Kind]) -> Evidence:
@@ -131,11 +136,11 @@ def is_published(output_dir: Path, performance: Performance) -> bool:
     return os.path.lexists(f"{output_folder(output_dir, performance)}/{MARKER}")  # of thousands: no Path more than one
 
 
-def is_incomplete(settings: Settings, performance: Performance) -> bool:
-    """Tell whether a published folder lacks something that is wanted by now."""
+def incomplete(settings: Settings, performance: Performance) -> Record | None:
+    """Return what a published folder has that lacks something wanted by now; None for any other."""
     record = read_marker(output_folder(settings.storage.output_dir, performance))
-    return Wanted(settings).lacking(performance, record)
+    return record if isinstance(record, Record) and Wanted(settings).lacking(performance, record) else None
 
 
-def _is_begun(performance: Performance, kinds: Sequence[Kind], begun: set[str]) -> bool:
-    return any(file_name(performance, kind).removesuffix(".smc") in begun for kind in kinds)
+def _is_begun(performance: Performance, begun: set[str]) -> bool:
+    return any(file_name(performance, kind).removesuffix(".smc") in begun for kind in Kind)

@@ -32,6 +32,7 @@ from rm360_async.ranges.prediction import Way
 from rm360_async.rclone import Listed, Pace, Rate, Remote, Served, StallWatch, disk_fault
 from rm360_async.service.fetching import Fetcher
 from rm360_async.work import Work
+from rm360_async.workers import WorkerLimits
 
 log = logger(__name__)
 _MOST_REFUSALS = 3
@@ -58,8 +59,8 @@ class _FileRefused(Fault):
 class Ranging:
     """Brings the ranges of performances in, resumably, from the first remote that lets us."""
 
-    def __init__(self, fetcher: Fetcher, pace: Pace, memory_bytes: int, at_any_cost: bool) -> None:
-        self.fetcher, self.pace, self.memory_bytes = fetcher, pace, memory_bytes
+    def __init__(self, fetcher: Fetcher, pace: Pace, limits: WorkerLimits, at_any_cost: bool) -> None:
+        self.fetcher, self.pace, self.limits = fetcher, pace, limits
         self.at_any_cost = at_any_cost
         self._rates = {str(remote): Rate(1 / fetcher.throttle.full_width) for remote in fetcher.remotes}
         """Of each remote's requests, slower after each limit that it has told us of, or seems to."""
@@ -117,11 +118,17 @@ class Ranging:
             if unopened:  # and let through a moment later: too many at once
                 self._slow_down(remote)
 
-    def _order(self, work: Work, job: ExtractJob, served: Served) -> Order:
+    def _open(self, work: Work) -> dict[Kind, Path]:
+        """Return the files that are not whole yet, by the places where they would be."""
         places = self.fetcher.places(work)
+        if work.way is Way.RANGES:
+            return places
+        return {kind: whole for kind, whole in places.items() if not whole.exists() and not staging.take_back(whole)}
+
+    def _order(self, work: Work, job: ExtractJob, served: Served) -> Order:
         files = {
-            kind: RemoteFile(source.path, source.size, str(staging.sparse_path(places[kind])))
-            for kind, source in work.sources.items()
+            kind: RemoteFile(work.sources[kind].path, work.sources[kind].size, str(staging.sparse_path(whole)))
+            for kind, whole in self._open(work).items()
         }
         return Order(
             _with_files(job, files),
@@ -129,7 +136,7 @@ class Ranging:
             served.port,
             served.user,
             work.staging_bytes,
-            self.memory_bytes,
+            self.limits.memory_bytes,
             whole=work.way is Way.FILL,
             at_any_cost=self.at_any_cost or job.base is not None,
         )
@@ -137,31 +144,35 @@ class Ranging:
     async def _scout(self, order: Order, password: str, work: Work, went_well: Any) -> dict[str, Any]:
         """Run one scout to its end; return its last line. Raises Fault for a stall and for its death."""
         said: dict[str, Any] = {}
-        counted = 0
+        counted, looking = 0, False
         begun = sum(_allocated(Path(file.local)) for file in order.files.values())
 
         def on_line(line: dict[str, Any]) -> None:
-            nonlocal counted
+            nonlocal counted, looking
+            looking = line.get("looking", looking)
             fetched = line["progress"][0] if "progress" in line else line.get("fetched", counted)
             if fetched > counted:
                 self.fetcher.count(work, fetched - counted)
                 counted = fetched
                 went_well()
             work.done_bytes = begun + counted
-            if "progress" not in line:
+            if "progress" not in line and "looking" not in line:
                 said.update(line)
 
         command = [sys.executable, "-m", "rm360_async.ranges.scout", order.to_json()]
         env = {**environment_of_child(), PASSWORD: password}
-        watch, stalled = StallWatch(0, self.pace.silent_ticks, self.pace.trickle_ticks), ""
+        watch, stalled, looked = StallWatch(0, self.pace.silent_ticks, self.pace.trickle_ticks), "", 0.0
         code, errors = None, b""
         async with anyio.create_task_group() as tasks:
 
             async def look_on() -> None:
-                nonlocal stalled
-                while not stalled:
+                nonlocal stalled, looked
+                while not stalled and looked < self.limits.deadline_seconds:
                     await anyio.sleep(self.pace.tick_seconds)
-                    stalled = watch.tick(counted)
+                    if looking:  # at an index of any size; no byte is due meanwhile
+                        looked += self.pace.tick_seconds
+                    else:
+                        stalled = watch.tick(counted)
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(look_on)
@@ -169,6 +180,9 @@ class Ranging:
             tasks.cancel_scope.cancel()
         if stalled:
             raise Fault(Cause.STALL, f"fetching ranges of {work.performance}: {stalled}")
+        if looked >= self.limits.deadline_seconds:
+            minutes = f"{self.limits.deadline_seconds / 60:.3g} minutes"
+            raise Fault(Cause.DEADLINE, f"the index of {work.performance} was not read within {minutes}")
         if not said:
             last = (errors.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
             raise Fault(Cause.WORKER_DIED, f"the process that fetches {work.performance} ended with {code}: {last}")
@@ -185,11 +199,14 @@ class Ranging:
 
     async def _settle(self, work: Work) -> None:
         """Compare files that were filled up with the remote's md5, and give them their whole names."""
-        for kind, whole in self.fetcher.places(work).items():
+        wholes = self.fetcher.places(
+            work
+        )  # their names have the md5 where the remote lists it, so not once it is known
+        for kind, whole in self._open(work).items():
             sparse, source = staging.sparse_path(whole), work.sources[kind]
             wanted = source.md5 or (await self.fetcher.remotes[0].stat(source.path, read=True)).md5
             with writing(sparse):
-                md5 = await run_sync(_md5, sparse)
+                md5 = await _md5(sparse)
             if wanted is not None and md5 != wanted:
                 with writing(sparse):
                     await run_sync(staging.remove, sparse)
@@ -199,7 +216,7 @@ class Ranging:
             with writing(whole):
                 await run_sync(staging.settle_part, sparse, whole)
             work.sources[kind] = replace(source, md5=md5)
-            work.staged[kind] = whole
+        work.staged = wholes
 
 
 def _conclude(said: Mapping[str, Any], work: Work, order: Order) -> None:
@@ -232,10 +249,11 @@ def _allocated(path: Path) -> int:
     return 0
 
 
-def _md5(path: Path) -> str:
+async def _md5(path: Path) -> str:
+    """Return the md5 of a file that is then durable; a stop need not wait for all of it."""
     hashed = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            hashed.update(chunk)
-        os.fsync(file.fileno())
+    async with await anyio.open_file(path, "rb") as file:
+        while chunk := await file.read(_CHUNK):
+            await run_sync(hashed.update, chunk)
+        await run_sync(os.fsync, file.wrapped.fileno())
     return hashed.hexdigest()

@@ -11,7 +11,7 @@ from typing import TypeVar
 from anyio.to_thread import run_sync
 
 from rm360_async.blocks import SparseFile
-from rm360_async.errors import BadRequest, Fault
+from rm360_async.errors import BadRequest, Cause, Fault
 from rm360_async.ranges.cost import index_spans
 from rm360_async.ranges.http import Address, Lines, Refused, Source
 from rm360_async.ranges.rounds import rounds
@@ -19,6 +19,7 @@ from rm360_async.rclone import Listed, Rate, Remote, environment, find
 
 Found = TypeVar("Found")
 _CONNECTIONS = 16
+_TRIES = 4
 
 
 def is_remote(target: Path) -> bool:
@@ -49,7 +50,21 @@ async def look_into(target: str, look: Callable[[SparseFile], Found]) -> Found:
 async def _fetch_and_look(
     remote: Remote, listed: Listed, file: SparseFile, look: Callable[[SparseFile], Found]
 ) -> Found:
-    async with remote.serving(Rate()) as served:
+    rate, words = Rate(), ""
+    for _ in range(_TRIES):  # what was fetched stays
+        try:
+            return await _once(remote, listed, file, look, rate)
+        except Refused as refused:
+            if fault := await remote.why(listed, refused.start):
+                raise fault from refused
+            rate, words = rate.slower(), refused.words
+    raise Fault(Cause.SERVER_ERROR, f"ranges of {listed.path} are refused: {words}", "try again later")
+
+
+async def _once(
+    remote: Remote, listed: Listed, file: SparseFile, look: Callable[[SparseFile], Found], rate: Rate
+) -> Found:
+    async with remote.serving(rate) as served:
         lines = Lines(Address(served.port, served.user, served.password), _CONNECTIONS, lambda size: None)
 
         def work() -> Found:
@@ -61,8 +76,5 @@ async def _fetch_and_look(
 
         try:
             return await run_sync(work)
-        except Refused as refused:
-            fault: Fault | None = await remote.why(listed, refused.start)
-            raise fault or refused from refused
         finally:
             lines.close()

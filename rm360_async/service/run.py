@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from rm360_async import logs, staging
 from rm360_async.agenda import Agenda
 from rm360_async.budget import Budget
-from rm360_async.catalog import Performance, kinds_needed
+from rm360_async.catalog import Performance
 from rm360_async.config import Settings
 from rm360_async.errors import Cause, Fault, fault_in
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path
@@ -215,13 +215,11 @@ class _Run:
         settings = self.settings
         processing, storage = settings.processing, settings.storage
         books = LedgerBooks(self.ledger, self.claims, self.number, await self.ledger.numbers(), self.manifest)
-        kinds = kinds_needed(settings.google_drive.structure, settings.extraction.modalities)
         fetcher = Fetcher(
             self.remotes,
             self.ledger,
             storage.temp_dir,
             settings.google_drive.structure,
-            kinds,
             Throttle(processing.downloads, self.rules),
             processing.quota_wait_hours * 3600,
         )
@@ -235,7 +233,7 @@ class _Run:
             make_room=make_room,
         )
         worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
-        ranging = Ranging(fetcher, pace_of(settings), worker_limits.memory_bytes, processing.fetch == Way.RANGES.value)
+        ranging = Ranging(fetcher, pace_of(settings), worker_limits, processing.fetch == Way.RANGES.value)
         return RealCrew(settings, books, fetcher, ranging, budget, Workers(processing.worker_count, worker_limits))
 
     async def _until_done(self, crew: RealCrew, plan: RunPlan) -> None:

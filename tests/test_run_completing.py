@@ -1,0 +1,123 @@
+"""Published folders that lack what is wanted by now: only that is fetched, nothing is given up, nothing mixed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cloud import Cloud
+from drive_emulator import Rule
+from instance import Instance, children, until
+from lab import Lab
+from test_run_ranges import RANGES, WIDE, content, marker
+from tiny_smc import Tiny
+
+
+def test_what_is_wanted_later_is_added_and_nothing_fetched_twice(cloud: Cloud) -> None:
+    part = replace(WIDE, part="e0")
+    cloud.lab.put("0018/0018_e0_raw.smc", part)
+    assert cloud.run(extraction__cameras=["25"], extraction__modalities=["images", "metadata"], **RANGES) == 0
+    folder = cloud.lab.folder("0018/e0")
+    old = os.stat(folder / "images/cam_25/frame_000003.jpg").st_ino
+    before = sum(request.sent for request in cloud.asked("e0"))
+    wanted: dict[str, Any] = {
+        "extraction__cameras": ["25", "31"],
+        "extraction__modalities": ["images", "metadata", "audio"],
+    }
+    assert cloud.run(**wanted, **RANGES) == 0
+    added = sum(request.sent for request in cloud.asked("e0")) - before
+    assert os.stat(folder / "images/cam_25/frame_000003.jpg").st_ino == old
+    assert added < 12 * 200_000 * 1.15 + 400_000
+    assert marker(cloud.lab, "0018/e0")["wanted_cameras"] == ["25", "31"]
+    found = content(folder)
+    assert cloud.run("--force", **wanted, **RANGES) == 0
+    assert content(folder) == found
+    assert cloud.lab.command("verify", "--deep") == 0
+
+
+def test_a_small_folder_too_is_completed_by_ranges(cloud: Cloud) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert cloud.run(extraction__cameras=["25"]) == 0
+    assert marker(cloud.lab, "0018/e0")["fetched"] == "whole"
+    before = sum(request.sent for request in cloud.asked("e0"))
+    assert cloud.run() == 0
+    added = sum(request.sent for request in cloud.asked("e0")) - before
+    assert added < 12 * 200_000 * 1.15 + 400_000 and "fetched whole" not in cloud.lab.log()
+    assert cloud.lab.manifest()["0018/e0"]["cameras_extracted"] == "2"
+
+
+def test_the_same_or_a_smaller_selection_does_nothing(cloud: Cloud) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert cloud.run() == 0
+    asked = len(cloud.asked("e0"))
+    assert cloud.run(extraction__cameras=["25"], extraction__modalities=["images"]) == 0
+    assert cloud.run() == 0
+    assert len(cloud.asked("e0")) == asked
+
+
+def test_a_run_that_was_killed_before_it_completed_a_folder_goes_on(cloud: Cloud) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert cloud.run(extraction__modalities=["images"]) == 0
+    cloud.drive.rules.append(Rule("downloadQuotaExceeded", op="media"))
+    assert cloud.run("--no-wait") == 1
+    assert marker(cloud.lab, "0018/e0")["wanted_modalities"] == ["images"], "the old folder stands meanwhile"
+    cloud.drive.rules.clear()
+    (cloud.lab.root / "work" / "MANIFEST.sqlite").unlink()
+    assert cloud.run() == 0
+    assert len(marker(cloud.lab, "0018/e0")["wanted_modalities"]) == 11
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (["images"], ["masks", "keypoints2d", "flame"]),
+        (["masks", "flame", "calibration", "keypoints2d"], ["images"]),
+        (["images", "masks"], ["audio"]),
+    ],
+)
+def test_what_came_from_the_other_file_of_a_pair_stays(lab: Lab, first: list[str], then: list[str]) -> None:
+    lab.structure, lab.subjects = "separate_anno_raw", ["0026"]
+    part = Tiny("0026", "s1_all", cameras=("00", "25", "31"), masks=True)
+    lab.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
+    lab.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
+    assert lab.run(extraction__modalities=first) == 0
+    assert lab.run(extraction__modalities=then) == 0
+    found = content(lab.folder("0026/s1_all"))
+    assert lab.command("verify", "--deep") == 0
+    assert lab.run("--force", extraction__modalities=[*first, *then]) == 0
+    assert content(lab.folder("0026/s1_all")) == found and lab.leftovers() == []
+
+
+@pytest.mark.parametrize("more", [["31"], "ring:1"])
+def test_a_folder_of_a_file_that_has_changed_since_is_extracted_anew(lab: Lab, more: Any) -> None:
+    path = lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0", filler=20_000))
+    assert lab.run(extraction__cameras=["25", "31"], extraction__modalities=["images"]) == 0
+    changed = replace(WIDE, part="e0", filler=30_000)
+    changed.write(path)
+    assert lab.run(extraction__cameras=more) == 0
+    for camera in ("25", "31"):
+        image = lab.folder("0018/e0") / f"images/cam_{camera}/frame_000003.jpg"
+        assert image.read_bytes() == changed.image(camera, 3)
+    assert "nothing of its folder is taken over" in lab.log() and lab.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        {"at": "rm360_async.package.system:rename", "when": "after"},
+        {"at": "rm360_async.ledger.ledger:Ledger.completed"},
+    ],
+)
+def test_killed_after_the_exchange_it_is_complete_and_the_old_folder_swept(lab: Lab, at: dict[str, Any]) -> None:
+    lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0", filler=20_000))
+    assert lab.run(extraction__cameras=["25"]) == 0
+    with Instance(lab, hooks=[{"do": "kill", **at}], **RANGES) as run:
+        assert run.wait() == -signal.SIGKILL
+    until(lambda: not children(lab), "all children gone")
+    assert lab.run(**RANGES) == 0
+    row = lab.manifest()["0018/e0"]
+    assert (row["status"], row["cameras_extracted"]) == ("completed", "2")
+    assert lab.leftovers() == [] and lab.command("verify", "--deep") == 0
