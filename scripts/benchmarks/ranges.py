@@ -7,6 +7,7 @@ a whole run of its own, by ranges and (for the last) by the whole file, through 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from drive_emulator import ROOT_ID, Rule, serve
 
 from rm360_async.catalog import Performance
 from rm360_async.geometry.rig import S3_CAMERAS
+from rm360_async.rclone import find
 from rm360_async.synthetic.smc import write_smc
 from rm360_async.synthetic.spec import SmcSpec
 
@@ -55,7 +57,10 @@ CASES = (
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: bytes of pictures and sound in the folder, bytes and requests at the remote, seconds."""
+    """One run: bytes of pictures and sound in the folder, bytes and requests at the remote, seconds.
+
+    `cpu`: seconds of it that the run, its children and rclone kept a core busy.
+    """
 
     order: str
     case: Case
@@ -63,6 +68,7 @@ class Measured:
     sent: int
     requests: int
     seconds: float
+    cpu: float
 
     def row(self) -> str:
         """Return the row of the table."""
@@ -72,7 +78,8 @@ class Measured:
             bar = f"{most / MB:.1f} MB: {'met' if self.sent <= most else 'MISSED'}"
         return (
             f"| {self.order} by {self.order} | {self.case.name} | {self.wanted / MB:.1f} MB | {self.sent / MB:.1f} MB"
-            f" | {self.sent / max(1, self.wanted):.3f} | {self.requests} | {self.seconds:.1f} s | {bar} |"
+            f" | {self.sent / max(1, self.wanted):.3f} | {self.requests} | {self.seconds:.1f} s | {self.cpu:.1f} s"
+            f" | {bar} |"
         )
 
 
@@ -91,11 +98,13 @@ def run_once(folder: Path, remote: Path, case: Case, order: str, cap: int, delay
     with serve(remote, work / "drive") as drive:
         drive.rules.append(Rule("latency", op="any", seconds=delay))
         environment = {**os.environ, **drive.env(), "RCLONE_BWLIMIT": f"{cap}M"}
-        start = time.perf_counter()
+        know = [find(), "lsf", "--recursive", "--drive-root-folder-id", ROOT_ID, "gdrive:"]
+        subprocess.run(know, env=environment, check=True, capture_output=True)  # a Drive knows the md5s of its files
+        start, busy = time.perf_counter(), _cpu()
         subprocess.run(
             [sys.executable, "-m", "rm360_async", "run", str(work / "config.yaml")], env=environment, check=True
         )
-        seconds = time.perf_counter() - start
+        seconds, busy = time.perf_counter() - start, _cpu() - busy
         media = drive.media("*.smc")
     wanted = sum(
         path.stat().st_size
@@ -103,7 +112,12 @@ def run_once(folder: Path, remote: Path, case: Case, order: str, cap: int, delay
         if path.is_file() and (path.parts[-3] == "images" or path.name == "audio_data.npz")
     )
     shutil.rmtree(work)
-    return Measured(order, case, wanted, sum(each.sent for each in media), len(media), seconds)
+    return Measured(order, case, wanted, sum(each.sent for each in media), len(media), seconds, busy)
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @click.command(help=__doc__)
@@ -116,8 +130,8 @@ def ranges(folder: Path | None, frames: int, cap: int, delay: float) -> None:
     made = Path(tempfile.mkdtemp(prefix="rm360-bench-", dir=folder))
     found: list[Measured] = []
     orders: tuple[Literal["camera", "frame"], ...] = ("camera", "frame")
-    print("| file written | wanted | its bytes | fetched | ratio | requests | time | bar of bytes |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| file written | wanted | its bytes | fetched | ratio | requests | time | busy | bar of bytes |")
+    print("|---|---|---|---|---|---|---|---|---|")
     try:
         for order in orders:
             spec = SmcSpec(S3_ALL, cameras=tuple(S3_CAMERAS), frames=frames, fps=15, scale=1, pictures=1, order=order)
