@@ -57,14 +57,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def lab(folder: Path, connections: int) -> Iterator[tuple[Server, Lines, Source]]:
+def lab(folder: Path, connections: int) -> Iterator[tuple[Server, Lines, SparseFile]]:
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     lines = Lines(Address(server.server_port, "user", "word"), connections, lambda size: None)
     try:
         with SparseFile(folder / "a.smc.sparse", len(CONTENT)) as file:
-            yield server, lines, Source("a.smc", file)
+            yield server, lines, file
             server.release.set()
             lines.close()
     finally:
@@ -76,21 +76,23 @@ def lab(folder: Path, connections: int) -> Iterator[tuple[Server, Lines, Source]
 
 
 def test_the_index_is_here_while_pictures_are_still_on_their_way(tmp_path: Path) -> None:
-    with lab(tmp_path, 6) as (server, lines, source):
+    with lab(tmp_path, 6) as (server, lines, file):
+        source = Source("a.smc", file)
         server.held = {5000, 6000}
         lines.begin((source, (start, start + 10)) for start in (5000, 6000, 7000))
         for start in (0, 1000, 2000, 3000):
             lines.fetch([(source, (start, start + 100))])
-            assert source.file.missing(start, start + 100) == []
-        assert source.file.missing(5000, 5010), "its answer is held back"
+            assert file.missing(start, start + 100) == []
+        assert file.missing(5000, 5010), "its answer is held back"
         server.release.set()
         lines.finish()
-        assert [source.file.missing(start, start + 10) for start in (5000, 6000, 7000)] == [[], [], []]
+        assert [file.missing(start, start + 10) for start in (5000, 6000, 7000)] == [[], [], []]
         assert lines.requests == 7 == len(server.asked)
 
 
 def test_after_a_refusal_nothing_is_asked_for_and_what_is_on_its_way_is_kept(tmp_path: Path) -> None:
-    with lab(tmp_path, 2) as (server, lines, source):
+    with lab(tmp_path, 2) as (server, lines, file):
+        source = Source("a.smc", file)
         server.held, server.refused = {5000, 9000}, {9000}
         lines.begin([(source, (5000, 5010))])
         server.holding.acquire()
@@ -100,15 +102,16 @@ def test_after_a_refusal_nothing_is_asked_for_and_what_is_on_its_way_is_kept(tmp
         with pytest.raises(Refused) as refused:
             lines.finish()
         assert (refused.value.path, refused.value.start, refused.value.unopened) == ("a.smc", 9000, True)
-        assert source.file.missing(5000, 5010) == []
+        assert file.missing(5000, 5010) == []
         with pytest.raises(Refused):
             lines.fetch([(source, (0, 10))])
         assert 0 not in server.asked
 
 
 def test_a_range_that_breaks_off_keeps_what_arrived(tmp_path: Path) -> None:
-    with lab(tmp_path, 1) as (_, lines, source):
+    with lab(tmp_path, 1) as (_, lines, file):
+        source = Source("a.smc", file)
         with pytest.raises(Refused) as refused:
             lines.fetch([(source, (len(CONTENT) - 1000, len(CONTENT) + 500))])
         assert not refused.value.unopened
-        assert source.file.missing(len(CONTENT) - 1000, len(CONTENT)) == []
+        assert file.missing(len(CONTENT) - 1000, len(CONTENT)) == []

@@ -9,9 +9,12 @@ import pytest
 
 from rm360_async.blocks import SparseFile
 from rm360_async.catalog import Modality, Performance, Structure
+from rm360_async.errors import Cause
 from rm360_async.geometry.rig import S3_CAMERAS
 from rm360_async.ranges.cost import Cost, bytes_on_disk, data_spans, gap_spans
 from rm360_async.ranges.prediction import Selection, Way, predict, share_key
+from rm360_async.rclone import Allowance, Pace
+from rm360_async.service.scouting import Vigil
 
 S3 = Performance("0018", "s3_all")
 GB = 2**30
@@ -103,3 +106,30 @@ def test_the_disk_that_ranges_take_is_counted_in_whole_blocks(tmp_path: Path) ->
             file.write(start, b"y" * (end - start))
         os.fsync(file.descriptor)
         assert expected == 4 * 4096 == file.path.stat().st_blocks * 512
+
+
+def test_silence_is_a_stall_but_reading_has_the_deadline_of_an_extraction() -> None:
+    vigil = Vigil(Pace(tick_seconds=1, silent_ticks=3), deadline_seconds=100)
+    assert [vigil.tick(10, looking=False) for _ in range(2)] == [None, None]
+    assert [vigil.tick(10, looking=True) for _ in range(99)] == [None] * 99
+    late = vigil.tick(10, looking=True)
+    assert late is not None and late.cause is Cause.DEADLINE
+    silent = [vigil.tick(10, looking=False) for _ in range(3)][-1]
+    assert silent is not None and silent.cause is Cause.STALL
+
+
+def test_all_servers_together_stay_within_what_drive_allows() -> None:
+    now = 0.0
+    allowance = Allowance(2, clock=lambda: now)
+    assert (allowance.rate().at_once, allowance.rate().a_second) == (2000, 50)
+    allowance.made(3000)
+    now = 59
+    assert allowance.rate().at_once == 500, "others have asked for much just now"
+    now = 61
+    assert allowance.rate().at_once == 2000
+    allowance.slow_down()
+    assert (allowance.rate().at_once, allowance.rate().a_second) == (1000, 25)
+    for _ in range(20):
+        allowance.slow_down()
+    assert allowance.rate().a_second == 1
+    assert allowance.rate().variables()["RCLONE_DRIVE_PACER_MIN_SLEEP"] == "1000ms"

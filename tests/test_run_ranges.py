@@ -6,8 +6,12 @@ import json
 import os
 import shutil
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from instance import Instance, Rclone, children, until
 from lab import Lab, tree
 from tiny_smc import Tiny
 
+from rm360_async.cli import main
 from rm360_async.record import MARKER
 
 WIDE = Tiny(cameras=("00", "25", "31"), frames=12, filler=200_000)
@@ -199,6 +204,46 @@ def test_a_damaged_range_on_our_disk_is_fetched_again(cloud: Cloud) -> None:
     (cloud.lab.root / "work" / "MANIFEST.sqlite").unlink()
     assert cloud.run(**wanted) == 0
     assert cloud.lab.leftovers() == []
+
+
+@contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    """Serve a folder by HTTP without any ranges, as Python's own web server does."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    server.daemon_threads = False
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_remote_without_ranges_gives_whole_files_and_no_rubbish(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert lab.run(extraction__cameras=["25"]) == 0
+    whole = content(lab.folder("0018/e0"))
+    with web_server(lab.remote) as url:
+        (lab.root / "rclone.conf").write_text(f"[lab]\ntype = http\nurl = {url}\n")
+        assert lab.run("--force", extraction__cameras=["25"], **RANGES) == 0
+        assert main(["inspect", "lab:0018/0018_e0_raw.smc"]) == 3
+    assert content(lab.folder("0018/e0")) == whole and marker(lab, "0018/e0")["fetched"] == "whole"
+    assert "gives no ranges" in lab.log() and lab.leftovers() == []
+    assert "download the file" in capsys.readouterr().err
+
+
+def test_ranges_that_drive_does_not_heed_are_given_up(cloud: Cloud) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    cloud.drive.rules.append(Rule("ignore_range", op="media"))
+    assert cloud.run(extraction__cameras=["25"], **RANGES) == 0
+    assert marker(cloud.lab, "0018/e0")["fetched"] == "whole" and cloud.lab.leftovers() == []
 
 
 def test_a_pair_that_was_filled_up_by_half_goes_on_there(lab: Lab) -> None:

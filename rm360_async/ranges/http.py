@@ -17,9 +17,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from queue import Empty, SimpleQueue
+from typing import Protocol
 from urllib.parse import quote
 
-from rm360_async.blocks import Span, SparseFile
+from rm360_async.blocks import Span
 
 _CHUNK = 2**18
 _SECONDS = 600.0
@@ -54,10 +55,17 @@ class _NotServed(http.client.HTTPException):
     """Another answer than the range."""
 
 
-class Source:
-    """One file on the remote, and the sparse file that it goes into."""
+class Sink(Protocol):
+    """What takes the bytes that arrive: a sparse file, or a test of the remote."""
 
-    def __init__(self, path: str, file: SparseFile) -> None:
+    def write(self, offset: int, data: bytes) -> None:
+        """Keep bytes; from several threads."""
+
+
+class Source:
+    """One file on the remote, and what its bytes go into."""
+
+    def __init__(self, path: str, file: Sink) -> None:
         self.path, self.file = path, file
 
 
@@ -175,7 +183,7 @@ class Lines:
             self._forget_connection()
             raise
 
-    def _keep(self, file: SparseFile, offset: int, data: bytes) -> None:
+    def _keep(self, file: Sink, offset: int, data: bytes) -> None:
         try:
             file.write(offset, data)
         except ConnectionError as error:  # a disk on a network: not what the remote refused

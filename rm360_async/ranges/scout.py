@@ -2,7 +2,8 @@
 
 It says JSON lines: `progress` (bytes fetched), `looking` (true, false), and last one of `done`, `dear` (what it
 would cost; `too_dear`: the whole file is the better way, else more room is needed first), `refused` (path, offset,
-words, whether not a byte of it came), `fault`, `error`.
+words, whether not a byte of it came), `rangeless` (the path of a file of which other bytes came than were asked for),
+`fault`, `error`.
 The password of the rclone that serves the remote comes by the environment, where no other user can read it.
 """
 
@@ -20,6 +21,7 @@ from rm360_async.catalog import Kind
 from rm360_async.dialogue import Speaker, limit_ourselves
 from rm360_async.errors import Fault
 from rm360_async.ranges.cost import Cost, bytes_on_disk, data_spans, gap_spans, index_spans
+from rm360_async.ranges.echo import Rangeless, prove_ranges
 from rm360_async.ranges.http import Address, Lines, Refused, Source
 from rm360_async.ranges.looking import broken_spans, look_for
 from rm360_async.ranges.order import PASSWORD, Order
@@ -37,16 +39,17 @@ class _Dear(Exception):
 class _Scout:
     """Carries out one order. Pictures that the index has told by now come while the rest of it is asked for."""
 
-    def __init__(self, order: Order, sources: dict[Kind, Source], lines: Lines, say: Speaker) -> None:
-        self.order, self.sources, self.lines, self.say = order, list(sources.values()), lines, say
-        self.by_kind = {kind: source.file for kind, source in sources.items()}
-        self.files = [source.file for source in self.sources]
+    def __init__(self, order: Order, by_kind: dict[Kind, SparseFile], lines: Lines, say: Speaker) -> None:
+        self.order, self.by_kind, self.lines, self.say = order, by_kind, lines, say
+        self.files = list(by_kind.values())
+        self.sources = [Source(order.files[kind].path, file) for kind, file in by_kind.items()]
         self.size = sum(file.size for file in self.files)
         self.begun = [Spans() for _ in self.sources]
         """What was asked for of the data of each file, and may be here or not."""
 
     def work(self) -> int:
         """Fetch what is wanted; return the bytes of disk that it takes. Raises _Dear before it would cost too much."""
+        prove_ranges(self.lines, {source.path: file for source, file in zip(self.sources, self.files, strict=True)})
         if self.order.whole:
             self._begin([gap_spans(file) for file in self.files])
             self.lines.finish()
@@ -124,11 +127,13 @@ def main(arguments: list[str]) -> int:
     lines = Lines(address, _CONNECTIONS, on_bytes)
     try:
         with ExitStack() as opened:
-            sources = {
-                kind: Source(file.path, opened.enter_context(SparseFile(Path(file.local), file.size)))
+            say.line({"looking": True})  # what is here is proved
+            files = {
+                kind: opened.enter_context(SparseFile(Path(file.local), file.size))
                 for kind, file in order.files.items()
             }
-            outcome = _outcome(_Scout(order, sources, lines, say))
+            say.line({"looking": False})
+            outcome = _outcome(_Scout(order, files, lines, say))
             lines.close()
     except OSError as error:
         outcome = {"error": [error.errno or 0, error.strerror or str(error)]}
@@ -143,6 +148,8 @@ def _outcome(scout: _Scout) -> dict[str, Any]:
         return {"done": scout.work()}
     except _Dear as dear:
         return {"dear": [dear.cost.here, dear.cost.requests], "too_dear": dear.for_ever}
+    except Rangeless as rangeless:
+        return {"rangeless": rangeless.path}
     except Refused as refused:
         return {"refused": [refused.path, refused.start, refused.words, refused.unopened]}
     except Fault as fault:

@@ -6,16 +6,16 @@ from rm360_async.rclone.accounts import Account, account, config_file
 from rm360_async.rclone.listed import Listed, Listing
 from rm360_async.rclone.program import environment, find, version
 from rm360_async.rclone.remote import Remote
-from rm360_async.rclone.serving import Rate, Served
+from rm360_async.rclone.serving import Allowance, Served
 from rm360_async.rclone.stall import StallWatch
 from rm360_async.rclone.transfer import Pace, disk_fault
 
 __all__ = [
     "Account",
+    "Allowance",
     "Listed",
     "Listing",
     "Pace",
-    "Rate",
     "Remote",
     "Served",
     "StallWatch",

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from subprocess import PIPE
@@ -27,25 +28,50 @@ _USER = "rm360"
 _SECONDS = 60.0
 _LAST_SECONDS = 5.0
 """For an rclone that has closed its standard error, to end."""
-_AT_ONCE, _A_SECOND = 4000, 100
-"""Requests to Drive: 10,000 in the first minute, of the 12,000 a minute that Google allows a user."""
+_AT_ONCE, _A_SECOND, _MINUTE = 4000, 100, 60.0
+"""Requests to Drive: 10,000 in any minute, of the 12,000 that Google allows a user."""
 _SLOWEST = 0.01
 
 
 @dataclass(frozen=True)
 class Rate:
-    """The share of the requests that Drive allows a user which one server may make; the rest is for the others."""
+    """How many requests one server may make at once, and then in a second."""
 
-    share: float = 1.0
-
-    def slower(self) -> Rate:
-        """Return half of it, down to about one request a second."""
-        return Rate(max(self.share / 2, _SLOWEST))
+    at_once: int
+    a_second: float
 
     def variables(self) -> dict[str, str]:
         """Return what tells rclone; its own rate is 100 at once and then 10 a second."""
-        pause, burst = 1 / (_A_SECOND * self.share), max(1, int(_AT_ONCE * self.share))
-        return {"RCLONE_DRIVE_PACER_MIN_SLEEP": f"{pause * 1000:.0f}ms", "RCLONE_DRIVE_PACER_BURST": str(burst)}
+        pause = f"{1000 / self.a_second:.0f}ms"
+        return {"RCLONE_DRIVE_PACER_MIN_SLEEP": pause, "RCLONE_DRIVE_PACER_BURST": str(self.at_once)}
+
+
+class Allowance:
+    """What the servers of one remote may ask for, of which `sharers` run side by side, one after another.
+
+    A new one gets less at once where those before it have asked for much in the last minute, and all get half as
+    much after each limit.
+    """
+
+    def __init__(self, sharers: int = 1, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.share = 1 / sharers
+        self._clock = clock
+        self._made: list[tuple[float, int]] = []
+
+    def rate(self) -> Rate:
+        """Return the rate of the next server."""
+        since = self._clock() - _MINUTE
+        self._made = [(when, requests) for when, requests in self._made if when > since]
+        left = _AT_ONCE - sum(requests for _, requests in self._made)
+        return Rate(max(1, int(left * self.share)), _A_SECOND * self.share)
+
+    def made(self, requests: int) -> None:
+        """Take the requests that a server has made, at its end."""
+        self._made.append((self._clock(), requests))
+
+    def slow_down(self) -> None:
+        """Allow half of it from now on, down to a request a second."""
+        self.share = max(self.share / 2, _SLOWEST)
 
 
 @dataclass

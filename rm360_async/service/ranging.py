@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,22 +19,22 @@ from anyio.to_thread import run_sync
 
 from rm360_async import staging
 from rm360_async.catalog import Kind
-from rm360_async.dialogue import converse, environment_of_child
 from rm360_async.errors import Cause, Fault
 from rm360_async.extract_job import ExtractJob
 from rm360_async.logs import logger
 from rm360_async.package import writing
 from rm360_async.plan import source_changed
-from rm360_async.ranges.order import PASSWORD, Order, RemoteFile
+from rm360_async.ranges.order import Order, RemoteFile
 from rm360_async.ranges.prediction import Way
-from rm360_async.rclone import Listed, Pace, Rate, Remote, Served, StallWatch, disk_fault
+from rm360_async.rclone import Allowance, Listed, Pace, Remote, Served, disk_fault
 from rm360_async.service.fetching import Fetcher
+from rm360_async.service.scouting import Scouting
 from rm360_async.work import Work
 from rm360_async.workers import WorkerLimits
 
 log = logger(__name__)
 _MOST_REFUSALS = 3
-"""In a row without a byte in between, where `cat` gets what was refused: then the serving rclone is at fault."""
+"""In a row without a byte in between, where `cat` gets what was refused: then the remote has no ranges for us."""
 _CHUNK = 4 * 2**20
 
 
@@ -46,6 +44,13 @@ class TooDear(Exception):
 
     bytes: int
     way: Way
+
+
+class _Rangeless(Exception):
+    """A remote that gives a file but no ranges of it, or others than were asked for."""
+
+    def __init__(self, path: str, words: str) -> None:
+        super().__init__(f"the remote gives no ranges of {path} ({words})")
 
 
 class _FileRefused(Fault):
@@ -62,8 +67,7 @@ class Ranging:
     def __init__(self, fetcher: Fetcher, pace: Pace, limits: WorkerLimits, at_any_cost: bool) -> None:
         self.fetcher, self.pace, self.limits = fetcher, pace, limits
         self.at_any_cost = at_any_cost
-        self._rates = {str(remote): Rate(1 / fetcher.throttle.full_width) for remote in fetcher.remotes}
-        """Of each remote's requests, slower after each limit that it has told us of, or seems to."""
+        self._allowances = {str(remote): Allowance(fetcher.throttle.full_width) for remote in fetcher.remotes}
 
     async def fetch(self, work: Work, job: ExtractJob) -> None:
         """Fetch what the job needs (or all of it, where the work's way is FILL); fills `staged`.
@@ -80,6 +84,11 @@ class Ranging:
                 async with self.fetcher.admitted(work) as went_well:
                     await self._from(remote, work, job, listed, went_well)
                     break
+            except _Rangeless as rangeless:
+                log.warning(f"{work.performance} is fetched whole: {rangeless}", remote=str(remote))
+                for whole in self.fetcher.places(work).values():
+                    await run_sync(staging.remove, staging.sparse_path(whole))
+                raise TooDear(sum(source.size for source in work.sources.values()), Way.WHOLE) from rangeless
             except Fault as fault:
                 if fault.cause is Cause.RATE_LIMIT:
                     self._slow_down(remote)
@@ -92,18 +101,20 @@ class Ranging:
             work.staged = {kind: staging.sparse_path(whole) for kind, whole in self.fetcher.places(work).items()}
 
     def _slow_down(self, remote: Remote) -> None:
-        rate = self._rates[str(remote)].slower()
-        self._rates[str(remote)] = rate
-        log.info("fewer ranges are asked for at once from now on", remote=str(remote), share=round(rate.share, 3))
+        allowance = self._allowances[str(remote)]
+        allowance.slow_down()
+        log.info("fewer ranges are asked for at once from now on", remote=str(remote), share=round(allowance.share, 3))
 
     async def _from(
-        self, remote: Remote, work: Work, job: ExtractJob, listed: Mapping[str, Listed], went_well: Any
+        self, remote: Remote, work: Work, job: ExtractJob, listed: Mapping[str, Listed], went_well: Callable[[], None]
     ) -> None:
-        refusals, before = 0, -1
+        refusals, before, allowance = 0, -1, self._allowances[str(remote)]
         while True:
-            async with remote.serving(self._rates[str(remote)]) as served:
+            async with remote.serving(allowance.rate()) as served:
                 order = self._order(work, job, served)
-                said = await self._scout(order, served.password, work, went_well)
+                scouting = Scouting(order, work, self._counting(work, went_well))
+                said = await scouting.run(served.password, self.pace, self.limits.deadline_seconds)
+            allowance.made(said["requests"])
             if "refused" not in said:
                 _conclude(said, work, order)
                 return
@@ -112,11 +123,19 @@ class Ranging:
             fault = await remote.why(listed[path], offset)
             refusals = refusals + 1 if work.fetched_bytes == before else 1
             before = work.fetched_bytes
-            if fault is not None or refusals >= _MOST_REFUSALS:
-                fault = fault or Fault(Cause.SERVER_ERROR, f"ranges of {path} are refused: {words}")
+            if fault is not None:
                 raise _FileRefused(fault, listed[path])
+            if refusals >= _MOST_REFUSALS:
+                raise _Rangeless(path, words)
             if unopened:  # and let through a moment later: too many at once
                 self._slow_down(remote)
+
+    def _counting(self, work: Work, went_well: Callable[[], None]) -> Callable[[int], None]:
+        def on_bytes(size: int) -> None:
+            self.fetcher.count(work, size)
+            went_well()
+
+        return on_bytes
 
     def _open(self, work: Work) -> dict[Kind, Path]:
         """Return the files that are not whole yet, by the places where they would be."""
@@ -140,53 +159,6 @@ class Ranging:
             whole=work.way is Way.FILL,
             at_any_cost=self.at_any_cost or job.base is not None,
         )
-
-    async def _scout(self, order: Order, password: str, work: Work, went_well: Any) -> dict[str, Any]:
-        """Run one scout to its end; return its last line. Raises Fault for a stall and for its death."""
-        said: dict[str, Any] = {}
-        counted, looking = 0, False
-        begun = sum(_allocated(Path(file.local)) for file in order.files.values())
-
-        def on_line(line: dict[str, Any]) -> None:
-            nonlocal counted, looking
-            looking = line.get("looking", looking)
-            fetched = line["progress"][0] if "progress" in line else line.get("fetched", counted)
-            if fetched > counted:
-                self.fetcher.count(work, fetched - counted)
-                counted = fetched
-                went_well()
-            work.done_bytes = begun + counted
-            if "progress" not in line and "looking" not in line:
-                said.update(line)
-
-        command = [sys.executable, "-m", "rm360_async.ranges.scout", order.to_json()]
-        env = {**environment_of_child(), PASSWORD: password}
-        watch, stalled, looked = StallWatch(0, self.pace.silent_ticks, self.pace.trickle_ticks), "", 0.0
-        code, errors = None, b""
-        async with anyio.create_task_group() as tasks:
-
-            async def look_on() -> None:
-                nonlocal stalled, looked
-                while not stalled and looked < self.limits.deadline_seconds:
-                    await anyio.sleep(self.pace.tick_seconds)
-                    if looking:  # at an index of any size; no byte is due meanwhile
-                        looked += self.pace.tick_seconds
-                    else:
-                        stalled = watch.tick(counted)
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(look_on)
-            code, errors = await converse(command, env, on_line)
-            tasks.cancel_scope.cancel()
-        if stalled:
-            raise Fault(Cause.STALL, f"fetching ranges of {work.performance}: {stalled}")
-        if looked >= self.limits.deadline_seconds:
-            minutes = f"{self.limits.deadline_seconds / 60:.3g} minutes"
-            raise Fault(Cause.DEADLINE, f"the index of {work.performance} was not read within {minutes}")
-        if not said:
-            last = (errors.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-            raise Fault(Cause.WORKER_DIED, f"the process that fetches {work.performance} ended with {code}: {last}")
-        return said
 
     async def _require_unchanged(self, work: Work) -> None:
         """Raise Fault(TRUNCATED) when the remote's files are others by now: no md5 would tell."""
@@ -231,6 +203,8 @@ def _conclude(said: Mapping[str, Any], work: Work, order: Order) -> None:
             log.info(f"{work.performance} is fetched whole: ranges would be dearer", bytes=size, requests=requests)
             raise TooDear(whole, Way.FILL)
         raise TooDear(size, Way.RANGES)
+    if "rangeless" in said:
+        raise _Rangeless(said["rangeless"], "other bytes came than were asked for")
     if "error" in said:
         number, words = said["error"]
         raise disk_fault(OSError(number, words), Path(next(iter(order.files.values())).local))
@@ -241,12 +215,6 @@ def _conclude(said: Mapping[str, Any], work: Work, order: Order) -> None:
 def _with_files(job: ExtractJob, files: Mapping[Kind, RemoteFile]) -> ExtractJob:
     paths = {kind: file.local for kind, file in files.items()}
     return replace(job, raw=paths.get(Kind.RAW), anno=paths.get(Kind.ANNO))
-
-
-def _allocated(path: Path) -> int:
-    with suppress(OSError):
-        return path.stat().st_blocks * 512
-    return 0
 
 
 async def _md5(path: Path) -> str:

@@ -13,9 +13,11 @@ from anyio.to_thread import run_sync
 from rm360_async.blocks import SparseFile
 from rm360_async.errors import BadRequest, Cause, Fault
 from rm360_async.ranges.cost import index_spans
+from rm360_async.ranges.echo import Rangeless, prove_ranges
 from rm360_async.ranges.http import Address, Lines, Refused, Source
 from rm360_async.ranges.rounds import rounds
-from rm360_async.rclone import Listed, Rate, Remote, environment, find
+from rm360_async.rclone import Allowance, Listed, Remote, environment, find
+from rm360_async.rclone.serving import Rate
 
 Found = TypeVar("Found")
 _CONNECTIONS = 16
@@ -50,14 +52,15 @@ async def look_into(target: str, look: Callable[[SparseFile], Found]) -> Found:
 async def _fetch_and_look(
     remote: Remote, listed: Listed, file: SparseFile, look: Callable[[SparseFile], Found]
 ) -> Found:
-    rate, words = Rate(), ""
+    allowance, words = Allowance(), ""
     for _ in range(_TRIES):  # what was fetched stays
         try:
-            return await _once(remote, listed, file, look, rate)
+            return await _once(remote, listed, file, look, allowance.rate())
         except Refused as refused:
             if fault := await remote.why(listed, refused.start):
                 raise fault from refused
-            rate, words = rate.slower(), refused.words
+            allowance.slow_down()
+            words = refused.words
     raise Fault(Cause.SERVER_ERROR, f"ranges of {listed.path} are refused: {words}", "try again later")
 
 
@@ -68,6 +71,7 @@ async def _once(
         lines = Lines(Address(served.port, served.user, served.password), _CONNECTIONS, lambda size: None)
 
         def work() -> Found:
+            prove_ranges(lines, {listed.path: file})
             found: list[Found] = []
             for _ in rounds(lambda: found.append(look(file)), [file]):
                 found.clear()
@@ -76,5 +80,7 @@ async def _once(
 
         try:
             return await run_sync(work)
+        except Rangeless as rangeless:
+            raise Fault(Cause.UNREADABLE, str(rangeless), "download the file and look into that") from rangeless
         finally:
             lines.close()
