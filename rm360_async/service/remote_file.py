@@ -61,7 +61,11 @@ async def _fetch_and_look(
                 raise fault from refused
             allowance.slow_down()
             words = refused.words
-    raise Fault(Cause.SERVER_ERROR, f"ranges of {listed.path} are refused: {words}", "try again later")
+    raise Fault(
+        Cause.SERVER_ERROR,
+        f"ranges of {listed.path} are refused: {words}",
+        "try again later, or download the file and look into that",
+    )
 
 
 async def _once(
