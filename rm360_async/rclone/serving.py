@@ -84,9 +84,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(
-    command: Sequence[str], env: Mapping[str, str], rate: Rate, doing: str
-) -> AsyncIterator[Served]:
+async def served(command: Sequence[str], env: Mapping[str, str], rate: Rate, doing: str) -> AsyncIterator[Served]:
     """Serve a remote for the length of the block; `command` is the rclone command without address and account.
 
     `doing` begins the sentence of the Fault when rclone does not begin to serve: what it said or died of decides
