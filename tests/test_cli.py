@@ -68,6 +68,31 @@ def test_a_stop_before_anything_has_begun_is_a_clean_one(tmp_path: Path, number:
     assert running.returncode == 0
 
 
+STOPPED_WHILE_THE_LOOP_ENDS = """
+import asyncio, os, signal, time
+from rm360_async.cli.options import run_async
+
+def disturb():  # a thread that the loop's end waits for
+    end = time.monotonic() + 2
+    while signal.getsignal(signal.SIGINT) is not signal.SIG_IGN and time.monotonic() < end:
+        time.sleep(0.001)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+
+async def work():
+    asyncio.get_running_loop().run_in_executor(None, disturb)
+    return 7
+
+print(run_async(work), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def test_a_late_stop_does_not_break_off_the_end_of_the_loop() -> None:
+    command = [sys.executable, "-c", STOPPED_WHILE_THE_LOOP_ENDS]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "7 True\n", "")
+
+
 def test_a_watch_may_begin_before_the_run(lab: Lab) -> None:
     lab.put("0018/0018_e0_raw.smc", Tiny(part="e0", audio=False))
     command = [*PROGRAM, "status", str(lab.config()), "--watch"]

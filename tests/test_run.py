@@ -250,6 +250,9 @@ def test_an_unknown_subject_is_said_and_fails_the_run(lab: Lab) -> None:
     assert lab.run() == 1
     assert "the remote lists nothing for subject 9999" in lab.log()
     assert lab.status_of("0018/e0") == "completed"
+    lab.subjects = ["9999"]
+    assert lab.run() == 1
+    assert "nothing for subject 9999; check google_drive.structure" in lab.log()
 
 
 def test_an_unknown_remote_and_a_missing_rclone_stop_with_3_and_the_mend(

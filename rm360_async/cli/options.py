@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,4 +51,28 @@ def run_async(function: Callable[..., Awaitable[Result]], *arguments: object) ->
     import anyio
 
     options = {"use_uvloop": find_spec("uvloop") is not None}
-    return anyio.run(function, *arguments, backend="asyncio", backend_options=options)
+    with _deaf_afterwards() as deafen:
+
+        async def to_its_end() -> Result:
+            try:
+                return await function(*arguments)
+            finally:
+                deafen()
+
+        return anyio.run(to_its_end, backend="asyncio", backend_options=options)
+
+
+@contextmanager
+def _deaf_afterwards() -> Iterator[Callable[[], None]]:
+    """Give what makes us ignore stops until the block is left: a second Ctrl-C must not break off the loop's end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def deafen() -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+
+    try:
+        yield deafen
+    finally:
+        for number, answer in before.items():
+            signal.signal(number, answer)

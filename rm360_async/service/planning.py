@@ -66,7 +66,8 @@ def choose(settings: Settings, listing: Listing) -> tuple[list[Performance], lis
     subjects = list(listed) if isinstance(wanted.subjects, str) else wanted.subjects
     patterns = ("*",) if isinstance(wanted.performances, str) else wanted.performances
     chosen: dict[Performance, None] = {}
-    remarks = [] if subjects else ["the remote lists no subject at all; check google_drive.structure and the folder"]
+    look = "" if listed else "; check google_drive.structure and the folder"
+    remarks = [] if subjects else [f"the remote lists no subject at all{look}"]
     for subject in subjects:
         for pattern in patterns:
             named = [each for each in listed.get(subject, ()) if matches(each.name, [pattern])]
@@ -74,7 +75,7 @@ def choose(settings: Settings, listing: Listing) -> tuple[list[Performance], lis
                 named = [Performance(subject, pattern)]
             if not named and not isinstance(wanted.subjects, str):
                 what = "nothing" if pattern == "*" else f"no performance {pattern!r}"
-                remarks.append(f"the remote lists {what} for subject {subject}")
+                remarks.append(f"the remote lists {what} for subject {subject}{look}")
             chosen.update(dict.fromkeys(named))
     if subjects and not chosen and not remarks:
         remarks.append(f"the remote lists no performance that fits {', '.join(patterns)}")
