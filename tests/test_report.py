@@ -292,7 +292,7 @@ def test_a_page_of_one_folder(ran: Lab, capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "code", "told"),
     [
         (["report", "--output", "out"], 2, "config.yaml"),
-        (["report", ".", "--output", "out"], 2, "no published performance"),
+        (["report", ".", "--output", "../out"], 2, "no published performance"),
         (["report", "."], 2, "Missing option '--output'"),
         (["report", ".", "--output", "out", "--subject", "0018"], 2, "go with a config"),
         (["report", "--output", "out", "--subject", "18"], 2, "not a subject id"),

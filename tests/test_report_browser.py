@@ -17,19 +17,19 @@ from test_report import big_run
 from rm360_async.pictures.look import DARK, PAPER, bgr
 from rm360_async.pictures.report import write_index, write_page
 
-PROGRAM = find_browser()
-if PROGRAM is None:
+_found = find_browser()
+if _found is None:
     pytest.skip(
         "no browser on PATH (chromium, chromium-browser or google-chrome): install one, e.g. apt install chromium",
         allow_module_level=True,
     )
+PROGRAM = _found
 PHONE, DESK = (360, 780), (1280, 900)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Give one browser for all tests."""
-    assert PROGRAM is not None
     with browsing(PROGRAM, tmp_path_factory.mktemp("profile")) as running:
         yield running
 
