@@ -295,7 +295,6 @@ def test_a_page_of_one_folder(ran: Lab, capsys: pytest.CaptureFixture[str]) -> N
         (["report", ".", "--output", "../out"], 2, "no published performance"),
         (["report", "."], 2, "Missing option '--output'"),
         (["report", ".", "--output", "out", "--subject", "0018"], 2, "go with a config"),
-        (["report", "--output", "out", "--subject", "18"], 2, "not a subject id"),
         (["summary", "nothing.csv"], 2, "cannot be read"),
         (["summary", "nothing.csv", "--output", "x.pdf"], 2, "end the name in .svg or .png"),
     ],
@@ -312,6 +311,12 @@ def test_bad_input_is_one_line(
     assert main(arguments) == code
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and told in lines[0]
+
+
+def test_a_wrong_subject_is_told_with_the_config(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.config()
+    assert report(lab, "--subject", "18") == 2
+    assert "18" in capsys.readouterr().err
 
 
 def test_without_a_ledger_and_without_a_place_it_stops(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
