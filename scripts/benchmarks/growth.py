@@ -31,7 +31,7 @@ class Cost:
 
 def measure(bench: Bench) -> None:
     """Add the lines of the growing work."""
-    unit = 6 if bench.full else 2
+    unit = 6 if bench.full else 1
     costs = [_run(bench, unit * times) for times in _TIMES]
     names = ", ".join(str(unit * times) for times in _TIMES)
     walls, cpus, peaks, requests = (
