@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ def command(raw: Path, anno: Path | None, output: Path, cameras: str, modalities
       rm360 extract 0018_s1_all_raw.smc --output s1_all
       rm360 extract 0026_e0_raw.smc --anno 0026_e0_anno.smc --output e0 --cameras 24,25,26
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that wait in circles
     from rm360_async.config import parse_cameras, parse_modalities
     from rm360_async.service.local import extract_local
 

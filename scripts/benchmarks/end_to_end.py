@@ -43,8 +43,6 @@ def measure(bench: Bench) -> None:
     bench.ratio(4, what, found["ours"], found["floor"], "`rclone copy`, then `cp`, synced", 1.3)
     usual = _usual(bench, folder, env, sources)
     bench.ratio(4, what, found["ours"], [usual], "download all, then decode and encode", -15)
-    cpu = middle(found["ours"], "cpu") / size * 1000
-    bench.line(4, "CPU of the whole run", f"{cpu:.1f} s a GB", "-", f"{cpu / 8:.2f} cores at 1 Gbit/s", "-", None)
     clean()
     for cap in (20, 50, 100) if bench.full else (50,):
         _capped(bench, path, {**env, "RCLONE_BWLIMIT": f"{cap}M"}, cap, clean)
@@ -58,7 +56,7 @@ def _floor(folder: Path) -> str:
 
 def _usual(bench: Bench, folder: Path, env: dict[str, str], sources: list[Path]) -> Took:
     """Return what the usual way would take: its download, and its frames by the speed of some of them."""
-    some = 60 if bench.full else 10
+    some = 60 if bench.full else 6
     download = clock.command([find(), "copy", "bench:", folder / "copied"], env)
     frames = clock.function(lambda: usual_way(sources[0], folder / "work", some))
     count = sum(_frames(path) for path in sources) / some

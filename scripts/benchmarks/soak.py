@@ -27,7 +27,7 @@ Sample = tuple[float, float, int]
 def measure(bench: Bench) -> None:
     """Add the line of the soak; the full form draws its memory."""
     folder = bench.place("soak")
-    count = 10_000 if bench.full else 95
+    count = 10_000 if bench.full else 76
     remote = folder / "remote"
     planned = len(tiny_remote(remote, tiny(folder / "one.smc"), -(-count // len(NAMES))))
     path, env = config(folder, remote)
