@@ -49,7 +49,7 @@ def measure(bench: Bench) -> None:
         bend = then / first if first > 0 else 1.0
         bar = f"at most {_BEND}" if judged else "-"
         told = ", ".join(f"{each:.1f}" if unit_name else f"{each:.0f}" for each in figures)
-        each = f"{first:.2f}, then {then:.2f} {unit_name} for each more".strip()
+        each = f"{first:.2f}, then {then:.2f} {unit_name}".strip() + " for each more"
         bench.line(6, f"run of {names} performances: {what}", f"{told} {unit_name}".strip(), each, f"{bend:.2f}",
                    bar, bend <= _BEND if judged else None)  # fmt: skip
     grown = peaks[-1] - peaks[0]
