@@ -102,9 +102,10 @@ def outdated(temp_dir: Path, performance: Performance, kind: Kind, current: Path
 
 def staged(temp_dir: Path, performance: Performance, kind: Kind) -> list[Path]:
     """Return all parts and whole files of one source that are staged."""
-    stem = file_name(performance, kind).removesuffix(".smc")
-    suffixes = (".smc", *_UNFINISHED)
-    return sorted(path for suffix in suffixes for path in temp_dir.glob(f"{stem}.????????{suffix}"))
+    stem = file_name(performance, kind).removesuffix(".smc") + "."
+    # not by glob, which compiles a pattern for each name and keeps the last some hundred
+    names = os.listdir(temp_dir) if temp_dir.is_dir() else []  # noqa: PTH208
+    return sorted(temp_dir / name for name in names if name.startswith(stem) and _OURS.fullmatch(name))
 
 
 def is_ours(path: Path) -> bool:
