@@ -54,7 +54,7 @@ _QUICK_GB, _FULL_GB = 4.0, 15.0
 def bench(parts: tuple[str, ...], full: bool, rounds: int, folder: Path | None) -> None:
     """Measure the parts and print the table."""
     chosen = list(PARTS) if not parts or "all" in parts else list(dict.fromkeys(parts))
-    made = Path(tempfile.mkdtemp(prefix="rm360-bench-", dir=folder))
+    made = Path(tempfile.mkdtemp(prefix="rm360-bench-", dir=folder)).resolve()
     try:
         require_disk(made, _FULL_GB if full else _QUICK_GB)
         measured = Bench(made, full, rounds)
