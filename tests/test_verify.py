@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -196,6 +198,33 @@ def test_what_stands_in_the_place_of_a_marker_is_never_read(
     assert said["queued"] == ["0018/e0"] and "0018/e0" not in said["unread"]
     assert published.run() == 0 and published.command("verify") == 0
     assert marker.is_file() and not marker.is_symlink()
+
+
+AS_A_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+"""Root may read everything; without these two capabilities he is as anybody else."""
+
+
+@pytest.mark.skipif(bool(AS_A_USER) and shutil.which("setpriv") is None, reason="setpriv is not installed")
+def test_a_folder_that_may_not_be_read_is_told_and_left_alone(published: Lab) -> None:
+    def command(*words: str) -> tuple[int, str]:
+        line = [*AS_A_USER, sys.executable, "-m", "rm360_async", *words, str(lab.root / "config.yaml")]
+        ended = subprocess.run(line, capture_output=True, text=True)
+        return ended.returncode, ended.stdout + ended.stderr
+
+    lab, folder = published, published.folder("0018/e0")
+    ino = folder.stat().st_ino
+    folder.chmod(0)
+    code, said = command("verify", "--deep")
+    assert code == 1 and "0018/e0: its folder cannot be read: Permission denied" in said
+    code, said = command("run")
+    assert code == 1 and lab.status_of("0018/s1_all") == "completed" and "Traceback" not in said
+    assert f"{folder} cannot be read: Permission denied" in lab.manifest()["0018/e0"]["error"]
+    folder.parent.chmod(0)
+    code, said = command("verify")
+    assert code == 3 and said.startswith(f"error: {folder.parent}: Permission denied; ") and said.count("\n") == 1
+    folder.parent.chmod(0o755)
+    folder.chmod(0o755)
+    assert lab.run() == 0 and folder.stat().st_ino == ino and lab.command("verify", "--deep") == 0
 
 
 def test_a_list_without_hashes_gets_what_can_be_checked(

@@ -8,6 +8,8 @@ with it; a kill between that and the end leaves no ledger or an empty one, which
 
 from __future__ import annotations
 
+import os
+
 from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
@@ -19,14 +21,15 @@ _NAMED = 20
 
 
 async def rebuild(settings: Settings) -> int:
-    """Set the ledger aside and make it again; print what came of it and return 0.
+    """Set the ledger aside and make it again; print what came of it and return 0, or 1 where anything was unreadable.
 
-    Raises Fault(LEDGER) while a run is going on, or when the output folder is not there: an unmounted disk
-    must not become a ledger in which nothing is done.
+    Raises Fault(LEDGER) while a run is going on, or when the output folder is not there or cannot be read: an
+    unmounted disk must not become a ledger in which nothing is done.
     """
     storage = settings.storage
     if not storage.output_dir.is_dir():
         raise Fault(Cause.LEDGER, f"there is no folder {storage.output_dir} to rebuild from", "is its disk mounted?")
+    os.scandir(storage.output_dir).close()  # one that cannot be read is told before anything is set aside
     path = ledger_path(storage.manifest_path)
     kept = None
     if is_there(path):
@@ -44,7 +47,7 @@ async def rebuild(settings: Settings) -> int:
     if taken is not None:
         _tell(taken.completed, taken.pending, taken.problems)
     print(f"{path} is made again")
-    return 0
+    return 1 if taken is not None and taken.problems else 0
 
 
 def _tell(completed: int, pending: int, problems: tuple[str, ...]) -> None:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rm360_async.catalog import Kind, Modality, Performance, kinds_needed
 from rm360_async.config import Settings
+from rm360_async.errors import Cause, Fault
 from rm360_async.geometry.camera_sets import resolve
 from rm360_async.logs import logger
 from rm360_async.plan import source_changed
 from rm360_async.ranges.prediction import BY_CAMERA, Selection, cameras_of
-from rm360_async.record import EarlierRecord, Record, SourceFile
+from rm360_async.record import EarlierRecord, Record, SourceFile, read_marker
 from rm360_async.release import holding
 
 log = logger(__name__)
+
+
+def record_of(final: Path) -> Record | EarlierRecord | None:
+    """Return what a folder's marker says; Fault(IN_THE_WAY) when it cannot be read, for then nobody may replace it."""
+    try:
+        return read_marker(final)
+    except OSError as error:
+        hint = "check its owner, mode and disk, then `retry`"
+        raise Fault(Cause.IN_THE_WAY, f"{final} cannot be read: {error.strerror}", hint) from error
 
 
 @dataclass(frozen=True)

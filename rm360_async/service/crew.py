@@ -22,9 +22,9 @@ from rm360_async.logs import logger
 from rm360_async.package import is_marked_damaged, publish, remove_tree, staging_path, writing
 from rm360_async.plan import Evidence, Row, Standing, standing
 from rm360_async.ranges.prediction import Prediction, Way, predict, shares
-from rm360_async.record import Record, read_marker
+from rm360_async.record import Record
 from rm360_async.service.books import LedgerBooks
-from rm360_async.service.completing import Adding, Wanted
+from rm360_async.service.completing import Adding, Wanted, record_of
 from rm360_async.service.fetching import Fetcher
 from rm360_async.service.leasing import FIRST_RATIO, Leasing
 from rm360_async.service.ranging import Ranging, TooDear
@@ -71,7 +71,7 @@ class RealCrew:
         """
         final = output_folder(self.settings.storage.output_dir, work.performance)
         await run_sync(_sweep, final)
-        record = await run_sync(read_marker, final)
+        record = await run_sync(record_of, final)
         incomplete = self.adding.wanted.lacking(work.performance, record)
         place = standing(row, Evidence(record, incomplete=incomplete), time.time())
         if place.stage is Stage.COMPLETED:

@@ -20,12 +20,13 @@ from rm360_async.catalog import (
     remote_path,
 )
 from rm360_async.config import Settings
+from rm360_async.errors import Fault
 from rm360_async.lifecycle import Stage
 from rm360_async.plan import Evidence, Row, Standing, standing
 from rm360_async.ranges.prediction import Prediction, predict
 from rm360_async.rclone import Listing
-from rm360_async.record import MARKER, EarlierRecord, Record, SourceFile, read_marker
-from rm360_async.service.completing import Wanted, is_of_other_files
+from rm360_async.record import MARKER, EarlierRecord, Record, SourceFile
+from rm360_async.service.completing import Wanted, is_of_other_files, record_of
 
 _SEEN = EarlierRecord("")
 
@@ -139,7 +140,10 @@ def is_published(output_dir: Path, performance: Performance) -> bool:
 
 def incomplete(settings: Settings, performance: Performance) -> Record | None:
     """Return what a published folder has that lacks something wanted by now; None for any other."""
-    record = read_marker(output_folder(settings.storage.output_dir, performance))
+    try:
+        record = record_of(output_folder(settings.storage.output_dir, performance))
+    except Fault:  # nobody can tell, and it is left as it is
+        return None
     return record if isinstance(record, Record) and Wanted(settings).lacking(performance, record) else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -132,8 +133,12 @@ def check_steadily(
 
 def _bytes_claimed(output_dir: Path, folders: Iterable[Performance]) -> int:
     """Return the bytes that the markers claim: the work ahead of a deep check."""
-    markers = (read_marker(output_folder(output_dir, each)) for each in folders)
-    return sum(record.bytes for record in markers if isinstance(record, Record))
+    size = 0
+    for each in folders:
+        with suppress(OSError):  # told when its turn comes
+            record = read_marker(output_folder(output_dir, each))
+            size += record.bytes if isinstance(record, Record) else 0
+    return size
 
 
 def _compare_with_ledger(found: Findings, rows: dict[Performance, Row] | None) -> None:
