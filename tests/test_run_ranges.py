@@ -28,6 +28,7 @@ from rm360_async.record import MARKER
 WIDE = Tiny(cameras=("00", "25", "31"), frames=12, filler=200_000)
 """7 MB, most of it pictures of two cameras."""
 RANGES: dict[str, Any] = {"processing__fetch": "ranges"}
+WHOLE: dict[str, Any] = {"processing__fetch": "whole"}
 
 
 def marker(lab: Lab, name: str) -> dict[str, Any]:
@@ -136,6 +137,24 @@ def test_a_quota_is_told_by_its_name_although_the_server_of_ranges_cannot(cloud:
     cloud.drive.rules.append(Rule("downloadQuotaExceeded", op="media"))
     assert cloud.run("--no-wait", extraction__cameras=["25"], **RANGES) == 1
     assert "quota of this file" in cloud.error("e0")
+
+
+def test_killed_between_the_two_files_of_a_pair_that_is_filled_up_it_fetches_none_again(lab: Lab) -> None:
+    lab.structure, lab.subjects = "separate_anno_raw", ["0026"]
+    part = Tiny("0026", "e0", filler=30_000)
+    lab.put("raw/0026/0026_e0_raw.smc", replace(part, calibration=False))
+    lab.put("anno/0026/0026_e0_anno.smc", replace(part, images=False, audio=False, anno=True))
+    rclone = Rclone(lab)
+    for way, at in ((RANGES, "rm360_async.service.crew:RealCrew.extract"), (WHOLE, "rm360_async.staging:settle_part")):
+        with Instance(
+            lab, hooks=[{"at": at, "when": "after" if way is WHOLE else "before", "do": "kill"}], **way
+        ) as run:
+            assert run.wait() == -signal.SIGKILL
+        until(lambda: not children(lab), "all children gone")
+    assert len(list(lab.temp.glob("*.smc"))) == len(list(lab.temp.glob("*.sparse"))) == 1
+    with Instance(lab, **WHOLE) as run:
+        assert run.wait() == 0
+    assert rclone.fetched() == [] and lab.leftovers() == [] and marker(lab, "0026/e0")["fetched"] == "whole"
 
 
 def test_an_rclone_that_is_killed_before_it_serves_costs_a_try_and_not_the_run(lab: Lab) -> None:

@@ -96,9 +96,7 @@ class RealCrew:
             found = await adopt_some(self.settings.storage.output_dir, [work.performance])
             await self.books.ledger.adopt(found)
         await self.books.ledger.end_attempt(work.performance)
-        temp_dir = self.settings.storage.temp_dir
-        for path in [path for kind in Kind for path in staging.staged(temp_dir, work.performance, kind)]:
-            await self._put_away(path, remove=staging.is_part(path) or self._removes)
+        await self.clear(work, published=True)
 
     async def look_up(self, work: Work) -> None:
         """Fill in the sources as the remote has them now; a folder that came from others is not added to."""
@@ -237,10 +235,18 @@ class RealCrew:
             log.warning(f"the size of {work.performance} could not be learned: {fault}")
 
     async def clear(self, work: Work, *, published: bool) -> None:
-        """Remove (published) or set aside (failed) the whole staged files; what cannot be moved is told and stays."""
-        for path in work.staged.values():
+        """Remove (published) or set aside (failed) the whole staged files; what cannot be moved is told and stays.
+
+        Of a published performance nothing at all is left, whatever way its bytes had come before a kill.
+        """
+        staged = self._staged(work) if published else list(work.staged.values())
+        for path in staged:
             await self._put_away(path, remove=published and self._removes)
         work.staged.clear()
+
+    def _staged(self, work: Work) -> list[Path]:
+        temp_dir = self.settings.storage.temp_dir
+        return [path for kind in Kind for path in staging.staged(temp_dir, work.performance, kind)]
 
     @property
     def _removes(self) -> bool:
