@@ -1,4 +1,4 @@
-"""The suites that try to break what is promised: kills of real runs, and hostile input to the real parts.
+"""The suites that try to break what is promised: kills, spoilt disks and hostile input, all to the real parts.
 
 The seed makes the same disturbances again (the moment of a kill within a random one is the machine's own).
 Each violation is told at once, with the command that shows it again and the place where its files are kept.
@@ -6,6 +6,7 @@ Each violation is told at once, with the command that shows it again and the pla
 \b
 Examples:
   scripts/suites crash                                      1,000 kills
+  scripts/suites disk --rounds 50                           full, used up, read-only and broken disks
   scripts/suites hostile --rounds 300 --only bombs          one kind only
   scripts/suites crash --seed 7 --only group-step --at 12   one life of one remote again
   scripts/suites all --rounds 200 --markdown                the table for the README
@@ -74,14 +75,14 @@ def hostile_suite(options: Options, folder: Path, account: Account) -> None:
 SUITES: dict[str, tuple[Callable[[Options, Path, Account], None], dict[str, str], int]] = {
     "crash": (crash_suite, crash.KINDS, 1000),
     "disk": (disk_suite, disk.KINDS, 200),
-    "hostile": (hostile_suite, dict.fromkeys(hostile.KINDS, ""), 5000),
+    "hostile": (hostile_suite, hostile.FAULTS, 5000),
 }
 """Each suite: what does it, its kinds with how each is caused, and how many rounds it has unless told."""
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("suite", type=click.Choice([*SUITES, "all"]))
-@click.option("--rounds", type=int, help="Kills, or .smc files (default: 1000 and 5000).")
+@click.option("--rounds", type=int, help="Kills, spoilt disks, or .smc files (default: 1000, 200, 5000).")
 @click.option("--seed", type=int, help="The seed that an earlier run printed (default: a new one).")
 @click.option("--only", metavar="KIND", help="One kind, as in the table.")
 @click.option("--at", type=int, help="Only this case of the kind.")

@@ -15,9 +15,18 @@ from suites.verdict import Case, Verdict
 from bad_input import batch
 from bad_input.smc_rounds import KINDS as SMC_KINDS
 from bad_input.smc_rounds import SmcRounds
+from rm360_async.synthetic.hostile import HOSTILE
 from rm360_async.synthetic.mutations import MUTATIONS
 
 KINDS = (*SMC_KINDS, *batch.KINDS)
+FAULTS = {
+    **{name: (made.__doc__ or "").splitlines()[0] for name, made in {**MUTATIONS, **HOSTILE}.items()},
+    "config": "A config.yaml mutated.",
+    "listing": "What rclone lists, mutated: names twice, sizes of 0, names outside the grammar.",
+    "ledger": "The ledger, or an earlier MANIFEST.csv, mutated.",
+    "inspect": "`inspect` of a mutated file.",
+}
+"""How each kind is caused."""
 _SHARE = {"config": 5, "listing": 5, "ledger": 5, "inspect": 10}
 """Of so many rounds with .smc files, one of these is done beside."""
 _MUTATED = 0.7

@@ -80,7 +80,7 @@ WHOLE = (
 RANGES = (
     Step("ranges begun", f"{_RANGING}.fetch", way="ranges"),
     Step("remote served", "rm360_async.rclone.serving:served", only="before", way="ranges"),
-    Step("ranges brought", f"{_RANGING}._scout", way="ranges"),
+    Step("ranges brought", "rm360_async.service.scouting:Scouting.run", way="ranges"),
     Step("found unchanged", f"{_RANGING}._require_unchanged", way="ranges"),
 )
 SCOUT = (
