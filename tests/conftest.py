@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from cloud import Cloud
 from drive_emulator import serve
 from lab import Lab
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell starts in the background: all we start would
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignore it too, and some of it is sent one to see it stop
 
 
 @pytest.hookimpl(wrapper=True)
