@@ -138,7 +138,8 @@ def test_what_no_budget_can_hold_is_said_at_the_start_and_fails_alone(
         assert run.wait() == 1
     first = lab.log().index("0018/e1 will fail: it needs 2.4 MB in temp_dir")
     assert first < lab.log().index("performances planned")
-    assert lab.manifest()["0018/e1"]["error"] == words and lab.status_of("0018/e1") == "failed"
+    mend = "raise or lower that limit, or add disk"
+    assert lab.manifest()["0018/e1"]["error"] == f"{words}; {mend}" and lab.status_of("0018/e1") == "failed"
     assert lab.status_of("0018/e0") == "completed"
     assert [line.split()[2] for line in rclone.fetched()] == ["/0018/0018_e0_raw.smc"]
 
@@ -168,7 +169,7 @@ def children_fetching(lab: Lab) -> list[str]:
 def test_a_disk_that_fills_up_under_an_extraction(lab: Lab) -> None:
     put(lab, "e0", 500_000)
     with on_small_disk(lab, 32 * MB) as (disk, more):
-        gate, hook = gate_at(lab, "gate", "rm360_async.package.staging:StagingFolder.copy", side="worker", call=3)
+        gate, hook = gate_at(lab, "gate", "rm360_async.package.staging:StagingFolder.write", side="worker", call=3)
         with Instance(lab, **more, hooks=[hook], logging__console_output=True) as run:
             reached(gate)
             disk.fill()
