@@ -7,8 +7,10 @@ their zeros, its 60 cameras were never counted); they are counted from the folde
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -208,7 +210,12 @@ def _adopt_folder(folder: Path, performance: Performance) -> Row | None:
     record = read_marker(folder)
     if record is None:
         return None
-    published = (folder / MARKER).lstat().st_mtime
+    marker = (folder / MARKER).lstat()
+    if not stat.S_ISREG(marker.st_mode):
+        raise OSError(
+            errno.EINVAL, "is no file, so it says nothing of the folder; it is left alone", str(folder / MARKER)
+        )
+    published = marker.st_mtime
     if isinstance(record, Record):
         return row_of_record(performance, record, published)
     cameras = _count_images(folder / "images")
