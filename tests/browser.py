@@ -39,6 +39,10 @@ def find_browser() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+class BrowserEnded(Exception):
+    """The browser is gone; with the last of what it said on standard error."""
+
+
 @dataclass
 class Seen:
     """One page as a browser saw it: what it complained of, every address that was asked for, and its widths."""
@@ -54,8 +58,8 @@ class Seen:
 class Browser:
     """One running browser with one page."""
 
-    def __init__(self, commands: int, answers: int) -> None:
-        self._commands, self._answers = commands, answers
+    def __init__(self, commands: int, answers: int, complaints: Path) -> None:
+        self._commands, self._answers, self._complaints = commands, answers, complaints
         self._buffer = b""
         self._number = 0
         self._events: list[dict[str, Any]] = []
@@ -99,8 +103,11 @@ class Browser:
         if hasattr(self, "_session"):
             message["sessionId"] = self._session
         data = json.dumps(message).encode() + b"\0"
-        while data:
-            data = data[os.write(self._commands, data) :]
+        try:
+            while data:
+                data = data[os.write(self._commands, data) :]
+        except BrokenPipeError:
+            raise self._ended() from None
         while (answer := self._read()).get("id") != self._number:
             pass
         assert "error" not in answer, f"{method}: {answer['error']}"
@@ -111,13 +118,17 @@ class Browser:
         """Return the next message; events are kept, too."""
         while b"\0" not in self._buffer:
             more = os.read(self._answers, 2**16)
-            assert more, "the browser has ended"
+            if not more:
+                raise self._ended()
             self._buffer += more
         line, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(line)
         if "method" in message:
             self._events.append(message)
         return message
+
+    def _ended(self) -> BrowserEnded:
+        return BrowserEnded(self._complaints.read_text(errors="replace")[-2000:] or "it said nothing")
 
 
 def _note(seen: Seen, method: str, params: dict[str, Any]) -> None:
@@ -138,13 +149,20 @@ def browsing(program: str, profile: Path) -> Iterator[Browser]:
     we_read, child_writes = os.pipe()
     command = [sys.executable, "-c", _BEGIN, str(child_reads), str(child_writes), program, *_OPTIONS]
     command.append(f"--user-data-dir={profile}")
-    process = subprocess.Popen(
-        command, pass_fds=(child_reads, child_writes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    complaints = profile / "stderr"
+    with complaints.open("wb") as said:
+        process = subprocess.Popen(
+            command,
+            pass_fds=(child_reads, child_writes),
+            env={**os.environ, "HOME": str(profile)},  # it writes there, too
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+        )
     os.close(child_reads)
     os.close(child_writes)
     try:
-        yield Browser(we_write, we_read)
+        yield Browser(we_write, we_read, complaints)
     finally:
         os.close(we_write)  # at the end of its commands it ends by itself, with all its children
         os.close(we_read)
