@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sqlite3
 import sys
 import tempfile
@@ -76,7 +77,9 @@ async def test_bad_texts_ledgers_and_files_to_look_into(tmp_path: Path, kind: st
 @pytest.mark.slow
 @pytest.mark.anyio
 async def test_many_rounds(tmp_path: Path) -> None:
+    before = dict(os.environ)
     await ended(list(Plan(100, SEED).cases()), tmp_path / "rounds")
+    assert os.environ == before  # or what comes after would have its temporary files in the last round's folder
 
 
 def test_a_case_makes_the_same_input_again(tmp_path: Path) -> None:

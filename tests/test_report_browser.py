@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from browser import Browser, BrowserEnded, browsing, find_browser
+from browser import Browser, browsing, find_browser
 from numpy.typing import NDArray
 from pages import pair, published, speech
 from test_report import big_run
@@ -30,18 +29,9 @@ PHONE, DESK = (360, 780), (1280, 900)
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Give one browser for all tests; where it ends as often as it is started, that is the machine's doing."""
-    ended = []
-    for _ in range(3):
-        with ExitStack() as stack:
-            try:
-                running = stack.enter_context(browsing(PROGRAM, tmp_path_factory.mktemp("profile")))
-            except BrowserEnded as error:
-                ended.append(str(error))
-                continue
-            yield running
-            return
-    pytest.skip(f"{PROGRAM} does not stay alive on this machine: {ended}")
+    """Give one browser for all tests."""
+    with browsing(PROGRAM, tmp_path_factory.mktemp("profile")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,8 @@ class SmcRounds:
         self.slots = [Slot(root / f"slot{number}") for number in range(count)]
         self.untold = 0
         self.after = itertools.count()
+        self.usual = {name: place for name, place in os.environ.items() if name == "TMPDIR"}
+        """Where temporary files go otherwise; each round sends those of its worker to its slot."""
 
     def __enter__(self) -> SmcRounds:
         for truth in self.truths:
@@ -96,6 +98,8 @@ class SmcRounds:
     def __exit__(self, *_: object) -> None:
         for truth in self.truths:
             truth.__exit__()
+        os.environ.pop("TMPDIR", None)
+        os.environ.update(self.usual)
 
     async def round(self, case: Case, number: int) -> Verdict:
         """Make the input of a case, extract it in a real worker, and judge; `number` is the slot."""
