@@ -60,6 +60,7 @@ def bench(parts: tuple[str, ...], full: bool, rounds: int, folder: Path | None) 
         measured = Bench(made, full, rounds)
         for part in chosen:
             PARTS[part](measured)
+            measured.clear()
     finally:
         shutil.rmtree(made)
     print(f"\n{measured.table()}\n\n{measured.missed} bars missed")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from rm360_async.extract import extract
 from rm360_async.extract_job import ExtractJob
 from rm360_async.modalities import copying
 from rm360_async.package import StagingFolder, publish, seal, staging_path
-from rm360_async.record import LeftOut, SourceFile, read_file_list, read_marker
+from rm360_async.record import LeftOut, ListedFile, SourceFile, read_file_list, read_marker
 
 PERFORMANCE = Performance("0018", "s1_all")
 
@@ -157,13 +157,9 @@ class Lossy(StagingFolder):
 
     spoil = ""
 
-    def copy(self, relative: str, source: int, offset: int, size: int) -> None:
-        super().copy(relative, source, offset, size)
-        self._spoil(relative)
-
-    def write(self, relative: str, data: bytes) -> None:
-        super().write(relative, data)
-        self._spoil(relative)
+    def note(self, file: ListedFile) -> None:
+        super().note(file)
+        self._spoil(file.path)
 
     def _spoil(self, relative: str) -> None:
         if relative.endswith("cam_25/frame_000002.jpg"):
@@ -197,13 +193,13 @@ def test_a_frame_that_gets_lost_between_index_and_disk_is_found(
 
 
 @pytest.mark.parametrize(("call", "frames", "filler"), [("write", 200, 70_000), ("copy_file_range", 2, 5_000_000)])
-def test_a_full_disk_in_a_copying_thread_ends_it_and_leaves_nothing(
+def test_a_full_disk_in_a_copying_process_ends_it_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, frames: int, filler: int
 ) -> None:
     real = getattr(os, call)
 
     def full(*arguments: Any, **named: Any) -> Any:
-        if threading.current_thread().name.startswith("copy"):
+        if multiprocessing.parent_process():
             raise OSError(28, os.strerror(28))
         return real(*arguments, **named)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -97,11 +97,24 @@ def test_a_source_that_ends_early_leaves_no_file(tmp_path: Path) -> None:
         assert folder.files == 0 and not (folder.path / "b").exists()
 
 
-def test_threads_share_a_folder(tmp_path: Path) -> None:
-    with StagingFolder(tmp_path / ".x.staging") as folder, ThreadPoolExecutor(4) as threads:
-        names = [f"d{number % 7}/e{number % 3}/f{number}" for number in range(400)]
-        list(threads.map(lambda name: folder.write(name, name.encode()), names))
-    assert dict(sealing.files_below(folder.path)) == {name: len(name) for name in names} == folder.sizes
+def test_processes_share_a_folder(tmp_path: Path) -> None:
+    names = [f"d{number % 7}/e{number % 3}/f{number}" for number in range(400)]
+    forks = multiprocessing.get_context("fork")
+    with StagingFolder(tmp_path / ".x.staging") as folder:
+        gate = forks.Barrier(4)
+
+        def fill(share: list[str]) -> None:
+            gate.wait()
+            for name in share:
+                folder.write(name, name.encode())
+
+        processes = [forks.Process(target=fill, args=(names[start::4],)) for start in range(4)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0] * 4
+    assert dict(sealing.files_below(folder.path)) == {name: len(name) for name in names}
 
 
 def test_a_file_that_fails_half_way_is_removed(tmp_path: Path) -> None:

@@ -1,9 +1,6 @@
-"""Copy checked blobs to files by two threads, while the caller's thread reads the index.
+"""Take pictures over into the staging folder: batches for the copying processes, the rest done here.
 
-HDF5 is used by one thread only: the one that pulls blobs out of the items. The threads check and copy, which
-is kernel work. Two are as quick as four, and the batches in flight are bounded in items and in bytes, so
-memory stays flat whatever the file. A blob's bytes are read once for its check, its hash and its copy: they must
-be read for the hash anyway, and then `write` costs half of what `copy_file_range` does (0.10 and 0.22 ms a frame).
+Batches are bounded in items and in bytes, and so are those that are underway: memory stays flat whatever the file.
 """
 
 from __future__ import annotations
@@ -11,23 +8,21 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 
 from rm360_async.errors import Cause, Fault
 from rm360_async.modalities.base import Kept
+from rm360_async.modalities.copiers import Copiers, Outcome, Task, copy_blob
 from rm360_async.package import StagingFolder
-from rm360_async.smc import Blob, Refusal, check
+from rm360_async.record import ListedFile
+from rm360_async.smc import Blob, Refusal
 
 OnProgress = Callable[[int, int], None]
 
-_THREADS = 2
 _BATCH = 64
 _BATCH_BYTES = 16 * 2**20
-_IN_FLIGHT = 4
-_IN_MEMORY = 4 * 2**20
-"""Bytes: a larger blob, which no frame is, is copied by the kernel."""
+_UNDERWAY = 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,17 @@ class Item:
     frame: int | None
     stem: str
     blob: Blob | Refusal | Kept
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that are to be read."""
+        return self.blob.size if isinstance(self.blob, Blob) else 0
+
+    @property
+    def task(self) -> Task | None:
+        """Return what a copying process can do: copy bytes that lie in one piece in the file."""
+        blob = self.blob
+        return (self.stem, blob) if isinstance(blob, Blob) and blob.data is None and blob.lacking is None else None
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ class Copier:
         self._folder = folder
         self._most_bytes = most_bytes
         self._on_progress = on_progress
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="copy")
+        self._copiers = Copiers(folder.new)
+        self._underway = 0
 
     def __enter__(self) -> Copier:
         return self
@@ -68,21 +75,27 @@ class Copier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._copiers.stop()
 
     def run(self, items: Iterable[Item]) -> Iterator[Copied]:
-        """Yield what became of each item, in order; the first Fault of a thread ends it."""
-        flying: deque[Future[list[Copied]]] = deque()
-        for batch in _batches(items):
-            flying.append(self._threads.submit(self._copy_batch, batch))
-            if len(flying) > _IN_FLIGHT:
-                yield from self._landed(flying.popleft())
-        while flying:
-            yield from self._landed(flying.popleft())
+        """Yield what became of each item, in order; the first Fault ends it."""
+        underway: deque[list[Item]] = deque()
+        try:
+            for batch in _batches(items):
+                self._send(batch)
+                underway.append(batch)
+                if len(underway) > _UNDERWAY:
+                    yield from self._landed(underway.popleft())
+        except Refusal:  # the index breaks off: what is underway belongs to nobody else
+            for batch in underway:
+                deque(self._landed(batch), maxlen=0)
+            raise
+        while underway:
+            yield from self._landed(underway.popleft())
 
     def require_room(self, size: int) -> None:
         """Raise Fault(DAMAGED) when `size` more bytes are more than this source can rightly give."""
-        if self._folder.bytes + size > self._most_bytes:
+        if self._folder.bytes + self._underway + size > self._most_bytes:
             raise Fault(
                 Cause.DAMAGED,
                 f"the .smc unpacks to more than {self._most_bytes / 2**20:.0f} MB, out of all proportion to its size",
@@ -93,38 +106,32 @@ class Copier:
         """Tell how many files and bytes are written so far."""
         self._on_progress(self._folder.files, self._folder.bytes)
 
-    def _landed(self, batch: Future[list[Copied]]) -> list[Copied]:
-        copied = batch.result()
+    def _send(self, batch: list[Item]) -> None:
+        size = sum(item.size for item in batch)
+        self.require_room(size)
+        self._underway += size
+        tasks = [item.task for item in batch if item.task]
+        if tasks:
+            self._copiers.send(tasks)
+
+    def _landed(self, batch: list[Item]) -> Iterator[Copied]:
+        outcomes = iter(self._copiers.take() if any(item.task for item in batch) else ())
+        for item in batch:
+            outcome = next(outcomes) if item.task else self._done_here(item)
+            if isinstance(outcome, ListedFile):
+                self._folder.note(outcome)
+            yield Copied(item.camera, item.frame, outcome if isinstance(outcome, str) else None)
+        self._underway -= sum(item.size for item in batch)
         self.progress()
-        return copied
 
-    def _copy_batch(self, batch: list[Item]) -> list[Copied]:
-        return [Copied(item.camera, item.frame, self._copy(item)) for item in batch]
-
-    def _copy(self, item: Item) -> str | None:
-        """Check and write one blob; return why it was left out, None when it was written."""
+    def _done_here(self, item: Item) -> Outcome | None:
+        """Do what needs more than a range of the file: what was published before, or came through HDF5."""
         if isinstance(item.blob, Refusal):
             return item.blob.reason
         if isinstance(item.blob, Kept):
             self._folder.link(item.blob.path, item.blob.listed)
             return None
-        try:
-            blob = item.blob
-            if blob.size <= _IN_MEMORY and blob.data is None:
-                blob = replace(blob, data=blob.read())
-            relative = item.stem + check(blob).suffix
-            self.require_room(blob.size)
-            if blob.data is not None:
-                self._folder.write(relative, blob.data)
-            else:
-                self._folder.copy(relative, blob.descriptor, blob.offset, blob.size)
-        except Refusal as refusal:
-            return refusal.reason
-        except EOFError as error:
-            raise Fault(Cause.UNKNOWN, f"{item.stem} cannot be copied: {error}") from error
-        except OSError as error:
-            raise Fault(Cause.UNKNOWN, f"the .smc cannot be read at {item.stem}: {error.strerror}") from error
-        return None
+        return copy_blob(item.stem, item.blob, self._folder.new, memoryview(b""))
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -132,7 +139,7 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     size = 0
     for item in items:
         batch.append(item)
-        size += item.blob.size if isinstance(item.blob, Blob) else 0
+        size += item.size
         if len(batch) >= _BATCH or size >= _BATCH_BYTES:
             yield batch
             batch, size = [], 0

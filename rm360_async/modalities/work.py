@@ -34,7 +34,7 @@ class Folder(Protocol):
 
 
 class Copies(Protocol):
-    """What takes the pictures over: the copying threads, or a list of what they would need."""
+    """What takes the pictures over: the copying processes, or a list of what they would need."""
 
     def run(self, items: Iterable[Item]) -> Iterator[Copied]:
         """Yield what became of each item, in order."""
@@ -48,7 +48,7 @@ class Copies(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """One performance in hand: its opened files, the folder to fill, the copying threads, the chosen cameras."""
+    """One performance in hand: its opened files, the folder to fill, the copier, the chosen cameras."""
 
     source: SmcPair
     folder: Folder

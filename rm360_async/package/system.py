@@ -1,4 +1,4 @@
-"""Linux calls that Python does not have: syncfs and renameat2."""
+"""Linux calls that Python does not have: syncfs, sync_file_range, renameat2 and prctl."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import os
 import platform
 import re
+import signal
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 NOREPLACE = 1
 EXCHANGE = 2
 _AT_FDCWD = -100
+_SYNC_FILE_RANGE_WRITE = 2
+_PR_SET_PDEATHSIG = 1
 _NOT_HERE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _REPORTS_ERRORS = (5, 8)
 """The kernel from which on syncfs reports write errors (man 2 syncfs); before, it cannot be trusted."""
@@ -30,6 +33,22 @@ def sync_file_system(folder: Path) -> bool:
         return _call(call, descriptor)
     finally:
         os.close(descriptor)
+
+
+def begin_write_back(descriptor: int) -> None:
+    """Have the disk begin to write what a file holds, without waiting; it is not durable by that."""
+    call = _function("sync_file_range")
+    if call is not None:
+        _call(call, descriptor, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process with its parent; end at once when that is another one by now."""
+    call = _function("prctl")
+    if call is not None:
+        _call(call, _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def rename(old: Path, new: Path, flag: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import h5py
 import numpy as np
@@ -23,7 +23,7 @@ class Blob:
     descriptor: int
     offset: int
     size: int
-    data: bytes | None = None
+    data: bytes | memoryview | None = None
     lacking: SparseFile | None = None
     """The sparse file that has not got all of it."""
 
@@ -34,17 +34,30 @@ class Blob:
         """
         size = self.size - start if size is None else min(size, self.size - start)
         if self.data is not None:
-            return self.data[start : start + size]
+            return bytes(self.data[start : start + size])
+        data = bytearray(size)
+        self._fill(memoryview(data), start)
+        return bytes(data)
+
+    def read_into(self, buffer: memoryview) -> Blob:
+        """Return this blob with its bytes as `data`: in the buffer, which must be large enough for them.
+
+        A buffer that is used again and again costs a quarter of fresh memory, whose pages must first be given.
+        """
+        if self.data is not None:
+            return self
+        self._fill(buffer[: self.size], 0)
+        return replace(self, data=buffer[: self.size])
+
+    def _fill(self, buffer: memoryview, start: int) -> None:
         at = self.offset + start
-        if self.lacking is not None and not self.lacking.want(at, at + size, index=True):
+        if self.lacking is not None and not self.lacking.want(at, at + len(buffer), index=True):
             raise Hole(errno.ENODATA, "bytes that were not fetched")
-        data = os.pread(self.descriptor, size, self.offset + start)
-        while len(data) < size:  # one call returns at most 2 GiB, and less when interrupted
-            more = os.pread(self.descriptor, size - len(data), self.offset + start + len(data))
-            if not more:
+        while buffer:  # one call reads at most 2 GiB, and less when interrupted
+            done = os.preadv(self.descriptor, [buffer], at)
+            if not done:
                 raise EOFError("the .smc has become shorter while it was read")
-            data += more
-        return data
+            at, buffer = at + done, buffer[done:]
 
 
 def locate(dataset: H5, descriptor: int, file_size: int) -> Blob:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from benchmarks import clock
@@ -33,7 +32,7 @@ def measure(bench: Bench) -> None:
     met: bool | str = each <= 60 or ("met in CPU" if cpu <= 60 else False)
     shown = f"CPU {index.cpu / count * 1e6:.0f} us a frame"
     bench.line(2, f"index of {count:,} frames", f"{index.wall:.1f} s{scaled}", "-", shown, "at most 60 s", met)
-    before, after = (_extracted(path, folder / "out") for path in (small, large))
+    before, after = (_extracted(bench, path, folder / "out") for path in (small, large))
     _times_four(bench, f"extract {count // 4:,} and {count:,} frames", before, after)
     bench.line(
         2, f"peak memory of the worker, {count:,} frames", f"{after.peak / _MB:.0f} MB",
@@ -41,7 +40,6 @@ def measure(bench: Bench) -> None:
         "at most 500 MB", after.peak <= 500 * _MB,
     )  # fmt: skip
     _flame(bench, folder)
-    shutil.rmtree(folder)
 
 
 def _frames(path: Path, count: int) -> Path:
@@ -60,9 +58,9 @@ def _index(path: Path, count: int) -> None:
         raise ValueError(f"{path} has {found} frames in its index, not {count}")
 
 
-def _extracted(path: Path, target: Path) -> Took:
+def _extracted(bench: Bench, path: Path, target: Path) -> Took:
     took = clock.command([*RM360, "extract", path, "--output", target])
-    shutil.rmtree(target)
+    bench.set_aside(target)
     return took
 
 

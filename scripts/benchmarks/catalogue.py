@@ -40,7 +40,6 @@ def measure(bench: Bench) -> None:
     bench.seconds(3, "`status`", status, 0.5)
     ledger = ledger_path(folder / "work" / "MANIFEST.csv")
     anyio.run(_steps, bench, ledger, performances[-1])
-    shutil.rmtree(folder)
 
 
 def _publish(output: Path, one: Path, performances: list[Performance], folder: Path) -> None:

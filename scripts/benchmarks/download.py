@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def measure(bench: Bench) -> None:
     copy = [find(), *whole, "--log-level", "ERROR"]
 
     def clean() -> None:
-        shutil.rmtree(folder / "copied", ignore_errors=True)
+        bench.set_aside(folder / "copied")
         (folder / "part").unlink(missing_ok=True)
         clock.sync(folder)
 
@@ -55,7 +54,6 @@ def measure(bench: Bench) -> None:
     for name, words in (("single", "`rclone copy`, one stream"), ("many", "`rclone copy`, its own streams")):
         _line(bench, what, found["ours"], found[name], words, size)
     _whole_service(bench, folder, size)
-    shutil.rmtree(folder)
 
 
 def _whole_service(bench: Bench, folder: Path, size: float) -> None:
@@ -63,7 +61,7 @@ def _whole_service(bench: Bench, folder: Path, size: float) -> None:
     small = folder / "small" / "0018" / "0018_s3_all_raw.smc"
     small.parent.mkdir(parents=True)
     tiny(small)
-    whole, nothing = (_run(folder, remote) for remote in (folder / "remote", folder / "small"))
+    whole, nothing = (_run(bench, folder, remote) for remote in (folder / "remote", folder / "small"))
     gigabyte = (whole.cpu - nothing.cpu) / size
     bench.line(
         5, "the whole service over HTTPS: download, md5, extraction", f"CPU {gigabyte:.2f} s a GB",
@@ -72,13 +70,12 @@ def _whole_service(bench: Bench, folder: Path, size: float) -> None:
     )  # fmt: skip
 
 
-def _run(folder: Path, remote: Path) -> Took:
+def _run(bench: Bench, folder: Path, remote: Path) -> Took:
     path, _ = config(folder / "run", remote, google_drive={"remote_name": "gdrive", "root_folder_id": ROOT_ID})
     (folder / "state").mkdir()
     with serve(remote, folder / "state") as drive:
         took = clock.command([*RM360, "run", path], {**os.environ, **drive.env()})
-    for made in ("run", "state"):
-        shutil.rmtree(folder / made)
+    bench.set_aside(folder / "run", folder / "state")
     return took
 
 

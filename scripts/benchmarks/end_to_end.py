@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,8 +29,7 @@ def measure(bench: Bench) -> None:
     size = sum(each.stat().st_size for each in sources) / 1e6
 
     def clean() -> None:
-        shutil.rmtree(folder / "work", ignore_errors=True)
-        shutil.rmtree(folder / "copied", ignore_errors=True)
+        bench.set_aside(folder / "work", folder / "copied")
         clock.sync(folder)
 
     works: dict[str, Callable[[], Took]] = {
@@ -46,7 +44,6 @@ def measure(bench: Bench) -> None:
     clean()
     for cap in (20, 50, 100) if bench.full else (50,):
         _capped(bench, path, {**env, "RCLONE_BWLIMIT": f"{cap}M"}, cap, clean)
-    shutil.rmtree(folder)
 
 
 def _floor(folder: Path) -> str:

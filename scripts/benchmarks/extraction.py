@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from benchmarks import clock
@@ -21,7 +20,7 @@ def measure(bench: Bench) -> None:
     small, target = tiny(folder / "0018_e1_raw.smc"), folder / "out"
 
     def clean() -> None:
-        shutil.rmtree(target, ignore_errors=True)
+        bench.set_aside(target)
         clock.sync(folder)
 
     def ours(path: Path = source) -> Took:
@@ -44,14 +43,13 @@ def measure(bench: Bench) -> None:
     floor = middle(warm["floor"], "cpu") / frames * 1000
     bench.line(1, "CPU a frame", f"{cpu:.2f} ms", f"from memory: {floor:.2f} ms", f"{cpu / floor:.2f}", "-", None)
     _cold(bench, source, target, size)
-    shutil.rmtree(folder)
 
 
 def _against_the_usual_way(bench: Bench, source: Path, warm: dict[str, list[Took]], frames: int) -> None:
     some = 100 if bench.full else 15
     target = bench.place("usual")
     usual = clock.function(lambda: usual_way(source, target, some))
-    shutil.rmtree(target)
+    bench.set_aside(target)
     a, floor = (middle(warm[side]) / frames * 1000 for side in ("ours", "floor"))
     b = usual.wall / some * 1000
     other = f"h5py, imdecode, imwrite, not synced: {b:.1f} ms ({some} frames); from memory: {b / floor:.0f} x"
@@ -63,7 +61,7 @@ def _cold(bench: Bench, source: Path, target: Path, size: str) -> None:
     forgotten: list[bool] = []
 
     def before() -> None:
-        shutil.rmtree(target, ignore_errors=True)
+        bench.set_aside(target)
         clock.sync(source.parent)
         forgotten.append(clock.forget(source))
 

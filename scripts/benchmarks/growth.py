@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,5 +72,4 @@ def _run(bench: Bench, count: int) -> Cost:
     with serve(remote, folder / "drive") as drive:
         took = clock.command([*RM360, "run", path], {**os.environ, **drive.env()})
         requests = len(drive.log)
-    shutil.rmtree(folder)
     return Cost(took, requests)

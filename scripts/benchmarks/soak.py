@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from itertools import pairwise
@@ -44,7 +43,6 @@ def measure(bench: Bench) -> None:
         PLOT.parent.mkdir(exist_ok=True)
         PLOT.write_text(str(plot(samples)))
         print(f"the memory is drawn in {PLOT}")
-    shutil.rmtree(folder)
 
 
 def _run(path: Path, env: dict[str, str], logs: Path) -> list[Sample]:

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,12 +30,29 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.machine = machine(self.folder)
+        self.aside = self.folder / "aside"
+        self.aside.mkdir()
 
     def place(self, name: str) -> Path:
-        """Return a new folder of this name."""
-        shutil.rmtree(self.folder / name, ignore_errors=True)
+        """Return a new folder of this name, in the place of any earlier one."""
+        self.set_aside(self.folder / name)
         (self.folder / name).mkdir()
         return self.folder / name
+
+    def set_aside(self, *paths: Path) -> None:
+        """Empty the files of paths that are not needed any more, and move them out of the way until the end.
+
+        They are not removed: ext4 does not give an inode away again for some minutes, but looks at each that was
+        freed, so that making a file costs 0.6 ms instead of 0.02 where a thousand have just been removed.
+        """
+        for path in paths:
+            if path.exists():
+                _empty(path)
+                path.rename(Path(tempfile.mkdtemp(dir=self.aside)) / path.name)
+
+    def clear(self) -> None:
+        """Set everything aside that the part before has left."""
+        self.set_aside(*(path for path in self.folder.iterdir() if path != self.aside))
 
     def ratio(self, point: int, what: str, ours: list[Took], other: list[Took], name: str, bar: float) -> None:
         """Compare medians of rounds in turns; a `bar` below zero asks that ours is at least so many times quicker."""
@@ -63,6 +81,12 @@ class Bench:
     def table(self) -> str:
         """Return the whole table under the machine's words."""
         return "\n".join([self.machine, "", _HEAD, *self.lines])
+
+
+def _empty(path: Path) -> None:
+    for folder, _, names in os.walk(path):
+        for name in names:
+            os.close(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK))
 
 
 def busy() -> bool:

@@ -28,6 +28,8 @@ from typing import Any
 Entry = dict[str, Any]
 SIDES = {"rm360_async.worker": "worker", "rm360_async.ranges.scout": "scout"}
 """Which child of the service a command line is."""
+PARENT = os.getppid()
+"""Of a child the service, also for the processes that the child forks."""
 
 
 def act(entry: Entry) -> None:
@@ -39,7 +41,7 @@ def act(entry: Entry) -> None:
             return
     actions: dict[str, Callable[[], None]] = {
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-        "kill_parent": lambda: os.kill(os.getppid(), signal.SIGKILL),
+        "kill_parent": lambda: os.kill(PARENT, signal.SIGKILL),
         "kill_all": kill_all,
         "segv": lambda: os.kill(os.getpid(), signal.SIGSEGV),
         "hang": lambda: time.sleep(1e6),
