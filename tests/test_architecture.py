@@ -14,7 +14,7 @@ ROWS: list[set[str]] = [
     {"record", "geometry"},
     {"release"},
     {"plan", "synthetic"},
-    {"config", "children", "_launch", "blocks", "extract_job"},
+    {"config", "children", "_launch", "linux", "blocks", "extract_job"},
     {"budget", "rclone", "smc", "ledger", "package", "staging", "logs", "notify", "dialogue"},
     {"modalities"},
     {"extract", "survey", "pictures"},

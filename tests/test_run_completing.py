@@ -107,7 +107,7 @@ def test_a_folder_of_a_file_that_has_changed_since_is_extracted_anew(lab: Lab, m
 @pytest.mark.parametrize(
     "at",
     [
-        {"at": "rm360_async.package.system:rename", "when": "after"},
+        {"at": "rm360_async.linux:rename", "when": "after"},
         {"at": "rm360_async.ledger.ledger:Ledger.completed"},
     ],
 )

@@ -92,7 +92,7 @@ MORE_STEPS: list[Hook] = [
     {"at": "rm360_async.staging:settle_part"},
     parent_killed(SEAL),
     {"at": "rm360_async.package.publishing:publish"},
-    {"at": "rm360_async.package.system:rename", "when": "after"},
+    {"at": "rm360_async.linux:rename", "when": "after"},
     {"at": "rm360_async.ledger.ledger:Ledger.completed"},
     {"at": "rm360_async.ledger.notes:Notes.learn"},
     {"at": "rm360_async.staging:remove"},

@@ -14,9 +14,9 @@ from rm360_async.config import Settings
 from rm360_async.doctor.lines import Line, fail, fail_of, ok, warn
 from rm360_async.errors import Cause, Fault
 from rm360_async.ledger import Claims, create_ledger, lock_path
+from rm360_async.linux import EXCHANGE, NOREPLACE, rename, sync_file_system
 from rm360_async.package import write_fault
 from rm360_async.package.sealing import sync
-from rm360_async.package.system import EXCHANGE, NOREPLACE, rename, sync_file_system
 from rm360_async.words import size_text
 
 _MOUNTS = Path("/proc/self/mountinfo")

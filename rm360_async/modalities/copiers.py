@@ -9,6 +9,7 @@ of 200, before any thread is started; they never touch HDF5; and they die with u
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 
 from rm360_async.errors import Cause, Fault
-from rm360_async.package import NewFiles, die_with
+from rm360_async.linux import die_with
+from rm360_async.package import NewFiles
 from rm360_async.record import ListedFile
 from rm360_async.smc import Blob, Refusal, check
 
@@ -46,8 +48,9 @@ class Copiers:
         """Hand out a batch; the caller takes one back for every few that it sends, or the pipes fill up."""
         if not self._started:
             self._start()
+        places = [(stem, blob.descriptor, blob.offset, blob.size) for stem, blob in batch]
         with suppress(OSError):  # it has died, which `take` tells
-            self._started[self._turn][1].send([(stem, blob.descriptor, blob.offset, blob.size) for stem, blob in batch])
+            self._started[self._turn][1].send_bytes(json.dumps(places).encode())
         self._sent.append(self._turn)
         self._turn = (self._turn + 1) % _PROCESSES
 
@@ -55,14 +58,12 @@ class Copiers:
         """Wait for the oldest batch; return its outcomes in order, or raise the first Fault in it."""
         process, connection = self._started[self._sent.popleft()]
         try:
-            answer = connection.recv()
+            answer = json.loads(connection.recv_bytes())
         except (EOFError, OSError):
             raise _death(process) from None
-        if isinstance(answer, tuple):
-            word, message, hint = answer
-            raise Fault(Cause.from_word(word), message, hint)
-        outcomes: list[Outcome] = answer
-        return outcomes
+        if isinstance(answer, dict):
+            raise Fault(Cause.from_word(answer["cause"]), answer["message"], answer["hint"])
+        return [each if isinstance(each, str) else _listed(*each) for each in answer]
 
     def stop(self) -> None:
         """End the processes; what they are in the midst of is not written any more when this returns."""
@@ -90,16 +91,20 @@ def _serve(connection: Connection, files: NewFiles, parent: int) -> None:
     buffer = memoryview(bytearray(_IN_MEMORY))
     with suppress(EOFError, ConnectionError):
         while True:
-            connection.send(_answer(connection.recv(), files, buffer))
+            connection.send_bytes(json.dumps(_answer(json.loads(connection.recv_bytes()), files, buffer)).encode())
 
 
-def _answer(
-    batch: list[tuple[str, int, int, int]], files: NewFiles, buffer: memoryview
-) -> list[Outcome] | tuple[str, str, str]:
+def _answer(batch: list[tuple[str, int, int, int]], files: NewFiles, buffer: memoryview) -> object:
+    """Return the outcomes of a batch, or the Fault that ended it, as JSON can hold them."""
     try:
-        return [copy_blob(stem, Blob(file, at, size), files, buffer) for stem, file, at, size in batch]
+        done = (copy_blob(stem, Blob(file, at, size), files, buffer) for stem, file, at, size in batch)
+        return [each if isinstance(each, str) else (each.path, each.size, (each.hash or b"").hex()) for each in done]
     except Fault as fault:
-        return fault.cause.word, fault.message, fault.hint
+        return {"cause": fault.cause.word, "message": fault.message, "hint": fault.hint}
+
+
+def _listed(path: str, size: int, hashed: str) -> ListedFile:
+    return ListedFile(path, size, bytes.fromhex(hashed))
 
 
 def copy_blob(stem: str, blob: Blob, files: NewFiles, buffer: memoryview) -> Outcome:

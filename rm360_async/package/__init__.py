@@ -13,13 +13,11 @@ from rm360_async.package.places import find_staging, remove_tree, staging_path
 from rm360_async.package.publishing import is_marked_damaged, mark_damaged, publish
 from rm360_async.package.sealing import seal
 from rm360_async.package.staging import StagingFolder
-from rm360_async.package.system import die_with
 from rm360_async.package.writing import write_fault, writing
 
 __all__ = [
     "NewFiles",
     "StagingFolder",
-    "die_with",
     "find_staging",
     "is_marked_damaged",
     "mark_damaged",

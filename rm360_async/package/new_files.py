@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from rm360_async.linux import begin_write_back
 from rm360_async.package.copying import copy_range, write_all
-from rm360_async.package.system import begin_write_back
 from rm360_async.package.writing import write_fault, writing
 from rm360_async.record import ListedFile, hash_of, hash_of_range
 
@@ -88,7 +88,7 @@ class NewFiles:
             target = self._create(relative)
             try:
                 hashed = fill(target)
-                begin_write_back(target)
+                begin_write_back(target, 0, size)
             except BaseException:
                 self._remove(relative)
                 raise

@@ -8,9 +8,9 @@ import stat
 from pathlib import Path
 
 from rm360_async.errors import Cause, Fault
+from rm360_async.linux import EXCHANGE, NOREPLACE, rename
 from rm360_async.package.places import remove_tree
 from rm360_async.package.sealing import sync
-from rm360_async.package.system import EXCHANGE, NOREPLACE, rename
 from rm360_async.package.writing import writing
 from rm360_async.record import DAMAGED, MARKER
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rm360_async.errors import Cause, Fault
+from rm360_async.linux import sync_file_system
 from rm360_async.package.copying import write_all
-from rm360_async.package.system import sync_file_system
 from rm360_async.package.writing import writing
 from rm360_async.record import FILE_LIST, MARKER, Record, read_file_list
 

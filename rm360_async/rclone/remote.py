@@ -117,7 +117,7 @@ class Remote:
         _refuse_duplicate(listed)
         if listed.size == 0:
             raise Fault(Cause.UNREADABLE, f"{listed.path} is empty (0 bytes) on the remote", "ask its owner")
-        follower, told = Follower(part, self._pace.tick_seconds), [listed]
+        follower, told = Follower(part), [listed]
         with opened_part(part, listed.size) as descriptor:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(follower.follow)

@@ -25,10 +25,13 @@ from anyio.abc import Process
 
 from rm360_async.children import Tail, child
 from rm360_async.errors import Cause, Fault
+from rm360_async.linux import begin_write_back
 from rm360_async.rclone.stall import TRICKLE_TICKS, StallWatch
 
 OnBytes = Callable[[int], None]
 _CHUNK = 4 * 2**20
+_LOOK_SECONDS = 0.1
+"""Between two looks of the follower: what came since the last one is still to be hashed when rclone ends."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,16 @@ async def _watch(process: Process, descriptor: int, pace: Pace, on_bytes: OnByte
 
 
 class Follower:
-    """The md5 of a file that is still being written; each byte is read once."""
+    """The md5 of a file that is still being written; each byte is read once.
 
-    def __init__(self, part: Path, tick_seconds: float) -> None:
-        self._part, self._tick_seconds = part, tick_seconds
+    The disk begins to write what was read at once: else gigabytes of it wait for the sync at the end, and with
+    them the next download.
+    """
+
+    def __init__(self, part: Path) -> None:
+        self._part = part
         self._md5 = hashlib.md5(usedforsecurity=False)
+        self._read = 0
         self._written = anyio.Event()
         self.error: OSError | None = None
 
@@ -135,12 +143,17 @@ class Follower:
         with anyio.CancelScope(shield=True):  # a read left behind in its thread would outlive the file
             chunk = await file.read(_CHUNK)
         if chunk:
-            await anyio.to_thread.run_sync(self._md5.update, chunk)
+            await anyio.to_thread.run_sync(self._take, file.fileno(), chunk)
             return False
         if not written:
-            with anyio.move_on_after(self._tick_seconds):
+            with anyio.move_on_after(_LOOK_SECONDS):
                 await self._written.wait()
         return written
+
+    def _take(self, descriptor: int, chunk: bytes) -> None:
+        self._md5.update(chunk)
+        begin_write_back(descriptor, self._read, len(chunk))
+        self._read += len(chunk)
 
     @property
     def md5(self) -> str:

@@ -58,7 +58,7 @@ SERVICE = (
     Step("lease granted", f"{_TICKETS}.grant"),
     Step("extraction", "rm360_async.service.crew:RealCrew.extract"),
     Step("publication", "rm360_async.package.publishing:publish"),
-    Step("rename", "rm360_async.package.system:rename"),
+    Step("rename", "rm360_async.linux:rename"),
     Step("folder synced", f"{_SEALING}:sync", calls=2),
     Step("output size learned", f"{_NOTES}.learn"),
     Step("ledger told", f"{_LEDGER}.completed"),
@@ -128,7 +128,7 @@ WORKER = (
     Step("list of files", f"{_FOLDER}.write_list", "worker"),
     Step("files counted", f"{_SEALING}:_check_files", "worker"),
     Step("marker written", f"{_SEALING}:_write_new", "worker"),
-    Step("all synced", "rm360_async.package.system:sync_file_system", "worker"),
+    Step("all synced", "rm360_async.linux:sync_file_system", "worker"),
     Step("sealed", f"{_SEALING}:seal", "worker"),
 )
 STEPS = (*SERVICE, *WHOLE, *RANGES, *SCOUT, *FILLING, *COMPLETING, *WORKER)

@@ -35,11 +35,11 @@ def sync_file_system(folder: Path) -> bool:
         os.close(descriptor)
 
 
-def begin_write_back(descriptor: int) -> None:
-    """Have the disk begin to write what a file holds, without waiting; it is not durable by that."""
+def begin_write_back(descriptor: int, start: int, size: int) -> None:
+    """Have the disk begin to write a range of a file, without waiting; it is not durable by that. Raises OSError."""
     call = _function("sync_file_range")
     if call is not None:
-        _call(call, descriptor, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
+        _call(call, descriptor, ctypes.c_int64(start), ctypes.c_int64(size), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
 
 
 def die_with(parent: int) -> None:
