@@ -22,9 +22,13 @@ import pytest
 from bad_input import truth
 from bad_input.batch import KINDS as BATCHES
 from bad_input.decoys import SECRET, Watch, snapshot
+from bad_input.hostile import HOSTILE, spoil
+from bad_input.links import put_growing_view
+from bad_input.mutations import MUTATIONS, whole
 from bad_input.smc_rounds import Bases
 from bad_input.suite import KINDS, Plan, carry_out
 from bad_input.telling import told_well
+from bad_input.trap import Trap, make_decoys
 from suites.verdict import Case, Verdict, keep
 from tiny_smc import Tiny
 
@@ -40,8 +44,6 @@ from rm360_async.package import seal
 from rm360_async.rclone.listed import parse, sort_out
 from rm360_async.record import Record, SourceFile
 from rm360_async.survey import as_text, survey
-from rm360_async.synthetic.hostile import HOSTILE, Trap, make_decoys, put_growing_view, spoil
-from rm360_async.synthetic.mutations import MUTATIONS, whole
 
 SEED = 20_251_122
 _PYDUB_LEAVES_FILES_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

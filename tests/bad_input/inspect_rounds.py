@@ -11,9 +11,10 @@ from suites.verdict import Case, Verdict
 
 from bad_input.commands import said
 from bad_input.decoys import SECRET, Watch
+from bad_input.hostile import HOSTILE, spoil
+from bad_input.mutations import MUTATIONS
 from bad_input.smc_rounds import KINDS, Bases
-from rm360_async.synthetic.hostile import HOSTILE, Trap, make_decoys, spoil
-from rm360_async.synthetic.mutations import MUTATIONS
+from bad_input.trap import Trap, make_decoys
 
 
 @cache

@@ -16,15 +16,16 @@ from suites.verdict import Case, Verdict
 from tiny_smc import Tiny
 
 from bad_input.decoys import SECRET, Watch, snapshot
+from bad_input.hostile import HOSTILE, in_format, spoil
+from bad_input.mutations import MUTATIONS, Whole, whole
 from bad_input.telling import told_well
+from bad_input.trap import Trap, make_decoys
 from bad_input.truth import Truth
 from rm360_async.catalog import Performance
 from rm360_async.errors import Cause, Fault
 from rm360_async.extract_job import ExtractJob
 from rm360_async.package import remove_tree
 from rm360_async.record import Record, SourceFile
-from rm360_async.synthetic.hostile import HOSTILE, Trap, in_format, make_decoys, spoil
-from rm360_async.synthetic.mutations import MUTATIONS, Whole, whole
 from rm360_async.workers import WorkerLimits, Workers
 
 LIMITS = WorkerLimits(memory_bytes=768 * 2**20, deadline_seconds=20)

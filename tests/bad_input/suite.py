@@ -13,10 +13,10 @@ from anyio.to_thread import run_sync
 from suites.verdict import Case, Verdict
 
 from bad_input import batch
+from bad_input.hostile import HOSTILE
+from bad_input.mutations import MUTATIONS
 from bad_input.smc_rounds import KINDS as SMC_KINDS
 from bad_input.smc_rounds import SmcRounds
-from rm360_async.synthetic.hostile import HOSTILE
-from rm360_async.synthetic.mutations import MUTATIONS
 
 KINDS = (*SMC_KINDS, *batch.KINDS)
 FAULTS = {
