@@ -28,6 +28,7 @@ from rm360_async.ledger import Claims, lock_path
 from rm360_async.ledger.claims import RUNS
 from rm360_async.rclone import Account, Listed, Listing, account, environment, find
 from rm360_async.rclone.listed import sort_out
+from rm360_async.record import MARKER
 
 NOW = 1_790_000_000.0
 
@@ -502,6 +503,16 @@ def test_a_lost_ledger_and_a_lost_manifest_are_rebuilt_from_the_folders_alone(do
     assert lab.command("doctor", "--rebuild") == 0
     assert {name: row["status"] for name, row in lab.manifest().items()} == {"0018/e0": "completed"}
     assert lab.manifest()["0018/e0"]["frames"] == "4"
+
+
+def test_a_rebuild_tells_what_it_could_not_read(done: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    marker = done.lab.folder("0018/e0") / MARKER
+    marker.unlink()
+    marker.mkdir()
+    assert done.lab.command("doctor", "--rebuild") == 1
+    said = capsys.readouterr().out
+    assert f"could not be read: {marker}: is no file" in said and "0 published performances entered" in said
+    assert done.lab.manifest()["0018/e0"]["status"] == "pending"
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from instance import Instance, children, until
 from lab import Lab
 from test_run_ranges import RANGES, WIDE, content, marker
 from tiny_smc import Tiny
+
+from rm360_async.service import completing
 
 
 def test_what_is_wanted_later_is_added_and_nothing_fetched_twice(cloud: Cloud) -> None:
@@ -56,6 +60,22 @@ def test_the_same_or_a_smaller_selection_does_nothing(cloud: Cloud) -> None:
     assert cloud.run(extraction__cameras=["25"], extraction__modalities=["images"]) == 0
     assert cloud.run() == 0
     assert len(cloud.asked("e0")) == asked
+
+
+def test_a_marker_that_cannot_be_read_is_told_when_more_is_wanted(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert cloud.run(extraction__modalities=["images"]) == 0
+    folder, asked = cloud.lab.folder("0018/e0"), len(cloud.asked("e0"))
+
+    def refused(folder: Path) -> None:  # root may read everything, so no mode refuses
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(completing, "read_marker", refused)
+    assert cloud.run() == 1
+    assert f"0018/e0 cannot be compared with what is wanted: {folder} cannot be read" in cloud.lab.log()
+    assert len(cloud.asked("e0")) == asked and (folder / "images").is_dir(), "and is left as it is"
 
 
 def test_a_run_that_was_killed_before_it_completed_a_folder_goes_on(cloud: Cloud) -> None:

@@ -76,9 +76,11 @@ async def adopt(output_dir: Path) -> Adopted:
     return Adopted(tuple(rows), tuple(problems))
 
 
-async def adopt_some(output_dir: Path, performances: Iterable[Performance]) -> list[Row]:
-    """Return completed rows for those of some performances that have a published folder which can be read."""
-    return await anyio.to_thread.run_sync(_adopt_all, output_dir, list(performances), [])
+async def adopt_some(output_dir: Path, performances: Iterable[Performance]) -> Adopted:
+    """Return completed rows for those of some performances that have a published folder."""
+    problems: list[str] = []
+    rows = await anyio.to_thread.run_sync(_adopt_all, output_dir, list(performances), problems)
+    return Adopted(tuple(rows), tuple(problems))
 
 
 async def take_in(ledger: Ledger, manifest_path: Path, output_dir: Path) -> TakenIn | None:

@@ -94,7 +94,9 @@ class RealCrew:
         if row.stage is not Stage.COMPLETED:
             log.info(f"{work.performance} was published by a run that was killed")
             found = await adopt_some(self.settings.storage.output_dir, [work.performance])
-            await self.books.ledger.adopt(found)
+            await self.books.ledger.adopt(found.rows)
+            for problem in found.problems:
+                log.warning(problem)
         await self.books.ledger.end_attempt(work.performance)
         await self.clear(work, published=True)
 

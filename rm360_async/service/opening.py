@@ -100,7 +100,10 @@ class Opening:
         rows = await self.ledger.rows(done)
         unknown = {row.performance for row in rows if row.stage is not Stage.COMPLETED}
         if unknown:
-            await self.ledger.adopt(await adopt_some(self.settings.storage.output_dir, unknown))
+            adopted = await adopt_some(self.settings.storage.output_dir, unknown)
+            await self.ledger.adopt(adopted.rows)
+            for problem in adopted.problems:
+                log.warning(problem)
 
     def _say(self, plan: RunPlan) -> None:
         counts = {stage.value: 0 for stage in (Stage.PENDING, Stage.COMPLETED, Stage.WAITING)}

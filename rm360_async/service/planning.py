@@ -102,7 +102,10 @@ def make_plan(
         evidence = find_evidence(settings, listing, each, kinds)
         record = None
         if evidence.published is not None and (look_closer or row.stage is not Stage.COMPLETED):
-            record = incomplete(settings, each)
+            try:
+                record = incomplete(settings, each)
+            except Fault as fault:  # it is left as it is, and told
+                plan.remarks.append(f"{each} cannot be compared with what is wanted: {fault}")
         if record is not None:
             evidence = replace(find_evidence(settings, listing, each, wanted.kinds(each, record)), incomplete=True)
         plan.sources[each] = evidence.listed or ()
@@ -139,11 +142,8 @@ def is_published(output_dir: Path, performance: Performance) -> bool:
 
 
 def incomplete(settings: Settings, performance: Performance) -> Record | None:
-    """Return what a published folder has that lacks something wanted by now; None for any other."""
-    try:
-        record = record_of(output_folder(settings.storage.output_dir, performance))
-    except Fault:  # nobody can tell, and it is left as it is
-        return None
+    """Return what a published folder has that lacks something wanted by now, None for any other; Fault IN_THE_WAY."""
+    record = record_of(output_folder(settings.storage.output_dir, performance))
     return record if isinstance(record, Record) and Wanted(settings).lacking(performance, record) else None
 
 
