@@ -303,6 +303,30 @@ def test_links_among_the_staged_files(done: Lab, outside: Path, kind: str) -> No
     assert (done.remote / GOOD).stat().st_size > 100
 
 
+@pytest.mark.parametrize("name", ["guard", "000000000001.lease"])
+def test_a_linked_lease_is_not_written_through(
+    lab: Lab, outside: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.put(GOOD, Tiny("0018", "e0"))
+    (lab.temp / ".leases").mkdir(parents=True)
+    plant(lab.temp / ".leases" / name, outside / "absent")
+    assert lab.run() in (0, 3)
+    assert not (outside / "absent").exists()
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_earlier_manifest_is_not_copied_through_a_link(lab: Lab, outside: Path) -> None:
+    lab.put(GOOD, Tiny("0018", "e0"))
+    manifest = lab.root / "work/MANIFEST.csv"
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    manifest.write_text("subject,performance,status\n0018,e0,pending\n")
+    plant(manifest.with_name(f".MANIFEST.csv.earlier.{os.getpid()}.new"), outside / "victim")
+    before = (outside / "victim").read_bytes()
+    assert lab.run() == 0
+    assert (outside / "victim").read_bytes() == before
+    assert manifest.with_name("MANIFEST.csv.earlier").read_text().startswith("subject,performance,status")
+
+
 def test_a_linked_manifest_is_replaced_and_not_written_through(done: Lab, outside: Path) -> None:
     manifest = done.root / "work/MANIFEST.csv"
     text = manifest.read_text()

@@ -23,6 +23,7 @@ from rm360_async.errors import Cause, Fault
 
 FOLDER = ".leases"
 _PADDED = 1024
+_NEW = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Busy(Exception):
@@ -101,7 +102,7 @@ class Tickets:
             return
         number = max([0, *self._ours, *(int(path.stem) for path in self._files())]) + 1
         entry.ticket = replace(entry.ticket, number=number)
-        entry.descriptor = os.open(self._path(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        entry.descriptor = os.open(self._path(number), _NEW, 0o666)
         self._ours[number] = entry
         fcntl.flock(entry.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
@@ -166,7 +167,7 @@ class Tickets:
         path = self.folder / "guard"
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(path, _NEW, 0o666)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:

@@ -180,7 +180,8 @@ def _keep_copy(path: Path) -> Path | None:
             break
         copy = path.with_name(f"{path.name}.earlier-{count}")
     fresh = copy.with_name(f".{copy.name}.{os.getpid()}.new")
-    with fresh.open("wb") as file:
+    fresh.unlink(missing_ok=True)
+    with fresh.open("xb") as file:  # "x" does not follow a symbolic link
         file.write(contents)
         file.flush()
         os.fsync(file.fileno())
