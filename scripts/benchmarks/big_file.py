@@ -80,7 +80,7 @@ def _flame(bench: Bench, folder: Path) -> None:
         modalities = frozenset({Modality.METADATA, Modality.FLAME})
         path = write_smc(folder / "flame.smc", SmcSpec(Performance("0026", "e0"), modalities, frames=frames))
         sizes.append(path.stat().st_size / _MB)
-        peaks.append(_extracted(path, folder / "out").peak / _MB)
+        peaks.append(_extracted(bench, path, folder / "out").peak / _MB)
         path.unlink()
     grown = peaks[1] - peaks[0]
     bench.line(

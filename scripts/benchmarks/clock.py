@@ -82,7 +82,8 @@ def in_turns(
 
 def middle(rounds: Sequence[Took], what: str = "wall") -> float:
     """Return the median of the rounds."""
-    return statistics.median(getattr(each, what) for each in rounds)
+    found: float = statistics.median(getattr(each, what) for each in rounds)
+    return found
 
 
 def spread(rounds: Sequence[Took]) -> str:

@@ -33,8 +33,16 @@ def measure(bench: Bench) -> None:
     """Add the lines of the download alone."""
     folder = bench.place("download")
     size = full_resolution(folder / "remote" / _FILE, 1500 if bench.full else 200).stat().st_size / 1e9
-    whole = ("copy", "gdrive:", folder / "copied", "--include", f"/{_FILE}", "--drive-root-folder-id", ROOT_ID)
-    copy = [find(), *whole, "--log-level", "ERROR"]
+    whole: tuple[str | Path, ...] = (
+        "copy",
+        "gdrive:",
+        folder / "copied",
+        "--include",
+        f"/{_FILE}",
+        "--drive-root-folder-id",
+        ROOT_ID,
+    )
+    copy: list[str | Path] = [find(), *whole, "--log-level", "ERROR"]
 
     def clean() -> None:
         bench.set_aside(folder / "copied")
@@ -43,7 +51,7 @@ def measure(bench: Bench) -> None:
 
     with serve(folder / "remote", folder / "drive") as drive:
         env = {**os.environ, **drive.env()}
-        fetch = [sys.executable, "-c", _FETCH, ROOT_ID, _FILE, folder / "part"]
+        fetch: list[str | Path] = [sys.executable, "-c", _FETCH, ROOT_ID, _FILE, folder / "part"]
         works = {
             "ours": lambda: clock.command(fetch, env),
             "single": lambda: clock.command([*copy, "--multi-thread-streams", "0"], env),
