@@ -77,6 +77,13 @@ def set_aside(whole: Path) -> Path:
     return kept
 
 
+def kept(temp_dir: Path) -> tuple[int, int]:
+    """Return how many files are set aside, and their bytes; only a person removes them."""
+    folder = temp_dir / KEPT
+    sizes = [path.lstat().st_size for path in folder.iterdir()] if folder.is_dir() else []
+    return len(sizes), sum(sizes)
+
+
 def take_back(whole: Path) -> bool:
     """Move a file of that name back from `kept/`; False when there is none."""
     try:

@@ -16,6 +16,7 @@ from tiny_smc import Tiny
 
 from rm360_async.cli import main
 from rm360_async.record import Record, read_file_list, read_marker
+from rm360_async.words import size_text
 
 
 def whole(part: str, **more: object) -> Tiny:
@@ -88,6 +89,7 @@ def test_each_bad_file_is_a_failed_row_with_a_sentence_and_the_others_are_done(
         "0018_s2_all_raw",
         "0018_s3_all_raw",
     ]
+    assert f"2 .smc, {size_text(sum(path.stat().st_size for path in (lab.temp / 'kept').iterdir()))} in" in lab.log()
     said = capsys.readouterr()
     assert "Traceback" not in said.out + said.err + lab.log()
     assert lab.log().count("ERROR") == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from rm360_async import staging
 from rm360_async.config import Settings
 from rm360_async.lifecycle import Stage
 from rm360_async.plan import Row
@@ -31,6 +32,9 @@ def summary_lines(settings: Settings, rows: Sequence[Row], remarks: Sequence[str
         f"  took        {duration(seconds)}",
         f"  manifest    {settings.storage.manifest_path}",
     ]
+    files, size = staging.kept(settings.storage.temp_dir)
+    if files:
+        lines.append(f"  kept        {files} .smc, {size_text(size)} in {settings.storage.temp_dir / staging.KEPT}")
     told = [row for row in rows if row.stage in _FAILURES or row.stage is Stage.WAITING]
     lines += [f"  {row.performance}: {row.stage.value}: {_reason(row)}" for row in told[:_NAMED]]
     if len(told) > _NAMED:
