@@ -24,6 +24,7 @@ Examples:
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -68,6 +69,7 @@ def bench(parts: tuple[str, ...], full: bool, rounds: int, folder: Path | None) 
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was begun is ended and removed
     if sys.argv[1:2] == ["ranges"]:
         ranges(sys.argv[2:])
     bench()

@@ -245,6 +245,7 @@ class RealCrew:
         for path in staged:
             await self._put_away(path, remove=published and self._removes)
         work.staged.clear()
+        self.fetcher.forget(work)
 
     def _staged(self, work: Work) -> list[Path]:
         temp_dir = self.settings.storage.temp_dir

@@ -92,6 +92,11 @@ class Fetcher:
         """Return the files of a performance as they were looked up."""
         return {kind: self._listed[source.path] for kind, source in work.sources.items()}
 
+    def forget(self, work: Work) -> None:
+        """Forget the files of a performance that has ended."""
+        for source in work.sources.values():
+            self._listed.pop(source.path, None)
+
     def count(self, work: Work, size: int) -> None:
         """Count bytes that have crossed the network."""
         work.fetched_bytes += size
