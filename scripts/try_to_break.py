@@ -114,6 +114,9 @@ def _done(name: str, options: Options) -> Account:
         does({**options, "rounds": options["rounds"] or usual}, folder, account)
     except KeyboardInterrupt:
         click.echo(f"{name}: stopped after {account.rounds} rounds")
+    except Exception:
+        click.echo(f"{name}: the suite itself broke off, after this:\n{table([account], markdown=options['markdown'])}")
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return account

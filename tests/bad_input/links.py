@@ -72,6 +72,6 @@ def references(file: H5, trap: Trap) -> None:
     for place in some_places(file, trap, 4):
         replace(file, place, None)
         if trap.random.random() < 0.5:
-            file.create_dataset(place, data=[file["Camera"].ref] * 3, dtype=h5py.ref_dtype)
+            file.create_dataset(place, data=[file.ref] * 3, dtype=h5py.ref_dtype)
         else:
             file.create_dataset(place, (4,), dtype=file["named"])[0] = np.arange(9, dtype=np.uint8)
