@@ -19,27 +19,35 @@ _AT_FDCWD = -100
 _SYNC_FILE_RANGE_WRITE = 2
 _PR_SET_PDEATHSIG = 1
 _NOT_HERE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+_LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
 _REPORTS_ERRORS = (5, 8)
 """The kernel from which on syncfs reports write errors (man 2 syncfs); before, it cannot be trusted."""
 
 
-def sync_file_system(folder: Path) -> bool:
-    """Make everything on the folder's file system durable; False where that is not possible in one call."""
+def sync_file_system(descriptor: int) -> bool:
+    """Make everything on a descriptor's file system durable; False where that is not possible in one call.
+
+    Raises OSError for any error of writing there since the descriptor was opened, or since it was last told.
+    """
     call = _function("syncfs")
     if call is None or _kernel() < _REPORTS_ERRORS:
         return False
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        return _call(call, descriptor)
-    finally:
-        os.close(descriptor)
+    return _call(call, descriptor)
 
 
 def begin_write_back(descriptor: int, start: int, size: int) -> None:
-    """Have the disk begin to write a range of a file, without waiting; it is not durable by that. Raises OSError."""
+    """Have the disk begin to write a range of a file; it is not durable by that, and hardly ever waits.
+
+    Raises OSError when the disk is full or broken; a system that has no such call, or forbids it, does without.
+    """
     call = _function("sync_file_range")
-    if call is not None:
+    if call is None:
+        return
+    try:
         _call(call, descriptor, ctypes.c_int64(start), ctypes.c_int64(size), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
+    except OSError as error:
+        if error.errno in _LOST:
+            raise
 
 
 def die_with(parent: int) -> None:

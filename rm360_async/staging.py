@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from rm360_async.blocks import is_sparse, map_path
@@ -80,7 +81,10 @@ def set_aside(whole: Path) -> Path:
 def kept(temp_dir: Path) -> tuple[int, int]:
     """Return how many files are set aside, and their bytes; only a person removes them."""
     folder = temp_dir / KEPT
-    sizes = [path.lstat().st_size for path in folder.iterdir()] if folder.is_dir() else []
+    sizes = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # another instance has just taken it back
+            sizes.append(path.lstat().st_size)
     return len(sizes), sum(sizes)
 
 

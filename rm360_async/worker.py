@@ -10,7 +10,7 @@ from rm360_async.dialogue import Speaker, limit_ourselves
 from rm360_async.errors import Fault
 from rm360_async.extract import extract
 from rm360_async.extract_job import ExtractJob
-from rm360_async.package import seal
+from rm360_async.package import file_system_of, seal
 
 
 def main(arguments: list[str]) -> int:
@@ -19,8 +19,9 @@ def main(arguments: list[str]) -> int:
     limit_ourselves(memory)
     say = Speaker()
     try:
-        record = extract(job, on_progress=say.progress)
-        seal(Path(job.staging), record)
+        with file_system_of(Path(job.staging)) as file_system:
+            record = extract(job, on_progress=say.progress)
+            seal(Path(job.staging), record, file_system)
     except Fault as fault:
         say.line({"fault": [fault.cause.word, fault.message, fault.hint]})
         return 0

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from instance import until
 from test_extract import fault, job
 from tiny_smc import Tiny
 
-from rm360_async.errors import Cause
+from rm360_async.errors import Cause, Fault
+from rm360_async.extract import extract
 from rm360_async.modalities import Copier, copiers
 from rm360_async.modalities.copying import Item
 from rm360_async.package import StagingFolder
@@ -22,6 +26,8 @@ from rm360_async.smc import Refusal, SmcFile
 
 FRAMES = 150
 """Of each of the two cameras: five batches."""
+PICTURES = ("cam_25/frame_000010", "cam_31/frame_000100")
+"""One of the first process's, and one of the second's."""
 STARTED = """
 import sys, time
 from pathlib import Path
@@ -29,17 +35,18 @@ from rm360_async.modalities.copiers import Copiers
 from rm360_async.package import NewFiles
 copiers = Copiers(NewFiles(Path(sys.argv[1])))
 copiers.send([])
+copiers.send([])
 print(*(process.pid for process, _ in copiers._started), flush=True)
 time.sleep(60)
 """
 
 
-def in_a_copier(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None]) -> None:
-    """Have a copying process do something instead of frame 100 of camera 31."""
+def in_a_copier(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None], picture: str) -> None:
+    """Have a copying process do something instead of a picture."""
     real = copiers.copy_blob
 
     def disturbed(stem: str, *arguments: object) -> object:
-        if stem.endswith("cam_31/frame_000100") and multiprocessing.parent_process():
+        if stem.endswith(picture) and multiprocessing.parent_process():
             do()
         return real(stem, *arguments)  # type: ignore[arg-type]
 
@@ -47,23 +54,71 @@ def in_a_copier(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None]) -> None
 
 
 def fails() -> None:
-    raise ZeroDivisionError
+    raise ZeroDivisionError("of ours")
 
 
+def lacks_memory() -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("picture", PICTURES)
 @pytest.mark.parametrize(
     ("do", "words"),
     [
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), "a copying process of the extraction was killed by SIGKILL"),
-        (fails, "a copying process of the extraction ended with exit code 1"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by SIGKILL (by hand, or by the system"),
+        (lambda: os._exit(7), "ended with exit code 7"),
+        (fails, "failed: ZeroDivisionError: of ours"),
     ],
 )
 def test_a_copying_process_that_dies_ends_the_extraction(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, do: Callable[[], None], words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, do: Callable[[], None], words: str, picture: str
 ) -> None:
-    in_a_copier(monkeypatch, do)
+    in_a_copier(monkeypatch, do, picture)
     told = fault(job(tmp_path, Tiny(frames=FRAMES).write(tmp_path / "a.smc")))
-    assert (told.cause, told.message) == (Cause.WORKER_DIED, words)
+    assert told.cause is Cause.WORKER_DIED and f"a copying process of the extraction {words}" in told.message
     assert multiprocessing.active_children() == []
+
+
+def test_one_that_lacks_memory_is_as_if_we_lacked_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_a_copier(monkeypatch, lacks_memory, PICTURES[1])
+    with pytest.raises(MemoryError):
+        extract(job(tmp_path, Tiny(frames=FRAMES).write(tmp_path / "a.smc")))
+    assert not list(tmp_path.glob("**/*.staging"))
+
+
+def test_a_process_that_cannot_be_started_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", refused)
+    told = fault(job(tmp_path, Tiny(frames=2).write(tmp_path / "a.smc")))
+    assert "a copying process cannot be started: Resource temporarily unavailable" in told.message
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05])
+def test_a_signal_stops_an_extraction_and_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, group: bool, seconds: float
+) -> None:
+    source = Tiny(frames=2000, filler=20_000).write(tmp_path / "0018_e0_raw.smc")
+    command = [sys.executable, "-m", "rm360_async", "extract", str(source), "--output", str(tmp_path / "out" / "e0")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until(lambda: any(tmp_path.glob("out/.*.staging/images")) or process.poll() is not None, "a first picture")
+    time.sleep(seconds)
+    (os.killpg if group else os.kill)(process.pid, number)
+    said = process.communicate(timeout=60)[1]
+    assert "Traceback" not in said and "copying process" not in said and "stopped" in said
+    assert process.returncode == 0 and list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_is_underway_counts_against_what_a_source_can_give(tmp_path: Path) -> None:
+    with SmcFile(Tiny(frames=FRAMES).write(tmp_path / "a.smc")) as source, StagingFolder(tmp_path / "x") as folder:
+        items = [Item("25", frame, f"25/{frame}", blob) for frame, blob in source.blobs("Camera", "25", "color")]
+        most = sum(item.size for item in items[:130])
+        with Copier(folder, lambda files, size: None, most) as copier, pytest.raises(Fault, match="out of all propor"):
+            list(copier.run(items))
+        assert folder.bytes == 0, "found out before the first batch was taken back"
 
 
 def test_they_die_with_the_extraction(tmp_path: Path) -> None:

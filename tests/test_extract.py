@@ -20,7 +20,7 @@ from rm360_async.errors import Cause, Fault
 from rm360_async.extract import extract
 from rm360_async.extract_job import ExtractJob
 from rm360_async.modalities import copying
-from rm360_async.package import StagingFolder, publish, seal, staging_path
+from rm360_async.package import StagingFolder, file_system_of, publish, seal, staging_path
 from rm360_async.record import LeftOut, ListedFile, SourceFile, read_file_list, read_marker
 
 PERFORMANCE = Performance("0018", "s1_all")
@@ -61,7 +61,8 @@ def test_a_pair_becomes_a_published_performance(tmp_path: Path) -> None:
     work = job(tmp_path, raw, anno)
     seen: list[tuple[int, int]] = []
     record = extract(work, lambda files, size: seen.append((files, size)))
-    seal(Path(work.staging), record)
+    with file_system_of(Path(work.staging)) as file_system:
+        seal(Path(work.staging), record, file_system)
     final = tmp_path / "out/0018/s1_all"
     publish(Path(work.staging), final)
 

@@ -40,7 +40,7 @@ from rm360_async.extract import extract
 from rm360_async.extract_job import ExtractJob
 from rm360_async.ledger import Ledger
 from rm360_async.modalities import audio
-from rm360_async.package import seal
+from rm360_async.package import file_system_of, seal
 from rm360_async.rclone.listed import parse, sort_out
 from rm360_async.record import Record, SourceFile
 from rm360_async.survey import as_text, survey
@@ -122,7 +122,8 @@ def staged(tmp_path: Path) -> tuple[Path, Path]:
     source = Tiny(frames=3, masks=True, anno=True, rate=8000).write(tmp_path / "a.smc")
     folder = tmp_path / "out" / ".s1_all.x.staging"
     record = extract(ExtractJob(Performance("0018", "s1_all"), str(source), None, (), str(folder)))
-    seal(folder, record)
+    with file_system_of(folder) as file_system:
+        seal(folder, record, file_system)
     assert list(truth.contradictions(source, folder)) == []
     return source, folder
 

@@ -14,7 +14,17 @@ import pytest
 
 from rm360_async.catalog import Performance
 from rm360_async.errors import Cause, Fault
-from rm360_async.package import StagingFolder, copying, find_staging, publish, remove_tree, seal, sealing, staging_path
+from rm360_async.package import (
+    StagingFolder,
+    copying,
+    file_system_of,
+    find_staging,
+    publish,
+    remove_tree,
+    seal,
+    sealing,
+    staging_path,
+)
 from rm360_async.package import publishing as publishing_room
 from rm360_async.record import FILE_LIST, MARKER, Record, hash_of, read_file_list, read_files, read_marker
 
@@ -36,7 +46,8 @@ def staged(output: Path, attempt: str = "a1", text: bytes = b"new") -> Path:
         folder.write("images/cam_25/frame_000000.jpg", text)
         folder.write("metadata/info.json", b"{}")
         folder.write_list()
-        seal(path, record(folder.files, folder.bytes))
+        with file_system_of(path) as file_system:
+            seal(path, record(folder.files, folder.bytes), file_system)
     return path
 
 
@@ -190,8 +201,8 @@ def test_what_is_not_as_written_is_not_sealed(tmp_path: Path, spoil: str) -> Non
         "unlisted": (path / FILE_LIST).unlink,
     }
     acts[spoil]()
-    with pytest.raises(Fault):
-        seal(path, record(2, 6))
+    with pytest.raises(Fault), file_system_of(path) as file_system:
+        seal(path, record(2, 6), file_system)
     assert not (path / MARKER).exists()
 
 
@@ -212,6 +223,20 @@ def test_every_file_is_listed_with_the_hash_of_its_bytes(tmp_path: Path) -> None
     for path, each in listed.items():
         data = (folder.path / path).read_bytes()
         assert (each.size, each.hash) == (len(data), hash_of(data))
+
+
+def test_errors_of_writing_are_heard_since_before_the_first_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / "out" / ".x.staging", []
+    with file_system_of(path) as file_system:
+        assert not path.parent.exists(), "opened before there is anything"
+        with StagingFolder(path) as folder:
+            folder.write("a", b"a")
+            folder.write_list()
+        monkeypatch.setattr(sealing, "sync_file_system", lambda descriptor: synced.append(descriptor) or True)
+        seal(path, record(folder.files, folder.bytes), file_system)
+        assert synced == [file_system] and os.fstat(file_system).st_dev == path.stat().st_dev
 
 
 def test_the_marker_comes_last_and_everything_is_synced_after_it(

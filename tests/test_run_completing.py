@@ -72,10 +72,13 @@ def test_a_marker_that_cannot_be_read_is_told_when_more_is_wanted(
     def refused(folder: Path) -> None:  # root may read everything, so no mode refuses
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(completing, "read_marker", refused)
-    assert cloud.run() == 1
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(completing, "read_marker", refused)
+        assert cloud.run() == 1
     assert f"0018/e0 cannot be compared with what is wanted: {folder} cannot be read" in cloud.lab.log()
     assert len(cloud.asked("e0")) == asked and (folder / "images").is_dir(), "and is left as it is"
+    assert cloud.run() == 0
+    assert len(marker(cloud.lab, "0018/e0")["wanted_modalities"]) == 11, "it is compared again until it can be"
 
 
 def test_a_run_that_was_killed_before_it_completed_a_folder_goes_on(cloud: Cloud) -> None:

@@ -15,7 +15,7 @@ from rm360_async.doctor.lines import Line, fail, fail_of, ok, warn
 from rm360_async.errors import Cause, Fault
 from rm360_async.ledger import Claims, create_ledger, lock_path
 from rm360_async.linux import EXCHANGE, NOREPLACE, rename, sync_file_system
-from rm360_async.package import write_fault
+from rm360_async.package import file_system_of, write_fault
 from rm360_async.package.sealing import sync
 from rm360_async.words import size_text
 
@@ -111,7 +111,9 @@ def _try_all(key: str, trial: Path) -> list[str]:
     lacking = []
     if key == "output_dir":
         lacking += _try_renames(trial)
-        lacking += [] if sync_file_system(trial) else ["syncfs that reports errors (each file is synced alone)"]
+        with file_system_of(first) as file_system:
+            synced = sync_file_system(file_system)
+        lacking += [] if synced else ["syncfs that reports errors (each file is synced alone)"]
     if key == "manifest":
         _try_ledger(trial)
     return lacking

@@ -11,13 +11,14 @@ name, so `find_staging` finds it. No symbolic link is ever followed below the ou
 from rm360_async.package.new_files import NewFiles
 from rm360_async.package.places import find_staging, remove_tree, staging_path
 from rm360_async.package.publishing import is_marked_damaged, mark_damaged, publish
-from rm360_async.package.sealing import seal
+from rm360_async.package.sealing import file_system_of, seal
 from rm360_async.package.staging import StagingFolder
 from rm360_async.package.writing import write_fault, writing
 
 __all__ = [
     "NewFiles",
     "StagingFolder",
+    "file_system_of",
     "find_staging",
     "is_marked_damaged",
     "mark_damaged",

@@ -22,11 +22,11 @@ class NewFiles:
 
     Every path is walked from the folder's own descriptor, component by component. Parent folders are made when a
     file first needs them, and stay open: there are some hundred at most. Several processes may fill one folder.
-    Failures are Faults: DISK_FULL, NOT_WRITABLE, IN_THE_WAY.
+    Failures are Faults: DISK_FULL, NOT_WRITABLE, IN_THE_WAY, UNKNOWN.
 
     Each file is hashed once, while it is written: the bytes given, the range copied (as the source has it, so
     that a copy can be compared with its source for ever), or what was written, read back from memory. The disk
-    begins to write it at once: the sync at the end then finds little left to wait for.
+    begins at once to write what came in one piece: the sync at the end then finds little left to wait for.
     """
 
     def __init__(self, path: Path) -> None:

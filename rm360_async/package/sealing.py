@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from rm360_async.errors import Cause, Fault
@@ -17,8 +18,23 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SYNC_THREADS = 8
 
 
-def seal(staging: Path, record: Record) -> None:
-    """Write the marker and make all of the folder durable.
+@contextmanager
+def file_system_of(staging: Path) -> Iterator[int]:
+    """Open the file system of a folder that is still to be made and filled; `seal` needs it.
+
+    The kernel tells an error of writing once to each descriptor that was open when it happened. One that is opened
+    at the seal would not hear of what the sync of another process has been told.
+    """
+    with writing(staging):
+        descriptor = os.open(next(each for each in staging.absolute().parents if each.is_dir()), os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def seal(staging: Path, record: Record, file_system: int) -> None:
+    """Write the marker and make all of the folder durable; see `file_system_of`.
 
     The folder must hold exactly what its list of files and the record count, else Fault(UNKNOWN): what is not
     as it was written is not published. Write errors are Faults.
@@ -26,7 +42,7 @@ def seal(staging: Path, record: Record) -> None:
     with writing(staging):
         _check_files(staging, record)
         _write_new(staging / MARKER, record.to_json())
-        if not sync_file_system(staging):
+        if not sync_file_system(file_system):
             _sync_each(staging)
 
 

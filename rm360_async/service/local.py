@@ -12,7 +12,7 @@ from rm360_async.catalog import Modality, Performance, Structure, parse_remote_p
 from rm360_async.errors import BadRequest, Fault, Scope
 from rm360_async.extract import extract
 from rm360_async.extract_job import ExtractJob
-from rm360_async.package import publish, remove_tree, seal, staging_path
+from rm360_async.package import file_system_of, publish, remove_tree, seal, staging_path
 from rm360_async.record import Record, SourceFile, read_marker
 from rm360_async.words import size_text
 
@@ -37,8 +37,9 @@ def extract_local(
         raise BadRequest(*problems)
     staging = staging_path(final, secrets.token_hex(4))
     try:
-        record = extract(_job(raw, anno, staging, cameras, modalities), on_progress=lambda files, size: None)
-        seal(staging, record)
+        with file_system_of(staging) as file_system:
+            record = extract(_job(raw, anno, staging, cameras, modalities), on_progress=lambda files, size: None)
+            seal(staging, record, file_system)
         publish(staging, final, force)
     except Fault as fault:
         remove_tree(staging)

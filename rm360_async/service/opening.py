@@ -78,7 +78,7 @@ class Opening:
             plan = await self._forced(plan, listing)
         await self._adopt(plan)
         await self.ledger.stand(plan.standings, self.claims)
-        if closer:  # by now the ledger knows which are incomplete
+        if closer and not plan.uncompared:  # by now the ledger knows which are incomplete
             await self.ledger.remember(_SELECTION, str(Wanted(self.settings)))
         foresee(self.settings, plan, await self.ledger.learned(), plan.open())
         self._say(plan)

@@ -40,6 +40,8 @@ class RunPlan:
     remarks: list[str] = field(default_factory=list)
     completing: dict[Performance, Record] = field(default_factory=dict)
     """Published ones that lack cameras or modalities wanted by now, and what they have."""
+    uncompared: set[Performance] = field(default_factory=set)
+    """Published ones of which nobody can tell what they have."""
     untidy: set[Performance] = field(default_factory=set)
     """Completed ones with bytes still in staging, because a run was killed between publishing and clearing."""
     foreseen: dict[Performance, Prediction] = field(default_factory=dict)
@@ -104,7 +106,8 @@ def make_plan(
         if evidence.published is not None and (look_closer or row.stage is not Stage.COMPLETED):
             try:
                 record = incomplete(settings, each)
-            except Fault as fault:  # it is left as it is, and told
+            except Fault as fault:  # it is left as it is, told, and compared again by the next run
+                plan.uncompared.add(each)
                 plan.remarks.append(f"{each} cannot be compared with what is wanted: {fault}")
         if record is not None:
             evidence = replace(find_evidence(settings, listing, each, wanted.kinds(each, record)), incomplete=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rm360_async.pictures.canvas import ANCHORS
 from rm360_async.pictures.look import FAINT, GOOD, INK, MUTED
@@ -48,21 +49,19 @@ def fetched_plot(fetched: Events) -> Drawing:
     return drawing
 
 
-def _sorted(events: Events) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], ...]:
+def _sorted(events: Events) -> tuple[NDArray[np.float64], ...]:
     ordered = np.array(sorted(events), np.float64).reshape(-1, 2)
     return ordered[:, 0], ordered[:, 1]
 
 
-def _span(times: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
+def _span(times: NDArray[np.float64]) -> tuple[float, float]:
     """Return a span of time that has all events, and some length."""
     start, end = float(times[0]), float(times[-1])
     room = max(1.0, 0.01 * (end - start))
     return start - room, end + room
 
 
-def _frame(
-    title: str, times: np.ndarray[tuple[int], np.dtype[np.float64]], most: float
-) -> tuple[Drawing, float, float]:
+def _frame(title: str, times: NDArray[np.float64], most: float) -> tuple[Drawing, float, float]:
     start, end = _span(times)
     drawing = Drawing(_LEFT + _WIDE + 20, _TOP + _HIGH + 34, title)
     for part in range(5):
