@@ -228,13 +228,19 @@ def test_every_file_is_listed_with_the_hash_of_its_bytes(tmp_path: Path) -> None
 def test_errors_of_writing_are_heard_since_before_the_first_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, synced = tmp_path / "out" / ".x.staging", []
+    path = tmp_path / "out" / ".x.staging"
+    synced: list[int] = []
+
+    def sync(descriptor: int) -> bool:
+        synced.append(descriptor)
+        return True
+
     with file_system_of(path) as file_system:
         assert not path.parent.exists(), "opened before there is anything"
         with StagingFolder(path) as folder:
             folder.write("a", b"a")
             folder.write_list()
-        monkeypatch.setattr(sealing, "sync_file_system", lambda descriptor: synced.append(descriptor) or True)
+        monkeypatch.setattr(sealing, "sync_file_system", sync)
         seal(path, record(folder.files, folder.bytes), file_system)
         assert synced == [file_system] and os.fstat(file_system).st_dev == path.stat().st_dev
 
