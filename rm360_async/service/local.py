@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from rm360_async.catalog import Modality, Performance, Structure, parse_remote_path
 from rm360_async.errors import BadRequest, Fault, Scope
@@ -37,9 +40,10 @@ def extract_local(
         raise BadRequest(*problems)
     staging = staging_path(final, secrets.token_hex(4))
     try:
-        with file_system_of(staging) as file_system:
-            record = extract(_job(raw, anno, staging, cameras, modalities), on_progress=lambda files, size: None)
+        with file_system_of(staging) as file_system, _stoppable() as look:
+            record = extract(_job(raw, anno, staging, cameras, modalities), on_progress=lambda files, size: look())
             seal(staging, record, file_system)
+            look()
         publish(staging, final, force)
     except Fault as fault:
         remove_tree(staging)
@@ -52,6 +56,34 @@ def extract_local(
         raise
     _tell(output, record)
     return 0
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], None]]:
+    """Give what raises KeyboardInterrupt once a signal has asked to stop; the second signal raises it itself.
+
+    Python loses one that is raised while it clears up an object, as it does for every picture that h5py names.
+    """
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+
+    def look() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    answers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number, answer in answers.items() if answer is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, note)
+    try:
+        yield look
+    finally:
+        for number in heard:
+            signal.signal(number, answers[number])
 
 
 def _taken(final: Path, sources: Sequence[Path], force: bool) -> str:
