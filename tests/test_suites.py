@@ -113,7 +113,7 @@ def test_a_trace_shows_written_then_synced_then_renamed_then_told_then_removed(l
     written = places(rf"(write|pwrite64|copy_file_range)\(.*{staged}")
     marker = places(rf"write\(.*{staged}{re.escape(MARKER)}>")
     (renamed,) = places(r"rename(at|at2)?\(.*\.staging\".*/e0\"")
-    synced = [n for n in places(r"\b(syncfs|fsync)\(.*\.staging") if n < renamed]
+    synced = [n for n in places(r"\b(syncfs\(.*|fsync\(.*\.staging)") if n < renamed]
     parents = [n for n in places(r"fsync\(.*/subjects/0018>") if n > renamed]
     removed = places(r"unlink(at)?\(.*0018_e0_raw\.[0-9a-f]{8}\.smc\"")
     told = [n for n in places(r"f(data)?sync\(.*MANIFEST\.sqlite>") if renamed < n < removed[0]]
