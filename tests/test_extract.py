@@ -257,7 +257,7 @@ def mutate(tmp_path: Path, rounds: int) -> dict[str, int]:
     """Extract mutated files in a child (HDF5 may crash or hang); return how they ended."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", MUTATE, str(tmp_path), str(Path(__file__).parent), str(rounds)],
-        capture_output=True, text=True, timeout=150, cwd=Path(__file__).parent.parent,
+        capture_output=True, text=True, timeout=280, cwd=Path(__file__).parent.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ended: dict[str, int] = json.loads(done.stdout.replace("'", '"'))

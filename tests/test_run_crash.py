@@ -76,7 +76,7 @@ def parent_killed(at: str, **more: Any) -> Hook:
 STEPS: list[Hook] = [
     {"at": "rm360_async.ledger.ledger:Ledger.begin_attempt", "when": "after"},
     {"at": "rm360_async.staging:settle_part", "when": "after"},
-    parent_killed("rm360_async.package.staging:StagingFolder.write", call=5),
+    parent_killed("rm360_async.package.new_files:NewFiles.write", call=5),
     parent_killed(SEAL, when="after"),
     {"at": "rm360_async.package.publishing:publish", "when": "after"},
     {"at": "rm360_async.ledger.ledger:Ledger.completed", "when": "after"},

@@ -48,7 +48,7 @@ def test_a_life_on_a_spoilt_disk_ends_whole(original: Original, tmp_path: Path, 
     (tmp_path / "tried").mkdir()
     if reason := disk.lacking(tmp_path / "tried").get(kind):
         pytest.skip(reason)
-    life = disk.live(Case(kind, SEED, 1, "disk"), original.copy(tmp_path / "life"), original)
+    life = disk.live(Case(kind, SEED, 3, "disk"), original.copy(tmp_path / "life"), original)
     assert life.violations == [] and life.rounds > 0
 
 

@@ -117,7 +117,7 @@ WORKER = (
     Step("uv_textures", "rm360_async.modalities.pictures:extract_uv_textures", "worker"),
     Step("scan", "rm360_async.modalities.scan:extract", "worker"),
     Step("scan_masks", "rm360_async.modalities.pictures:extract_scan_masks", "worker"),
-    Step("a file written", f"{_FOLDER}.write", "worker", calls=5),
+    Step("a file written", f"{_FOLDER}.write", "worker", calls=3),
     Step("a picture taken", "rm360_async.modalities.copiers:copy_blob", "worker", calls=12),
     Step("a picture written", "rm360_async.package.new_files:NewFiles.write", "worker", calls=12),
     Step("pictures handed out", "rm360_async.modalities.copiers:Copiers.send", "worker"),
