@@ -292,8 +292,10 @@ def test_what_the_starter_ignores_stays_ignored(lab: Lab) -> None:
     assert_settled(lab, ["0018/e0"])
 
 
-def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(lab: Lab) -> None:
+def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(lab: Lab, request: pytest.FixtureRequest) -> None:
     """The live display's terminal goes away under it: what is in hand is published all the same."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored, rightly
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
     fill(lab, 2)
     gate, hook = gate_at(lab, "gate", SEAL, side="worker", match="e0")
     with Instance(lab, hooks=[hook], processing__downloads=1, processing__workers=1) as run:
