@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from bad_input import truth
+from bad_input import ledger_rounds, truth
 from bad_input.batch import KINDS as BATCHES
 from bad_input.decoys import SECRET, Watch, snapshot
 from bad_input.hostile import HOSTILE, spoil
@@ -408,3 +408,8 @@ async def test_a_violation_is_told_with_its_input_and_a_death_costs_one_round(
     for verdict in verdicts:
         (evidence,) = verdict.evidence
         assert (b"Infinity" in evidence.read_bytes()) == (verdict.ended == "died") and verdict.violations
+
+
+def test_a_ledger_whose_index_belies_its_table_is_refused_before_anything_is_noted(tmp_path: Path) -> None:
+    verdict = ledger_rounds.one(Case("ledger", 404, 44, "hostile"), tmp_path)
+    assert verdict.ended.endswith("refused") and verdict.violations == []

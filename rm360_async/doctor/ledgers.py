@@ -22,7 +22,7 @@ _NAMED = 5
 
 
 async def look_at_ledger(settings: Settings) -> AsyncIterator[Line]:
-    """Yield what there is to say of the ledger; opening it checks its structure (quick_check)."""
+    """Yield what there is to say of the ledger; opening it checks its structure (integrity_check)."""
     path = ledger_path(settings.storage.manifest_path)
     if not is_there(path):
         yield ok("ledger", f"there is none at {path} yet; the first run makes it")

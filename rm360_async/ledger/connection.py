@@ -145,9 +145,10 @@ async def _check(database: aiosqlite.Connection, path: Path) -> None:
     if version != VERSION:
         message = f"the ledger {path} has version {version}, this program knows version {VERSION}"
         raise Fault(Cause.LEDGER, message, "use the rm360 that wrote it, or the newest one")
-    if await _value(database, "PRAGMA quick_check(1)") != "ok":
+    # not quick_check, which does not compare an index with its table: 7 instead of 3 ms for 9,500 performances
+    if await _value(database, "PRAGMA integrity_check(1)") != "ok":
         raise damaged(path)
-    # quick_check is content with a cut-off last page, which it reads as zeros, and with texts that mean nothing
+    # it is content with a cut-off last page, which it reads as zeros, and with texts that mean nothing
     size = (await anyio.Path(path).stat()).st_size
     if size % await _value(database, "PRAGMA page_size") or not await _makes_sense(database):
         raise damaged(path)
