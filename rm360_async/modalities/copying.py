@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 
 from rm360_async.errors import Cause, Fault
@@ -39,7 +40,7 @@ class Item:
         """Return the bytes that are to be read."""
         return self.blob.size if isinstance(self.blob, Blob) else 0
 
-    @property
+    @cached_property  # asked for several times, of every picture
     def task(self) -> Task | None:
         """Return what a copying process can do: copy bytes that lie in one piece in the file."""
         blob = self.blob

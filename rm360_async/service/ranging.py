@@ -171,9 +171,8 @@ class Ranging:
 
     async def _settle(self, work: Work) -> None:
         """Compare files that were filled up with the remote's md5, and give them their whole names."""
-        wholes = self.fetcher.places(
-            work
-        )  # their names have the md5 where the remote lists it, so not once it is known
+        # asked for first: the names are of what the remote lists, which may have no md5, and below it becomes known
+        wholes = self.fetcher.places(work)
         for kind, whole in self._open(work).items():
             sparse, source = staging.sparse_path(whole), work.sources[kind]
             wanted = source.md5 or (await self.fetcher.remotes[0].stat(source.path, read=True)).md5

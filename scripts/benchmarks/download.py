@@ -33,16 +33,8 @@ def measure(bench: Bench) -> None:
     """Add the lines of the download alone."""
     folder = bench.place("download")
     size = full_resolution(folder / "remote" / _FILE, 1500 if bench.full else 200).stat().st_size / 1e9
-    whole: tuple[str | Path, ...] = (
-        "copy",
-        "gdrive:",
-        folder / "copied",
-        "--include",
-        f"/{_FILE}",
-        "--drive-root-folder-id",
-        ROOT_ID,
-    )
-    copy: list[str | Path] = [find(), *whole, "--log-level", "ERROR"]
+    options = ("--include", f"/{_FILE}", "--drive-root-folder-id", ROOT_ID, "--log-level", "ERROR")
+    copy: list[str | Path] = [find(), "copy", "gdrive:", folder / "copied", *options]
 
     def clean() -> None:
         bench.set_aside(folder / "copied")
