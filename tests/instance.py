@@ -16,7 +16,7 @@ from typing import Any
 
 from lab import Lab
 
-from rm360_async.rclone import find
+from rm360_async.download.rclone import find
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0

@@ -10,14 +10,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rm360_async.catalog import Modality, Performance, Structure
 from rm360_async.cli import main
-from rm360_async.geometry.rig import S3_CAMERAS, Array
-from rm360_async.pictures.report import write_page
+from rm360_async.domain.cameras.rig import S3_CAMERAS, Array
+from rm360_async.domain.names import Modality, Performance, Structure
 from rm360_async.synthetic.remote import demo_plan
-from rm360_async.synthetic.smc import write_pair, write_smc
+from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.smc_writer import write_pair, write_smc
 from rm360_async.synthetic.spec import SmcSpec
-from rm360_async.synthetic.studio import Studio
+from rm360_async.visualization.report import write_page
 
 SCALE = 1 / 16
 STUDIO = Studio(SCALE)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from rm360_async.agenda import Agenda
-from rm360_async.catalog import Performance
-from rm360_async.errors import Cause
-from rm360_async.lifecycle import Stage
-from rm360_async.plan import Standing
+from rm360_async.domain.errors import Cause
+from rm360_async.domain.names import Performance
+from rm360_async.domain.stage import Stage
+from rm360_async.domain.state import Standing
+from rm360_async.pipeline.scheduler import Agenda
 
 pytestmark = pytest.mark.anyio
 A, B, C = (Performance("0018", name) for name in ("e0", "e1", "e2"))

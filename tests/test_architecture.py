@@ -1,4 +1,4 @@
-"""The map of the rooms against the imports: arrows go one way, and third-party libraries stay in their rooms."""
+"""The layers and the fences: imports go one way, and libraries stay in the rooms that need them."""
 
 from __future__ import annotations
 
@@ -9,43 +9,46 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "rm360_async"
 
-ROWS: list[set[str]] = [
-    {"__init__", "errors", "catalog", "lifecycle", "words"},
-    {"record", "geometry"},
-    {"release"},
-    {"plan", "synthetic"},
-    {"config", "children", "_launch", "linux", "blocks", "extract_job"},
-    {"budget", "rclone", "smc", "ledger", "package", "staging", "logs", "notify", "dialogue"},
-    {"modalities"},
-    {"extract", "survey", "pictures"},
-    {"worker", "workers", "throttle", "ranges"},
-    {"agenda", "work"},
-    {"pipeline"},
+LAYERS: list[set[str]] = [
+    {"domain"},  # rules and values, no I/O
+    {"system", "config"},  # the machine; the config file
+    {"store", "smc", "budget", "synthetic"},  # formats and the disk budget
+    {"__init__"},  # the package's face
+    {"ledger", "extraction", "visualization", "pipeline"},  # capabilities that know no network
+    {"download"},
+    {"stages"},
     {"service"},
-    {"demo", "doctor"},
+    {"commands"},
     {"cli"},
-    {"program"},
     {"__main__"},
 ]
-"""A room imports only from its own row (itself) and the rows above it."""
+"""A room imports from itself and from the layers above it in this list."""
 
 FENCES: dict[str, set[str]] = {
-    "h5py": {"smc", "modalities", "synthetic"},
-    "aiosqlite": {"ledger"},
+    "numpy": {"domain", "smc", "extraction", "visualization", "synthetic"},
+    "h5py": {"smc", "synthetic"},
+    "cv2": {"visualization", "synthetic"},
     "sqlite3": {"ledger"},
-    "yaml": {"config", "demo"},
+    "aiosqlite": {"ledger"},
+    "aiofiles": {"ledger", "download"},
+    "yaml": {"config", "commands"},
     "pydantic": {"config"},
-    "pydub": {"modalities"},
-    "plyfile": {"modalities"},
     "click": {"cli"},
-    "rich": {"service", "cli"},
-    "structlog": {"logs", "service"},
-    "cv2": {"synthetic", "modalities", "survey", "pictures"},
-    "uvloop": {"service", "cli"},
-    "xxhash": {"record"},
-    "jinja2": {"pictures"},
+    "rich": {"service", "commands"},
+    "structlog": {"system"},
+    "pydub": {"extraction"},
+    "plyfile": {"extraction"},
+    "jinja2": {"visualization"},
+    "xxhash": {"system"},
+    "imageio_ffmpeg": {"system"},
+    "prometheus_client": {"service"},
+    "uvloop": {"cli"},
+    "socket": {"download", "system", "ledger"},
+    "http": {"download"},
+    "subprocess": {"system"},
+    "multiprocessing": {"extraction"},
 }
-"""Which rooms may import a third-party library (or sqlite3)."""
+"""Which rooms may import a library; of the standard library, what does I/O."""
 
 
 def room_of(path: Path) -> str:
@@ -55,35 +58,35 @@ def room_of(path: Path) -> str:
 
 def imports_of(path: Path) -> list[str]:
     """Return every module that a file imports, anywhere in it."""
-    found: list[str] = []
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: imports inside the package are absolute"
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return found
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def row_of(room: str) -> int:
-    """Return the row of a room in the table."""
-    rows = [number for number, row in enumerate(ROWS) if room in row]
-    assert rows, f"the room {room} is not in the table"
-    return rows[0]
+def layer_of(room: str) -> int:
+    """Return the number of a room's layer, counted from the base."""
+    numbers = [number for number, layer in enumerate(LAYERS) if room in layer]
+    assert numbers, f"the room {room} is not in the table"
+    return numbers[0]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_arrows_go_one_way(path: Path) -> None:
+def test_imports_go_one_way(path: Path) -> None:
     room = room_of(path)
     for name in imports_of(path):
         if not name.startswith("rm360_async"):
             continue
         parts = name.split(".")
         other = parts[1] if len(parts) > 1 and parts[1] != "__version__" else "__init__"
-        assert other == room or row_of(other) < row_of(room), f"{room} may not import {other}"
+        assert other == room or layer_of(other) < layer_of(room), f"{room} may not import {other}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -93,6 +96,23 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
         assert allowed is None or room_of(path) in allowed, f"{room_of(path)} may not import {name}"
 
 
-def test_the_table_names_only_rooms_that_exist() -> None:
-    present = {room_of(path) for path in FILES}
-    assert set().union(*ROWS) - present == set()
+@pytest.mark.parametrize("library", FENCES)
+def test_a_fence_names_only_rooms_that_use_the_library(library: str) -> None:
+    users = {room_of(path) for path in FILES for name in imports_of(path) if name.split(".")[0] == library}
+    assert FENCES[library] <= users, f"{library} is fenced for rooms that do not import it"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room_of(path) in ("pipeline", "domain")], ids=str)
+def test_the_flow_and_the_rules_do_no_input_or_output(path: Path) -> None:
+    """`domain` has rules and values only; `pipeline` waits (anyio) and logs, and knows nothing but `domain`."""
+    forbidden = {"os", "io", "shutil", "tempfile", "asyncio", "threading", "sqlite3", "urllib", "ssl"}
+    if room_of(path) == "domain":
+        forbidden |= {"anyio", "logging"}
+    for name in imports_of(path):
+        assert name.split(".")[0] not in forbidden, f"{path.name} may not import {name}"
+        if name.startswith("rm360_async."):
+            assert name.split(".")[1] in ("domain", room_of(path)), f"{path.name} may not import {name}"
+
+
+def test_the_layers_name_only_rooms_that_exist() -> None:
+    assert set().union(*LAYERS) == {room_of(path) for path in FILES}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rm360_async.blocks import Hole, Reader, Spans, SparseFile, in_pieces, joined, map_path
+from rm360_async.system.spans import Spans, in_pieces, joined
+from rm360_async.system.sparse_file import Hole, Reader, SparseFile, map_path
 
 
 def test_spans_are_a_set_of_bytes() -> None:

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rm360_async.budget import Budget, Lack, Lease, Shortage, Space, SystemDisk
-from rm360_async.errors import Cause, Fault
+from rm360_async.domain.errors import Cause, Fault
 
 pytestmark = pytest.mark.anyio
 PROJECT = Path(__file__).resolve().parent.parent

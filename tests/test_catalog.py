@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rm360_async import catalog
-from rm360_async.catalog import Kind, Modality, Performance, Structure
+from rm360_async.domain import names as catalog
+from rm360_async.domain.names import Kind, Modality, Performance, Structure
 
 HOSTILE = ["", " ", "..", "../../etc", "/etc", "0018/", "0018\n", "-rf", "٠٠١٨", "00181", "18", "a" * 300, "0018\x00"]
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rm360_async.geometry.check import State, named
-from rm360_async.geometry.checks import CalibrationReport, check_calibration
-from rm360_async.geometry.distortion import coefficients, corner_radius, fold_radius
-from rm360_async.geometry.readings import READINGS, STATED, best_reading
-from rm360_async.geometry.rig import RESOLUTION, S3_CAMERAS, Array, rig, scale_intrinsics
+from rm360_async.domain.cameras.calibration.check import State, named
+from rm360_async.domain.cameras.calibration.checks import CalibrationReport, check_calibration
+from rm360_async.domain.cameras.calibration.conventions import READINGS, STATED, best_reading
+from rm360_async.domain.cameras.calibration.lens import coefficients, corner_radius, fold_radius
+from rm360_async.domain.cameras.rig import RESOLUTION, S3_CAMERAS, Array, rig, scale_intrinsics
 
 Calibration = dict[str, dict[str, Array]]
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])

@@ -15,7 +15,7 @@ import anyio
 import pytest
 from anyio.abc import Process
 
-from rm360_async.children import Tail, child, run_to_end
+from rm360_async.system.processes import Tail, child, run_to_end
 
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 FAMILY = f"""
@@ -135,7 +135,7 @@ async def test_a_tail_keeps_the_end() -> None:
 PARENT = f"""
 import anyio, sys
 from subprocess import PIPE
-from rm360_async.children import child
+from rm360_async.system.processes import child
 
 async def main():
     async with child([sys.executable, "-c", {STUBBORN!r}], stdout=PIPE) as process:

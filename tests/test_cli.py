@@ -13,7 +13,7 @@ from lab import Lab
 from tiny_smc import Tiny
 
 from rm360_async.cli import main
-from rm360_async.cli.entry import rm360 as commands
+from rm360_async.cli.main import rm360 as commands
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = [sys.executable, "-m", "rm360_async"]

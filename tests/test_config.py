@@ -12,9 +12,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rm360_async.catalog import Modality, Structure
-from rm360_async.config import Settings, load, parse_cameras, parse_modalities
-from rm360_async.errors import BadRequest
+from rm360_async.config import Settings, load_settings, parse_cameras, parse_modalities
+from rm360_async.domain.errors import BadRequest
+from rm360_async.domain.names import Modality, Structure
 
 PROJECT = Path(__file__).resolve().parent.parent
 NEEDED = (
@@ -37,7 +37,7 @@ def write(tmp_path: Path) -> Write:
 def problems(path: Path, **given: object) -> list[str]:
     """Return the mistakes without the file's path in front."""
     with pytest.raises(BadRequest) as caught:
-        load(path, **given)  # type: ignore[arg-type]
+        load_settings(path, **given)  # type: ignore[arg-type]
     assert all("\n" not in line for line in caught.value.problems)
     return [line.removeprefix(f"{path}: ") for line in caught.value.problems]
 
@@ -56,7 +56,7 @@ def with_value(section: str, key: str, value: str) -> str:
 
 
 def test_needed_keys_alone_give_all_defaults(write: Write, tmp_path: Path) -> None:
-    found = load(write(NEEDED))
+    found = load_settings(write(NEEDED))
     assert found.google_drive.remotes == ("gdrive",)
     assert (found.google_drive.root_folder_id, found.google_drive.structure) == ("", Structure.SINGLE)
     assert found.extraction.subjects == ("0018",)
@@ -81,7 +81,7 @@ def test_needed_keys_alone_give_all_defaults(write: Write, tmp_path: Path) -> No
 
 def test_shipped_example_loads_and_shows_every_key() -> None:
     path = PROJECT / "config.yaml"
-    found = load(path)
+    found = load_settings(path)
     assert found.google_drive.remotes == ("gdrive",)
     assert found.extraction.subjects == ("0018",)
     assert found.storage.output_dir == Path.home() / "renderme360/subjects"
@@ -100,7 +100,7 @@ def load_minimal(folder: Path) -> Settings:
 
 
 def test_every_value_is_taken(write: Write, tmp_path: Path) -> None:
-    found = load(
+    found = load_settings(
         write(
             """
 google_drive: {root_folder_id: "1AbC_d-e", remote_names: [a, "b:some/folder", a], structure: separate_anno_raw}
@@ -134,11 +134,11 @@ logging: {level: debug, console_output: no, max_file_size_mb: 0.5}
 
 
 def test_zero_workers_means_the_cores_that_we_may_use(write: Write) -> None:
-    assert 1 <= load(write(NEEDED)).processing.worker_count <= (os.cpu_count() or 1)
+    assert 1 <= load_settings(write(NEEDED)).processing.worker_count <= (os.cpu_count() or 1)
 
 
 def test_settings_are_frozen(write: Write) -> None:
-    found = load(write(NEEDED))
+    found = load_settings(write(NEEDED))
     with pytest.raises(ValueError, match="frozen"):
         found.limits.max_temp_size_gb = 1
 
@@ -146,22 +146,22 @@ def test_settings_are_frozen(write: Write) -> None:
 def test_relative_paths_start_at_the_configs_folder(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(NEEDED)
     monkeypatch.chdir(path.parent.parent)
-    assert load(Path(path.parent.name) / "config.yaml").storage.output_dir == path.parent / "out/subjects"
+    assert load_settings(Path(path.parent.name) / "config.yaml").storage.output_dir == path.parent / "out/subjects"
 
 
 @pytest.mark.parametrize("text", ["processing:\n", "limits: {}\n", "logging: {level: }\n"])
 def test_an_empty_section_or_key_is_as_if_not_written(write: Write, text: str) -> None:
-    assert load(write(NEEDED + text)) == load(write(NEEDED))
+    assert load_settings(write(NEEDED + text)) == load_settings(write(NEEDED))
 
 
 def test_an_id_that_yaml_itself_reads_as_text_needs_no_quotes(write: Write) -> None:
     typed = yaml.safe_dump(["0018", "0026"], default_flow_style=True)
     assert typed == "[0018, '0026']\n"
-    assert load(write(NEEDED.replace('["0018"]', typed.strip()))).extraction.subjects == ("0018", "0026")
+    assert load_settings(write(NEEDED.replace('["0018"]', typed.strip()))).extraction.subjects == ("0018", "0026")
 
 
 def test_a_byte_order_mark_does_no_harm(write: Write) -> None:
-    assert load(write("\ufeff" + NEEDED)).extraction.subjects == ("0018",)
+    assert load_settings(write("\ufeff" + NEEDED)).extraction.subjects == ("0018",)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_one_wrong_value_is_one_line(write: Write, section: str, key: str, typed
 
 def test_temp_dir_may_lie_in_output_dir_where_no_subject_can_be(write: Write, tmp_path: Path) -> None:
     text = with_value("storage", "temp_dir", "out/subjects/.temp")
-    assert load(write(text)).storage.temp_dir == tmp_path / "out/subjects/.temp"
+    assert load_settings(write(text)).storage.temp_dir == tmp_path / "out/subjects/.temp"
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_no_remote_is_needed_twice(write: Write) -> None:
     text = with_value("google_drive", "remote_name", '""').replace(
         "google_drive:\n", "google_drive:\n  remote_names: [a]\n"
     )
-    assert load(write(text)).google_drive.remotes == ("a",)
+    assert load_settings(write(text)).google_drive.remotes == ("a",)
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_aliases_that_multiply_and_loops_are_refused(write: Write) -> None:
 
 def test_the_command_line_stands_in_the_files_place(write: Write) -> None:
     path = write(NEEDED.replace('subjects: ["0018"]', 'cameras: "all"'))
-    found = load(path, subjects=("0026",), performances=("s*",), cameras="0,6", modalities="masks,images")
+    found = load_settings(path, subjects=("0026",), performances=("s*",), cameras="0,6", modalities="masks,images")
     assert found.extraction.subjects == ("0026",)
     assert found.extraction.performances == ("s*",)
     assert found.extraction.cameras == ("00", "06")
@@ -419,7 +419,7 @@ def test_whatever_yaml_says_is_settings_or_plain_mistakes(tmp_path: Path, value:
     path = tmp_path / "any.yaml"
     path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
     try:
-        load(path)
+        load_settings(path)
     except BadRequest as error:
         assert error.problems
         assert all(line.startswith(f"{path}: ") and line.isprintable() for line in error.problems)
@@ -431,4 +431,4 @@ def test_whatever_bytes_are_refused_in_one_line(tmp_path: Path, data: bytes) -> 
     path = tmp_path / "any.yaml"
     path.write_bytes(data)
     with pytest.raises(BadRequest):
-        load(path)
+        load_settings(path)

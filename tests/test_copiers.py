@@ -17,12 +17,12 @@ from instance import until
 from test_extract import fault, job
 from tiny_smc import Tiny
 
-from rm360_async.errors import Cause, Fault
-from rm360_async.extract import extract
-from rm360_async.modalities import Copier, copiers
-from rm360_async.modalities.copying import Item
-from rm360_async.package import StagingFolder
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.extraction import copy_processes
+from rm360_async.extraction.copier import Copier, Item
+from rm360_async.extraction.extract import extract
 from rm360_async.smc import Refusal, SmcFile
+from rm360_async.store import StagingFolder
 
 FRAMES = 150
 """Of each of the two cameras: five batches."""
@@ -31,8 +31,8 @@ PICTURES = ("cam_25/frame_000010", "cam_31/frame_000100")
 STARTED = """
 import sys, time
 from pathlib import Path
-from rm360_async.modalities.copiers import Copiers
-from rm360_async.package import NewFiles
+from rm360_async.extraction.copy_processes import Copiers
+from rm360_async.store import NewFiles
 copiers = Copiers(NewFiles(Path(sys.argv[1])))
 copiers.send([])
 copiers.send([])
@@ -43,14 +43,14 @@ time.sleep(60)
 
 def in_a_copier(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None], picture: str) -> None:
     """Have a copying process do something instead of a picture."""
-    real = copiers.copy_blob
+    real = copy_processes.copy_blob
 
     def disturbed(stem: str, *arguments: object) -> object:
         if stem.endswith(picture) and multiprocessing.parent_process():
             do()
         return real(stem, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(copiers, "copy_blob", disturbed)
+    monkeypatch.setattr(copy_processes, "copy_blob", disturbed)
 
 
 def fails() -> None:

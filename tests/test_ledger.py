@@ -15,14 +15,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from rm360_async.catalog import Performance
-from rm360_async.errors import Cause, Fault
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance
+from rm360_async.domain.record import LeftOut, Record, SourceFile
+from rm360_async.domain.stage import IllegalMove, Stage
+from rm360_async.domain.state import Row, Standing
 from rm360_async.ledger import Claims, Ledger, ledger_path, lock_path, set_aside
 from rm360_async.ledger.claims import RUNS, ByteLocks, FileLocks
-from rm360_async.ledger.entries import left_out_text
-from rm360_async.lifecycle import IllegalMove, Stage
-from rm360_async.plan import Row, Standing
-from rm360_async.record import LeftOut, Record, SourceFile
+from rm360_async.ledger.values import left_out_text
 
 A, B, C = Performance("0018", "s1_all"), Performance("0018", "e2"), Performance("0026", "e10")
 SOURCE = SourceFile("0018/0018_s1_all_raw.smc", 1234, "d41d8cd98f00b204e9800998ecf8427e", "2022-08-20T00:00:00Z")
@@ -430,7 +430,7 @@ MOVES_FOR_EVER = """
 import sys, anyio
 from pathlib import Path
 from rm360_async.ledger import Ledger
-from rm360_async.lifecycle import Stage
+from rm360_async.domain.stage import Stage
 async def main():
     async with Ledger.open(Path(sys.argv[1])) as ledger:
         performance = (await ledger.rows())[int(sys.argv[2])].performance
@@ -467,9 +467,9 @@ async def test_kill_9_between_and_inside_moves_loses_nothing_that_was_done(path:
 OPENS_AND_ADDS = """
 import sys, anyio
 from pathlib import Path
-from rm360_async.catalog import Performance
+from rm360_async.domain.names import Performance
 from rm360_async.ledger import Ledger
-from rm360_async.lifecycle import Stage
+from rm360_async.domain.stage import Stage
 async def main():
     print("ready", flush=True)
     sys.stdin.readline()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rm360_async.blocks import SparseFile
-from rm360_async.ranges.http import Address, Lines, Refused, Source
+from rm360_async.download.ranges.range_client import Address, Lines, Refused, Source
+from rm360_async.system.sparse_file import SparseFile
 
 CONTENT = bytes(range(256)) * 40
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from rm360_async import logs
-from rm360_async.errors import Cause, Fault
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.system import log as logs
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (DEBUG|INFO |WARNING|ERROR|CRITICAL) .+")
 PROJECT = Path(__file__).resolve().parent.parent

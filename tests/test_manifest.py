@@ -16,8 +16,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from rm360_async.catalog import Performance
-from rm360_async.errors import Cause, Fault
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance
+from rm360_async.domain.record import LeftOut, Record, SourceFile
+from rm360_async.domain.stage import Stage
+from rm360_async.domain.state import Row
 from rm360_async.ledger import (
     Claims,
     Ledger,
@@ -30,9 +33,7 @@ from rm360_async.ledger import (
     write_manifest,
 )
 from rm360_async.ledger.claims import MANIFEST
-from rm360_async.lifecycle import Stage
-from rm360_async.plan import Row
-from rm360_async.record import MARKER, LeftOut, Record, SourceFile
+from rm360_async.store import MARKER
 
 A, B, C = Performance("0018", "s1_all"), Performance("0018", "e2"), Performance("0026", "e10")
 
@@ -147,10 +148,10 @@ async def test_a_place_that_cannot_be_written_is_said_and_the_old_file_stays(pat
 WRITES_FOR_EVER = """
 import sys, anyio
 from pathlib import Path
-from rm360_async.catalog import Performance
+from rm360_async.domain.names import Performance
 from rm360_async.ledger import write_manifest
-from rm360_async.lifecycle import Stage
-from rm360_async.plan import Row
+from rm360_async.domain.stage import Stage
+from rm360_async.domain.state import Row
 async def main():
     while True:
         for stage in (Stage.PENDING, Stage.COMPLETED):

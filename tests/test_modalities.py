@@ -18,11 +18,16 @@ from numpy.typing import NDArray
 from plyfile import PlyData
 from tiny_smc import Tiny, png
 
-from rm360_async.catalog import Modality, Performance
-from rm360_async.modalities import STEPS, Copier, Found, Work, audio, copying, gather, write_metadata
-from rm360_async.modalities.wav import interleaved, sixteen_bits, wav_bytes
-from rm360_async.package import StagingFolder
+from rm360_async.domain.names import Modality, Performance
+from rm360_async.extraction import copier as copying
+from rm360_async.extraction.context import Found, Work
+from rm360_async.extraction.copier import Copier
+from rm360_async.extraction.metadata import gather, write_metadata
+from rm360_async.extraction.modalities import audio
+from rm360_async.extraction.modalities.audio import interleaved, sixteen_bits, wav_bytes
+from rm360_async.extraction.modalities.registry import STEPS
 from rm360_async.smc import Refusal, SmcPair
+from rm360_async.store import StagingFolder
 
 ALL = ("00", "25", "31")
 

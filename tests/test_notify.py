@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rm360_async.notify import Notifier
+from rm360_async.system.systemd import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -12,21 +12,27 @@ from pathlib import Path
 
 import pytest
 
-from rm360_async.catalog import Performance
-from rm360_async.errors import Cause, Fault
-from rm360_async.package import (
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance
+from rm360_async.domain.record import Record
+from rm360_async.store import (
+    FILE_LIST,
+    MARKER,
     StagingFolder,
-    copying,
     file_system_of,
+    file_writer,
     find_staging,
-    publish,
+    read_file_list,
+    read_files,
+    read_marker,
     remove_tree,
-    seal,
-    sealing,
     staging_path,
 )
-from rm360_async.package import publishing as publishing_room
-from rm360_async.record import FILE_LIST, MARKER, Record, hash_of, read_file_list, read_files, read_marker
+from rm360_async.store import publish as publishing_room
+from rm360_async.store import seal as sealing
+from rm360_async.store.publish import publish
+from rm360_async.store.seal import seal
+from rm360_async.system.hashing import hash_of
 
 FINAL = Path("0018") / "s1_all"
 
@@ -80,7 +86,7 @@ def test_where_the_kernel_cannot_copy_a_range_bytes_are_read_and_written(
         return real(source, target, min(count, 1000), offset_src)
 
     monkeypatch.setattr(os, "copy_file_range", short_then_refused)
-    monkeypatch.setattr(copying, "_CHUNK", 777)
+    monkeypatch.setattr(file_writer, "_CHUNK", 777)
     (tmp_path / "source").write_bytes(os.urandom(10_000))
     with (tmp_path / "source").open("rb") as file, StagingFolder(tmp_path / ".x.staging") as folder:
         folder.copy("b", file.fileno(), 5, 9000)
@@ -369,8 +375,8 @@ FULL_DISK = """
 import os, sys
 import numpy as np
 from pathlib import Path
-from rm360_async.errors import Fault
-from rm360_async.package import StagingFolder
+from rm360_async.domain.errors import Fault
+from rm360_async.store import StagingFolder
 root = Path(sys.argv[1])
 source = os.open(sys.argv[2], os.O_RDONLY)
 def np_save(folder):

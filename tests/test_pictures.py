@@ -13,27 +13,27 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rm360_async.catalog import Performance, Structure
 from rm360_async.cli import main
-from rm360_async.errors import BadRequest, Fault
-from rm360_async.geometry.checks import check_calibration
-from rm360_async.geometry.coverage import TIERS, coverage
-from rm360_async.geometry.rig import RESOLUTION, S3_CAMERAS, rig
-from rm360_async.pictures.analysis import analysis_json, analyze
-from rm360_async.pictures.calibrated import read_calibrated
-from rm360_async.pictures.coverage_plot import coverage_map
-from rm360_async.pictures.folder import open_folder
-from rm360_async.pictures.grid import cells, columns, contact_sheet
-from rm360_async.pictures.look import BAD, EMPTY, GOOD, bgr, degrees
-from rm360_async.pictures.rig_plot import rig_views
-from rm360_async.pictures.sheet import CELL, Sheet
-from rm360_async.pictures.strip import frame_strip
-from rm360_async.pictures.suggestion import every_kth, pool_of, suggestion_text
-from rm360_async.pictures.thumbnail import thumbnail
+from rm360_async.domain.cameras.calibration.checks import check_calibration
+from rm360_async.domain.cameras.coverage import TIERS, coverage
+from rm360_async.domain.cameras.rig import RESOLUTION, S3_CAMERAS, rig
+from rm360_async.domain.errors import BadRequest, Fault
+from rm360_async.domain.names import Performance, Structure
 from rm360_async.synthetic.remote import demo_plan
-from rm360_async.synthetic.smc import write_pair, write_smc
+from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.smc_writer import write_pair, write_smc
 from rm360_async.synthetic.spec import SINGLE_RELEASE, SmcSpec
-from rm360_async.synthetic.studio import Studio
+from rm360_async.visualization.calibration_source import read_calibrated
+from rm360_async.visualization.calibration_text import analysis_json, analyze
+from rm360_async.visualization.camera_suggestion import every_kth, pool_of, suggestion_text
+from rm360_async.visualization.contact_sheet import cells, columns, contact_sheet
+from rm360_async.visualization.coverage_plot import coverage_map
+from rm360_async.visualization.frame_strip import frame_strip
+from rm360_async.visualization.published_folder import open_folder
+from rm360_async.visualization.raster import CELL, Sheet
+from rm360_async.visualization.rig_plot import rig_views
+from rm360_async.visualization.theme import BAD, EMPTY, GOOD, bgr, degrees
+from rm360_async.visualization.thumbnail import thumbnail
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -10,15 +10,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from rm360_async import pipeline
-from rm360_async.agenda import Agenda
-from rm360_async.catalog import Kind, Performance
-from rm360_async.errors import Cause, Fault, fault_in
-from rm360_async.lifecycle import Stage, check_move
-from rm360_async.pipeline import Width, run
-from rm360_async.plan import RetryRules, Row, Standing, Verdict
-from rm360_async.record import Record, SourceFile
-from rm360_async.work import Work
+from rm360_async.domain.errors import Cause, Fault, fault_in
+from rm360_async.domain.names import Kind, Performance
+from rm360_async.domain.record import Record, SourceFile
+from rm360_async.domain.retry import RetryRules, Verdict
+from rm360_async.domain.stage import Stage, check_move
+from rm360_async.domain.state import Row, Standing
+from rm360_async.pipeline import pipeline
+from rm360_async.pipeline.job import Work
+from rm360_async.pipeline.pipeline import Width, run
+from rm360_async.pipeline.scheduler import Agenda
 
 pytestmark = pytest.mark.anyio
 RULES = RetryRules(max_retries=2, retry_delay=0.001, quota_wait=0.001)

@@ -6,22 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from rm360_async.catalog import Performance
-from rm360_async.errors import Answer, Cause, Fault, Scope
-from rm360_async.lifecycle import MOVES, IllegalMove, Stage, check_move
-from rm360_async.plan import (
-    LONGEST_PAUSE,
-    LONGEST_WAIT,
-    PROGRESS,
-    Evidence,
-    RetryRules,
-    Row,
-    after_fault,
-    ask_again,
-    back_off,
-    standing,
-)
-from rm360_async.record import EarlierRecord, SourceFile
+from rm360_async.domain.errors import Answer, Cause, Fault, Scope
+from rm360_async.domain.names import Performance
+from rm360_async.domain.record import EarlierRecord, SourceFile
+from rm360_async.domain.retry import LONGEST_PAUSE, PROGRESS, RetryRules, after_fault, ask_again, back_off
+from rm360_async.domain.stage import MOVES, IllegalMove, Stage, check_move
+from rm360_async.domain.state import LONGEST_WAIT, Evidence, Row, standing
 
 NOW = 1_000_000.0
 P = Performance("0018", "s1_all")

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from rm360_async.blocks import SparseFile
-from rm360_async.catalog import Modality, Performance, Structure
-from rm360_async.errors import Cause
-from rm360_async.geometry.rig import S3_CAMERAS
-from rm360_async.ranges.cost import Cost, bytes_on_disk, data_spans, gap_spans
-from rm360_async.ranges.prediction import Selection, Way, predict, share_key
-from rm360_async.rclone import Allowance, Pace
-from rm360_async.service.scouting import Vigil
+from rm360_async.domain.cameras.rig import S3_CAMERAS
+from rm360_async.domain.errors import Cause
+from rm360_async.domain.names import Modality, Performance, Structure
+from rm360_async.domain.selection import Selection, Way
+from rm360_async.download.ranges.cost import Cost, bytes_on_disk, data_spans, gap_spans
+from rm360_async.download.ranges.estimate import predict, share_key
+from rm360_async.download.ranges.worker_client import Vigil
+from rm360_async.download.rclone import Allowance, Pace
+from rm360_async.system.sparse_file import SparseFile
 
 S3 = Performance("0018", "s3_all")
 GB = 2**30

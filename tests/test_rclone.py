@@ -16,11 +16,11 @@ import anyio
 import pytest
 from drive_emulator import ROOT_ID, Drive, Rule, serve
 
-from rm360_async.catalog import Kind, Performance, Structure
-from rm360_async.errors import BadRequest, Cause, Fault
-from rm360_async.rclone import Listed, Pace, Remote, environment, find, version
-from rm360_async.rclone.faults import diagnose
-from rm360_async.rclone.stall import StallWatch
+from rm360_async.domain.errors import BadRequest, Cause, Fault
+from rm360_async.domain.names import Kind, Performance, Structure
+from rm360_async.download.rclone import Listed, Pace, Remote, environment, find, version
+from rm360_async.download.rclone.errors import diagnose
+from rm360_async.download.rclone.stall import StallWatch
 
 SPEECH = "0018/0018_s1_all_raw.smc"
 SIZE = 3_000_000
@@ -496,7 +496,7 @@ async def test_a_full_disk(release: Path) -> None:
 _PARENT = """
 import anyio, os, sys
 from pathlib import Path
-from rm360_async.rclone import Listed, Pace, Remote, environment, find
+from rm360_async.download.rclone import Listed, Pace, Remote, environment, find
 remote = Remote("gdrive", sys.argv[1], find(), environment(os.environ), Pace(0.02, 10**6, 10**6))
 anyio.run(remote.fetch, Listed(sys.argv[2], int(sys.argv[3])), Path(sys.argv[4]))
 """
@@ -558,7 +558,7 @@ async def test_an_rclone_that_is_not_there(tmp_path: Path) -> None:
 
 def test_no_rclone_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr("rm360_async.rclone.program._brought", lambda: iter(()))
+    monkeypatch.setattr("rm360_async.download.rclone.binary._brought", lambda: iter(()))
     with pytest.raises(Fault) as caught:
         find()
     assert caught.value.cause is Cause.RCLONE_MISSING

@@ -11,27 +11,18 @@ import pytest
 from lab import Lab
 from tiny_smc import Tiny
 
-from rm360_async.catalog import Modality, Performance, Structure, number_ranges
-from rm360_async.extract import extract
-from rm360_async.extract_job import ExtractJob
-from rm360_async.geometry.rig import S3_CAMERAS, rig
-from rm360_async.record import LeftOut, Record, SourceFile, parse_marker
-from rm360_async.release import (
-    Absence,
-    Extracted,
-    Word,
-    absence,
-    camera_remarks,
-    frame_rate,
-    holding,
-    holding_of,
-    judge,
-    layouts_of,
-)
+from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
+from rm360_async.domain.completeness import Extracted, Word, judge
+from rm360_async.domain.names import Modality, Performance, Structure, number_ranges
+from rm360_async.domain.record import LeftOut, Record, SourceFile
+from rm360_async.domain.release import Absence, absence, camera_remarks, frame_rate, holding, holding_of, layouts_of
+from rm360_async.extraction.extract import extract
+from rm360_async.extraction.job import ExtractJob
+from rm360_async.store import parse_marker
 from rm360_async.synthetic.remote import demo_plan
-from rm360_async.synthetic.smc import write_pair, write_smc
+from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.smc_writer import write_pair, write_smc
 from rm360_async.synthetic.spec import SmcSpec
-from rm360_async.synthetic.studio import Studio
 
 S1, S3 = Performance("0018", "s1_all"), Performance("0018", "s3_all")
 NOT_IN_500 = frozenset(Modality) - {Modality.METADATA, Modality.CALIBRATION, Modality.IMAGES, Modality.AUDIO}

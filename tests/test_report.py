@@ -17,14 +17,14 @@ from lab import Lab
 from pages import failing, pair, published, speech
 from tiny_smc import Tiny
 
-from rm360_async.catalog import Performance, Structure
 from rm360_async.cli import main
-from rm360_async.geometry.rig import S3_CAMERAS, rig
-from rm360_async.pictures.report import BoardRow, Disk, RunNumbers, read_numbers, write_index, write_page
-from rm360_async.pictures.report.run import Square
-from rm360_async.record import MARKER
-from rm360_async.service.report import page_trouble
+from rm360_async.commands.report import page_trouble
+from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
+from rm360_async.domain.names import Performance, Structure
+from rm360_async.store import MARKER
 from rm360_async.synthetic.remote import make_remote
+from rm360_async.visualization.report import BoardRow, Disk, RunNumbers, read_numbers, write_index, write_page
+from rm360_async.visualization.report.run_data import Square
 
 VOID = {"meta", "link", "img", "br", "input", "image", "rect", "path", "line", "circle", "polygon", "hr"}
 OMITTED = {"td", "tr", "th", "li"}
@@ -262,7 +262,7 @@ def test_a_folder_that_is_gone_costs_its_own_page_only(ran: Lab, capsys: pytest.
 def test_a_page_that_brings_its_process_down_costs_that_page_only(
     ran: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hook = {"at": "rm360_async.pictures.report.page:write_page", "when": "before", "do": "segv"}
+    hook = {"at": "rm360_async.visualization.report.page:write_page", "when": "before", "do": "segv"}
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "hook"))
     monkeypatch.setenv("RM360_LAB", json.dumps([hook | {"once": str(ran.root / "once")}]))
     assert report(ran) == 1

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pages import pair, published, speech
 from test_report import big_run
 
-from rm360_async.pictures.look import DARK, PAPER, bgr
-from rm360_async.pictures.report import write_index, write_page
+from rm360_async.visualization.report import write_index, write_page
+from rm360_async.visualization.theme import DARK, PAPER, bgr
 
 _found = find_browser()
 if _found is None:

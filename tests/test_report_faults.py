@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from pages import failing, page, pair, published, speech
 
-from rm360_async.geometry.rig import Array
-from rm360_async.record import MARKER
+from rm360_async.domain.cameras.rig import Array
+from rm360_async.store import MARKER
 from rm360_async.synthetic.spec import SmcSpec
 
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])

@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rm360_async.catalog import Performance
-from rm360_async.geometry.check import State
-from rm360_async.geometry.reprojection import (
+from rm360_async.domain.cameras.calibration.check import State
+from rm360_async.domain.cameras.calibration.landmarks import (
     Landmarks2d,
     Reprojection,
     check_landmarks,
     projected,
     reproject,
 )
-from rm360_async.geometry.rig import Array, project, rig
+from rm360_async.domain.cameras.rig import Array, project, rig
+from rm360_async.domain.names import Performance
 from rm360_async.synthetic import ground_truth
 from rm360_async.synthetic.spec import SmcSpec
 

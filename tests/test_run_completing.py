@@ -17,7 +17,7 @@ from lab import Lab
 from test_run_ranges import RANGES, WIDE, content, marker
 from tiny_smc import Tiny
 
-from rm360_async.service import completing
+from rm360_async.domain import selection
 
 
 def test_what_is_wanted_later_is_added_and_nothing_fetched_twice(cloud: Cloud) -> None:
@@ -73,7 +73,7 @@ def test_a_marker_that_cannot_be_read_is_told_when_more_is_wanted(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as unreadable:
-        unreadable.setattr(completing, "read_marker", refused)
+        unreadable.setattr(selection, "read_marker", refused)
         assert cloud.run() == 1
     assert f"0018/e0 cannot be compared with what is wanted: {folder} cannot be read" in cloud.lab.log()
     assert len(cloud.asked("e0")) == asked and (folder / "images").is_dir(), "and is left as it is"
@@ -130,7 +130,7 @@ def test_a_folder_of_a_file_that_has_changed_since_is_extracted_anew(lab: Lab, m
 @pytest.mark.parametrize(
     "at",
     [
-        {"at": "rm360_async.linux:rename", "when": "after"},
+        {"at": "rm360_async.system.linux:rename", "when": "after"},
         {"at": "rm360_async.ledger.ledger:Ledger.completed"},
     ],
 )

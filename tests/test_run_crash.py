@@ -20,10 +20,10 @@ from instance import Hook, Instance, Rclone, children, gate_at, reached, until
 from lab import Lab, tree
 from tiny_smc import Tiny
 
-from rm360_async.record import MARKER
+from rm360_async.store import MARKER
 
 ROUNDS = int(os.environ.get("RM360_ROUNDS", "30"))
-SEAL = "rm360_async.package.sealing:seal"
+SEAL = "rm360_async.store.seal:seal"
 SLOW = {"RCLONE_BWLIMIT": "1M"}
 LARGE = Tiny(part="e1", filler=500_000)
 """4 MB: seconds of a slow download."""
@@ -75,29 +75,29 @@ def parent_killed(at: str, **more: Any) -> Hook:
 
 STEPS: list[Hook] = [
     {"at": "rm360_async.ledger.ledger:Ledger.begin_attempt", "when": "after"},
-    {"at": "rm360_async.staging:settle_part", "when": "after"},
-    parent_killed("rm360_async.package.new_files:NewFiles.write", call=5),
+    {"at": "rm360_async.download.spool:settle_part", "when": "after"},
+    parent_killed("rm360_async.store.file_writer:NewFiles.write", call=5),
     parent_killed(SEAL, when="after"),
-    {"at": "rm360_async.package.publishing:publish", "when": "after"},
+    {"at": "rm360_async.store.publish:publish", "when": "after"},
     {"at": "rm360_async.ledger.ledger:Ledger.completed", "when": "after"},
-    {"at": "rm360_async.staging:remove", "when": "after"},
-    {"at": "rm360_async.ledger.manifest:_put_in_place"},
+    {"at": "rm360_async.download.spool:remove", "when": "after"},
+    {"at": "rm360_async.ledger.manifest_csv:_put_in_place"},
 ]
 """The moments at which a run is killed, one after another."""
 MORE_STEPS: list[Hook] = [
     {"at": "rm360_async.ledger.schema:create", "when": "after"},
     {"at": "rm360_async.ledger.ledger:Ledger.stand", "when": "after"},
-    {"at": "rm360_async.budget.tickets:Tickets.add", "when": "after"},
-    {"at": "rm360_async.budget.tickets:Tickets.grant"},
-    {"at": "rm360_async.staging:settle_part"},
+    {"at": "rm360_async.budget.ticket_queue:Tickets.add", "when": "after"},
+    {"at": "rm360_async.budget.ticket_queue:Tickets.grant"},
+    {"at": "rm360_async.download.spool:settle_part"},
     parent_killed(SEAL),
-    {"at": "rm360_async.package.publishing:publish"},
-    {"at": "rm360_async.linux:rename", "when": "after"},
+    {"at": "rm360_async.store.publish:publish"},
+    {"at": "rm360_async.system.linux:rename", "when": "after"},
     {"at": "rm360_async.ledger.ledger:Ledger.completed"},
-    {"at": "rm360_async.ledger.notes:Notes.learn"},
-    {"at": "rm360_async.staging:remove"},
-    {"at": "rm360_async.budget.tickets:Tickets.drop"},
-    {"at": "rm360_async.ledger.manifest:_put_in_place", "when": "after"},
+    {"at": "rm360_async.ledger.runs:Notes.learn"},
+    {"at": "rm360_async.download.spool:remove"},
+    {"at": "rm360_async.budget.ticket_queue:Tickets.drop"},
+    {"at": "rm360_async.ledger.manifest_csv:_put_in_place", "when": "after"},
 ]
 
 
@@ -165,7 +165,7 @@ def test_ten_kills_in_one_download_ask_for_no_byte_twice(lab: Lab) -> None:
 
 def test_a_run_without_work_takes_away_the_lease_that_a_killed_one_left(lab: Lab) -> None:
     names = fill(lab, 1)
-    with Instance(lab, hooks=[{"at": "rm360_async.budget.tickets:Tickets.drop", "do": "kill"}]) as run:
+    with Instance(lab, hooks=[{"at": "rm360_async.budget.ticket_queue:Tickets.drop", "do": "kill"}]) as run:
         assert run.wait() == -signal.SIGKILL
     until(lambda: not children(lab), "all children gone")
     assert list(published(lab)) == names and list((lab.temp / ".leases").glob("*.lease"))
@@ -186,7 +186,7 @@ def test_no_rclone_and_no_worker_outlives_a_killed_run(lab: Lab) -> None:
     until(lambda: not children(lab), "the rclone gone")
     with Instance(lab, hooks=[hook]):
         reached(gate)
-        assert any("rm360_async.worker" in command for command in children(lab))
+        assert any("rm360_async.extraction.worker" in command for command in children(lab))
     until(lambda: not children(lab), "the worker gone")
 
 
@@ -249,7 +249,7 @@ def test_a_second_signal_stops_at_once(lab: Lab) -> None:
 def worker_of(lab: Lab) -> int:
     for folder in Path("/proc").glob("[0-9]*"):
         command = (folder / "cmdline").read_bytes()
-        if str(lab.root).encode() in command and b"rm360_async.worker" in command:
+        if str(lab.root).encode() in command and b"rm360_async.extraction.worker" in command:
             return int(folder.name)
     raise AssertionError("there is no worker")
 
@@ -370,8 +370,8 @@ def test_three_runs_at_once_share_the_work(lab: Lab) -> None:
 def test_the_work_of_a_killed_run_is_taken_over_at_once(lab: Lab) -> None:
     names = fill(lab, 4)
     config = lab.config(processing__workers=1, processing__downloads=1)
-    gate, hook = gate_at(lab, "gate", "rm360_async.staging:settle_part")
-    after = {"at": "rm360_async.package.publishing:publish", "when": "after", "do": "kill"}
+    gate, hook = gate_at(lab, "gate", "rm360_async.download.spool:settle_part")
+    after = {"at": "rm360_async.store.publish:publish", "when": "after", "do": "kill"}
     with ExitStack() as stack:
         first = stack.enter_context(Instance(lab, config=config, hooks=[hook]))
         reached(gate)

@@ -19,11 +19,11 @@ from small_disk import NoSmallDisk, SmallDisk
 from tiny_smc import Tiny
 
 from rm360_async.cli import main
-from rm360_async.record import MARKER
+from rm360_async.store import MARKER
 
 GB = 2**30
 MB = 2**20
-SEAL = "rm360_async.package.sealing:seal"
+SEAL = "rm360_async.store.seal:seal"
 
 
 def put(lab: Lab, name: str, filler: int, subject: str = "0018") -> int:
@@ -169,7 +169,7 @@ def children_fetching(lab: Lab) -> list[str]:
 def test_a_disk_that_fills_up_under_an_extraction(lab: Lab) -> None:
     put(lab, "e0", 500_000)
     with on_small_disk(lab, 32 * MB) as (disk, more):
-        gate, hook = gate_at(lab, "gate", "rm360_async.package.staging:StagingFolder.write", side="worker", call=3)
+        gate, hook = gate_at(lab, "gate", "rm360_async.store.staging:StagingFolder.write", side="worker", call=3)
         with Instance(lab, **more, hooks=[hook], logging__console_output=True) as run:
             reached(gate)
             disk.fill()
@@ -222,7 +222,7 @@ def test_a_download_stops_where_it_is_when_a_stranger_takes_the_free_space(lab: 
 def test_a_staging_folder_that_becomes_read_only_under_a_download_stops_with_a_sentence(lab: Lab) -> None:
     put(lab, "e0", 1000)
     with on_small_disk(lab, 32 * MB) as (disk, more):
-        gate, hook = gate_at(lab, "gate", "rm360_async.staging:settle_part")
+        gate, hook = gate_at(lab, "gate", "rm360_async.download.spool:settle_part")
         with Instance(lab, **more, hooks=[hook]) as run:
             reached(gate)
             disk.take_away("temp")
@@ -247,9 +247,9 @@ def test_a_full_disk_under_ledger_manifest_and_log_loses_nothing(lab: Lab) -> No
             "processing__workers": 1,
             "processing__downloads": 1,
         }
-        gate, hook = gate_at(lab, "gate", "rm360_async.package.publishing:publish", when="after", call=1)
+        gate, hook = gate_at(lab, "gate", "rm360_async.store.publish:publish", when="after", call=1)
         full = lab.root / "full"
-        no_room = {"at": "rm360_async.ledger.connection:Statements.run", "do": "no_room", "path": str(full)}
+        no_room = {"at": "rm360_async.ledger.database:Statements.run", "do": "no_room", "path": str(full)}
         with Instance(lab, prefix=disk.enter, hooks=[hook, no_room], **books) as run:
             reached(gate)
             full.touch()

@@ -23,7 +23,7 @@ from lab import Lab, tree
 from tiny_smc import Tiny
 
 from rm360_async.cli import main
-from rm360_async.record import MARKER
+from rm360_async.store import MARKER
 
 WIDE = Tiny(cameras=("00", "25", "31"), frames=12, filler=200_000)
 """7 MB, most of it pictures of two cameras."""
@@ -86,7 +86,7 @@ def test_only_what_is_wanted_crosses_the_network(cloud: Cloud) -> None:
 
 
 def test_a_pure_guess_that_is_too_dear_is_put_right_by_the_index(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rm360_async.ranges.prediction._TOO_SMALL", 0)
+    monkeypatch.setattr("rm360_async.download.ranges.estimate._TOO_SMALL", 0)
     path = cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     # two of 60 cameras by the release, two of two in this file
     assert cloud.run(extraction__cameras=["25", "31"], extraction__modalities=["images"]) == 0
@@ -145,7 +145,10 @@ def test_killed_between_the_two_files_of_a_pair_that_is_filled_up_it_fetches_non
     lab.put("raw/0026/0026_e0_raw.smc", replace(part, calibration=False))
     lab.put("anno/0026/0026_e0_anno.smc", replace(part, images=False, audio=False, anno=True))
     rclone = Rclone(lab)
-    for way, at in ((RANGES, "rm360_async.service.crew:RealCrew.extract"), (WHOLE, "rm360_async.staging:settle_part")):
+    for way, at in (
+        (RANGES, "rm360_async.stages.stages:RealCrew.extract"),
+        (WHOLE, "rm360_async.download.spool:settle_part"),
+    ):
         with Instance(
             lab, hooks=[{"at": at, "when": "after" if way is WHOLE else "before", "do": "kill"}], **way
         ) as run:
@@ -193,7 +196,7 @@ def test_a_picture_that_is_broken_at_the_source_is_left_out_as_ever(cloud: Cloud
 
 def test_a_file_that_changes_meanwhile_starts_over(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     path = lab.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("25",), frames=9))
-    from rm360_async.service.ranging import Ranging
+    from rm360_async.download.range_downloader import Ranging
 
     fetch, changed = Ranging._from, Tiny(part="s1_all", cameras=("25",), frames=9, filler=900)
 
@@ -271,8 +274,8 @@ def test_a_pair_that_was_filled_up_by_half_goes_on_there(lab: Lab) -> None:
     lab.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
     lab.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
     steps: list[tuple[str, dict[str, Any]]] = [
-        ("ranges", {"at": "rm360_async.service.ranging:Ranging._require_unchanged"}),
-        ("whole", {"at": "rm360_async.staging:settle_part", "when": "after"}),
+        ("ranges", {"at": "rm360_async.download.range_downloader:Ranging._require_unchanged"}),
+        ("whole", {"at": "rm360_async.download.spool:settle_part", "when": "after"}),
     ]
     for fetch, hook in steps:
         with Instance(lab, hooks=[{"do": "kill", **hook}], processing__fetch=fetch) as run:

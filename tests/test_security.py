@@ -23,13 +23,13 @@ from lab import Lab, tree
 from test_architecture import FILES, PACKAGE, room_of
 from tiny_smc import Tiny
 
-from rm360_async import staging
-from rm360_async.catalog import Structure, output_folder, remote_path
 from rm360_async.cli import main
-from rm360_async.errors import Fault
-from rm360_async.package import staging_path
-from rm360_async.rclone import find
-from rm360_async.rclone.listed import parse, sort_out
+from rm360_async.domain.errors import Fault
+from rm360_async.domain.names import Structure, output_folder, remote_path
+from rm360_async.download import spool
+from rm360_async.download.rclone import find
+from rm360_async.download.rclone.listing import parse, sort_out
+from rm360_async.store import staging_path
 
 GOOD = "0018/0018_e0_raw.smc"
 HOSTILE_PATHS = (
@@ -87,8 +87,8 @@ def test_any_path_of_a_listing_stays_in_its_place(path: str, other: str) -> None
     for performance, kinds in sort_out(parse(json.dumps([entry]).encode(), "x"), Structure.SINGLE).files.items():
         for kind, listed in kinds.items():
             assert remote_path(Structure.SINGLE, performance, kind) == listed.path == path
-            whole = staging.whole_path(temp, performance, kind, listed.source())
-            for place in (whole, staging.part_path(whole), staging.kept_path(whole)):
+            whole = spool.whole_path(temp, performance, kind, listed.source())
+            for place in (whole, spool.part_path(whole), spool.kept_path(whole)):
                 assert inside(place, temp) and re.fullmatch(r"[0-9a-z_.]+", place.name)
             final = output_folder(output, performance)
             for place in (final, staging_path(final, "a1")):
@@ -297,7 +297,7 @@ def test_links_among_the_staged_files(done: Lab, outside: Path, kind: str) -> No
     (kept,) = (done.temp / "kept").iterdir()
     kept.unlink()
     place = done.temp / kept.name
-    plant(staging.part_path(place) if kind == "part" else place, outside / "victim")
+    plant(spool.part_path(place) if kind == "part" else place, outside / "victim")
     done.run("--force", processing__max_retries=0)
     assert (done.folder("0018/e0") / ".extraction_complete").is_file(), "what was published before is still there"
     assert (done.remote / GOOD).stat().st_size > 100

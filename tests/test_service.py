@@ -15,19 +15,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from tiny_smc import Tiny
 
-from rm360_async.agenda import Agenda
 from rm360_async.budget import Budget
-from rm360_async.catalog import Performance
-from rm360_async.errors import Cause
-from rm360_async.lifecycle import Stage
-from rm360_async.pipeline import Work
-from rm360_async.plan import Row, Standing
-from rm360_async.service.display import picture
+from rm360_async.domain.errors import Cause
+from rm360_async.domain.formatting import duration, size_text, when
+from rm360_async.domain.names import Performance
+from rm360_async.domain.stage import Stage
+from rm360_async.domain.state import Row, Standing
+from rm360_async.pipeline.job import Work
+from rm360_async.pipeline.scheduler import Agenda
+from rm360_async.service.console import picture
+from rm360_async.service.end_summary import exit_code
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
 from rm360_async.service.snapshot import Snapshot, bar_text
-from rm360_async.service.summary import exit_code
-from rm360_async.words import duration, size_text, when
 
 ROOT = Path(__file__).resolve().parent.parent
 A, B, C, D = (Performance("0018", f"e{number}") for number in range(4))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_smc import HEIGHT, WIDTH, Tiny, broken, jpeg, png
 
-from rm360_async.errors import Cause, Fault
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.smc import (
     Blob,
     Refusal,

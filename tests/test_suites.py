@@ -18,7 +18,7 @@ from suites.steps import STEPS
 from suites.verdict import Case, Verdict
 from tiny_smc import Tiny
 
-from rm360_async.record import MARKER
+from rm360_async.store import MARKER
 
 SEED = 360
 

@@ -17,8 +17,8 @@ from lab import Lab
 from tiny_smc import Tiny
 
 from rm360_async.cli import main
-from rm360_async.pictures.look import SQUARE_COLOURS, bgr
-from rm360_async.pictures.summary import by_performance, by_subject, read_manifest
+from rm360_async.visualization.summary import by_performance, by_subject, read_manifest
+from rm360_async.visualization.theme import SQUARE_COLOURS, bgr
 
 HEAD = "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error,verdict\n"
 LINES = """\

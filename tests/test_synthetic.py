@@ -14,16 +14,16 @@ import h5py
 import numpy as np
 import pytest
 
-from rm360_async.catalog import Modality, Performance, Structure, parse_remote_path
-from rm360_async.geometry.rig import S3_CAMERAS, project, rig
+from rm360_async.domain.cameras.rig import S3_CAMERAS, project, rig
+from rm360_async.domain.names import Modality, Performance, Structure, parse_remote_path
 from rm360_async.synthetic import shape
-from rm360_async.synthetic.blobs import BREAKS, Break, broken, encode, label_of, labelled
+from rm360_async.synthetic.appearance import look_of
+from rm360_async.synthetic.encoded import BREAKS, Break, broken, encode, label_of, labelled
 from rm360_async.synthetic.head import draw_frame, draw_view
-from rm360_async.synthetic.look import look_of
 from rm360_async.synthetic.remote import DAMAGES, damage, demo_plan, make_remote
-from rm360_async.synthetic.smc import label, write_pair, write_smc
+from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.smc_writer import label, write_pair, write_smc
 from rm360_async.synthetic.spec import SmcSpec
-from rm360_async.synthetic.studio import Studio
 
 SPEAKER = look_of(Performance("0018", "s1_all"))
 EVERYTHING = frozenset(Modality)
@@ -253,7 +253,7 @@ def test_every_stored_blob_is_distinct_and_says_what_it_is(tmp_path: Path) -> No
 def test_the_same_spec_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     spec = SmcSpec(frames=2, cameras=("25", "31"))
     code = (
-        "import sys; from pathlib import Path; from rm360_async.synthetic.smc import write_smc\n"
+        "import sys; from pathlib import Path; from rm360_async.synthetic.smc_writer import write_smc\n"
         "from rm360_async.synthetic.spec import SmcSpec\n"
         "write_smc(Path(sys.argv[1]), SmcSpec(frames=2, cameras=('25', '31')))"
     )

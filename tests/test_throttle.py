@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 
-from rm360_async.errors import Cause, Fault
-from rm360_async.plan import LONGEST_PAUSE, RetryRules
-from rm360_async.throttle import Throttle
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.retry import LONGEST_PAUSE, RetryRules
+from rm360_async.download.throttle import Throttle
 
 pytestmark = pytest.mark.anyio
 

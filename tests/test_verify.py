@@ -18,9 +18,10 @@ import pytest
 from lab import Lab, tree
 from tiny_smc import Tiny
 
+from rm360_async.commands.verify.result import place_of
 from rm360_async.ledger import Claims, lock_path
-from rm360_async.record import DAMAGED, FILE_LIST, MARKER, Depth, FlawKind, check_folder, hash_of, read_files
-from rm360_async.service.findings import place_of
+from rm360_async.store import DAMAGED, FILE_LIST, MARKER, Depth, FlawKind, check_folder, read_files
+from rm360_async.system.hashing import hash_of
 
 IMAGE = "images/cam_25/frame_000002.jpg"
 

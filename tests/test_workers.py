@@ -10,15 +10,16 @@ import anyio
 import pytest
 from tiny_smc import Tiny
 
-from rm360_async.catalog import Performance
-from rm360_async.errors import Cause, Fault
-from rm360_async.extract_job import ExtractJob
-from rm360_async.record import MARKER, SourceFile
-from rm360_async.workers import WorkerLimits, Workers
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance
+from rm360_async.domain.record import SourceFile
+from rm360_async.extraction.job import ExtractJob
+from rm360_async.extraction.pool import WorkerLimits, Workers
+from rm360_async.store import MARKER
 
 pytestmark = pytest.mark.anyio
 GB = 2**30
-SEAL = "rm360_async.package.sealing:seal"
+SEAL = "rm360_async.store.seal:seal"
 HOOK = Path(__file__).resolve().parent / "hook"
 
 
@@ -94,7 +95,7 @@ async def test_a_child_that_hangs_is_ended_at_its_deadline(job: ExtractJob, monk
 
 async def test_a_child_that_cannot_start_says_its_last_words(job: ExtractJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    monkeypatch.setattr("rm360_async.children._launched", lambda command: ["sh", "-c", "echo oops >&2; exit 7"])
+    monkeypatch.setattr("rm360_async.system.processes._launched", lambda command: ["sh", "-c", "echo oops >&2; exit 7"])
     fault = await fault_of(pool(), job)
     assert fault.message == "the extraction process of 0018/e0 ended with exit code 7: oops"
 

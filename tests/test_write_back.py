@@ -10,11 +10,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from rm360_async import linux
-from rm360_async.errors import Cause, Fault
-from rm360_async.package import NewFiles
-from rm360_async.rclone import transfer
-from rm360_async.rclone.transfer import Follower
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.download.rclone import transfer
+from rm360_async.download.rclone.transfer import Follower
+from rm360_async.store import NewFiles
+from rm360_async.system import linux
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

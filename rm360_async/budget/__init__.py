@@ -34,8 +34,8 @@ that moment. A stopped one (SIGSTOP) keeps its place and its leases.
 
 from __future__ import annotations
 
-from rm360_async.budget.arithmetic import Lack, Limits, Shortage
+from rm360_async.budget.budget import POLL_SECONDS, Budget, Lease
 from rm360_async.budget.disk import Disk, Space, SystemDisk
-from rm360_async.budget.leases import POLL_SECONDS, Budget, Lease
+from rm360_async.budget.policy import Lack, Limits, Shortage
 
 __all__ = ["POLL_SECONDS", "Budget", "Disk", "Lack", "Lease", "Limits", "Shortage", "Space", "SystemDisk"]

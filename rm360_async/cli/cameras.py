@@ -44,10 +44,10 @@ def analyze(target: Path, *, as_json: bool, plots: Path | None) -> int:
       rm360 cameras analyze gdrive:0018/0018_s3_all_raw.smc
       rm360 cameras analyze subjects/0018/s3_all --json | jq '.checks[] | select(.state != "ok")'
     """
-    from rm360_async.pictures.analysis import analysis_json, analysis_text, write_plots
-    from rm360_async.pictures.analysis import analyze as check
-    from rm360_async.pictures.calibrated import of_file, read_calibrated
-    from rm360_async.service.remote_file import is_remote, look_into
+    from rm360_async.commands.remote_smc import is_remote, look_into
+    from rm360_async.visualization.calibration_source import of_file, read_calibrated
+    from rm360_async.visualization.calibration_text import analysis_json, analysis_text, write_plots
+    from rm360_async.visualization.calibration_text import analyze as check
 
     if is_remote(target):
         found = run_async(look_into, str(target), lambda sparse: of_file(sparse, target.name))
@@ -75,9 +75,9 @@ def suggest(count: int, pool: str, *, front: bool, plots: Path | None) -> int:
       rm360 cameras suggest 8 --from s3-38
       rm360 cameras suggest 5 --front --from subjects/0018/s3_all
     """
-    from rm360_async.pictures.coverage_plot import coverage_map
-    from rm360_async.pictures.sheet import write_picture
-    from rm360_async.pictures.suggestion import pool_of, suggestion_text
+    from rm360_async.visualization.camera_suggestion import pool_of, suggestion_text
+    from rm360_async.visualization.coverage_plot import coverage_map
+    from rm360_async.visualization.raster import write_picture
 
     among = pool_of(pool)
     text, chosen = suggestion_text(count, among, front=front)
@@ -101,8 +101,8 @@ def grid(folder: Path, frame: int | None, output: Path) -> int:
     Examples:
       rm360 cameras grid subjects/0018/s3_all --frame 100 --output grid.png
     """
-    from rm360_async.pictures.folder import open_folder
-    from rm360_async.pictures.grid import contact_sheet
+    from rm360_async.visualization.contact_sheet import contact_sheet
+    from rm360_async.visualization.published_folder import open_folder
 
     found = contact_sheet(open_folder(folder), frame)
     found.sheet.save(output)
@@ -123,9 +123,9 @@ def strip(folder: Path, camera: str, count: int, output: Path) -> int:
     Examples:
       rm360 cameras strip subjects/0018/s1_all --camera 25 --output strip.png
     """
-    from rm360_async.catalog import number_ranges
-    from rm360_async.pictures.folder import open_folder
-    from rm360_async.pictures.strip import frame_strip
+    from rm360_async.domain.names import number_ranges
+    from rm360_async.visualization.frame_strip import frame_strip
+    from rm360_async.visualization.published_folder import open_folder
 
     found = frame_strip(open_folder(folder), camera, count)
     found.sheet.save(output)

@@ -20,6 +20,6 @@ def command(folder: Path, *, full_resolution: bool) -> int:
       rm360 demo
       rm360 demo /tmp/rm360 --full-resolution
     """
-    from rm360_async.demo import demo
+    from rm360_async.commands.demo import demo
 
     return demo(folder, full_resolution=full_resolution)

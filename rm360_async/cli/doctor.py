@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rm360_async.cli.options import chosen_config, config_path, run_async
-from rm360_async.errors import BadRequest
+from rm360_async.domain.errors import BadRequest
 
 
 @click.command("doctor")
@@ -26,12 +26,12 @@ def command(config: Path | None, config_option: Path | None, *, as_json: bool, w
       rm360 doctor lab.yaml --json | jq '.lines[] | select(.state != "ok")'
       rm360 doctor lab.yaml --rebuild
     """
-    from rm360_async.config import load
-    from rm360_async.doctor import examine, rebuild
+    from rm360_async.commands.doctor import examine, rebuild
+    from rm360_async.config import load_settings
 
     path = chosen_config(config, config_option)
     if not wanted:
         return run_async(examine, path, as_json)
     if as_json:
         raise BadRequest("--json and --rebuild do not go together; rebuild first")
-    return run_async(rebuild, load(path))
+    return run_async(rebuild, load_settings(path))

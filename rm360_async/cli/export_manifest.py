@@ -20,8 +20,8 @@ def command(config: Path | None, config_option: Path | None, output: str | None)
       rm360 export-manifest lab.yaml
       rm360 export-manifest lab.yaml --output - | column -s, -t
     """
-    from rm360_async.config import load
-    from rm360_async.service.books import export_manifest
+    from rm360_async.commands.ledger import export_manifest
+    from rm360_async.config import load_settings
 
-    settings = load(chosen_config(config, config_option))
+    settings = load_settings(chosen_config(config, config_option))
     return run_async(export_manifest, settings, output)

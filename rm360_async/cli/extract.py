@@ -26,8 +26,8 @@ def command(raw: Path, anno: Path | None, output: Path, cameras: str, modalities
       rm360 extract 0026_e0_raw.smc --anno 0026_e0_anno.smc --output e0 --cameras 24,25,26
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that wait in circles
+    from rm360_async.commands.extract_local import extract_local
     from rm360_async.config import parse_cameras, parse_modalities
-    from rm360_async.service.local import extract_local
 
     chosen = parse_modalities(modalities) if modalities else None
     return extract_local(raw, anno, output, parse_cameras(cameras), chosen, force=force)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rm360_async.cli.options import run_async
-from rm360_async.errors import BadRequest
+from rm360_async.domain.errors import BadRequest
 
 
 @click.command("inspect")
@@ -22,8 +22,8 @@ def command(file: Path, *, as_json: bool) -> int:
       rm360 inspect 0018_s3_all_raw.smc --json | jq '.cameras'
       rm360 inspect gdrive:0018/0018_s3_all_raw.smc    a few megabytes of it are fetched
     """
-    from rm360_async.service.remote_file import is_remote, look_into
-    from rm360_async.survey import as_text, survey
+    from rm360_async.commands.inspect import as_text, survey
+    from rm360_async.commands.remote_smc import is_remote, look_into
 
     if is_remote(file):
         found = run_async(look_into, str(file), lambda sparse: survey(sparse, str(file)))

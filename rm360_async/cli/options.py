@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from rm360_async.errors import BadRequest
+from rm360_async.domain.errors import BadRequest
 
 ALL = "all"
 Result = TypeVar("Result")

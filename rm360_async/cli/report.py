@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rm360_async.cli.options import chosen_config, every_or, run_async, selection
-from rm360_async.errors import BadRequest
+from rm360_async.domain.errors import BadRequest
 
 PATH = click.Path(path_type=Path)
 
@@ -41,13 +41,13 @@ def command(
       rm360 report subjects/0018/s1_all --output page/
       rm360 report lab.yaml --output report/ --subject 0018 --no-faces
     """
-    from rm360_async.config import load
-    from rm360_async.service.report import ReportOptions, report_folder, report_run
+    from rm360_async.commands.report import ReportOptions, report_folder, report_run
+    from rm360_async.config import load_settings
 
     if target is not None and target.is_dir():
         if config_option is not None or subjects or performances:
             raise BadRequest(f"{target} is a folder; --config, --subject and --performance go with a config")
         return report_folder(target, output, faces=not no_faces)
-    settings = load(chosen_config(target, config_option), subjects=subjects, performances=performances)
+    settings = load_settings(chosen_config(target, config_option), subjects=subjects, performances=performances)
     options = ReportOptions(not no_faces, force, every_or(subjects), every_or(performances))
     return run_async(report_run, settings, output, options)

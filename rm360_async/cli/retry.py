@@ -22,8 +22,8 @@ def command(
       rm360 retry lab.yaml
       rm360 retry lab.yaml --subject 0018
     """
-    from rm360_async.config import load
-    from rm360_async.service.books import retry
+    from rm360_async.commands.ledger import retry
+    from rm360_async.config import load_settings
 
-    settings = load(chosen_config(config, config_option), subjects=subjects, performances=performances)
+    settings = load_settings(chosen_config(config, config_option), subjects=subjects, performances=performances)
     return run_async(retry, settings, every_or(subjects), every_or(performances))

@@ -40,10 +40,10 @@ def command(
       rm360 run lab.yaml --subject 0018 --performance 's*' --modalities audio
       rm360 run lab.yaml --subject 0018 --performance s3_all --force
     """
-    from rm360_async.config import load
+    from rm360_async.config import load_settings
     from rm360_async.service.run import RunOptions, run
 
-    settings = load(
+    settings = load_settings(
         chosen_config(config, config_option),
         subjects=subjects,
         performances=performances,

@@ -24,8 +24,8 @@ def command(config: Path | None, config_option: Path | None, *, as_json: bool, w
       rm360 status lab.yaml --watch
       rm360 status lab.yaml --json | jq '.failed'
     """
-    from rm360_async.config import load
-    from rm360_async.service.status import show
+    from rm360_async.commands.status import show
+    from rm360_async.config import load_settings
 
-    settings = load(chosen_config(config, config_option))
+    settings = load_settings(chosen_config(config, config_option))
     return run_async(show, settings, as_json, watch)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rm360_async.cli.options import chosen_config, run_async
-from rm360_async.errors import BadRequest
+from rm360_async.domain.errors import BadRequest
 
 PATH = click.Path(path_type=Path)
 
@@ -28,8 +28,8 @@ def command(target: Path | None, config_option: Path | None, *, output: Path | N
       rm360 summary lab.yaml --output summary.png
       rm360 summary /data/MANIFEST.csv --json | jq .total
     """
-    from rm360_async.config import load
-    from rm360_async.service.manifest_summary import summarize_file, summarize_run
+    from rm360_async.commands.summary import summarize_file, summarize_run
+    from rm360_async.config import load_settings
 
     if output is not None and output.suffix.lower() not in (".svg", ".png"):
         raise BadRequest(f"--output {output}: end the name in .svg or .png")
@@ -37,5 +37,5 @@ def command(target: Path | None, config_option: Path | None, *, output: Path | N
         if config_option is not None:
             raise BadRequest(f"{target} is a manifest; --config does not go with it")
         return summarize_file(target, output, as_json=as_json)
-    settings = load(chosen_config(target, config_option))
+    settings = load_settings(chosen_config(target, config_option))
     return run_async(summarize_run, settings, output, as_json)

@@ -36,9 +36,9 @@ def command(
       rm360 verify lab.yaml --deep --repair && echo all is well
       rm360 verify lab.yaml --json | jq '.performances | map_values(.state)'
     """
-    from rm360_async.config import load
-    from rm360_async.service.verify import VerifyOptions, verify
+    from rm360_async.commands.verify.verify import VerifyOptions, verify
+    from rm360_async.config import load_settings
 
-    settings = load(chosen_config(config, config_option), subjects=subjects, performances=performances)
+    settings = load_settings(chosen_config(config, config_option), subjects=subjects, performances=performances)
     options = VerifyOptions(deep, repair, every_or(subjects), every_or(performances), as_json)
     return run_async(verify, settings, options)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rm360_async.config.values import parse_cameras, parse_modalities
+from rm360_async.config.parsers import parse_cameras, parse_modalities
 
 if TYPE_CHECKING:
-    from rm360_async.config.loading import load
+    from rm360_async.config.load import load_settings
     from rm360_async.config.settings import Extraction, GoogleDrive, Limits, Logging, Processing, Settings, Storage
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "Processing",
     "Settings",
     "Storage",
-    "load",
+    "load_settings",
     "parse_cameras",
     "parse_modalities",
 ]
@@ -32,4 +32,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{'loading' if name == 'load' else 'settings'}"), name)
+    return getattr(import_module(f"{__name__}.{'load' if name == 'load_settings' else 'settings'}"), name)

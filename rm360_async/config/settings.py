@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from rm360_async.catalog import Modality, Structure, is_subject
-from rm360_async.config import values
-from rm360_async.config.values import Mistakes
-from rm360_async.plan import HOUR, LONGEST_WAIT
+from rm360_async.config import parsers
+from rm360_async.config.parsers import Mistakes
+from rm360_async.domain.names import Modality, Structure, is_subject
+from rm360_async.domain.state import HOUR, LONGEST_WAIT
 
 GB = 2**30
 MB = 2**20
@@ -28,18 +28,18 @@ Selection = str | tuple[str, ...]
 def _structure(value: object) -> Structure:
     names = [structure.value for structure in Structure]
     if value not in names:
-        raise Mistakes((None, f"{values.shown(value)} is not a layout; write one of {', '.join(names)}"))
+        raise Mistakes((None, f"{parsers.shown(value)} is not a layout; write one of {', '.join(names)}"))
     return Structure(value)
 
 
 def _level(value: object) -> str:
     if not isinstance(value, str) or value.upper() not in LEVELS:
-        raise Mistakes((None, f"{values.shown(value)} is not a log level; write one of {', '.join(LEVELS)}"))
+        raise Mistakes((None, f"{parsers.shown(value)} is not a log level; write one of {', '.join(LEVELS)}"))
     return value.upper()
 
 
 def _path(value: object, info: ValidationInfo) -> Path:
-    return values.path_under(info.context["folder"] if info.context else Path.cwd(), value)
+    return parsers.path_under(info.context["folder"] if info.context else Path.cwd(), value)
 
 
 def _beside_output(name: str) -> Callable[[Any, ValidationInfo], Path]:
@@ -59,9 +59,9 @@ class _Section(BaseModel):
 class GoogleDrive(_Section):
     """Where the files come from: rclone remotes, the folder on Drive, and the layout of the release."""
 
-    root_folder_id: Annotated[str, BeforeValidator(values.folder_id)] = ""
-    remote_names: Annotated[tuple[str, ...], BeforeValidator(values.remote_names)] = ()
-    remote_name: Annotated[str, BeforeValidator(lambda value: value and values.remote_name(value))] = Field(
+    root_folder_id: Annotated[str, BeforeValidator(parsers.folder_id)] = ""
+    remote_names: Annotated[tuple[str, ...], BeforeValidator(parsers.remote_names)] = ()
+    remote_name: Annotated[str, BeforeValidator(lambda value: value and parsers.remote_name(value))] = Field(
         default="", validate_default=True
     )
     structure: Annotated[Structure, BeforeValidator(_structure)] = Structure.SINGLE
@@ -83,10 +83,10 @@ class GoogleDrive(_Section):
 class Extraction(_Section):
     """What is wanted; each of the first three is "all" or a tuple of names."""
 
-    subjects: Annotated[Selection, BeforeValidator(values.subjects)]
-    performances: Annotated[Selection, BeforeValidator(values.performances)] = values.ALL
-    cameras: Annotated[Selection, BeforeValidator(values.cameras)] = values.ALL
-    modalities: Annotated[tuple[Modality, ...], BeforeValidator(values.modalities)] = tuple(Modality)
+    subjects: Annotated[Selection, BeforeValidator(parsers.subjects)]
+    performances: Annotated[Selection, BeforeValidator(parsers.performances)] = parsers.ALL
+    cameras: Annotated[Selection, BeforeValidator(parsers.cameras)] = parsers.ALL
+    modalities: Annotated[tuple[Modality, ...], BeforeValidator(parsers.modalities)] = tuple(Modality)
 
 
 class Storage(_Section):

@@ -4,13 +4,13 @@ Disk is the truth about content, the ledger about intent: it can be rebuilt from
 losing it costs only history and counters. No other room speaks SQL.
 """
 
+from rm360_async.ledger.adoption import Adopted, TakenIn, adopt, adopt_some, take_in
 from rm360_async.ledger.claims import Claims
-from rm360_async.ledger.earlier import Adopted, TakenIn, adopt, adopt_some, take_in
-from rm360_async.ledger.entries import Attempt, Run, Totals
 from rm360_async.ledger.ledger import Ledger
-from rm360_async.ledger.manifest import ManifestWriter, manifest_text, write_manifest
+from rm360_async.ledger.manifest_csv import ManifestWriter, manifest_text, write_manifest
 from rm360_async.ledger.schema import SQLITE_VERSION, ledger_path, lock_path, set_aside
 from rm360_async.ledger.schema import create as create_ledger
+from rm360_async.ledger.values import Attempt, Run, Totals
 
 __all__ = [
     "SQLITE_VERSION",

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from rm360_async.errors import Cause, Fault
+from rm360_async.domain.errors import Cause, Fault
 
 CREATION = 0
 """Held while the ledger file is made."""

@@ -17,14 +17,15 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from rm360_async.catalog import Performance
-from rm360_async.errors import Cause, Fault
+from rm360_async.config import Settings
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance
+from rm360_async.domain.record import Record, SourceFile
+from rm360_async.domain.stage import IN_HAND, Stage, check_move
+from rm360_async.domain.state import Row, Standing
 from rm360_async.ledger.claims import Claims
-from rm360_async.ledger.connection import Statements, connected
-from rm360_async.ledger.entries import Attempt, Totals
-from rm360_async.ledger.notes import Notes
-from rm360_async.ledger.schema import create as create_file
-from rm360_async.ledger.table import (
+from rm360_async.ledger.database import Statements, connected
+from rm360_async.ledger.rows import (
     COLUMNS,
     as_claimed,
     attempt_of,
@@ -41,9 +42,10 @@ from rm360_async.ledger.table import (
     store_sources,
     totals_of,
 )
-from rm360_async.lifecycle import IN_HAND, Stage, check_move
-from rm360_async.plan import Row, Standing
-from rm360_async.record import Record, SourceFile
+from rm360_async.ledger.runs import Notes
+from rm360_async.ledger.schema import create as create_file
+from rm360_async.ledger.schema import ledger_path, lock_path
+from rm360_async.ledger.values import Attempt, Totals
 
 _FAILURES = (Stage.FAILED.value, Stage.DOWNLOAD_FAILED.value)
 
@@ -290,3 +292,12 @@ class Ledger(Notes):
         )
         steps = json.dumps(dict(seconds or {}))
         await sql.run(query, self._now(), outcome, cause, reason, steps, fetched, number)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, create: bool = False) -> AsyncIterator[tuple[Ledger, Claims]]:
+    """Open the ledger beside the manifest, and its claims (only to look at them, unless `create`)."""
+    path = ledger_path(settings.storage.manifest_path)
+    async with Ledger.open(path, create=create) as ledger:
+        with Claims(lock_path(path), look_only=not create) as claims:
+            yield ledger, claims

@@ -10,7 +10,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from rm360_async.errors import Cause, Fault
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.ledger.claims import CREATION, Claims
 
 APPLICATION_ID = 0x524D3336  # "RM36"

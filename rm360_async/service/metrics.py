@@ -7,8 +7,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from rm360_async import __version__
-from rm360_async.logs import logger
 from rm360_async.service.snapshot import Snapshot
+from rm360_async.system.log import logger
 
 log = logger(__name__)
 

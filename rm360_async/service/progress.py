@@ -6,12 +6,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
-from rm360_async.agenda import Agenda
 from rm360_async.budget import Budget, SystemDisk
-from rm360_async.catalog import Performance
-from rm360_async.errors import Fault
-from rm360_async.lifecycle import Stage
-from rm360_async.pipeline import Work
+from rm360_async.domain.errors import Fault
+from rm360_async.domain.names import Performance
+from rm360_async.domain.stage import Stage
+from rm360_async.pipeline.job import Work
+from rm360_async.pipeline.scheduler import Agenda
 from rm360_async.service.snapshot import InHand, Snapshot
 
 RATE_WINDOW = 120.0

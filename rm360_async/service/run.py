@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,40 +10,41 @@ from dataclasses import dataclass
 import anyio
 from anyio.to_thread import run_sync
 
-from rm360_async import logs, staging
-from rm360_async.agenda import Agenda
 from rm360_async.budget import Budget
-from rm360_async.catalog import Performance
 from rm360_async.config import Settings
-from rm360_async.errors import Cause, Fault, fault_in
+from rm360_async.domain.errors import Cause, Fault, fault_in
+from rm360_async.domain.names import Performance
+from rm360_async.domain.retry import RetryRules
+from rm360_async.domain.selection import Way
+from rm360_async.domain.stage import Stage
+from rm360_async.domain.state import Row, Standing
+from rm360_async.download import spool
+from rm360_async.download.downloader import Fetcher
+from rm360_async.download.range_downloader import Ranging
+from rm360_async.download.rclone import Listing, Remote
+from rm360_async.download.throttle import Throttle
+from rm360_async.extraction.pool import WorkerLimits, Workers
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path
-from rm360_async.lifecycle import Stage
-from rm360_async.notify import Notifier
-from rm360_async.pipeline import Width, Work
-from rm360_async.pipeline import run as run_pipeline
-from rm360_async.plan import RetryRules, Row, Standing
-from rm360_async.ranges.prediction import Way
-from rm360_async.rclone import Listing, Pace, Remote, environment, find
-from rm360_async.service.beginning import list_patiently, list_remote, stay_alive
-from rm360_async.service.books import LedgerBooks
-from rm360_async.service.crew import RealCrew
-from rm360_async.service.display import follow, live_display
-from rm360_async.service.fetching import Fetcher
-from rm360_async.service.leasing import make_room
-from rm360_async.service.ledger_file import opened
+from rm360_async.ledger.ledger import opened
+from rm360_async.pipeline.job import Work
+from rm360_async.pipeline.pipeline import Width
+from rm360_async.pipeline.pipeline import run as run_pipeline
+from rm360_async.pipeline.scheduler import Agenda
+from rm360_async.service.console import follow, live_display
+from rm360_async.service.dry_run import rehearsal_text
+from rm360_async.service.end_summary import CANNOT_GO_ON, STOPPED_AT_ONCE, exit_code, summary_lines
 from rm360_async.service.metrics import Metrics
-from rm360_async.service.opening import Opening, looks_closer
-from rm360_async.service.planning import RunPlan, foresee, make_plan
 from rm360_async.service.progress import Progress
-from rm360_async.service.ranging import Ranging
-from rm360_async.service.rehearsal import rehearsal_text
+from rm360_async.service.run_plan import RunPlan, foresee, make_plan
 from rm360_async.service.signals import Stop
-from rm360_async.service.summary import CANNOT_GO_ON, STOPPED_AT_ONCE, exit_code, summary_lines
-from rm360_async.throttle import Throttle
-from rm360_async.workers import WorkerLimits, Workers
+from rm360_async.service.startup import Opening, connect, list_patiently, list_remote, looks_closer, pace_of, stay_alive
+from rm360_async.stages.job_log import LedgerBooks
+from rm360_async.stages.reserve import make_room
+from rm360_async.stages.stages import RealCrew
+from rm360_async.system import log as logs
+from rm360_async.system.systemd import Notifier
 
 log = logs.logger(__name__)
-_TICKS = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,6 @@ async def run(settings: Settings, options: RunOptions) -> int:
         except BaseException as error:
             log.error(f"the run cannot go on: {fault_in(error) or repr(error)}")
             raise
-
-
-def connect(settings: Settings) -> list[Remote]:
-    """Return the remotes of the config on the rclone that is here; raises Fault(RCLONE_MISSING)."""
-    program, env = find(), environment(os.environ)
-    pace = pace_of(settings)
-    folder = settings.google_drive.root_folder_id
-    return [Remote(name, folder, program, env, pace) for name in settings.google_drive.remotes]
-
-
-def pace_of(settings: Settings) -> Pace:
-    """Return how often transfers are looked at, and when they count as stalled."""
-    return Pace(_TICKS, max(1, round(settings.processing.stall_seconds / _TICKS)))
 
 
 async def rehearse(settings: Settings, options: RunOptions, remote: Remote) -> int:
@@ -229,7 +216,7 @@ class _Run:
             storage.output_dir,
             limits.max_temp_bytes,
             limits.min_free_bytes,
-            aside=(storage.temp_dir / staging.KEPT,),
+            aside=(storage.temp_dir / spool.KEPT,),
             make_room=make_room,
         )
         worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import anyio
 from anyio.abc import TaskStatus
 
-from rm360_async.agenda import Agenda
-from rm360_async.logs import logger
+from rm360_async.pipeline.scheduler import Agenda
+from rm360_async.system.log import logger
 
 log = logger(__name__)
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

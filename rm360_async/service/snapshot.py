@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rm360_async.words import duration, size_text, when
+from rm360_async.domain.formatting import duration, size_text, when
 
 
 @dataclass(frozen=True)

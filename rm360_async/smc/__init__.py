@@ -8,22 +8,13 @@ every size is bounded before memory is taken, and a failure inside HDF5 is caugh
 All h5py calls of one file belong to one thread; `Blob.read` and the wholeness check may run in any.
 """
 
-from rm360_async.smc.arrays import (
-    Audio,
-    AudioShape,
-    Calibration,
-    audio_shape,
-    read_array,
-    read_audio,
-    read_calibration,
-)
+from rm360_async.smc.arrays import Audio, AudioShape, Calibration, audio_shape, read_array, read_audio, read_calibration
 from rm360_async.smc.blobs import Blob
+from rm360_async.smc.errors import HDF5_VERSION, Refusal
 from rm360_async.smc.file import SmcFile
 from rm360_async.smc.frames import FrameList
 from rm360_async.smc.pair import SmcPair
-from rm360_async.smc.reading import HDF5_VERSION, Refusal
-from rm360_async.smc.size import image_size
-from rm360_async.smc.wholeness import Picture, check
+from rm360_async.smc.picture_check import Picture, check, image_size
 
 __all__ = [
     "HDF5_VERSION",

@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from rm360_async.catalog import is_camera
+from rm360_async.domain.names import is_camera
+from rm360_async.smc.errors import H5, Refusal, asking_hdf5, require_here, shown
 from rm360_async.smc.file import SmcFile
-from rm360_async.smc.reading import H5, Refusal, asking_hdf5, require_here, shown
 
 LARGEST_AUDIO = 2**28
 """Bytes; 11 minutes of two float32 channels at 48 kHz, where a performance has one or two. The WAV and the MP3

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import h5py
 import numpy as np
 
-from rm360_async.blocks import Hole, SparseFile
-from rm360_async.smc.reading import H5, Refusal, asking_hdf5, require_here
+from rm360_async.smc.errors import H5, Refusal, asking_hdf5, require_here
+from rm360_async.system.sparse_file import Hole, SparseFile
 
 LARGEST_BLOB = 64 * 2**20
 """No encoded picture of 2048 x 2448 comes near this; a larger claim is damage."""

@@ -10,15 +10,15 @@ from types import TracebackType
 
 import h5py
 
-from rm360_async.blocks import SparseFile, is_sparse
-from rm360_async.catalog import is_camera
-from rm360_async.errors import Cause, Fault
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import is_camera
+from rm360_async.smc.attributes import attributes
 from rm360_async.smc.blobs import Blob, locate
+from rm360_async.smc.errors import H5, HDF5_ERRORS, Refusal, named, words_of
 from rm360_async.smc.frames import FrameList, frame_list
 from rm360_async.smc.links import Entry, entries, open_dataset, open_group
-from rm360_async.smc.opening import open_descriptor, open_hdf5
-from rm360_async.smc.reading import H5, HDF5_ERRORS, Refusal, named, words_of
-from rm360_async.smc.values import attributes
+from rm360_async.smc.open import open_descriptor, open_hdf5
+from rm360_async.system.sparse_file import SparseFile, is_sparse
 
 _WITH_CAMERAS = ("Camera", "Keypoints2d", "ScanMask")
 _LINK = "is a link to elsewhere, which is not followed"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from rm360_async.smc.errors import named, shown
 from rm360_async.smc.links import Entry
-from rm360_async.smc.reading import named, shown
 
 _MOST_DIGITS = 9
 

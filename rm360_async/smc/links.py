@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import h5py
 
-from rm360_async.smc.reading import H5, Refusal, asking_hdf5, shown
+from rm360_async.smc.errors import H5, Refusal, asking_hdf5, shown
 
 _MOST_NAMES = 100_000
 """In one group: 55 minutes of frames. Each name costs memory, and each that is no frame a line in the record."""

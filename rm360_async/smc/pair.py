@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from rm360_async.blocks import SparseFile
 from rm360_async.smc.file import SmcFile
+from rm360_async.system.sparse_file import SparseFile
 
 
 class SmcPair:

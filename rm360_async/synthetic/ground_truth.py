@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rm360_async.geometry.rig import Array, project, rig, scale_intrinsics
+from rm360_async.domain.cameras.rig import Array, project, rig, scale_intrinsics
 from rm360_async.synthetic import shape
-from rm360_async.synthetic.blobs import encode
-from rm360_async.synthetic.look import Look, look_of
+from rm360_async.synthetic.appearance import Look, look_of
+from rm360_async.synthetic.encoded import encode
 from rm360_async.synthetic.spec import SmcSpec
 
 FLAME_VERTICES = 5023

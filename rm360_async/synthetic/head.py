@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rm360_async.geometry.rig import RESOLUTION, Array, RigCamera, project, scale_intrinsics
+from rm360_async.domain.cameras.rig import RESOLUTION, Array, RigCamera, project, scale_intrinsics
 from rm360_async.synthetic import shape
-from rm360_async.synthetic.look import Colour, Look
+from rm360_async.synthetic.appearance import Colour, Look
 
 Image = NDArray[np.uint8]
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from rm360_async.catalog import Kind, Modality, Performance, Structure, remote_path
-from rm360_async.geometry.rig import S3_CAMERAS, rig
-from rm360_async.synthetic.smc import write_pair, write_smc
+from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
+from rm360_async.domain.names import Kind, Modality, Performance, Structure, remote_path
+from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.smc_writer import write_pair, write_smc
 from rm360_async.synthetic.spec import SINGLE_RELEASE, SmcSpec
-from rm360_async.synthetic.studio import Studio
 
 Damage = Literal["truncated", "html", "empty", "flipped"]
 DAMAGES: tuple[Damage, ...] = ("truncated", "html", "empty", "flipped")

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rm360_async.geometry.rig import FRONT_CAMERA, LEFT, UP, Array, head_centre, rig
+from rm360_async.domain.cameras.rig import FRONT_CAMERA, LEFT, UP, Array, head_centre, rig
 
 HALF_WIDTH, HALF_HEIGHT, HALF_DEPTH = 0.079, 0.122, 0.1
 EYE_X, EYE_Y = 0.0314, 0.018

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rm360_async.catalog import RAW_ONLY, Modality, Performance
-from rm360_async.geometry.rig import FRONT_CAMERA, rig
-from rm360_async.synthetic.blobs import Break
+from rm360_async.domain.cameras.rig import FRONT_CAMERA, rig
+from rm360_async.domain.names import RAW_ONLY, Modality, Performance
+from rm360_async.synthetic.encoded import Break
 
 SINGLE_RELEASE = frozenset({Modality.METADATA, Modality.CALIBRATION, Modality.IMAGES, Modality.AUDIO})
 """What a file of the 500-subject layout holds."""

@@ -9,10 +9,10 @@ from benchmarks.clock import Took
 from benchmarks.material import RM360
 from benchmarks.table import Bench
 
-from rm360_async.catalog import Modality, Performance
-from rm360_async.geometry.rig import rig
+from rm360_async.domain.cameras.rig import rig
+from rm360_async.domain.names import Modality, Performance
 from rm360_async.smc import Blob, SmcFile
-from rm360_async.synthetic.smc import write_smc
+from rm360_async.synthetic.smc_writer import write_smc
 from rm360_async.synthetic.spec import SmcSpec
 
 _MB = 1_000_000

@@ -17,10 +17,10 @@ from benchmarks.clock import Took
 from benchmarks.material import RM360, config, tiny, tiny_remote
 from benchmarks.table import Bench, busy, until
 
-from rm360_async.catalog import Performance
+from rm360_async.domain.names import Performance
+from rm360_async.domain.stage import Stage
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path, lock_path
-from rm360_async.lifecycle import Stage
-from rm360_async.record import MARKER
+from rm360_async.store import MARKER
 
 SUBJECTS = 500
 _STEPS = (Stage.DOWNLOADING, Stage.DOWNLOADED, Stage.EXTRACTING, Stage.PUBLISHING, Stage.PENDING)

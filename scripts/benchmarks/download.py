@@ -14,12 +14,12 @@ from benchmarks.material import RM360, config, full_resolution, tiny
 from benchmarks.table import Bench
 from drive_emulator import ROOT_ID, serve
 
-from rm360_async.rclone import find
+from rm360_async.download.rclone import find
 
 _FETCH = """
 import sys, os, anyio
 from pathlib import Path
-from rm360_async.rclone import Remote, environment, find
+from rm360_async.download.rclone import Remote, environment, find
 async def fetch():
     remote = Remote("gdrive", sys.argv[1], find(), environment(os.environ))
     listed = await remote.stat(sys.argv[2])

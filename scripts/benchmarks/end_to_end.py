@@ -10,7 +10,7 @@ from benchmarks.clock import Took, middle
 from benchmarks.material import RM360, config, full_resolution, usual_way
 from benchmarks.table import Bench
 
-from rm360_async.rclone import find
+from rm360_async.download.rclone import find
 
 _ALLOWED = 3.0
 """Seconds that a run under a cap may take beside 1.05 times the download."""

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import yaml
 
-from rm360_async.catalog import Kind, Modality, Performance, Structure, remote_path
-from rm360_async.geometry.rig import S3_CAMERAS
-from rm360_async.synthetic.smc import write_smc
+from rm360_async.domain.cameras.rig import S3_CAMERAS
+from rm360_async.domain.names import Kind, Modality, Performance, Structure, remote_path
+from rm360_async.synthetic.smc_writer import write_smc
 from rm360_async.synthetic.spec import SmcSpec
 
 RM360 = (sys.executable, "-m", "rm360_async")

@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from drive_emulator import ROOT_ID, Rule, serve
 
-from rm360_async.catalog import Performance
-from rm360_async.geometry.rig import S3_CAMERAS
-from rm360_async.rclone import find
-from rm360_async.synthetic.smc import write_smc
+from rm360_async.domain.cameras.rig import S3_CAMERAS
+from rm360_async.domain.names import Performance
+from rm360_async.download.rclone import find
+from rm360_async.synthetic.smc_writer import write_smc
 from rm360_async.synthetic.spec import SmcSpec
 
 S3_ALL = Performance("0018", "s3_all")

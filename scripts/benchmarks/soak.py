@@ -11,8 +11,8 @@ from benchmarks.clock import resident
 from benchmarks.material import NAMES, RM360, config, tiny, tiny_remote
 from benchmarks.table import Bench
 
-from rm360_async.pictures.look import INK
-from rm360_async.pictures.svg import Drawing
+from rm360_async.visualization.svg import Drawing
+from rm360_async.visualization.theme import INK
 
 _MB = 1_000_000
 PLOT = Path("build") / "soak.svg"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bad_input.telling import told_well
-from rm360_async.cli.entry import reporting
+from rm360_async.cli.main import reporting
 
 
 @dataclass(frozen=True)

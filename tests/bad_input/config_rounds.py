@@ -10,7 +10,7 @@ import yaml
 from suites.verdict import Case, Verdict
 
 from bad_input.commands import said
-from rm360_async.config import load
+from rm360_async.config import load_settings
 
 _WHOLE: dict[str, dict[str, Any]] = {
     "google_drive": {
@@ -52,7 +52,7 @@ def one(case: Case, folder: Path) -> Verdict:
     path = folder / "config.yaml"
     how = random.choice((_structure, _structure, _scalar, _scalar, _scalar, _text, _text, _bytes, _monster))
     path.write_bytes(how(random))
-    result = said(lambda: 0 if load(path) else 1)
+    result = said(lambda: 0 if load_settings(path) else 1)
     ended = {0: "settings", 2: "refused"}.get(result.code, f"exit {result.code}")
     return Verdict(case, f"{how.__name__.strip('_')} {ended}", result.wrong(0, 2), [path])
 

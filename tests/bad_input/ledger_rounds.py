@@ -13,11 +13,12 @@ import anyio
 from suites.verdict import Case, Verdict
 
 from bad_input.telling import told_well
-from rm360_async.catalog import Performance, is_performance, is_subject
-from rm360_async.errors import Cause, Fault
-from rm360_async.ledger import Claims, Ledger, connection, lock_path, manifest_text
-from rm360_async.lifecycle import Stage
-from rm360_async.record import SourceFile
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance, is_performance, is_subject
+from rm360_async.domain.record import SourceFile
+from rm360_async.domain.stage import Stage
+from rm360_async.ledger import Claims, Ledger, lock_path, manifest_text
+from rm360_async.ledger import database as connection
 
 _COUNT = 300
 _ALLOWED = (Cause.LEDGER, Cause.NOT_WRITABLE)

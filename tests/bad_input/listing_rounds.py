@@ -11,10 +11,10 @@ import anyio
 from suites.verdict import Case, Verdict
 
 from bad_input.telling import told_well
-from rm360_async.catalog import Kind, Structure, remote_path
-from rm360_async.errors import Cause, Fault
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Kind, Structure, remote_path
+from rm360_async.download.rclone.listing import Listing, parse, sort_out
 from rm360_async.ledger import Ledger
-from rm360_async.rclone.listed import Listing, parse, sort_out
 
 _MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 _ODD: tuple[Any, ...] = (

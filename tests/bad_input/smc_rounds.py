@@ -21,12 +21,12 @@ from bad_input.mutations import MUTATIONS, Whole, whole
 from bad_input.telling import told_well
 from bad_input.trap import Trap, make_decoys
 from bad_input.truth import Truth
-from rm360_async.catalog import Performance
-from rm360_async.errors import Cause, Fault
-from rm360_async.extract_job import ExtractJob
-from rm360_async.package import remove_tree
-from rm360_async.record import Record, SourceFile
-from rm360_async.workers import WorkerLimits, Workers
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance
+from rm360_async.domain.record import Record, SourceFile
+from rm360_async.extraction.job import ExtractJob
+from rm360_async.extraction.pool import WorkerLimits, Workers
+from rm360_async.store import remove_tree
 
 LIMITS = WorkerLimits(memory_bytes=768 * 2**20, deadline_seconds=20)
 KINDS = (*MUTATIONS, *HOSTILE)

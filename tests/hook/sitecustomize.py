@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import Any
 
 Entry = dict[str, Any]
-SIDES = {"rm360_async.worker": "worker", "rm360_async.ranges.scout": "scout"}
+SIDES = {"rm360_async.extraction.worker": "worker", "rm360_async.download.ranges.worker": "scout"}
 """Which child of the service a command line is."""
 PARENT = os.getppid()
 """Of a child the service, also for the processes that the child forks."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from instance import children
 from lab import Lab
 
-from rm360_async.record import MARKER
+from rm360_async.store import MARKER
 from suites.scene import Original, Tree, content, facts, left_behind
 
 _GONE_SECONDS = 30.0

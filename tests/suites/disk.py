@@ -44,7 +44,7 @@ _MOST = 4
 _PAUSES = ("Insufficient", "no space left", "disk is full", "disk quota exceeded")
 _WRITES = ("write", "pwrite", "copy_file_range")
 _CALLS = (*_WRITES, "create", "fsync", "fdatasync", "syncfs", "ftruncate", "rename", "unlink", "mkdir", "link")
-_WORDS = ("rm360_async run", "rm360_async.worker", "rm360_async.ranges.scout")
+_WORDS = ("rm360_async run", "rm360_async.extraction.worker", "rm360_async.download.ranges.worker")
 """What stands in the command line of the processes that are meant; the last comes only where ranges are fetched."""
 _STRACE = "strace -f -qq -o /dev/null -e trace=write -e"
 _SOURCE = Path(__file__).with_name("faulty.c")

@@ -13,7 +13,7 @@ from instance import Hook, Instance
 from lab import Lab, tree
 from tiny_smc import Tiny
 
-from rm360_async.record import MARKER
+from rm360_async.store import MARKER
 
 _OFTEN_OTHER = ("published", "seconds", "version", "fetched")
 """What a marker holds beside facts about the content; the md5 of a source is only known where all was fetched."""

@@ -34,14 +34,14 @@ class Step:
 
 
 _LEDGER = "rm360_async.ledger.ledger:Ledger"
-_NOTES = "rm360_async.ledger.notes:Notes"
+_NOTES = "rm360_async.ledger.runs:Notes"
 _CLAIMS = "rm360_async.ledger.claims:Claims"
-_TICKETS = "rm360_async.budget.tickets:Tickets"
-_REMOTE = "rm360_async.rclone.remote"
-_SEALING = "rm360_async.package.sealing"
-_FOLDER = "rm360_async.package.staging:StagingFolder"
-_RANGING = "rm360_async.service.ranging:Ranging"
-_SPARSE = "rm360_async.blocks.sparse:SparseFile"
+_TICKETS = "rm360_async.budget.ticket_queue:Tickets"
+_REMOTE = "rm360_async.download.rclone.remote"
+_SEALING = "rm360_async.store.seal"
+_FOLDER = "rm360_async.store.staging:StagingFolder"
+_RANGING = "rm360_async.download.range_downloader:Ranging"
+_SPARSE = "rm360_async.system.sparse_file:SparseFile"
 
 SERVICE = (
     Step("run noted", f"{_NOTES}.begin_run"),
@@ -56,79 +56,79 @@ SERVICE = (
     Step("source noted", f"{_LEDGER}.listed"),
     Step("lease asked for", f"{_TICKETS}.add"),
     Step("lease granted", f"{_TICKETS}.grant"),
-    Step("extraction", "rm360_async.service.crew:RealCrew.extract"),
-    Step("publication", "rm360_async.package.publishing:publish"),
-    Step("rename", "rm360_async.linux:rename"),
+    Step("extraction", "rm360_async.stages.stages:RealCrew.extract"),
+    Step("publication", "rm360_async.store.publish:publish"),
+    Step("rename", "rm360_async.system.linux:rename"),
     Step("folder synced", f"{_SEALING}:sync", calls=2),
     Step("output size learned", f"{_NOTES}.learn"),
     Step("ledger told", f"{_LEDGER}.completed"),
-    Step(".smc removed", "rm360_async.staging:remove"),
+    Step(".smc removed", "rm360_async.download.spool:remove"),
     Step("lease given back", f"{_TICKETS}.drop"),
     Step("claim given back", f"{_CLAIMS}.release"),
-    Step("manifest written", "rm360_async.ledger.manifest:write_manifest"),
-    Step("manifest in its place", "rm360_async.ledger.manifest:_put_in_place"),
-    Step("summary", "rm360_async.service.summary:summary_lines"),
+    Step("manifest written", "rm360_async.ledger.manifest_csv:write_manifest"),
+    Step("manifest in its place", "rm360_async.ledger.manifest_csv:_put_in_place"),
+    Step("summary", "rm360_async.service.end_summary:summary_lines"),
     Step("end of the run noted", f"{_NOTES}.end_run"),
 )
 WHOLE = (
     Step("ledger made", "rm360_async.ledger.schema:create"),
-    Step("part opened", "rm360_async.rclone.transfer:opened_part", only="before"),
-    Step("bytes of a download", "rm360_async.rclone.transfer:pull"),
+    Step("part opened", "rm360_async.download.rclone.transfer:opened_part", only="before"),
+    Step("bytes of a download", "rm360_async.download.rclone.transfer:pull"),
     Step("md5 compared", f"{_REMOTE}:_compared"),
-    Step("whole file staged", "rm360_async.staging:settle_part"),
+    Step("whole file staged", "rm360_async.download.spool:settle_part"),
 )
 RANGES = (
     Step("ranges begun", f"{_RANGING}.fetch", way="ranges"),
-    Step("remote served", "rm360_async.rclone.serving:served", only="before", way="ranges"),
-    Step("ranges brought", "rm360_async.service.scouting:Scouting.run", way="ranges"),
+    Step("remote served", "rm360_async.download.rclone.server:served", only="before", way="ranges"),
+    Step("ranges brought", "rm360_async.download.ranges.worker_client:Scouting.run", way="ranges"),
     Step("found unchanged", f"{_RANGING}._require_unchanged", way="ranges"),
 )
 SCOUT = (
     Step("sparse file opened", f"{_SPARSE}.__init__", "scout", way="ranges"),
     Step("map read", f"{_SPARSE}._read_map", "scout", way="ranges"),
-    Step("index looked for", "rm360_async.ranges.looking:look_for", "scout", calls=4, way="ranges"),
-    Step("ranges asked for", "rm360_async.ranges.http:Lines.fetch", "scout", calls=4, way="ranges"),
+    Step("index looked for", "rm360_async.download.ranges.discovery:look_for", "scout", calls=4, way="ranges"),
+    Step("ranges asked for", "rm360_async.download.ranges.range_client:Lines.fetch", "scout", calls=4, way="ranges"),
     Step("range kept", f"{_SPARSE}.write", "scout", calls=12, way="ranges"),
-    Step("pictures judged", "rm360_async.ranges.looking:broken_spans", "scout", way="ranges"),
-    Step("connections closed", "rm360_async.ranges.http:Lines.close", "scout", way="ranges"),
+    Step("pictures judged", "rm360_async.download.ranges.discovery:broken_spans", "scout", way="ranges"),
+    Step("connections closed", "rm360_async.download.ranges.range_client:Lines.close", "scout", way="ranges"),
 )
 FILLING = (
     Step("filled file settled", f"{_RANGING}._settle", way="whole"),
-    Step("filled file staged", "rm360_async.staging:settle_part", way="whole"),
+    Step("filled file staged", "rm360_async.download.spool:settle_part", way="whole"),
 )
 COMPLETING = (
-    Step("published folder read", "rm360_async.modalities.base:Base.of", "worker"),
+    Step("published folder read", "rm360_async.extraction.previous:Base.of", "worker"),
     Step("file taken over", f"{_FOLDER}.link", "worker", calls=4),
-    Step("folders exchanged", "rm360_async.package.publishing:_exchange"),
-    Step("old folder removed", "rm360_async.package.places:remove_tree"),
+    Step("folders exchanged", "rm360_async.store.publish:_exchange"),
+    Step("old folder removed", "rm360_async.store.staging:remove_tree"),
 )
 WORKER = (
-    Step("extraction begun", "rm360_async.extract:extract", "worker", only="before"),
+    Step("extraction begun", "rm360_async.extraction.extract:extract", "worker", only="before"),
     Step("source opened", "rm360_async.smc.pair:SmcPair.__init__", "worker"),
     Step("staging folder made", f"{_FOLDER}.__init__", "worker"),
-    Step("calibration", "rm360_async.modalities.calibration:extract", "worker"),
-    Step("images", "rm360_async.modalities.pictures:extract_images", "worker"),
-    Step("masks", "rm360_async.modalities.pictures:extract_masks", "worker"),
-    Step("audio", "rm360_async.modalities.audio:extract", "worker"),
-    Step("mp3", "rm360_async.modalities.audio:_mp3", "worker"),
-    Step("keypoints2d", "rm360_async.modalities.keypoints:extract_2d", "worker"),
-    Step("keypoints3d", "rm360_async.modalities.keypoints:extract_3d", "worker"),
-    Step("flame", "rm360_async.modalities.flame:extract", "worker"),
-    Step("uv_textures", "rm360_async.modalities.pictures:extract_uv_textures", "worker"),
-    Step("scan", "rm360_async.modalities.scan:extract", "worker"),
-    Step("scan_masks", "rm360_async.modalities.pictures:extract_scan_masks", "worker"),
+    Step("calibration", "rm360_async.extraction.modalities.calibration:extract", "worker"),
+    Step("images", "rm360_async.extraction.modalities.images:extract_images", "worker"),
+    Step("masks", "rm360_async.extraction.modalities.images:extract_masks", "worker"),
+    Step("audio", "rm360_async.extraction.modalities.audio:extract", "worker"),
+    Step("mp3", "rm360_async.extraction.modalities.audio:_mp3", "worker"),
+    Step("keypoints2d", "rm360_async.extraction.modalities.keypoints:extract_2d", "worker"),
+    Step("keypoints3d", "rm360_async.extraction.modalities.keypoints:extract_3d", "worker"),
+    Step("flame", "rm360_async.extraction.modalities.flame:extract", "worker"),
+    Step("uv_textures", "rm360_async.extraction.modalities.images:extract_uv_textures", "worker"),
+    Step("scan", "rm360_async.extraction.modalities.scan:extract", "worker"),
+    Step("scan_masks", "rm360_async.extraction.modalities.images:extract_scan_masks", "worker"),
     Step("a file written", f"{_FOLDER}.write", "worker", calls=3),
-    Step("a picture taken", "rm360_async.modalities.copiers:copy_blob", "worker", calls=12),
-    Step("a picture written", "rm360_async.package.new_files:NewFiles.write", "worker", calls=12),
-    Step("pictures handed out", "rm360_async.modalities.copiers:Copiers.send", "worker"),
-    Step("pictures taken back", "rm360_async.modalities.copiers:Copiers.take", "worker"),
-    Step("copying processes ended", "rm360_async.modalities.copiers:Copiers.stop", "worker"),
-    Step("metadata", "rm360_async.modalities.metadata:write_metadata", "worker"),
-    Step("files compared", "rm360_async.modalities.verifying:verify", "worker"),
+    Step("a picture taken", "rm360_async.extraction.copy_processes:copy_blob", "worker", calls=12),
+    Step("a picture written", "rm360_async.store.file_writer:NewFiles.write", "worker", calls=12),
+    Step("pictures handed out", "rm360_async.extraction.copy_processes:Copiers.send", "worker"),
+    Step("pictures taken back", "rm360_async.extraction.copy_processes:Copiers.take", "worker"),
+    Step("copying processes ended", "rm360_async.extraction.copy_processes:Copiers.stop", "worker"),
+    Step("metadata", "rm360_async.extraction.metadata:write_metadata", "worker"),
+    Step("files compared", "rm360_async.extraction.check:verify", "worker"),
     Step("list of files", f"{_FOLDER}.write_list", "worker"),
     Step("files counted", f"{_SEALING}:_check_files", "worker"),
     Step("marker written", f"{_SEALING}:_write_new", "worker"),
-    Step("all synced", "rm360_async.linux:sync_file_system", "worker"),
+    Step("all synced", "rm360_async.system.linux:sync_file_system", "worker"),
     Step("sealed", f"{_SEALING}:seal", "worker"),
 )
 STEPS = (*SERVICE, *WHOLE, *RANGES, *SCOUT, *FILLING, *COMPLETING, *WORKER)

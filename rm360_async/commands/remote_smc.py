@@ -1,0 +1,89 @@
+"""Look into one file on a remote without downloading it: `inspect` and `cameras analyze` of remote:path."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from anyio.to_thread import run_sync
+
+from rm360_async.domain.errors import BadRequest, Cause, Fault
+from rm360_async.download.ranges.cost import index_spans
+from rm360_async.download.ranges.discovery import rounds
+from rm360_async.download.ranges.range_client import Address, Lines, Rangeless, Refused, Source, prove_ranges
+from rm360_async.download.rclone import Allowance, Listed, Remote, environment, find
+from rm360_async.download.rclone.server import Rate
+from rm360_async.system.sparse_file import SparseFile
+
+Found = TypeVar("Found")
+_CONNECTIONS = 16
+_TRIES = 4
+
+
+def is_remote(target: Path) -> bool:
+    """Tell whether a target is a path on a remote (`gdrive:0018/0018_s3_all_raw.smc`), and no file that is here."""
+    return ":" in str(target) and not target.exists()
+
+
+async def look_into(target: str, look: Callable[[SparseFile], Found]) -> Found:
+    """Return what `look` finds in a remote file, of which only what it reads is fetched.
+
+    Raises BadRequest for a target that is no path of a file, Fault for what the remote answers.
+    """
+    where, slash, name = target.rpartition("/")
+    if not slash:
+        where, _, name = target.rpartition(":")
+        where += ":"
+    if not name.endswith(".smc"):
+        raise BadRequest(f"{target}: give the path of one .smc, e.g. gdrive:0018/0018_s3_all_raw.smc")
+    remote = Remote(where, "", find(), environment(os.environ))
+    listed = await remote.stat(name)
+    with (
+        tempfile.TemporaryDirectory(prefix="rm360-look-") as folder,
+        SparseFile(Path(folder) / f"{name}.sparse", listed.size) as file,
+    ):
+        return await _fetch_and_look(remote, listed, file, look)
+
+
+async def _fetch_and_look(
+    remote: Remote, listed: Listed, file: SparseFile, look: Callable[[SparseFile], Found]
+) -> Found:
+    allowance, words = Allowance(), ""
+    for _ in range(_TRIES):  # what was fetched stays
+        try:
+            return await _once(remote, listed, file, look, allowance.rate())
+        except Refused as refused:
+            if fault := await remote.why(listed, refused.start):
+                raise fault from refused
+            allowance.slow_down()
+            words = refused.words
+    raise Fault(
+        Cause.SERVER_ERROR,
+        f"ranges of {listed.path} are refused: {words}",
+        "try again later, or download the file and look into that",
+    )
+
+
+async def _once(
+    remote: Remote, listed: Listed, file: SparseFile, look: Callable[[SparseFile], Found], rate: Rate
+) -> Found:
+    async with remote.serving(rate) as served:
+        lines = Lines(Address(served.port, served.user, served.password), _CONNECTIONS, lambda size: None)
+
+        def work() -> Found:
+            prove_ranges(lines, {listed.path: file})
+            found: list[Found] = []
+            for _ in rounds(lambda: found.append(look(file)), [file]):
+                found.clear()
+                lines.fetch((Source(listed.path, file), span) for span in index_spans(file))
+            return found[-1]
+
+        try:
+            return await run_sync(work)
+        except Rangeless as rangeless:
+            raise Fault(Cause.UNREADABLE, str(rangeless), "download the file and look into that") from rangeless
+        finally:
+            lines.close()

@@ -1,0 +1,1 @@
+"""Check published folders against their records."""

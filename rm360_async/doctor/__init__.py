@@ -1,6 +1,0 @@
-"""Look before weeks of running at all that a run needs, and make a lost ledger again."""
-
-from rm360_async.doctor.examine import examine
-from rm360_async.doctor.rebuild import rebuild
-
-__all__ = ["examine", "rebuild"]

@@ -1,0 +1,77 @@
+"""What a published folder holds, and from what it was made; pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One source .smc: path below the remote's root (or a local path), size in bytes, md5 where known."""
+
+    path: str
+    size: int
+    md5: str | None = None
+    modified: str | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One stored blob that was not published because it is broken in the source."""
+
+    modality: str
+    camera: str
+    frame: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        where = [self.modality, f"cam_{self.camera}" if self.camera else ""]
+        where.append("" if self.frame is None else f"frame {self.frame}")
+        return f"{' '.join(part for part in where if part)}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one published folder holds; `cameras` maps a camera to its number of images written."""
+
+    subject: str
+    performance: str
+    version: str
+    published: str
+    sources: tuple[SourceFile, ...]
+    wanted_cameras: str | tuple[str, ...]
+    wanted_modalities: tuple[str, ...]
+    modalities: tuple[str, ...]
+    absent: tuple[str, ...]
+    cameras: dict[str, int]
+    frames: int
+    fps: float | None
+    left_out: tuple[LeftOut, ...]
+    files: int
+    bytes: int
+    fetched: str = "whole"
+    schema: int = SCHEMA
+    seconds: dict[str, float] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes written of each modality."""
+    verdict: str = ""
+    """Complete, complete as released, or damaged and with what; "" in markers from before there were verdicts."""
+
+    @property
+    def cameras_extracted(self) -> int:
+        """Return how many cameras have images in the folder."""
+        return sum(1 for frames in self.cameras.values() if frames)
+
+    def to_json(self) -> str:
+        """Return the marker's text."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class EarlierRecord:
+    """A marker that another version or the earlier tool wrote: recognised, and left alone."""
+
+    text: str

@@ -1,0 +1,143 @@
+"""Staged .smc files: their names in temp_dir, and what the names prove.
+
+A part is `0018_s1_all_raw.<fingerprint>.smc.part`, a whole file the same without `.part`. The fingerprint
+comes from the size, md5 and time that the remote listed: bytes of a changed file are never joined with
+those of its earlier self. A file gets its whole name only after its size and md5 equal the listing and it
+was synced, so the name alone is evidence after a crash. `.smc.sparse` with its `.map` holds ranges of a file of
+which the whole is not wanted (see `blocks`). Whole files whose extraction failed, or that the
+user wants to keep, are set aside in `kept/`; they are no staging any more, and are taken back when wanted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from rm360_async.domain.names import Kind, Performance, file_name
+from rm360_async.domain.record import SourceFile
+from rm360_async.system.sparse_file import is_sparse, map_path
+
+KEPT = "kept"
+_OURS = re.compile(r"\d{4}_\w+_(?:raw|anno)\.[0-9a-f]{8}\.smc(?:\.part|\.sparse(?:\.map)?)?")
+_UNFINISHED = (".smc.part", ".smc.sparse", ".smc.sparse.map")
+
+
+def fingerprint(source: SourceFile) -> str:
+    """Return eight hex digits that change when the remote's file does."""
+    identity = f"{source.size}|{source.md5 or source.modified or ''}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]
+
+
+def whole_path(temp_dir: Path, performance: Performance, kind: Kind, source: SourceFile) -> Path:
+    """Return the place of the whole staged file."""
+    stem = file_name(performance, kind).removesuffix(".smc")
+    return temp_dir / f"{stem}.{fingerprint(source)}.smc"
+
+
+def part_path(whole: Path) -> Path:
+    """Return the place of the part that becomes `whole`."""
+    return whole.with_name(whole.name + ".part")
+
+
+def sparse_path(whole: Path) -> Path:
+    """Return the place of the sparse file that holds ranges of what would be `whole`."""
+    return whole.with_name(whole.name + ".sparse")
+
+
+def whole_places(whole: Path) -> list[Path]:
+    """Return every name that the whole file or a part of a download of it may have."""
+    return [whole, part_path(whole), kept_path(whole)]
+
+
+def places(whole: Path) -> list[Path]:
+    """Return every name that bytes of a file may have in staging."""
+    sparse = sparse_path(whole)
+    return [whole, part_path(whole), sparse, map_path(sparse)]
+
+
+def kept_path(whole: Path) -> Path:
+    """Return the place where a whole file is set aside."""
+    return whole.parent / KEPT / whole.name
+
+
+def settle_part(part: Path, whole: Path) -> None:
+    """Give a synced, compared part (or a sparse file that was filled up) its whole name, durably."""
+    part.rename(whole)
+    map_path(part).unlink(missing_ok=True)
+    _sync_folder(whole.parent)
+
+
+def set_aside(whole: Path) -> Path:
+    """Move a whole file to `kept/`; return its new place."""
+    kept = kept_path(whole)
+    kept.parent.mkdir(exist_ok=True)
+    whole.rename(kept)
+    return kept
+
+
+def kept(temp_dir: Path) -> tuple[int, int]:
+    """Return how many files are set aside, and their bytes; only a person removes them."""
+    folder = temp_dir / KEPT
+    sizes = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(FileNotFoundError):  # another instance has just taken it back
+            sizes.append(path.lstat().st_size)
+    return len(sizes), sum(sizes)
+
+
+def take_back(whole: Path) -> bool:
+    """Move a file of that name back from `kept/`; False when there is none."""
+    try:
+        kept_path(whole).rename(whole)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove one staged file, durably, a sparse one with its map; nothing happens when it is gone."""
+    path.unlink(missing_ok=True)
+    if is_sparse(path):
+        map_path(path).unlink(missing_ok=True)
+    if path.parent.exists():
+        _sync_folder(path.parent)
+
+
+def outdated(temp_dir: Path, performance: Performance, kind: Kind, current: Path) -> list[Path]:
+    """Return parts and whole files of the same source whose remote file has changed since."""
+    return [path for path in staged(temp_dir, performance, kind) if path not in places(current)]
+
+
+def staged(temp_dir: Path, performance: Performance, kind: Kind) -> list[Path]:
+    """Return all parts and whole files of one source that are staged."""
+    stem = file_name(performance, kind).removesuffix(".smc") + "."
+    # not by glob, which compiles a pattern for each name and keeps the last some hundred
+    names = os.listdir(temp_dir) if temp_dir.is_dir() else []  # noqa: PTH208
+    return sorted(temp_dir / name for name in names if name.startswith(stem) and _OURS.fullmatch(name))
+
+
+def is_ours(path: Path) -> bool:
+    """Tell whether a file in temp_dir has the name of a staged one, part or whole."""
+    return _OURS.fullmatch(path.name) is not None
+
+
+def is_part(path: Path) -> bool:
+    """Tell whether a staged file's name says that it never arrived whole."""
+    return path.name.endswith(_UNFINISHED)
+
+
+def begun(temp_dir: Path) -> set[str]:
+    """Return the stems (`0018_s1_all_raw`) of which parts or whole files are staged."""
+    names = [path.name for path in temp_dir.glob("*.smc*")] if temp_dir.is_dir() else []
+    return {name.split(".", 1)[0] for name in names}
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""From the opened .smc to files in a staging folder."""

@@ -1,0 +1,33 @@
+"""The child side of `workers`: extract and seal one performance, and say so in JSON lines."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from rm360_async.domain.errors import Fault
+from rm360_async.extraction.extract import extract
+from rm360_async.extraction.job import ExtractJob
+from rm360_async.store.seal import file_system_of, seal
+from rm360_async.system.worker_protocol import Speaker, limit_ourselves
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job in `arguments` (memory limit in bytes, job as JSON); return the exit code."""
+    memory, job = int(arguments[0]), ExtractJob.from_json(arguments[1])
+    limit_ourselves(memory)
+    say = Speaker()
+    try:
+        with file_system_of(Path(job.staging)) as file_system:
+            record = extract(job, on_progress=say.progress)
+            seal(Path(job.staging), record, file_system)
+    except Fault as fault:
+        say.line({"fault": [fault.cause.word, fault.message, fault.hint]})
+        return 0
+    say.line({"record": asdict(record)})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""What the ledger's tables hold beside the rows of performances, as values; and short texts for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rm360_async.domain.errors import Cause
+from rm360_async.domain.names import Performance, number_ranges
+from rm360_async.domain.record import LeftOut
+from rm360_async.domain.stage import ENDED, Stage
+
+_GROUPS_NAMED = 4
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a performance; times are unix seconds, `fetched` bytes that crossed the network.
+
+    `outcome` is the stage it ended in, or "interrupted" (asked to stop) or "crashed"; "" while it goes on.
+    """
+
+    performance: Performance
+    started: float
+    ended: float | None
+    outcome: str
+    cause: Cause | None
+    reason: str
+    seconds: Mapping[str, float]
+    fetched: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One instance of the service; `progress` is the last snapshot that it left, taken at `progress_at`."""
+
+    number: int
+    pid: int
+    host: str
+    config: str
+    started: float
+    ended: float | None
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    progress_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """How many performances stand in each stage, the bytes published, and the bytes fetched so far."""
+
+    stages: Mapping[Stage, int]
+    bytes: int
+    fetched: int
+
+    @property
+    def planned(self) -> int:
+        """Return the number of all performances that the ledger knows."""
+        return sum(self.stages.values())
+
+    @property
+    def ended(self) -> int:
+        """Return the number of performances with which nothing more happens by itself."""
+        return sum(count for stage, count in self.stages.items() if stage in ENDED)
+
+
+def left_out_text(left_out: Iterable[LeftOut]) -> str:
+    """Return e.g. `left out: images cam_05 frames 3, 7-9: not a JPEG`; "" when nothing is."""
+    groups: dict[tuple[str, str, str], list[int | None]] = {}
+    for item in left_out:
+        groups.setdefault((item.modality, item.camera, item.reason), []).append(item.frame)
+    if not groups:
+        return ""
+    parts = [_group_text(*key, frames) for key, frames in list(groups.items())[:_GROUPS_NAMED]]
+    more = sum(len(frames) for frames in list(groups.values())[_GROUPS_NAMED:])
+    return "left out: " + "; ".join(parts) + (f"; and {more} more" if more else "")
+
+
+def _group_text(modality: str, camera: str, reason: str, frames: list[int | None]) -> str:
+    numbers = sorted({frame for frame in frames if frame is not None})
+    where = [modality, f"cam_{camera}" if camera else ""]
+    where.append(f"frame{'s' if len(numbers) > 1 else ''} {number_ranges(numbers)}" if numbers else "")
+    return f"{' '.join(part for part in where if part)}: {reason}"

@@ -1,7 +1,0 @@
-"""The manifest summed up: by performance and by subject, as numbers and as a plot."""
-
-from rm360_async.pictures.summary.manifest import read_manifest
-from rm360_async.pictures.summary.plot import write_plot
-from rm360_async.pictures.summary.tally import Tally, by_performance, by_subject, tally
-
-__all__ = ["Tally", "by_performance", "by_subject", "read_manifest", "tally", "write_plot"]

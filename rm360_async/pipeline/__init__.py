@@ -1,0 +1,1 @@
+"""The flow of jobs through their stages; knows no disk, no network, no database."""

@@ -1,0 +1,56 @@
+"""The end of a run: what the log says and what the shell gets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rm360_async.config import Settings
+from rm360_async.domain.formatting import duration, size_text, when
+from rm360_async.domain.stage import Stage
+from rm360_async.domain.state import Row
+from rm360_async.download import spool
+
+STOPPED_AT_ONCE = CANNOT_GO_ON = 3
+"""Exit codes: a second signal broke off what was in hand; or the reason has been told."""
+_NAMED = 15
+_FAILURES = (Stage.FAILED, Stage.DOWNLOAD_FAILED)
+
+
+def summary_lines(settings: Settings, rows: Sequence[Row], remarks: Sequence[str], seconds: float) -> list[str]:
+    """Return the lines of the log's last block, `EXTRACTION SUMMARY` first."""
+    counts = Counter(row.stage for row in rows)
+    open_rows = len(rows) - sum(counts[stage] for stage in (Stage.COMPLETED, Stage.WAITING, *_FAILURES))
+    published = sum(row.bytes for row in rows if row.stage is Stage.COMPLETED)
+    lines = [
+        "EXTRACTION SUMMARY",
+        f"  planned     {len(rows)}",
+        f"  completed   {counts[Stage.COMPLETED]}, {size_text(published)} in folders",
+        f"  failed      {sum(counts[stage] for stage in _FAILURES)}",
+        f"  waiting     {counts[Stage.WAITING]}",
+        f"  still to do {open_rows}",
+        f"  took        {duration(seconds)}",
+        f"  manifest    {settings.storage.manifest_path}",
+    ]
+    files, size = spool.kept(settings.storage.temp_dir)
+    if files:
+        lines.append(f"  kept        {files} .smc, {size_text(size)} in {settings.storage.temp_dir / spool.KEPT}")
+    told = [row for row in rows if row.stage in _FAILURES or row.stage is Stage.WAITING]
+    lines += [f"  {row.performance}: {row.stage.value}: {_reason(row)}" for row in told[:_NAMED]]
+    if len(told) > _NAMED:
+        lines.append(f"  and {len(told) - _NAMED} more; `rm360 status` and the manifest name them all")
+    if any(row.stage in _FAILURES for row in rows):
+        lines.append("  `rm360 retry` puts failed ones back")
+    return lines + [f"  {remark}" for remark in remarks]
+
+
+def _reason(row: Row) -> str:
+    return f"until {when(row.wait_until)}: {row.reason}" if row.wait_until else row.reason
+
+
+def exit_code(rows: Sequence[Row], remarks: Sequence[str], *, stopped: bool) -> int:
+    """Return 0 when all is done or we were asked to stop, 1 when all is over and something failed or waits.
+
+    It is computed from the ledger and not from the run's own course: what was forgotten is not done.
+    """
+    return 0 if stopped or (not remarks and all(row.stage is Stage.COMPLETED for row in rows)) else 1

@@ -1,0 +1,184 @@
+"""What a run does before its first download: take in what was there, sweep, and put the books where they stand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from rm360_async.config import Settings
+from rm360_async.domain.errors import Fault
+from rm360_async.domain.formatting import duration
+from rm360_async.domain.retry import RetryRules, ask_again
+from rm360_async.domain.selection import Wanted
+from rm360_async.domain.stage import Stage
+from rm360_async.download.rclone import Listing, Pace, Remote, environment, find
+from rm360_async.ledger import Claims, Ledger, adopt_some, take_in
+from rm360_async.service.run_plan import RunPlan, foresee, make_plan
+from rm360_async.store import find_staging, remove_tree
+from rm360_async.system.log import logger
+from rm360_async.system.systemd import Notifier
+
+log = logger(__name__)
+
+
+_SELECTION = "selection"
+_SHOWN = 5
+_FORCED = "forced"
+"""The remark that says what the last forced run was asked for."""
+
+
+async def looks_closer(ledger: Ledger, settings: Settings) -> bool:
+    """Tell whether the last run on this ledger wanted something else, so that published folders may lack some."""
+    return await ledger.recall(_SELECTION) != str(Wanted(settings))
+
+
+class Opening:
+    """The ledger of a run, brought in line with the folders and the remote's listing."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, claims: Claims) -> None:
+        self.settings, self.ledger, self.claims = settings, ledger, claims
+
+    async def take_in(self) -> None:
+        """Fill a new ledger from folders and an earlier manifest; remove what crashed extractions left."""
+        storage = self.settings.storage
+        taken = await take_in(self.ledger, storage.manifest_path, storage.output_dir)
+        if taken is not None and (taken.completed or taken.pending):
+            log.info(
+                "took in what was there before the ledger",
+                completed=taken.completed,
+                pending=taken.pending,
+                folders_gone=taken.gone,
+                copy=taken.copy,
+            )
+        for problem in taken.problems if taken is not None else ():
+            log.warning(problem)
+        left = await run_sync(find_staging, storage.output_dir)
+        numbers = await self.ledger.numbers() if left else {}
+        for performance, folder in left:
+            await self._sweep(numbers.get(performance), folder)
+
+    async def _sweep(self, number: int | None, folder: Path) -> None:
+        """Remove a staging folder that a crash left, unless a live instance has its performance in hand."""
+        if number is not None and not self.claims.claim(number):
+            return
+        log.info("removing what an interrupted extraction left", folder=str(folder))
+        await run_sync(remove_tree, folder)
+        if number is not None:
+            self.claims.release(number)
+
+    async def plan(self, listing: Listing, *, force: bool) -> RunPlan:
+        """Return where every wanted performance stands, with the ledger put there too."""
+        if listing.strange:
+            number, shown = len(listing.strange), ", ".join(map(repr, listing.strange[:_SHOWN]))
+            log.info(f"ignored {number} names on the remote that are no .smc of the release, such as {shown}")
+        closer = await looks_closer(self.ledger, self.settings)
+        rows = await self.ledger.rows(claims=self.claims)
+        plan = make_plan(self.settings, listing, rows, time.time(), look_closer=closer)
+        await self.ledger.add(plan.standings)
+        if force:
+            plan = await self._forced(plan, listing)
+        await self._adopt(plan)
+        await self.ledger.stand(plan.standings, self.claims)
+        if closer and not plan.uncompared:  # by now the ledger knows which are incomplete
+            await self.ledger.remember(_SELECTION, str(Wanted(self.settings)))
+        foresee(self.settings, plan, await self.ledger.learned(), plan.open())
+        self._say(plan)
+        return plan
+
+    async def _forced(self, plan: RunPlan, listing: Listing) -> RunPlan:
+        """Mark everything to be done again, unless this very run was interrupted: then what it has still to do."""
+        asked = " ".join([str(Wanted(self.settings)), *map(str, plan.standings)])
+        print_of_it = hashlib.sha256(asked.encode()).hexdigest()
+        rows = await self.ledger.rows(plan.standings.keys())
+        if not any(row.forced for row in rows) or await self.ledger.recall(_FORCED) != print_of_it:
+            await self.ledger.remember(_FORCED, print_of_it)
+            await self.ledger.force(plan.standings)
+        return make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
+
+    async def _adopt(self, plan: RunPlan) -> None:
+        """Enter folders that are published, but not so in the ledger, with their counts."""
+        done = {each for each, place in plan.standings.items() if place.stage is Stage.COMPLETED}
+        rows = await self.ledger.rows(done)
+        unknown = {row.performance for row in rows if row.stage is not Stage.COMPLETED}
+        if unknown:
+            adopted = await adopt_some(self.settings.storage.output_dir, unknown)
+            await self.ledger.adopt(adopted.rows)
+            for problem in adopted.problems:
+                log.warning(problem)
+
+    def _say(self, plan: RunPlan) -> None:
+        counts = {stage.value: 0 for stage in (Stage.PENDING, Stage.COMPLETED, Stage.WAITING)}
+        for each, place in plan.standings.items():
+            counts[place.stage.value] = counts.get(place.stage.value, 0) + 1
+            if place.stage in (Stage.FAILED, Stage.DOWNLOAD_FAILED):
+                log.error(f"{each} {place.stage.value}: {place.reason}")
+        for each, reason in plan.too_large(self.settings).items():
+            log.error(f"{each} will fail: it {reason}")
+        for remark in plan.remarks:
+            log.error(remark)
+        if plan.completing:
+            log.info(f"{len(plan.completing)} published performances lack what is wanted now, and are completed")
+        log.info(f"{len(plan.standings)} performances planned", **counts)
+
+
+log = logger(__name__)
+
+
+async def list_remote(settings: Settings, remote: Remote) -> Listing:
+    """Return what the remote holds of the wanted subjects; raises Fault with the mend when it does not answer."""
+    wanted = settings.extraction.subjects
+    try:
+        return await remote.listing(settings.google_drive.structure, None if isinstance(wanted, str) else wanted)
+    except Fault:
+        await remote.check()  # knows better sentences for a remote that cannot be reached at all
+        raise
+
+
+async def list_patiently(settings: Settings, remotes: list[Remote], rules: RetryRules) -> Listing:
+    """Return what the first remote holds, once all of them answer; what may pass is asked again after a while.
+
+    A service that starts before its network does gets some minutes (with the defaults, three and a half). After
+    that the Fault is raised: a person has to look.
+    """
+    tries = 0
+    while True:
+        try:
+            for other in remotes[1:]:  # a login that is broken is told now, not when a quota makes us need it
+                await other.check()
+            return await list_remote(settings, remotes[0])
+        except Fault as fault:
+            pause = ask_again(fault, tries, rules, random.random())
+            if pause is None:
+                raise
+            log.warning(f"asking again in {duration(pause)}: {fault}")
+            tries += 1
+            await anyio.sleep(pause)
+
+
+async def stay_alive(notifier: Notifier) -> None:
+    """Keep the watchdog quiet until cancelled."""
+    while True:
+        notifier.alive()
+        await anyio.sleep(notifier.watchdog_seconds or 60)
+
+
+_TICKS = 1.0
+
+
+def connect(settings: Settings) -> list[Remote]:
+    """Return the remotes of the config on the rclone that is here; raises Fault(RCLONE_MISSING)."""
+    program, env = find(), environment(os.environ)
+    pace = pace_of(settings)
+    folder = settings.google_drive.root_folder_id
+    return [Remote(name, folder, program, env, pace) for name in settings.google_drive.remotes]
+
+
+def pace_of(settings: Settings) -> Pace:
+    """Return how often transfers are looked at, and when they count as stalled."""
+    return Pace(_TICKS, max(1, round(settings.processing.stall_seconds / _TICKS)))

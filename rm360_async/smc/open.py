@@ -1,0 +1,78 @@
+"""Open an HDF5 file, or say in plain words why it is none."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import h5py
+
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.smc.errors import H5, HDF5_ERRORS, words_of
+from rm360_async.system.sparse_file import Reader, SparseFile
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_WEB_PAGE = (b"<!doctype", b"<html", b"<?xml", b"<head")
+_CUT_SHORT = re.compile(r"truncated file: eof = (\d+), sblock->base_addr = (\d+), stored_eof = (\d+)")
+_AGAIN = "download it again"
+
+
+def open_descriptor(path: Path) -> int:
+    """Open a regular file for reading; return the descriptor. Fault UNREADABLE for anything else."""
+    try:
+        # O_NONBLOCK: a pipe of that name must not hang us before we can see that it is one
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise Fault(Cause.UNREADABLE, f"{path} does not exist", "check the path") from None
+    except OSError as error:
+        raise Fault(Cause.UNREADABLE, f"{path} cannot be opened: {error.strerror}", "check its permissions") from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise Fault(Cause.UNREADABLE, f"{path} is {kind}, not an .smc", "give the path of an .smc file")
+    return descriptor
+
+
+def open_hdf5(path: Path, descriptor: int, sparse: SparseFile | None = None) -> H5:
+    """Return the open `h5py.File`; Fault UNREADABLE with a sentence for a person."""
+    size = os.fstat(descriptor).st_size
+    start = os.pread(descriptor, 4096, 0)
+    if size == 0:
+        raise Fault(Cause.UNREADABLE, f"{path.name} is empty (0 bytes)", _AGAIN)
+    if not _has_signature(descriptor, size):
+        raise Fault(Cause.UNREADABLE, f"{path.name} {_what_it_is(start)}", _AGAIN)
+    try:
+        # no file locking: the file is only read, and some network file systems refuse locks
+        return h5py.File(Reader(sparse) if sparse else path, "r", locking=False)
+    except HDF5_ERRORS as error:
+        raise Fault(Cause.UNREADABLE, f"{path.name} {_why_not(error, size)}", _AGAIN) from error
+
+
+def _has_signature(descriptor: int, size: int) -> bool:
+    """Tell whether the HDF5 signature is at 0, 512, 1024, 2048 ... as the format allows."""
+    offset = 0
+    while offset < min(size, 2**20):
+        if os.pread(descriptor, len(_SIGNATURE), offset) == _SIGNATURE:
+            return True
+        offset = offset * 2 or 512
+    return False
+
+
+def _what_it_is(start: bytes) -> str:
+    text = start.lstrip()[:14]
+    if text.lower().startswith(_WEB_PAGE):
+        return f"begins with {text.decode('ascii', 'replace')!r}: a web page, not an .smc"
+    if not any(start):
+        return "begins with zeros only: its bytes never arrived"
+    if _SIGNATURE.startswith(start[:8]) and len(start) < len(_SIGNATURE):
+        return f"is cut short: it has {len(start)} bytes"
+    return f"begins with {start[:8].hex(' ')}: not an .smc (no HDF5 signature)"
+
+
+def _why_not(error: BaseException, size: int) -> str:
+    if match := _CUT_SHORT.search(str(error)):
+        return f"is cut short: its index speaks of {int(match[2]) + int(match[3])} bytes, the file has {size}"
+    return f"cannot be read as HDF5: {words_of(error)}"

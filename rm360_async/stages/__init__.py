@@ -1,0 +1,1 @@
+"""What happens to one job, one file a stage."""

@@ -1,0 +1,69 @@
+"""The marker `.extraction_complete`: what a published folder holds, and from what it was made."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.record import SCHEMA, EarlierRecord, LeftOut, Record, SourceFile
+
+MARKER = ".extraction_complete"
+DAMAGED = ".extraction_damaged"
+"""Stands in the place of the marker in a folder that is to be extracted again."""
+_LONGEST = 2**28
+"""Characters; a marker that names every picture of a performance as broken has some ten million."""
+_ONLY_A_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Never waits for the other end of a pipe."""
+
+
+def parse_marker(text: str) -> Record | EarlierRecord:
+    """Return the record in a marker's text; an EarlierRecord when it is not of this schema."""
+    try:
+        value: Any = json.loads(text)
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            return EarlierRecord(text)
+        value["sources"] = tuple(SourceFile(**source) for source in value["sources"])
+        value["left_out"] = tuple(LeftOut(**item) for item in value["left_out"])
+        for key in ("wanted_modalities", "modalities", "absent"):
+            value[key] = tuple(value[key])
+        if not isinstance(value["wanted_cameras"], str):
+            value["wanted_cameras"] = tuple(value["wanted_cameras"])
+        return Record(**value)
+    except (ValueError, KeyError, TypeError):
+        return EarlierRecord(text)
+
+
+def read_marker(folder: Path) -> Record | EarlierRecord | None:
+    """Return what the folder's marker says, or None when there is no marker; raises OSError.
+
+    Whatever else stands in its place (a link, a pipe, a folder) is no marker of ours, and is not looked into.
+    """
+    try:
+        descriptor = os.open(folder / MARKER, _ONLY_A_FILE)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            return EarlierRecord("")
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return EarlierRecord("")
+        with open(descriptor, encoding="utf-8", errors="replace", closefd=False) as file:
+            return parse_marker(file.read(_LONGEST))
+    finally:
+        os.close(descriptor)
+
+
+def record_of(final: Path) -> Record | EarlierRecord | None:
+    """Return what a folder's marker says; Fault(IN_THE_WAY) when it cannot be read, for then nobody may replace it."""
+    try:
+        return read_marker(final)
+    except OSError as error:
+        hint = "check its owner, mode and disk, then `retry`"
+        raise Fault(Cause.IN_THE_WAY, f"{final} cannot be read: {error.strerror}", hint) from error

@@ -1,0 +1,101 @@
+"""One rename: a folder appears under its final name whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.store.marker import DAMAGED, MARKER
+from rm360_async.store.seal import sync
+from rm360_async.store.staging import remove_tree
+from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename
+from rm360_async.system.os_errors import writing
+
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+
+
+def publish(staging: Path, final: Path, replace: bool = False) -> None:
+    """Move a sealed staging folder to its final name in one step, durably.
+
+    Without `replace` anything under the final name is a Fault(IN_THE_WAY). With it a real folder there is
+    exchanged for the new one and then removed; a file or a symbolic link is never replaced. The old folder
+    has the staging name while it is removed, so a crash leaves something that a sweep finds.
+    """
+    with writing(final):
+        replaced = False
+        try:
+            _move_to_free_place(staging, final)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            _require_replaceable(final, replace)
+            _exchange(staging, final)
+            replaced = True
+        sync(final.parent)
+        sync(final.parent.parent)
+    if replaced:
+        remove_tree(staging)
+
+
+def mark_damaged(final: Path) -> None:
+    """Take the marker of a published folder away, durably: what is damaged is not whole, and is done again.
+
+    `DAMAGED` stands in its place, so that a run knows the folder as one that it may replace. A symbolic link
+    under the final name is a Fault(IN_THE_WAY): what it points to is not ours to replace.
+    """
+    if final.is_symlink():
+        raise Fault(Cause.IN_THE_WAY, f"{final} is a symbolic link", "mend what it points to, or move the link away")
+    with writing(final):
+        try:
+            (final / MARKER).replace(final / DAMAGED)
+        except FileNotFoundError:  # the marker is what is missing
+            os.close(os.open(final / DAMAGED, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
+        sync(final)
+
+
+def is_marked_damaged(final: Path) -> bool:
+    """Tell whether a folder waits to be replaced, because a check found it damaged."""
+    return os.path.lexists(final / DAMAGED) and not os.path.lexists(final / MARKER)
+
+
+def _move_to_free_place(staging: Path, final: Path) -> None:
+    if rename(staging, final, NOREPLACE):
+        return
+    # a plain rename would silently replace an empty folder, so look first; we alone publish below this folder
+    if os.path.lexists(final):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final))
+    os.rename(staging, final)  # noqa: PTH104 - the one commit point, spelled as the system call
+
+
+def _exchange(staging: Path, final: Path) -> None:
+    if rename(staging, final, EXCHANGE):
+        return
+    # two steps where the file system has no exchange: between them the old folder has a staging name
+    aside = staging.with_name(staging.name.removesuffix(".staging") + "-old.staging")
+    final.rename(aside)
+    try:
+        staging.rename(final)
+    except OSError:
+        aside.rename(final)
+        raise
+    aside.rename(staging)
+
+
+def _require_replaceable(final: Path, replace: bool) -> None:
+    mode = os.lstat(final).st_mode
+    if stat.S_ISLNK(mode):
+        raise Fault(Cause.IN_THE_WAY, f"{final} is a symbolic link", "move it away, then `retry`")
+    if not stat.S_ISDIR(mode):
+        raise Fault(Cause.IN_THE_WAY, f"{final} is a file, not a folder", "move it away, then `retry`")
+    if replace:
+        return
+    if os.path.lexists(final / MARKER):
+        raise Fault(Cause.IN_THE_WAY, f"{final} is published already", "use --force to replace it")
+    raise Fault(
+        Cause.IN_THE_WAY,
+        f"{final} is a folder that this tool did not publish (it has no {MARKER})",
+        "move it away, or use --force to replace it",
+    )

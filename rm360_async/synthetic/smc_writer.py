@@ -1,0 +1,188 @@
+"""Write one synthetic .smc, or a raw and anno pair, in the release's HDF5 layout.
+
+h5py's default file format and contiguous datasets unless the spec says otherwise, as in the real files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from rm360_async.domain.names import Modality
+from rm360_async.synthetic import ground_truth
+from rm360_async.synthetic.appearance import look_of
+from rm360_async.synthetic.encoded import broken, labelled
+from rm360_async.synthetic.head import image_size
+from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.sound import SAMPLE_RATE, speech
+from rm360_async.synthetic.spec import AUDIO_CAMERA, SmcSpec
+
+
+def write_smc(path: Path, spec: SmcSpec, studio: Studio | None = None) -> Path:
+    """Write everything of the spec to one file and return its path; a studio of the scale saves drawing again."""
+    return _write(path, spec, spec.modalities, studio)
+
+
+def write_pair(raw: Path, anno: Path, spec: SmcSpec, studio: Studio | None = None) -> tuple[Path, Path]:
+    """Write images and audio to one file and the rest to another, and return their paths."""
+    studio = studio or Studio(spec.scale)
+    return _write(raw, spec, spec.raw_part, studio), _write(anno, spec, spec.anno_part, studio)
+
+
+def label(spec: SmcSpec, camera: str, what: str, frame: int | None = None) -> str:
+    """Return the text inside a stored picture, e.g. `0018/s1_all 25 color 3 seed 0`: no two blobs are equal."""
+    return f"{spec.performance} {camera} {what} {'-' if frame is None else frame} seed {spec.seed}"
+
+
+def _write(path: Path, spec: SmcSpec, modalities: frozenset[Modality], studio: Studio | None) -> Path:
+    if studio is not None and studio.scale != spec.scale:
+        raise ValueError(f"a studio of scale {studio.scale} cannot draw for a spec of scale {spec.scale}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        _Writer(file, spec, modalities, studio or Studio(spec.scale)).write()
+    return path
+
+
+class _Writer:
+    """Writes the groups of one open file."""
+
+    def __init__(self, file: Any, spec: SmcSpec, modalities: frozenset[Modality], studio: Studio) -> None:
+        self.file, self.spec, self.studio = file, spec, studio
+        self.modalities = modalities
+        self.look = look_of(spec.performance, spec.seed)
+
+    def write(self) -> None:
+        """Write what the modalities say, in the order in which the release's files have it."""
+        self._attributes()
+        self._pictures()
+        writers = {
+            Modality.AUDIO: self._audio,
+            Modality.CALIBRATION: self._calibration,
+            Modality.KEYPOINTS2D: self._keypoints2d,
+            Modality.KEYPOINTS3D: self._keypoints3d,
+            Modality.FLAME: self._flame,
+            Modality.UV_TEXTURES: self._uv_textures,
+            Modality.SCAN: self._scan,
+            Modality.SCAN_MASKS: self._scan_masks,
+        }
+        for modality, write in writers.items():
+            if modality in self.modalities:
+                write()
+        self._leave_out()
+
+    def _attributes(self) -> None:
+        if Modality.METADATA not in self.modalities:
+            return
+        performance = self.spec.performance
+        texts = {"actor_id": performance.subject, "performance_part": performance.name, "capture_date": "2022-08-20"}
+        texts |= {"color": "yellow", "gender": "male" if int(performance.subject) % 2 else "female"}
+        encoded = {key: np.bytes_(text) if self.spec.bytes_attributes else text for key, text in texts.items()}
+        self.file.attrs.update({**encoded, "age": 27, "height": 170, "weight": 62})
+
+    def _pictures(self) -> None:
+        frames = self.spec.frames if self.spec.reported_frames is None else self.spec.reported_frames
+        group = self.file.create_group("Camera")
+        group.attrs.update({"num_device": self.spec.reported_cameras, "num_frame": frames})
+        group.attrs["resolution"] = np.array(image_size(self.spec.scale))
+        wanted = {Modality.IMAGES: "color", Modality.MASKS: "mask"}
+        kinds = [name for modality, name in wanted.items() if modality in self.modalities]
+        for camera, kind, frame in self._order(kinds):
+            self._blob(f"Camera/{camera}/{kind}/{frame}", self._picture(camera, kind, frame))
+
+    def _order(self, kinds: list[str]) -> Iterator[tuple[str, str, int]]:
+        """Yield camera, kind and frame camera by camera, or frame by frame."""
+        cameras = self.spec.cameras
+        if self.spec.order == "camera":
+            yield from ((c, kind, f) for c in cameras for kind in kinds for f in self.spec.frames_of(c))
+            return
+        held = {camera: set(self.spec.frames_of(camera)) for camera in cameras}
+        every = sorted(set().union(*held.values()))
+        yield from ((c, kind, f) for f in every for c in cameras if f in held[c] for kind in kinds)
+
+    def _picture(self, camera: str, kind: str, frame: int) -> bytes:
+        """Return the encoded bytes of one frame, distinct from all others, broken where the spec says so."""
+        shots, mask = self.studio.film(self.look, camera, self.spec.openings)
+        blob = labelled(
+            shots[self.spec.opening(frame)] if kind == "color" else mask, label(self.spec, camera, kind, frame)
+        )
+        how = (self.spec.broken if kind == "color" else self.spec.broken_masks).get((camera, frame))
+        return broken(blob, how, frame) if how else blob
+
+    def _blob(self, name: str, blob: bytes) -> None:
+        """Write one encoded picture in the spec's storage."""
+        data = np.frombuffer(blob, np.uint8)
+        data = data[:, None] if self.spec.column_blobs else data
+        if self.spec.storage == "compact":
+            _write_compact(self.file, name, data)
+        elif self.spec.storage == "contiguous" or not data.size:
+            self.file.create_dataset(name, data=data)
+        else:
+            chunks = (min(4096, len(data)), *data.shape[1:])
+            compression = "gzip" if self.spec.storage == "gzip" else None
+            self.file.create_dataset(name, data=data, chunks=chunks, compression=compression)
+
+    def _audio(self) -> None:
+        group = self.file.require_group(f"Camera/{AUDIO_CAMERA}/audio")
+        group["audio"] = speech(self.spec.frames / self.spec.fps, self.spec.seed)
+        group["sample_rate"] = SAMPLE_RATE
+
+    def _calibration(self) -> None:
+        for camera, arrays in ground_truth.calibration(self.spec).items():
+            for key, array in arrays.items():
+                self.file[f"Calibration/{camera}/{key}"] = array
+
+    def _keypoints2d(self) -> None:
+        self.file.create_group("Keypoints2d").attrs["num_frame"] = self.spec.frames
+        for camera in ground_truth.keypoint_cameras(self.spec):
+            for frame, points in ground_truth.keypoints2d(self.spec, camera).items():
+                self.file[f"Keypoints2d/{camera}/{frame}"] = points
+
+    def _keypoints3d(self) -> None:
+        self.file.create_group("Keypoints3d").attrs["num_frame"] = self.spec.frames
+        for frame, points in ground_truth.keypoints3d(self.spec).items():
+            self.file[f"Keypoints3d/{frame}"] = points
+
+    def _flame(self) -> None:
+        for frame in range(self.spec.frames):
+            for key, array in ground_truth.flame(self.spec, frame).items():
+                self.file[f"FLAME/{frame}/{key}"] = array
+
+    def _uv_textures(self) -> None:
+        for frame in range(self.spec.frames):
+            texture = ground_truth.uv_texture(self.spec, frame)
+            self._blob(f"UV_texture/{frame}", labelled(texture, label(self.spec, "--", "uv", frame)))
+
+    def _scan(self) -> None:
+        self.file["Scan/vertex"], self.file["Scan/vertex_indices"] = ground_truth.scan()
+
+    def _scan_masks(self) -> None:
+        for camera in self.spec.cameras:
+            mask = self.studio.film(self.look, camera, [])[1]
+            self._blob(f"ScanMask/{camera}", labelled(mask, label(self.spec, camera, "scan_mask")))
+
+    def _leave_out(self) -> None:
+        """Remove the objects and attributes that the spec omits and this file has."""
+        for name in self.spec.omit:
+            place, _, attribute = name.partition("@")
+            holder = self.file.get(place or "/")
+            if attribute and holder is not None:
+                holder.attrs.pop(attribute, None)
+            elif holder is not None:
+                del self.file[place]
+
+
+def _write_compact(file: Any, name: str, data: NDArray[np.uint8]) -> None:
+    """Write a dataset whose bytes lie in its object header."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.COMPACT)
+    group = file.require_group(name.rpartition("/")[0])
+    space = h5py.h5s.create_simple(data.shape)
+    leaf = name.rpartition("/")[2].encode()
+    h5py.h5d.create(group.id, leaf, h5py.h5t.STD_U8LE, space, properties).write(
+        space, space, np.ascontiguousarray(data)
+    )

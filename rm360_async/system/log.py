@@ -1,0 +1,242 @@
+"""The log of a run: readable lines to a file and to the console.
+
+Theory of operation. Every record goes over a bounded queue to one listener thread, which writes it to a
+rotating file and to the console; so a slow disk never holds the event loop. Standard library handlers sit
+at the end, because they swallow write errors (`logging.raiseExceptions` is off while a log is open): a full
+disk or a dead `| tee` costs lines, never work. Lines that found the queue full are counted, and told at
+the end. One record is one line: control characters are escaped, and a traceback follows indented, so no
+name or remote's answer can pretend to be a record. Values that look like secrets are masked last of all,
+in the finished text, so records of other libraries are covered too.
+
+Rooms log through `logging.getLogger(__name__)`, or through `logger(__name__)` with `key=value` fields.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import queue
+import re
+import sys
+from collections.abc import MutableMapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import Processor
+
+from rm360_async.domain.errors import Cause, Fault
+
+PACKAGE = "rm360_async"
+QUEUED_LINES = 100_000
+LONGEST_LINE = 16_384
+KEPT_FILES = 9
+"""Rotated files kept beside the current one."""
+
+MASK = "***"
+_VALUE = r"""(?:\\+"(?:[^"\\]|\\+[^"\\])*\\+"|"[^"]*(?:"|$)|'[^']*(?:'|$)|[^\s,;&"'}]+)"""
+_SECRET_KEY = r"[\w-]{0,40}(?:token|secret|passw(?:or)?d|pass|api_?key|authorization|credentials?)"
+_SECRETS = [
+    re.compile(r"(?i)(bearer\s+)[^\s\"',;]+"),
+    re.compile(rf"(?i)({_SECRET_KEY}\s*=\s*)(?:bearer\s+)?{_VALUE}"),
+    re.compile(rf"""(?i)({_SECRET_KEY}\\*["']\s*:\s*){_VALUE}"""),
+    re.compile(r"(?i)((?:passw(?:or)?d|secret|authorization)\s*:\s+)(?!\*\*\*)(?:basic\s+|bearer\s+)?\S+"),
+    re.compile(r"(?i)(--[\w-]{0,40}(?:token|secret|pass|password|api-key)\s+)(?!-)\S+"),
+    re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)"),
+    re.compile(r"()\bya29\.[\w.-]+"),
+    re.compile(r"()\b1//[\w-]{20,}"),
+    re.compile(r"()\bGOCSPX-[\w-]+"),
+]
+_MAY_HOLD_ONE = re.compile(r"(?i)token|secret|pass|key|authorization|credential|bearer|ya29|1//|gocspx|://")
+_COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+
+
+def logger(name: str) -> Any:
+    """Return a structlog logger over the standard library's logger of that name.
+
+    `log.info("published", files=12)` writes `published files=12`; `structlog.contextvars` fields are added.
+    """
+    processors: list[Processor] = [
+        structlog.stdlib.filter_by_level,
+        structlog.contextvars.merge_contextvars,
+        _as_line,
+    ]
+    return structlog.wrap_logger(
+        logging.getLogger(name), processors=processors, wrapper_class=structlog.stdlib.BoundLogger
+    )
+
+
+def masked(text: str) -> str:
+    """Return the text with what looks like a token or a password replaced by `***`."""
+    if not _MAY_HOLD_ONE.search(text):
+        return text
+    for pattern in _SECRETS:
+        text = pattern.sub(rf"\g<1>{MASK}", text)
+    return text
+
+
+def escaped(text: str) -> str:
+    """Return the text on one line: what does not print is written as an escape, and the far end is cut off."""
+    if len(text) > LONGEST_LINE:
+        text = f"{text[:LONGEST_LINE]}... ({len(text) - LONGEST_LINE} more characters)"
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
+def start(log_dir: Path, level: str, console: bool, max_bytes: int) -> Log:
+    """Open the log of a run; `with start(...) as log:` closes it with every line written.
+
+    The file is `<log_dir>/extraction_YYYYMMDD_HHMMSS.log`, rotated at `max_bytes`. `level` is a name such as
+    INFO. Raises Fault (NOT_WRITABLE) when the file cannot be made.
+    """
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        path = _new_file(log_dir, datetime.now())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Fault(Cause.NOT_WRITABLE, f"cannot write a log in {log_dir}: {reason}", "mend storage.log_dir") from error
+    return Log(path, level, console, max_bytes)
+
+
+class Log:
+    """An open log: one listener thread, the file's handler, and the console's, which may be replaced."""
+
+    def __init__(self, path: Path, level: str, console: bool, max_bytes: int) -> None:
+        self.path = path
+        self._file = RotatingFileHandler(
+            path, maxBytes=max_bytes, backupCount=KEPT_FILES, encoding="utf-8", errors="backslashreplace"
+        )
+        self._file.setFormatter(_Lines(colours=False))
+        self._door = _Door(queue.Queue(QUEUED_LINES))
+        self._listener = _Listener(self._door.queue, self._file, respect_handler_level=True)
+        self._console = _console(sys.stderr) if console else None
+        self.restore_console()
+        self._earlier = (logging.raiseExceptions, logging.root.level, logging.getLogger(PACKAGE).level)
+        self._open(level)
+
+    def replace_console(self, handler: logging.Handler | None) -> None:
+        """Send the console's lines to another handler (a live display), or to none."""
+        if handler is not None and handler.formatter is None:
+            handler.setFormatter(_Lines(colours=False))
+        self._listener.handlers = (self._file,) if handler is None else (self._file, handler)
+
+    def restore_console(self) -> None:
+        """Send the console's lines to standard error again, or nowhere, as the log was opened."""
+        self.replace_console(self._console)
+
+    def stop(self) -> None:
+        """Write what is queued and close the file; nothing happens the second time."""
+        if self._door not in logging.root.handlers:
+            return
+        logging.root.removeHandler(self._door)
+        self._listener.stop()
+        if self._door.dropped:
+            message = f"log lines dropped, too many at once: {self._door.dropped}"
+            self._file.handle(logging.makeLogRecord({"msg": message, "levelname": "WARNING"}))
+        with suppress(OSError):  # the last flush of a full disk
+            self._file.close()
+        logging.raiseExceptions, root_level, level = self._earlier
+        logging.root.setLevel(root_level)
+        logging.getLogger(PACKAGE).setLevel(level)
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _open(self, level: str) -> None:
+        """Take in all records: ours from `level` on, other libraries' from WARNING on."""
+        logging.raiseExceptions = False
+        logging.root.setLevel(max(logging.WARNING, logging.getLevelName(level)))
+        logging.getLogger(PACKAGE).setLevel(level)
+        logging.root.addHandler(self._door)
+        self._listener.start()
+
+
+class _Door(QueueHandler):
+    """Where records enter the queue, finished except for their line's shape."""
+
+    def __init__(self, records: queue.Queue[Any]) -> None:
+        super().__init__(records)
+        self.dropped = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Render arguments and traceback here: what they point to may have changed when the line is written."""
+        ready = copy.copy(record)
+        ready.msg, ready.args = record.getMessage(), None
+        if record.exc_info and record.exc_info[0] is not None:
+            ready.exc_text = logging.Formatter().formatException(record.exc_info)
+        ready.exc_info = None
+        return ready
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Queue a record, or count it as dropped when the queue is full."""
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self.dropped += 1
+
+
+class _Listener(QueueListener):
+    queue: queue.Queue[Any]
+
+    def enqueue_sentinel(self) -> None:
+        """Wait for a place in the queue, unlike the base class, so that a full queue can be stopped too."""
+        self.queue.put(None)
+
+
+class _Lines(logging.Formatter):
+    """`2026-11-22 14:05:01 INFO  message key=value`; a traceback follows, indented."""
+
+    def __init__(self, colours: bool) -> None:
+        super().__init__()
+        self.colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the finished text of a record, in local time."""
+        when = datetime.fromtimestamp(record.created).strftime("%Y-%m-%d %H:%M:%S")
+        level = f"{record.levelname:<5}"
+        if self.colours and record.levelname in _COLOURS:
+            level = f"\x1b[{_COLOURS[record.levelname]}m{level}\x1b[0m"
+        lines = [escaped(record.getMessage())]
+        lines += [f"    {escaped(line)}" for line in (record.exc_text or "").splitlines()]
+        return f"{when} {level} " + masked("\n".join(lines))
+
+
+def _console(stream: TextIO) -> logging.Handler:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Lines(colours=stream.isatty() and not os.environ.get("NO_COLOR")))
+    return handler
+
+
+def _new_file(log_dir: Path, now: datetime) -> Path:
+    """Make a log file of its own; a run that starts in the same second as another takes the next free one."""
+    while True:
+        path = log_dir / f"extraction_{now:%Y%m%d_%H%M%S}.log"
+        with suppress(FileExistsError):
+            path.touch(exist_ok=False)
+            return path
+        now += timedelta(seconds=1)
+
+
+def _as_line(_: object, __: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
+    """Render the fields behind the message: the last processor, whose result the standard logger gets."""
+    passed = {key: event.pop(key) for key in ("exc_info", "stack_info", "stacklevel") if key in event}
+    parts = [str(event.pop("event", "")), *(f"{key}={_field(value)}" for key, value in event.items())]
+    return (" ".join(parts),), passed
+
+
+def _field(value: object) -> str:
+    text = str(value)
+    plain = text and not re.search(r"[\s\"'=]", text) and text.isprintable()
+    return text if plain else json.dumps(text, ensure_ascii=False)

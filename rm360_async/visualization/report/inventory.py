@@ -1,0 +1,66 @@
+"""What a folder was published with, from its list of files: frames and sizes by camera, files by kind.
+
+One pass over one file: the folder of 60 cameras has hundreds of thousands of files, and to ask the file system
+for each of them takes minutes on a network disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rm360_async.domain.names import camera_folder, is_camera
+from rm360_async.store import read_file_list
+from rm360_async.visualization.published_folder import FRAME, PublishedFolder
+
+Frames = dict[int, int]
+"""Bytes of a file by its frame."""
+
+
+@dataclass
+class Inventory:
+    """Files as listed; `images` and `masks` have the bytes of each frame by camera, `kinds` (files, bytes)."""
+
+    images: dict[str, Frames] = field(default_factory=dict)
+    masks: dict[str, Frames] = field(default_factory=dict)
+    kinds: dict[str, tuple[int, int]] = field(default_factory=dict)
+    files: int = 0
+    bytes: int = 0
+    trouble: str = ""
+    """Why there is no list to go by, "" when there is one."""
+
+    def add(self, path: str, size: int) -> None:
+        """Count one file, by its path below the folder."""
+        kind, _, rest = path.partition("/")
+        files, total = self.kinds.get(kind, (0, 0))
+        self.kinds[kind] = files + 1, total + size
+        self.files, self.bytes = self.files + 1, self.bytes + size
+        cameras = {"images": self.images, "masks": self.masks}.get(kind)
+        if cameras is not None:
+            folder, _, name = rest.partition("/")
+            camera, frame = folder.removeprefix(camera_folder("")), FRAME.fullmatch(name)
+            if frame and is_camera(camera):
+                cameras.setdefault(camera, {})[int(frame[1])] = size
+
+
+def take_inventory(folder: PublishedFolder) -> Inventory:
+    """Return what the folder's list says; without a usable list what is there now, of no known size."""
+    found = Inventory()
+    try:
+        _add_all(found, read_file_list(folder.path))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        found = Inventory(trouble=f"its list of files cannot be used ({reason})")
+        _add_all(found, _there(folder))
+    return found
+
+
+def _add_all(found: Inventory, files: Iterable[tuple[str, int]]) -> None:
+    for path, size in files:
+        found.add(path, size)
+
+
+def _there(folder: PublishedFolder) -> Iterable[tuple[str, int]]:
+    for camera, files in folder.frames.items():
+        for path in files.values():
+            yield f"images/{camera_folder(camera)}/{path.name}", 0

@@ -1,0 +1,128 @@
+"""One page: the panels of a published folder as index.html, and their numbers as report.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rm360_async import __version__
+from rm360_async.domain.cameras.calibration.check import State
+from rm360_async.domain.errors import BadRequest
+from rm360_async.store import MARKER
+from rm360_async.system.hashing import hash_of
+from rm360_async.visualization.raster import write_picture
+from rm360_async.visualization.report.frame_images import take_shots
+from rm360_async.visualization.report.page_data import Material, read_material
+from rm360_async.visualization.report.panels.contact_sheet import contact_panel
+from rm360_async.visualization.report.panels.frames import presence_panel
+from rm360_async.visualization.report.panels.landmarks import proof_panel
+from rm360_async.visualization.report.panels.panel import Panel, worst_state
+from rm360_async.visualization.report.panels.sound import sound_panel
+from rm360_async.visualization.report.panels.tables import (
+    absent_panel,
+    calibration_panel,
+    coverage_panel,
+    sizes_panel,
+    source_panel,
+)
+from rm360_async.visualization.report.templates import render
+
+PAGE, NUMBERS = "index.html", "report.json"
+MADE_BY = f"rm360_async {__version__}"
+SCHEMA = 1
+
+
+def write_page(folder: Path, place: Path, *, faces: bool = True, back: str = "") -> dict[str, Any]:
+    """Write the page of a published folder and its numbers to `place`; return the numbers.
+
+    `back` is a link to the run's page. The numbers are written last: a page that has them is whole. Raises
+    BadRequest when the folder is none, Fault when the page cannot be written.
+    """
+    made_from = fingerprint(folder, faces=faces)
+    material = read_material(folder, faces=faces)
+    panels = make_panels(material)
+    numbers = page_numbers(material, panels, made_from)
+    values = {key: numbers[key] for key in ("made_by", "made", "name", "verdict", "notes")}
+    text = render("page.html", panels=panels, state=State(numbers["state"]), back=back, **values)
+    write_picture(place / PAGE, text.encode("utf-8", "replace"))
+    write_picture(place / NUMBERS, _json(numbers))
+    return numbers
+
+
+def make_panels(material: Material) -> list[Panel]:
+    """Return the panels in the order in which people would miss them."""
+    shots = take_shots(material)
+    return [
+        contact_panel(material, shots),
+        proof_panel(material, shots),
+        calibration_panel(material),
+        coverage_panel(material),
+        presence_panel(material),
+        sound_panel(material),
+        absent_panel(material),
+        sizes_panel(material),
+        source_panel(material),
+    ]
+
+
+def page_numbers(material: Material, panels: list[Panel], made_from: str) -> dict[str, Any]:
+    """Return what report.json says of a page."""
+    return {
+        "schema": SCHEMA,
+        "made_by": MADE_BY,
+        "made": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "made_from": made_from,
+        "faces": material.faces,
+        "name": material.folder.name,
+        "state": worst_state(panel.state for panel in panels).value,
+        "verdict": material.folder.verdict or "no verdict: an earlier tool or version published this folder",
+        "notes": list(material.notes),
+        "panels": {panel.key: panel.as_json() for panel in panels},
+    }
+
+
+def _json(numbers: Mapping[str, Any]) -> bytes:
+    return json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+
+
+def fingerprint(folder: Path, *, faces: bool) -> str:
+    """Return what a page is made from: the folder's marker, our version, and whether faces are shown.
+
+    Raises BadRequest when the folder has no marker.
+    """
+    try:
+        marker = (folder / MARKER).read_bytes()
+    except OSError as error:
+        hint = "give one performance's folder, such as subjects/0018/s1_all, or a config"
+        raise BadRequest(f"{folder} is no published performance (it has no marker); {hint}") from error
+    return hash_of(marker + f" {MADE_BY} {SCHEMA} faces {faces}".encode()).hex()
+
+
+def read_numbers(place: Path) -> dict[str, Any] | None:
+    """Return the numbers of the page at a place; None when there is no page of ours."""
+    try:
+        numbers: Any = json.loads((place / NUMBERS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(numbers, dict) and str(numbers.get("made_by", "")).startswith("rm360_async ")
+    whole = ours and isinstance(numbers.get("panels"), dict) and (place / PAGE).is_file()
+    return numbers if whole else None
+
+
+def read_brief(place: Path) -> dict[str, Any] | None:
+    """Return of a page's numbers only the states and sentences: a run's page is made from thousands of them."""
+    numbers = read_numbers(place)
+    if numbers is None:
+        return None
+    panels = numbers["panels"].items()
+    brief = {key: {each: panel.get(each) for each in ("state", "sentence")} for key, panel in panels}
+    return {"state": numbers.get("state"), "panels": brief}
+
+
+def page_is_current(folder: Path, place: Path, *, faces: bool) -> bool:
+    """Tell whether the page at a place was made from the folder as it is published now, by this version."""
+    numbers = read_numbers(place)
+    return numbers is not None and numbers.get("made_from") == fingerprint(folder, faces=faces)

@@ -1,0 +1,182 @@
+"""The run's page: a board of subjects and performances, totals, failures with reasons, storage, rates and disks."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import is_performance, is_subject
+from rm360_async.visualization.raster import write_picture
+from rm360_async.visualization.report.page import MADE_BY, NUMBERS, PAGE, SCHEMA, read_numbers
+from rm360_async.visualization.report.run_data import BoardRow, RunNumbers, Square
+from rm360_async.visualization.report.templates import render
+from rm360_async.visualization.report.timeline import fetched_plot, storage_plot
+
+_REASONS = 25
+"""How many reasons of each kind are told."""
+_NAMED = 12
+_LONGEST = 600
+_REST = (Square.DAMAGED, Square.WAITING)
+_SUBJECTS = 60
+"""Rows of a block of the board; blocks lie side by side where there is room."""
+_LETTERS = {
+    Square.DAMAGED: "!",
+    Square.FAILED: "\N{MULTIPLICATION SIGN}",
+    Square.WAITING: "w",
+    Square.RUNNING: "r",
+    Square.PENDING: "\N{MIDDLE DOT}",
+}
+"""What a square says besides its colour; a complete one says how many cameras it has."""
+
+
+def write_index(run: RunNumbers, place: Path) -> dict[str, Any]:
+    """Write the run's index.html and report.json to `place`; return the numbers. Fault when they cannot be written."""
+    numbers = run_numbers(run)
+    values = {key: numbers[key] for key in ("made_by", "made", "name", "totals", "disks", "running", "rates")}
+    done = [(row.updated, row.bytes) for row in run.rows if row.status == "completed" and row.bytes]
+    fetched = [(at, size) for at, size, _ in run.fetched if size]
+    text = render(
+        "index.html",
+        columns=_columns(run.rows),
+        blocks=_blocks(_board(run.rows)),
+        squares=[(square, numbers["totals"]["squares"][square.value], _LETTERS.get(square, "60")) for square in Square],
+        reasons=_reasons(run.rows),
+        storage=str(storage_plot(done)) if done else "",
+        fetching=str(fetched_plot(fetched)) if fetched else "",
+        **values,
+    )
+    write_picture(place / PAGE, text.encode("utf-8", "replace"))
+    write_picture(place / NUMBERS, json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False).encode())
+    return numbers
+
+
+def run_numbers(run: RunNumbers) -> dict[str, Any]:
+    """Return what report.json says of a run."""
+    squares = Counter(row.square for row in run.rows)
+    took = sum(seconds for _, _, seconds in run.fetched)
+    crossed = sum(size for _, size, _ in run.fetched)
+    return {
+        "schema": SCHEMA,
+        "made_by": MADE_BY,
+        "made": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "name": run.name,
+        "totals": {
+            "performances": len(run.rows),
+            "subjects": len({row.subject for row in run.rows}),
+            "squares": {square.value: squares[square] for square in Square},
+            "bytes_published": sum(row.bytes for row in run.rows if row.status == "completed"),
+            "bytes_fetched": crossed,
+        },
+        "rates": {"seconds_downloading": round(took, 3), "bytes_a_second": round(crossed / took, 1) if took else None},
+        "disks": [{"name": disk.name, "free": disk.free, "total": disk.total} for disk in run.disks],
+        "running": list(run.running),
+        "performances": {f"{row.subject}/{row.name}": _entry(row) for row in run.rows},
+    }
+
+
+def _entry(row: BoardRow) -> dict[str, Any]:
+    page = row.page or {}
+    panels: Mapping[str, Mapping[str, Any]] = page.get("panels", {})
+    return {
+        "square": row.square.value,
+        "status": row.status,
+        "cameras": row.cameras,
+        "frames": row.frames,
+        "bytes": row.bytes,
+        "updated": row.updated,
+        "error": row.error,
+        "verdict": row.verdict,
+        "trouble": row.trouble,
+        "page": _link(row) or None,
+        "checks": {key: panel.get("state") for key, panel in panels.items()},
+    }
+
+
+def _link(row: BoardRow) -> str:
+    """Return the address of a performance's page, below the run's; "" when it has none."""
+    safe = is_subject(row.subject) and is_performance(row.name)
+    return f"{row.subject}/{row.name}/{PAGE}" if safe and row.page is not None else ""
+
+
+def _columns(rows: Iterable[BoardRow]) -> list[str]:
+    found = {row.column: row.place for row in rows}
+    return sorted(found, key=lambda column: found[column])
+
+
+def _board(rows: Iterable[BoardRow]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return the squares of each subject by column, as short as they can be: there may be ten thousand."""
+    board: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in rows:
+        square = row.square
+        cell = {"kind": square.value[0], "text": _LETTERS.get(square) or str(row.cameras), "link": _link(row)}
+        board.setdefault(row.subject, {}).setdefault(row.column, []).append(cell)
+    return dict(sorted(board.items()))
+
+
+def _blocks(board: Mapping[str, Any]) -> list[dict[str, Any]]:
+    subjects = list(board)
+    parts = [subjects[at : at + _SUBJECTS] for at in range(0, len(subjects), _SUBJECTS)]
+    return [{subject: board[subject] for subject in part} for part in parts]
+
+
+def _reasons(rows: Iterable[BoardRow]) -> list[dict[str, Any]]:
+    """Return why performances failed, wait or are damaged: a reason once, with those that have it."""
+    groups: dict[Square, dict[str, list[BoardRow]]] = {square: {} for square in (Square.FAILED, *_REST)}
+    for row in rows:
+        if row.square in groups:
+            groups[row.square].setdefault(_why(row), []).append(row)
+    found = []
+    for square, reasons in groups.items():
+        ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
+        found += [_reason(square, why, each) for why, each in ordered[:_REASONS]]
+        if rest := [row for _, each in ordered[_REASONS:] for row in each]:
+            found.append(_reason(square, "other reasons; report.json has them all", rest))
+    return found
+
+
+def _reason(square: Square, why: str, rows: list[BoardRow]) -> dict[str, Any]:
+    named = [(f"{row.subject}/{row.name}", _link(row)) for row in rows[:_NAMED]]
+    return {"square": square.value, "why": why[:_LONGEST], "named": named, "more": max(0, len(rows) - _NAMED)}
+
+
+def _why(row: BoardRow) -> str:
+    if row.square is not Square.DAMAGED:
+        return row.error or "no reason was noted"
+    if row.trouble:
+        return row.trouble
+    if row.verdict.startswith("damaged"):
+        return row.verdict
+    panels = (row.page or {}).get("panels", {}).values()
+    failing = [str(panel.get("sentence")) for panel in panels if panel.get("state") == "fail"]
+    return "its page: " + "; ".join(failing)
+
+
+def sweep(place: Path, published: Collection[str], *, faces: bool) -> list[str]:
+    """Remove such pages below the report's folder; return the performances that they were of.
+
+    Only files that a report wrote are removed. Raises Fault(NOT_WRITABLE) when one cannot be.
+    """
+    swept = []
+    for path in sorted(place.glob(f"*/*/{NUMBERS}")):
+        folder = path.parent
+        name = f"{folder.parent.name}/{folder.name}"
+        numbers = read_numbers(folder) if is_subject(folder.parent.name) and is_performance(folder.name) else None
+        if numbers is not None and (name not in published or (not faces and numbers.get("faces") is not False)):
+            _remove(folder)
+            swept.append(name)
+    return swept
+
+
+def _remove(folder: Path) -> None:
+    try:
+        (folder / PAGE).unlink(missing_ok=True)
+        (folder / NUMBERS).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    except OSError as error:
+        raise Fault(Cause.NOT_WRITABLE, f"cannot remove the old page in {folder}: {error.strerror}") from error

@@ -1,0 +1,7 @@
+"""The manifest summed up: by performance and by subject, as numbers and as a plot."""
+
+from rm360_async.visualization.summary.manifest import read_manifest
+from rm360_async.visualization.summary.plot import write_plot
+from rm360_async.visualization.summary.tally import Tally, by_performance, by_subject, tally
+
+__all__ = ["Tally", "by_performance", "by_subject", "read_manifest", "tally", "write_plot"]
