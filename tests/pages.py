@@ -14,13 +14,13 @@ from rm360_async.cli import main
 from rm360_async.domain.cameras.rig import S3_CAMERAS, Array
 from rm360_async.domain.names import Modality, Performance, Structure
 from rm360_async.synthetic.remote import demo_plan
-from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.renderer import Renderer
 from rm360_async.synthetic.smc_writer import write_pair, write_smc
 from rm360_async.synthetic.spec import SmcSpec
 from rm360_async.visualization.report import write_page
 
 SCALE = 1 / 16
-STUDIO = Studio(SCALE)
+STUDIO = Renderer(SCALE)
 """Draws each picture once for all tests of a process."""
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rm360_async.domain.cameras.calibration.check import State, named
 from rm360_async.domain.cameras.calibration.checks import CalibrationReport, check_calibration
-from rm360_async.domain.cameras.calibration.conventions import READINGS, STATED, best_reading
+from rm360_async.domain.cameras.calibration.conventions import READINGS, STATED, best_convention
 from rm360_async.domain.cameras.calibration.lens import coefficients, corner_radius, fold_radius
 from rm360_async.domain.cameras.rig import RESOLUTION, S3_CAMERAS, Array, rig, scale_intrinsics
 
@@ -112,7 +112,7 @@ def test_every_reading_is_told_from_every_other() -> None:
         if reading.inverted:
             unread = np.linalg.inv(unread)
         unread[:, :3, 3] *= {"metres": 1, "millimetres": 1000, "centimetres": 100}[reading.unit]
-        assert best_reading(unread)[0] == reading
+        assert best_convention(unread)[0] == reading
         assert reading.apply(unread) == pytest.approx(stack, abs=1e-5)
     assert READINGS[0] == STATED and len(set(READINGS)) == 24
 

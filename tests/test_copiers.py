@@ -21,7 +21,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.extraction import copy_processes
 from rm360_async.extraction.copier import Copier, Item
 from rm360_async.extraction.extract import extract
-from rm360_async.smc import Refusal, SmcFile
+from rm360_async.smc import SmcFile, UnreadableData
 from rm360_async.store import StagingFolder
 
 FRAMES = 150
@@ -140,10 +140,10 @@ def test_an_index_that_breaks_off_leaves_no_outcome_to_the_next(tmp_path: Path) 
             for frame, blob in source.blobs("Camera", camera, "color"):
                 yield Item(camera, frame, f"{camera}/{frame}", blob)
             if camera == "25":
-                raise Refusal("breaks off")
+                raise UnreadableData("breaks off")
 
         with Copier(folder, lambda files, size: None) as copier:
-            with pytest.raises(Refusal):
+            with pytest.raises(UnreadableData):
                 list(copier.run(items("25")))
             assert [copied.frame for copied in copier.run(items("31"))] == list(range(FRAMES))
         assert {path for path in folder.sizes if path.startswith("31/")} == {f"31/{n}.jpg" for n in range(FRAMES)}

@@ -20,11 +20,11 @@ from tiny_smc import Tiny
 
 from rm360_async.cli import main
 from rm360_async.commands.doctor import disks, machine, remote
-from rm360_async.commands.doctor.result import Line, State, as_text, fail
+from rm360_async.commands.doctor.result import CheckResult, State, as_text, fail
 from rm360_async.config import load_settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, Structure
-from rm360_async.download.rclone import Account, Listed, Listing, account, environment, find
+from rm360_async.download.rclone import Account, RemoteFile, RemoteListing, account, environment, find
 from rm360_async.download.rclone.listing import sort_out
 from rm360_async.ledger import Claims, lock_path
 from rm360_async.ledger.claims import RUNS
@@ -196,24 +196,24 @@ def test_an_empty_remote_and_wishes_for_nothing(patient: Patient) -> None:
     assert "0018/e0.smc" in patient.line("listing", "fail")["text"]
 
 
-def listing(*files: Listed) -> Listing:
+def listing(*files: RemoteFile) -> RemoteListing:
     return sort_out(files, Structure.SINGLE)
 
 
-def told(lab: Lab, found: Listing) -> list[tuple[str, str, str]]:
+def told(lab: Lab, found: RemoteListing) -> list[tuple[str, str, str]]:
     lines = remote.look_at_listing(load_settings(lab.config()), found, NOW)
     return [(line.state.value, line.about, line.text) for line in lines]
 
 
 def test_what_is_odd_in_a_listing(lab: Lab) -> None:
-    good = Listed("0018/0018_e0_raw.smc", 5, "2022-08-20T10:00:00Z", "id", "a" * 32)
+    good = RemoteFile("0018/0018_e0_raw.smc", 5, "2022-08-20T10:00:00Z", "id", "a" * 32)
     assert {state for state, _, _ in told(lab, listing(good))} == {"ok"}
     odd = listing(
         good,
-        Listed("0018/0018_e1_raw.smc", 5, duplicate=True, md5="a" * 32),
-        Listed("0018/0018_e2_raw.smc", 0, modified="not a date"),
-        Listed("0018/0018_e3_raw.smc", 5, modified="2031-01-01T10:00:00Z"),
-        Listed("0018/0018_e3_raw.smc.bak", 5),
+        RemoteFile("0018/0018_e1_raw.smc", 5, duplicate=True, md5="a" * 32),
+        RemoteFile("0018/0018_e2_raw.smc", 0, modified="not a date"),
+        RemoteFile("0018/0018_e3_raw.smc", 5, modified="2031-01-01T10:00:00Z"),
+        RemoteFile("0018/0018_e3_raw.smc.bak", 5),
     )
     warned = {about: text for state, about, text in told(lab, odd) if state == "warn" and about != "listing"}
     assert "2 of 4 files have none" in warned["md5"] and "future" in warned["clock"]
@@ -314,7 +314,7 @@ def test_no_secret_is_ever_printed(patient: Patient, capsys: pytest.CaptureFixtu
             assert "SECRET" not in said.out + said.err, f"{name} {form}"
     text = as_text([fail("remote", "said access_token=ya29.SECRET", "use client_secret=GOCSPX-SECRET")])
     assert "SECRET" not in text and "***" in text
-    assert "\n" not in Line(State.OK, "a", "b\nc").as_dict()["text"]
+    assert "\n" not in CheckResult(State.OK, "a", "b\nc").as_dict()["text"]
 
 
 # --- disks

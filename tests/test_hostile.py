@@ -32,7 +32,7 @@ from bad_input.trap import Trap, make_decoys
 from suites.verdict import Case, Verdict, keep
 from tiny_smc import Tiny
 
-from rm360_async.commands.inspect import as_text, survey
+from rm360_async.commands.inspect import as_text, inspect
 from rm360_async.config import load_settings
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.names import Kind, Performance, Structure
@@ -43,7 +43,7 @@ from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.modalities import audio
 from rm360_async.ledger import Ledger
 from rm360_async.store.seal import file_system_of, seal
-from rm360_async.system.worker_protocol import converse
+from rm360_async.system.worker_protocol import run_worker
 
 SEED = 20_251_122
 _PYDUB_LEAVES_FILES_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -319,7 +319,7 @@ def test_inspect_of_far_apart_frames_and_links_ends_at_once(tmp_path: Path) -> N
         file["Camera/31/color"] = h5py.SoftLink("/")
         file.attrs["color"] = "red\x1b[31m\nx"
 
-    found = survey(spoiled(tmp_path, how))
+    found = inspect(spoiled(tmp_path, how))
     assert (
         found.cameras["25"]["images"]["holes"][:2] == [3, 4] and len(found.cameras["25"]["images"]["holes"]) == 10_000
     )
@@ -331,7 +331,7 @@ def test_inspect_of_far_apart_frames_and_links_ends_at_once(tmp_path: Path) -> N
 async def test_a_line_that_comes_in_a_thousand_pieces_is_one_line(tmp_path: Path) -> None:
     said: list[object] = []
     code = "import json; print('noise'); print(json.dumps({'record': ['x' * 100] * 30000})); print('more')"
-    await converse([sys.executable, "-c", code], {}, said.append)
+    await run_worker([sys.executable, "-c", code], {}, said.append)
     assert said == [{"record": ["x" * 100] * 30_000}]
 
 

@@ -12,7 +12,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Performance
 from rm360_async.domain.record import SourceFile
 from rm360_async.download import spool
-from rm360_async.pipeline.job import Work
+from rm360_async.pipeline.job import Job
 from rm360_async.stages.reserve import Leasing, make_room
 
 KB = 1024
@@ -24,8 +24,8 @@ def leasing(folder: Path, budget: int = 100 * KB) -> Leasing:
     return Leasing(Budget(folder / "temp", folder / "subjects", budget, 0, min_free_files=0), folder / "temp")
 
 
-def work_of(source: SourceFile) -> Work:
-    return Work(P, sources={Kind.RAW: source}, staging_bytes=source.size)
+def work_of(source: SourceFile) -> Job:
+    return Job(P, sources={Kind.RAW: source}, staging_bytes=source.size)
 
 
 @pytest.mark.anyio

@@ -19,8 +19,8 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import LeftOut, Record, SourceFile
 from rm360_async.domain.stage import IllegalMove, Stage
-from rm360_async.domain.state import Row, Standing
-from rm360_async.ledger import Claims, Ledger, ledger_path, lock_path, set_aside
+from rm360_async.domain.state import PerformanceRow, PlannedState
+from rm360_async.ledger import Claims, Ledger, ledger_path, lock_path, quarantine
 from rm360_async.ledger.claims import RUNS, ByteLocks, FileLocks
 from rm360_async.ledger.values import left_out_text
 
@@ -87,9 +87,9 @@ async def test_a_row_keeps_everything_over_a_reopening(path: Path) -> None:
         rows = await ledger.rows()
         assert [row.performance for row in rows] == [B, A, C]
         sources = (SOURCE, SourceFile("0018/second.smc", 5))
-        expected = Row(A, Stage.WAITING, 1, Cause.FILE_QUOTA, "quota", 500.5, updated=100.0, sources=sources)
+        expected = PerformanceRow(A, Stage.WAITING, 1, Cause.FILE_QUOTA, "quota", 500.5, updated=100.0, sources=sources)
         assert rows[1] == await ledger.row(A) == expected
-        assert await ledger.rows({C}) == [Row(C, Stage.PENDING, updated=100.0)]
+        assert await ledger.rows({C}) == [PerformanceRow(C, Stage.PENDING, updated=100.0)]
         await ledger.listed({A: [SOURCE]})
         assert (await ledger.row(A)).sources == (SOURCE,)
 
@@ -190,7 +190,7 @@ async def test_stand_puts_rows_where_they_are_and_leaves_what_others_have_in_han
     gone, failed, elsewhere, crashed, done, told = names
     async with Ledger.open(path) as ledger:
         with Claims(lock_path(path)) as other, Claims(lock_path(path)) as mine:
-            remark = Row(told, Stage.PENDING, reason="an earlier manifest says so")
+            remark = PerformanceRow(told, Stage.PENDING, reason="an earlier manifest says so")
             await ledger.adopt([remark])
             await ledger.add(names)
             for performance in (gone, done):
@@ -199,9 +199,9 @@ async def test_stand_puts_rows_where_they_are_and_leaves_what_others_have_in_han
             await ledger.move(elsewhere, Stage.DOWNLOADING)
             await ledger.move(crashed, Stage.EXTRACTING)
             assert other.claim((await ledger.numbers())[elsewhere])
-            standings = {name: Standing(Stage.PENDING) for name in names}
-            standings[failed] = Standing(Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, "the remote does not have it")
-            standings[done] = Standing(Stage.COMPLETED)
+            standings = {name: PlannedState(Stage.PENDING) for name in names}
+            standings[failed] = PlannedState(Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, "the remote does not have it")
+            standings[done] = PlannedState(Stage.COMPLETED)
             await ledger.stand(standings, mine)
             rows = {row.performance: row for row in await ledger.rows()}
     assert {name: row.stage for name, row in rows.items()} == {
@@ -220,12 +220,14 @@ async def test_stand_puts_rows_where_they_are_and_leaves_what_others_have_in_han
 
 @pytest.mark.anyio
 async def test_adopting_does_not_overrule_completed_or_forced_rows(path: Path) -> None:
-    found = [Row(p, Stage.COMPLETED, cameras_extracted=60, frames=99, bytes=1, updated=5.0) for p in (A, B, C)]
+    found = [
+        PerformanceRow(p, Stage.COMPLETED, cameras_extracted=60, frames=99, bytes=1, updated=5.0) for p in (A, B, C)
+    ]
     async with Ledger.open(path) as ledger:
         await ledger.add([A, B])
         await ledger.completed(A, a_record())
         await ledger.force([B])
-        await ledger.adopt([*found, Row(A, Stage.PENDING, reason="no")], remark=("key", "value"))
+        await ledger.adopt([*found, PerformanceRow(A, Stage.PENDING, reason="no")], remark=("key", "value"))
         rows = {row.performance: row for row in await ledger.rows()}
         assert (rows[A].frames, rows[A].stage) == (13, Stage.COMPLETED)
         assert (rows[B].forced, rows[B].stage) == (True, Stage.PENDING)
@@ -413,13 +415,13 @@ async def test_a_damaged_ledger_is_set_aside_with_its_journal_unless_in_use(path
     with Claims(lock_path(path)) as claims:
         claims.claim(7)
         with pytest.raises(Fault, match="in use"):
-            set_aside(path)
-    target = set_aside(path)
+            quarantine(path)
+    target = quarantine(path)
     assert target.name == "MANIFEST.sqlite.damaged"
     assert (target.read_text(), target.with_name(target.name + "-journal").read_text()) == ("damaged", "journal")
     assert not journal.exists()
     path.write_text("again")
-    assert set_aside(path).name == "MANIFEST.sqlite.damaged-2"
+    assert quarantine(path).name == "MANIFEST.sqlite.damaged-2"
     async with Ledger.open(path) as ledger:
         assert await ledger.rows() == []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rm360_async.download.ranges.range_client import Address, Lines, Refused, Source
+from rm360_async.download.ranges.range_client import Address, RangeClient, RangeRefused, Source
 from rm360_async.system.sparse_file import SparseFile
 
 CONTENT = bytes(range(256)) * 40
@@ -57,11 +57,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def lab(folder: Path, connections: int) -> Iterator[tuple[Server, Lines, SparseFile]]:
+def lab(folder: Path, connections: int) -> Iterator[tuple[Server, RangeClient, SparseFile]]:
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    lines = Lines(Address(server.server_port, "user", "word"), connections, lambda size: None)
+    lines = RangeClient(Address(server.server_port, "user", "word"), connections, lambda size: None)
     try:
         with SparseFile(folder / "a.smc.sparse", len(CONTENT)) as file:
             yield server, lines, file
@@ -99,11 +99,11 @@ def test_after_a_refusal_nothing_is_asked_for_and_what_is_on_its_way_is_kept(tmp
         lines.begin((source, (start, start + 10)) for start in (9000, 100, 200, 300, 400))
         server.holding.acquire()
         server.release.set()
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RangeRefused) as refused:
             lines.finish()
         assert (refused.value.path, refused.value.start, refused.value.unopened) == ("a.smc", 9000, True)
         assert file.missing(5000, 5010) == []
-        with pytest.raises(Refused):
+        with pytest.raises(RangeRefused):
             lines.fetch([(source, (0, 10))])
         assert 0 not in server.asked
 
@@ -111,7 +111,7 @@ def test_after_a_refusal_nothing_is_asked_for_and_what_is_on_its_way_is_kept(tmp
 def test_a_range_that_breaks_off_keeps_what_arrived(tmp_path: Path) -> None:
     with lab(tmp_path, 1) as (_, lines, file):
         source = Source("a.smc", file)
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RangeRefused) as refused:
             lines.fetch([(source, (len(CONTENT) - 1000, len(CONTENT) + 500))])
         assert not refused.value.unopened
         assert file.missing(len(CONTENT) - 1000, len(CONTENT)) == []

@@ -20,16 +20,16 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import LeftOut, Record, SourceFile
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Row
+from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import (
     Claims,
     Ledger,
     ManifestWriter,
     adopt,
+    import_existing,
     ledger_path,
     lock_path,
     manifest_text,
-    take_in,
     write_manifest,
 )
 from rm360_async.ledger.claims import MANIFEST
@@ -76,13 +76,19 @@ def test_the_text_has_one_sorted_row_a_performance() -> None:
     moment = datetime(2026, 11, 23, 14, 5, 9).timestamp()
     broken = "left out: images cam_05 frame 3: not a JPEG,\nreally"
     rows = [
-        Row(C, Stage.WAITING, cause=Cause.FILE_QUOTA, reason="long story", wait_until=moment, updated=moment),
-        Row(Performance("0018", "e10"), Stage.FAILED, cause=Cause.DEADLINE, updated=moment),
+        PerformanceRow(
+            C, Stage.WAITING, cause=Cause.FILE_QUOTA, reason="long story", wait_until=moment, updated=moment
+        ),
+        PerformanceRow(Performance("0018", "e10"), Stage.FAILED, cause=Cause.DEADLINE, updated=moment),
         replace(
-            Row(A, Stage.COMPLETED, reason=broken, cameras_extracted=38, frames=486, bytes=3 * 2**29, updated=moment),
+            PerformanceRow(
+                A, Stage.COMPLETED, reason=broken, cameras_extracted=38, frames=486, bytes=3 * 2**29, updated=moment
+            ),
             verdict="damaged:\ngaps",
         ),
-        Row(B, Stage.DOWNLOAD_FAILED, cause=Cause.NOT_FOUND, reason="the remote does not have it", updated=moment),
+        PerformanceRow(
+            B, Stage.DOWNLOAD_FAILED, cause=Cause.NOT_FOUND, reason="the remote does not have it", updated=moment
+        ),
     ]
     text = manifest_text(rows)
     assert text.splitlines()[0] == "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error,verdict"
@@ -116,8 +122,8 @@ def test_the_text_has_one_sorted_row_a_performance() -> None:
 
 @pytest.mark.anyio
 async def test_the_file_is_replaced_and_leaves_nothing_beside_it(path: Path) -> None:
-    await write_manifest(path, [Row(A, Stage.PENDING)])
-    await write_manifest(path, [Row(B, Stage.PENDING)])
+    await write_manifest(path, [PerformanceRow(A, Stage.PENDING)])
+    await write_manifest(path, [PerformanceRow(B, Stage.PENDING)])
     assert [line["performance"] for line in table(path.read_text())] == ["e2"]
     assert list(path.parent.iterdir()) == [path]
 
@@ -129,7 +135,7 @@ async def test_a_symbolic_link_is_replaced_and_its_target_untouched(path: Path) 
     path.symlink_to(target)
     trap = path.with_name(f".MANIFEST.csv.{os.getpid()}.new")
     trap.symlink_to(target)
-    await write_manifest(path, [Row(A, Stage.PENDING)])
+    await write_manifest(path, [PerformanceRow(A, Stage.PENDING)])
     assert target.read_text() == "precious"
     assert not path.is_symlink() and len(table(path.read_text())) == 1
 
@@ -290,8 +296,8 @@ async def test_adopt_counts_earlier_folders_and_believes_our_records(output: Pat
     assert adopted.problems == ()
     size = 8 * 10 + 7 + len("Extraction completed\n")
     assert {row.performance: row for row in adopted.rows} == {
-        A: Row(A, Stage.COMPLETED, cameras_extracted=2, frames=5, bytes=size, updated=1e9),
-        B: Row(
+        A: PerformanceRow(A, Stage.COMPLETED, cameras_extracted=2, frames=5, bytes=size, updated=1e9),
+        B: PerformanceRow(
             B,
             Stage.COMPLETED,
             reason="left out: images cam_25 frame 4: broken",
@@ -335,7 +341,7 @@ async def test_an_earlier_manifest_is_taken_in_once(path: Path, output: Path) ->
     earlier_folder(output, A, {"25": 3})
     earlier_folder(output, C, {"00": 2, "01": 1})
     async with Ledger.open(ledger_path(path)) as ledger:
-        taken = await take_in(ledger, path, output)
+        taken = await import_existing(ledger, path, output)
         assert taken is not None
         assert (taken.completed, taken.pending, taken.gone) == (2, 4, 1)
         assert taken.problems == (
@@ -364,7 +370,7 @@ async def test_an_earlier_manifest_is_taken_in_once(path: Path, output: Path) ->
         }
         await write_manifest(path, await ledger.rows())
         assert "0019,s1_all,pending,0,0,0.0000," in path.read_text()
-        assert await take_in(ledger, path, output) is None
+        assert await import_existing(ledger, path, output) is None
     assert sorted(file.name for file in path.parent.glob("MANIFEST.csv*")) == ["MANIFEST.csv", "MANIFEST.csv.earlier"]
 
 
@@ -396,7 +402,7 @@ async def test_strange_manifests_are_read_as_far_as_they_go(
 ) -> None:
     path.write_text(text, encoding="utf-8")
     async with Ledger.open(ledger_path(path)) as ledger:
-        taken = await take_in(ledger, path, output)
+        taken = await import_existing(ledger, path, output)
         assert taken is not None and taken.copy is not None
         assert (taken.pending, len(taken.problems), taken.completed) == (pending, problems, 0)
         assert taken.copy.read_bytes() == text.encode() and taken.copy.name == "MANIFEST.csv.earlier-2"
@@ -406,7 +412,7 @@ async def test_strange_manifests_are_read_as_far_as_they_go(
 async def test_without_an_earlier_manifest_the_folders_are_adopted(path: Path, output: Path) -> None:
     earlier_folder(output, A, {"25": 3})
     async with Ledger.open(ledger_path(path)) as ledger:
-        taken = await take_in(ledger, path, output)
+        taken = await import_existing(ledger, path, output)
         assert taken is not None and taken.copy is None
         assert [(row.performance, row.stage, row.frames) for row in await ledger.rows()] == [(A, Stage.COMPLETED, 3)]
 
@@ -418,8 +424,8 @@ async def test_an_earlier_manifest_that_cannot_be_read_stops_before_anything_is_
     path.mkdir()
     async with Ledger.open(ledger_path(path)) as ledger:
         with pytest.raises(Fault) as caught:
-            await take_in(ledger, path, output)
+            await import_existing(ledger, path, output)
         assert caught.value.cause is Cause.NOT_WRITABLE
         assert await ledger.rows() == []
         path.rmdir()
-        assert await take_in(ledger, path, output) is not None
+        assert await import_existing(ledger, path, output) is not None

@@ -20,13 +20,13 @@ from tiny_smc import Tiny, png
 
 from rm360_async.domain.names import Modality, Performance
 from rm360_async.extraction import copier as copying
-from rm360_async.extraction.context import Found, Work
+from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.copier import Copier
 from rm360_async.extraction.metadata import gather, write_metadata
 from rm360_async.extraction.modalities import audio
 from rm360_async.extraction.modalities.audio import interleaved, sixteen_bits, wav_bytes
 from rm360_async.extraction.modalities.registry import STEPS
-from rm360_async.smc import Refusal, SmcPair
+from rm360_async.smc import SmcPair, UnreadableData
 from rm360_async.store import StagingFolder
 
 ALL = ("00", "25", "31")
@@ -41,10 +41,10 @@ class Run:
 
     def __call__(
         self, modality: Modality, raw: Path | None, anno: Path | None = None, cameras: tuple[str, ...] = ALL
-    ) -> Found:
+    ) -> ModalityResult:
         with SmcPair(raw, anno) as source, StagingFolder(self.out) as folder:
             with Copier(folder, lambda files, size: self.progress.append((files, size))) as copier:
-                found = STEPS[modality](Work(source, folder, copier, frozenset(cameras)))
+                found = STEPS[modality](ExtractionContext(source, folder, copier, frozenset(cameras)))
             assert found.files == folder.files
         return found
 
@@ -63,7 +63,7 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
-def reasons(found: Found) -> list[str]:
+def reasons(found: ModalityResult) -> list[str]:
     return [str(item) for item in found.left_out]
 
 
@@ -353,12 +353,12 @@ def test_sixteen_bits_clips_and_scales() -> None:
 @pytest.mark.parametrize(("shape", "table"), [((50,), (50, 1)), ((50, 2), (50, 2)), ((2, 50), (50, 2))])
 def test_sound_of_any_orientation_becomes_frames_by_channels(shape: tuple[int, ...], table: tuple[int, ...]) -> None:
     assert interleaved(np.zeros(shape)).shape == table
-    with pytest.raises(Refusal):
+    with pytest.raises(UnreadableData):
         interleaved(np.zeros((50, 50)))
 
 
 def no_ffmpeg() -> str:
-    raise Refusal("has no audio.mp3, because there is no ffmpeg here")
+    raise UnreadableData("has no audio.mp3, because there is no ffmpeg here")
 
 
 def test_without_ffmpeg_there_is_one_note_and_the_rest(
@@ -383,10 +383,14 @@ def test_an_ffmpeg_that_fails_costs_the_mp3_only(tmp_path: Path, run: Run, monke
 def info(tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
     """Write info.json of a source and return what it says."""
 
-    def write(path: Path | None, anno: Path | None = None, founds: Callable[[Work], list[Found]] | None = None) -> Any:
+    def write(
+        path: Path | None,
+        anno: Path | None = None,
+        founds: Callable[[ExtractionContext], list[ModalityResult]] | None = None,
+    ) -> Any:
         with SmcPair(path, anno) as source, StagingFolder(tmp_path / ".info.staging") as folder:
             with Copier(folder, lambda files, size: None) as copier:
-                work = Work(source, folder, copier, frozenset(ALL))
+                work = ExtractionContext(source, folder, copier, frozenset(ALL))
                 done = founds(work) if founds else [STEPS[Modality.IMAGES](work)]
                 performance = Performance("0018", "s1_all")
                 write_metadata(work, performance, gather(work, performance, done))

@@ -20,7 +20,7 @@ from rm360_async.domain.cameras.rig import RESOLUTION, S3_CAMERAS, rig
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.names import Performance, Structure
 from rm360_async.synthetic.remote import demo_plan
-from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.renderer import Renderer
 from rm360_async.synthetic.smc_writer import write_pair, write_smc
 from rm360_async.synthetic.spec import SINGLE_RELEASE, SmcSpec
 from rm360_async.visualization.calibration_source import read_calibrated
@@ -42,7 +42,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with published s1_all (1 camera), s3_all (38) and e1 (60), and the files they came from."""
     root = tmp_path_factory.mktemp("published")
-    studio = Studio(1 / 16)
+    studio = Renderer(1 / 16)
     speech = SmcSpec(Performance("0018", "s3_all"), cameras=S3_CAMERAS, frames=3, fps=15.0, scale=1 / 16)
     specs = [
         SmcSpec(frames=30, scale=1 / 16, pictures=2, holes={"25": (7, 8)}),

@@ -13,16 +13,16 @@ import pytest
 from rm360_async.domain.errors import Cause, Fault, fault_in
 from rm360_async.domain.names import Kind, Performance
 from rm360_async.domain.record import Record, SourceFile
-from rm360_async.domain.retry import RetryRules, Verdict
+from rm360_async.domain.retry import RetryDecision, RetryPolicy
 from rm360_async.domain.stage import Stage, check_move
-from rm360_async.domain.state import Row, Standing
+from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.pipeline import pipeline
-from rm360_async.pipeline.job import Work
+from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.pipeline import Width, run
-from rm360_async.pipeline.scheduler import Agenda
+from rm360_async.pipeline.scheduler import Scheduler
 
 pytestmark = pytest.mark.anyio
-RULES = RetryRules(max_retries=2, retry_delay=0.001, quota_wait=0.001)
+RULES = RetryPolicy(max_retries=2, retry_delay=0.001, quota_wait=0.001)
 PLAN = [Performance("0018", f"e{number}") for number in range(6)]
 RECORD = Record("0018", "e0", "1", "", (), "all", (), (), (), {}, 0, None, (), 0, 0)
 
@@ -31,7 +31,7 @@ class SimulatedBooks:
     """Rows in memory; every move is checked against the table of legal moves."""
 
     def __init__(self, performances: list[Performance]) -> None:
-        self.rows = {each: Row(each, Stage.PENDING) for each in performances}
+        self.rows = {each: PerformanceRow(each, Stage.PENDING) for each in performances}
         self.claimed: set[Performance] = set()
         self.elsewhere: set[Performance] = set()
         self.full = 0
@@ -44,7 +44,7 @@ class SimulatedBooks:
         check_move(self.rows[performance].stage, stage)
         self.rows[performance] = replace(self.rows[performance], stage=stage, **more)  # type: ignore[arg-type]
 
-    async def take(self, performance: Performance) -> Row | None:
+    async def take(self, performance: Performance) -> PerformanceRow | None:
         if performance in self.elsewhere:
             self.elsewhere.remove(performance)
             return None
@@ -52,17 +52,17 @@ class SimulatedBooks:
         self.claimed.add(performance)
         return self.rows[performance]
 
-    async def enter(self, work: Work) -> None:
+    async def enter(self, work: Job) -> None:
         self._move(work.performance, work.stage)
 
-    async def settle(self, work: Work, verdict: Verdict, fault: Fault) -> None:
+    async def settle(self, work: Job, verdict: RetryDecision, fault: Fault) -> None:
         tries = self.rows[work.performance].tries + verdict.charge
         self._move(work.performance, verdict.stage, tries=tries, cause=fault.cause)
 
-    async def completed(self, work: Work, record: Record) -> None:
+    async def completed(self, work: Job, record: Record) -> None:
         self._move(work.performance, Stage.COMPLETED)
 
-    async def row(self, performance: Performance) -> Row:
+    async def row(self, performance: Performance) -> PerformanceRow:
         return self.rows[performance]
 
     async def release(self, performance: Performance) -> None:
@@ -100,7 +100,7 @@ class SimulatedCrew:
         """How many leases were taken in all."""
         self.on_publish: Callable[[], object] = lambda: None
 
-    async def _step(self, name: str, work: Work) -> None:
+    async def _step(self, name: str, work: Job) -> None:
         self.log.append((name, work.performance))
         self.running[name] += 1
         self.most[name] = max(self.most[name], self.running[name])
@@ -113,53 +113,53 @@ class SimulatedCrew:
         finally:
             self.running[name] -= 1
 
-    async def standing(self, work: Work, row: Row) -> Standing:
-        return Standing(row.stage if row.stage is Stage.COMPLETED else Stage.PENDING)
+    async def lookup(self, work: Job, row: PerformanceRow) -> PlannedState:
+        return PlannedState(row.stage if row.stage is Stage.COMPLETED else Stage.PENDING)
 
-    async def look_up(self, work: Work) -> None:
+    async def look_up(self, work: Job) -> None:
         await self._step("look_up", work)
         work.sources = {kind: SourceFile(f"{work.performance}_{kind.value}", 1) for kind in self.kinds}
 
-    async def lease(self, work: Work) -> None:
+    async def lease(self, work: Job) -> None:
         while work.lease is None and self.leases >= self.most_leases:
             await anyio.lowlevel.checkpoint()
         if work.lease is None:
             work.lease = SimulatedLease(self)
 
-    async def room(self, work: Work) -> None:
+    async def room(self, work: Job) -> None:
         if work.performance in self.no_room:
             await anyio.sleep_forever()
 
-    async def fetch(self, work: Work) -> None:
+    async def fetch(self, work: Job) -> None:
         for kind in self.kinds:
             work.done_bytes += 1
             await self._step("fetch" if kind is Kind.RAW else "fetch anno", work)
             work.staged[kind] = Path(f"{kind.value}.smc")
 
-    async def extract(self, work: Work) -> Record:
+    async def extract(self, work: Job) -> Record:
         if self.gate is not None:
             await self.gate.wait()
         await self._step("extract", work)
         assert work.staged.keys() == set(self.kinds), "extracted before all of it had arrived"
         return RECORD
 
-    async def publish(self, work: Work, record: Record) -> None:
+    async def publish(self, work: Job, record: Record) -> None:
         self.on_publish()
         await self._step("publish", work)
 
-    async def clear(self, work: Work, *, published: bool) -> None:
+    async def clear(self, work: Job, *, published: bool) -> None:
         await self._step("removed" if published else "set aside", work)
         work.staged.clear()
 
 
-def agenda_of(performances: list[Performance]) -> Agenda:
-    agenda = Agenda(look=0.001)
+def agenda_of(performances: list[Performance]) -> Scheduler:
+    agenda = Scheduler(look=0.001)
     for each in performances:
-        agenda.put(each, Standing(Stage.PENDING))
+        agenda.put(each, PlannedState(Stage.PENDING))
     return agenda
 
 
-async def run_all(crew: SimulatedCrew, width: Width | None = None) -> Agenda:
+async def run_all(crew: SimulatedCrew, width: Width | None = None) -> Scheduler:
     agenda = agenda_of(PLAN)
     with anyio.fail_after(20):
         await run(agenda, crew, width or Width(2, 2), RULES)
@@ -237,7 +237,7 @@ async def test_a_repeated_extraction_keeps_its_lease() -> None:
     seen: list[int] = []
     agenda = agenda_of(PLAN[:1])
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, agenda, crew, Width(1, 1), RetryRules(retry_delay=0.05))
+        tasks.start_soon(run, agenda, crew, Width(1, 1), RetryPolicy(retry_delay=0.05))
         crew.gate.set()
         with anyio.fail_after(10):
             while crew.books.rows[PLAN[0]].stage is not Stage.COMPLETED:

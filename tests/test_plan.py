@@ -9,61 +9,61 @@ import pytest
 from rm360_async.domain.errors import Answer, Cause, Fault, Scope
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import EarlierRecord, SourceFile
-from rm360_async.domain.retry import LONGEST_PAUSE, PROGRESS, RetryRules, after_fault, ask_again, back_off
+from rm360_async.domain.retry import LONGEST_PAUSE, PROGRESS, RetryPolicy, back_off, decide_retry, startup_retry_delay
 from rm360_async.domain.stage import MOVES, IllegalMove, Stage, check_move
-from rm360_async.domain.state import LONGEST_WAIT, Evidence, Row, standing
+from rm360_async.domain.state import LONGEST_WAIT, Observed, PerformanceRow, decide_state
 
 NOW = 1_000_000.0
 P = Performance("0018", "s1_all")
 FILE = SourceFile("0018/0018_s1_all_raw.smc", 100, "aa", "2024-01-01T00:00:00Z")
 PUBLISHED = EarlierRecord("")
-RULES = RetryRules(max_retries=3, retry_delay=30, quota_wait=3600)
+RULES = RetryPolicy(max_retries=3, retry_delay=30, quota_wait=3600)
 
 
-def row(stage: Stage, **more: object) -> Row:
-    return replace(Row(P, stage, sources=(FILE,)), **more)  # type: ignore[arg-type]
+def row(stage: Stage, **more: object) -> PerformanceRow:
+    return replace(PerformanceRow(P, stage, sources=(FILE,)), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("before", "evidence", "expected"),
     [
-        (row(Stage.PENDING), Evidence(PUBLISHED), Stage.COMPLETED),
-        (row(Stage.COMPLETED), Evidence(None, (FILE,)), Stage.PENDING),
-        (row(Stage.COMPLETED, forced=True), Evidence(PUBLISHED, (FILE,)), Stage.PENDING),
-        (row(Stage.EXTRACTING), Evidence(None, (FILE,)), Stage.PENDING),
-        (row(Stage.FAILED), Evidence(None, (FILE,)), Stage.FAILED),
-        (row(Stage.FAILED), Evidence(None, (replace(FILE, size=101),)), Stage.PENDING),
-        (row(Stage.FAILED), Evidence(None, (replace(FILE, md5="bb"),)), Stage.PENDING),
-        (row(Stage.FAILED), Evidence(None, (replace(FILE, md5=None, modified="later"),)), Stage.PENDING),
-        (row(Stage.FAILED), Evidence(PUBLISHED), Stage.COMPLETED),
-        (row(Stage.DOWNLOAD_FAILED), Evidence(None, (FILE,)), Stage.PENDING),
-        (row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS), Evidence(None, (FILE,)), Stage.DOWNLOAD_FAILED),
-        (row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS, forced=True), Evidence(None, (FILE,)), Stage.PENDING),
+        (row(Stage.PENDING), Observed(PUBLISHED), Stage.COMPLETED),
+        (row(Stage.COMPLETED), Observed(None, (FILE,)), Stage.PENDING),
+        (row(Stage.COMPLETED, forced=True), Observed(PUBLISHED, (FILE,)), Stage.PENDING),
+        (row(Stage.EXTRACTING), Observed(None, (FILE,)), Stage.PENDING),
+        (row(Stage.FAILED), Observed(None, (FILE,)), Stage.FAILED),
+        (row(Stage.FAILED), Observed(None, (replace(FILE, size=101),)), Stage.PENDING),
+        (row(Stage.FAILED), Observed(None, (replace(FILE, md5="bb"),)), Stage.PENDING),
+        (row(Stage.FAILED), Observed(None, (replace(FILE, md5=None, modified="later"),)), Stage.PENDING),
+        (row(Stage.FAILED), Observed(PUBLISHED), Stage.COMPLETED),
+        (row(Stage.DOWNLOAD_FAILED), Observed(None, (FILE,)), Stage.PENDING),
+        (row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS), Observed(None, (FILE,)), Stage.DOWNLOAD_FAILED),
+        (row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS, forced=True), Observed(None, (FILE,)), Stage.PENDING),
         (
             row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS),
-            Evidence(None, (replace(FILE, md5="bb"),)),
+            Observed(None, (replace(FILE, md5="bb"),)),
             Stage.PENDING,
         ),
-        (row(Stage.PENDING), Evidence(None, (), ("0018/x.smc",)), Stage.DOWNLOAD_FAILED),
-        (row(Stage.WAITING, wait_until=NOW + 1), Evidence(None, (FILE,)), Stage.WAITING),
-        (row(Stage.WAITING, wait_until=NOW - 1), Evidence(None, (FILE,)), Stage.PENDING),
-        (row(Stage.WAITING, wait_until=NOW + 2 * LONGEST_WAIT), Evidence(None, (FILE,)), Stage.PENDING),
-        (row(Stage.FAILED, cause=Cause.TOO_LARGE), Evidence(None, (FILE,)), Stage.PENDING),
+        (row(Stage.PENDING), Observed(None, (), ("0018/x.smc",)), Stage.DOWNLOAD_FAILED),
+        (row(Stage.WAITING, wait_until=NOW + 1), Observed(None, (FILE,)), Stage.WAITING),
+        (row(Stage.WAITING, wait_until=NOW - 1), Observed(None, (FILE,)), Stage.PENDING),
+        (row(Stage.WAITING, wait_until=NOW + 2 * LONGEST_WAIT), Observed(None, (FILE,)), Stage.PENDING),
+        (row(Stage.FAILED, cause=Cause.TOO_LARGE), Observed(None, (FILE,)), Stage.PENDING),
     ],
 )
-def test_standing(before: Row, evidence: Evidence, expected: Stage) -> None:
-    assert standing(before, evidence, NOW).stage is expected
+def test_standing(before: PerformanceRow, evidence: Observed, expected: Stage) -> None:
+    assert decide_state(before, evidence, NOW).stage is expected
 
 
 def test_a_missing_file_is_a_sentence() -> None:
-    found = standing(row(Stage.PENDING), Evidence(None, (), ("raw/a.smc", "anno/a.smc")), NOW)
+    found = decide_state(row(Stage.PENDING), Observed(None, (), ("raw/a.smc", "anno/a.smc")), NOW)
     assert found.reason == "the remote does not have raw/a.smc and anno/a.smc"
 
 
 @pytest.mark.parametrize("cause", list(Cause))
 @pytest.mark.parametrize("stage", [Stage.DOWNLOADING, Stage.EXTRACTING])
 def test_every_cause_has_one_answer_and_a_legal_move(cause: Cause, stage: Stage) -> None:
-    verdict = after_fault(Fault(cause, "x"), row(stage), RULES, NOW, 0.5)
+    verdict = decide_retry(Fault(cause, "x"), row(stage), RULES, NOW, 0.5)
     assert verdict.stage in MOVES[stage]
     assert verdict.stop == (cause.answer is Answer.STOP)
     assert (verdict.wait_until is not None) == (verdict.stage is Stage.WAITING)
@@ -71,20 +71,21 @@ def test_every_cause_has_one_answer_and_a_legal_move(cause: Cause, stage: Stage)
 
 def test_tries_run_out() -> None:
     stages = [
-        after_fault(Fault(Cause.NETWORK, "x"), row(Stage.DOWNLOADING, tries=n), RULES, NOW, 0.5).stage for n in range(5)
+        decide_retry(Fault(Cause.NETWORK, "x"), row(Stage.DOWNLOADING, tries=n), RULES, NOW, 0.5).stage
+        for n in range(5)
     ]
     assert stages == [Stage.WAITING] * 3 + [Stage.DOWNLOAD_FAILED] * 2
 
 
 def test_a_transfer_that_moved_on_costs_no_try() -> None:
     last = row(Stage.DOWNLOADING, tries=3)
-    verdict = after_fault(Fault(Cause.NETWORK, "x"), last, RULES, NOW, 0.5, fetched_bytes=PROGRESS)
+    verdict = decide_retry(Fault(Cause.NETWORK, "x"), last, RULES, NOW, 0.5, fetched_bytes=PROGRESS)
     assert verdict.stage is Stage.WAITING and not verdict.charge
 
 
 @pytest.mark.parametrize("cause", [cause for cause in Cause if cause.scope is Scope.REMOTE])
 def test_what_is_the_remotes_costs_the_performance_nothing(cause: Cause) -> None:
-    verdict = after_fault(Fault(cause, "x"), row(Stage.DOWNLOADING, tries=3), RULES, NOW, 0.5)
+    verdict = decide_retry(Fault(cause, "x"), row(Stage.DOWNLOADING, tries=3), RULES, NOW, 0.5)
     assert (verdict.stage, verdict.charge) == (Stage.PENDING, False)
 
 
@@ -99,17 +100,17 @@ def test_what_is_the_remotes_costs_the_performance_nothing(cause: Cause) -> None
     ],
 )
 def test_how_long_the_beginning_of_a_run_is_patient(cause: Cause, pauses: list[float | None]) -> None:
-    assert [ask_again(Fault(cause, "x"), tries, RULES, 0.5) for tries in range(len(pauses))] == pauses
+    assert [startup_retry_delay(Fault(cause, "x"), tries, RULES, 0.5) for tries in range(len(pauses))] == pauses
 
 
 def test_quota_waits_its_time_and_costs_no_try() -> None:
-    verdict = after_fault(Fault(Cause.FILE_QUOTA, "x"), row(Stage.DOWNLOADING, tries=3), RULES, NOW, 0.5)
+    verdict = decide_retry(Fault(Cause.FILE_QUOTA, "x"), row(Stage.DOWNLOADING, tries=3), RULES, NOW, 0.5)
     assert (verdict.stage, verdict.wait_until, verdict.charge) == (Stage.WAITING, NOW + 3600, False)
 
 
 def test_a_bad_file_is_failed_and_a_failed_download_is_download_failed() -> None:
-    empty = after_fault(Fault(Cause.UNREADABLE, "x"), row(Stage.DOWNLOADING), RULES, NOW, 0.5)
-    flagged = after_fault(Fault(Cause.ABUSIVE_FILE, "x"), row(Stage.DOWNLOADING), RULES, NOW, 0.5)
+    empty = decide_retry(Fault(Cause.UNREADABLE, "x"), row(Stage.DOWNLOADING), RULES, NOW, 0.5)
+    flagged = decide_retry(Fault(Cause.ABUSIVE_FILE, "x"), row(Stage.DOWNLOADING), RULES, NOW, 0.5)
     assert (empty.stage, flagged.stage) == (Stage.FAILED, Stage.DOWNLOAD_FAILED)
 
 

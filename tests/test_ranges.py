@@ -10,11 +10,11 @@ import pytest
 from rm360_async.domain.cameras.rig import S3_CAMERAS
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Modality, Performance, Structure
-from rm360_async.domain.selection import Selection, Way
+from rm360_async.domain.selection import FetchMode, Selection
 from rm360_async.download.ranges.cost import Cost, bytes_on_disk, data_spans, gap_spans
-from rm360_async.download.ranges.estimate import predict, share_key
-from rm360_async.download.ranges.worker_client import Vigil
-from rm360_async.download.rclone import Allowance, Pace
+from rm360_async.download.ranges.estimate import estimate_sizes, share_key
+from rm360_async.download.ranges.worker_client import RangeWorkerWatchdog
+from rm360_async.download.rclone import RequestQuota, StallPolicy
 from rm360_async.system.sparse_file import SparseFile
 
 S3 = Performance("0018", "s3_all")
@@ -25,43 +25,50 @@ IMAGES = (Modality.IMAGES,)
 @pytest.mark.parametrize(
     ("cameras", "modalities", "way"),
     [
-        ("all", tuple(Modality), Way.WHOLE),
-        ("all", (Modality.AUDIO, Modality.METADATA), Way.RANGES),
-        (("25",), IMAGES, Way.RANGES),
-        (S3_CAMERAS[:20], IMAGES, Way.RANGES),
-        (S3_CAMERAS[:30], IMAGES, Way.WHOLE),
-        (("02",), IMAGES, Way.RANGES),
+        ("all", tuple(Modality), FetchMode.WHOLE),
+        ("all", (Modality.AUDIO, Modality.METADATA), FetchMode.RANGES),
+        (("25",), IMAGES, FetchMode.RANGES),
+        (S3_CAMERAS[:20], IMAGES, FetchMode.RANGES),
+        (S3_CAMERAS[:30], IMAGES, FetchMode.WHOLE),
+        (("02",), IMAGES, FetchMode.RANGES),
     ],
 )
 def test_auto_goes_the_way_that_pays(
-    cameras: str | tuple[str, ...], modalities: tuple[Modality, ...], way: Way
+    cameras: str | tuple[str, ...], modalities: tuple[Modality, ...], way: FetchMode
 ) -> None:
-    found = predict(Structure.SINGLE, S3, Selection(cameras, modalities), GB, {})
-    assert found.way("auto") is way and found.way("whole") is Way.WHOLE and found.way("ranges") is Way.RANGES
+    found = estimate_sizes(Structure.SINGLE, S3, Selection(cameras, modalities), GB, {})
+    assert (
+        found.way("auto") is way and found.way("whole") is FetchMode.WHOLE and found.way("ranges") is FetchMode.RANGES
+    )
     assert 0 < found.ranges <= found.whole == GB
 
 
 def test_what_was_learned_and_what_is_there_already_count() -> None:
     key = share_key(Structure.SINGLE, S3, Modality.IMAGES)
     half = Selection(S3_CAMERAS[:19], IMAGES)
-    guessed = predict(Structure.SINGLE, S3, half, GB, {}).ranges
-    assert predict(Structure.SINGLE, S3, half, GB, {key: 0.5}).ranges < guessed * 0.6
+    guessed = estimate_sizes(Structure.SINGLE, S3, half, GB, {}).ranges
+    assert estimate_sizes(Structure.SINGLE, S3, half, GB, {key: 0.5}).ranges < guessed * 0.6
     added = Selection(S3_CAMERAS[:19], IMAGES, (S3_CAMERAS[:18], IMAGES))
-    found = predict(Structure.SINGLE, S3, added, GB, {})
+    found = estimate_sizes(Structure.SINGLE, S3, added, GB, {})
     assert found.ranges < guessed / 10
     most = Selection("all", IMAGES, (("25",), IMAGES))
-    assert predict(Structure.SINGLE, S3, most, GB, {}).way("auto") is Way.RANGES, "nothing is fetched twice"
+    assert estimate_sizes(Structure.SINGLE, S3, most, GB, {}).way("auto") is FetchMode.RANGES, (
+        "nothing is fetched twice"
+    )
 
 
 def test_what_the_release_does_not_hold_costs_nothing() -> None:
     every, images = (Selection(S3_CAMERAS[:20], wanted) for wanted in (tuple(Modality), IMAGES))
-    more = predict(Structure.SINGLE, S3, every, GB, {}).ranges - predict(Structure.SINGLE, S3, images, GB, {}).ranges
+    more = (
+        estimate_sizes(Structure.SINGLE, S3, every, GB, {}).ranges
+        - estimate_sizes(Structure.SINGLE, S3, images, GB, {}).ranges
+    )
     assert 0 < more < GB * 0.02, "the sound, and no masks nor models"
 
 
 def test_a_small_file_is_fetched_whole_unless_ranges_are_wished() -> None:
-    found = predict(Structure.SINGLE, S3, Selection(("25",), IMAGES), 2**20, {})
-    assert found.way("auto") is Way.WHOLE and found.way("ranges") is Way.RANGES
+    found = estimate_sizes(Structure.SINGLE, S3, Selection(("25",), IMAGES), 2**20, {})
+    assert found.way("auto") is FetchMode.WHOLE and found.way("ranges") is FetchMode.RANGES
 
 
 def test_what_is_near_is_joined_but_hardly_anything_fetched_along() -> None:
@@ -110,7 +117,7 @@ def test_the_disk_that_ranges_take_is_counted_in_whole_blocks(tmp_path: Path) ->
 
 
 def test_silence_is_a_stall_but_reading_has_the_deadline_of_an_extraction() -> None:
-    vigil = Vigil(Pace(tick_seconds=1, silent_ticks=3), deadline_seconds=100)
+    vigil = RangeWorkerWatchdog(StallPolicy(tick_seconds=1, silent_ticks=3), deadline_seconds=100)
     assert [vigil.tick(10, looking=False) for _ in range(2)] == [None, None]
     assert [vigil.tick(10, looking=True) for _ in range(99)] == [None] * 99
     late = vigil.tick(10, looking=True)
@@ -121,7 +128,7 @@ def test_silence_is_a_stall_but_reading_has_the_deadline_of_an_extraction() -> N
 
 def test_all_servers_together_stay_within_what_drive_allows() -> None:
     now = 0.0
-    allowance = Allowance(2, clock=lambda: now)
+    allowance = RequestQuota(2, clock=lambda: now)
     assert (allowance.rate().at_once, allowance.rate().a_second) == (2000, 50)
     allowance.made(3000)
     now = 59

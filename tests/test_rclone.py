@@ -18,7 +18,7 @@ from drive_emulator import ROOT_ID, Drive, Rule, serve
 
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.names import Kind, Performance, Structure
-from rm360_async.download.rclone import Listed, Pace, Remote, environment, find, version
+from rm360_async.download.rclone import Remote, RemoteFile, StallPolicy, environment, find, version
 from rm360_async.download.rclone.errors import diagnose
 from rm360_async.download.rclone.stall import StallWatch
 
@@ -28,7 +28,7 @@ CONTENT = random.Random(18).randbytes(SIZE)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 HELD_BACK = 2**15
 """Bytes that rclone may have read and not yet written when it is killed."""
-PATIENT = Pace(0.02, 10**6, 10**6)
+PATIENT = StallPolicy(0.02, 10**6, 10**6)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def drive(one_drive: Drive) -> Drive:
     return one_drive
 
 
-def on_drive(drive: Drive, name: str = "gdrive", root_id: str = ROOT_ID, pace: Pace = PATIENT) -> Remote:
+def on_drive(drive: Drive, name: str = "gdrive", root_id: str = ROOT_ID, pace: StallPolicy = PATIENT) -> Remote:
     return Remote(name, root_id, find(), environment({**os.environ, **drive.env()}), pace)
 
 
@@ -78,11 +78,11 @@ def on_disk(root: Path) -> Remote:
     return Remote(f":local:{root}", "", find(), environment(os.environ), PATIENT)
 
 
-def listed(path: str = SPEECH, size: int = SIZE, md5: str | None = MD5) -> Listed:
-    return Listed(path, size, md5=md5)
+def listed(path: str = SPEECH, size: int = SIZE, md5: str | None = MD5) -> RemoteFile:
+    return RemoteFile(path, size, md5=md5)
 
 
-async def fault_of(remote: Remote, part: Path, file: Listed | None = None) -> Fault:
+async def fault_of(remote: Remote, part: Path, file: RemoteFile | None = None) -> Fault:
     with pytest.raises(Fault) as caught:
         await remote.fetch(file or listed(), part)
     return caught.value
@@ -338,7 +338,7 @@ async def test_a_killed_rclone_leaves_a_prefix_to_go_on_from(drive: Drive, tmp_p
 async def test_silence_is_a_stall_and_the_part_is_kept(drive: Drive, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(CONTENT[:1000])
     drive.rules = [Rule("stall", at=500_000)]
-    fault = await fault_of(on_drive(drive, pace=Pace(0.02, silent_ticks=50)), tmp_path / "part")
+    fault = await fault_of(on_drive(drive, pace=StallPolicy(0.02, silent_ticks=50)), tmp_path / "part")
     assert fault.cause is Cause.STALL
     part = (tmp_path / "part").read_bytes()
     assert 1000 <= len(part) <= 500_000
@@ -437,7 +437,7 @@ async def test_files_that_are_never_asked_for(drive: Drive, tmp_path: Path) -> N
     remote, part = on_drive(drive), tmp_path / "part"
     empty = await fault_of(remote, part, await remote.stat("0018/0018_e2_raw.smc"))
     assert (empty.cause, "(0 bytes)" in empty.message) == (Cause.UNREADABLE, True)
-    assert (await fault_of(remote, part, Listed(SPEECH, SIZE, duplicate=True))).cause is Cause.DUPLICATE_NAME
+    assert (await fault_of(remote, part, RemoteFile(SPEECH, SIZE, duplicate=True))).cause is Cause.DUPLICATE_NAME
     assert not drive.media()
     assert not part.exists()
 

@@ -12,15 +12,23 @@ from lab import Lab
 from tiny_smc import Tiny
 
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
-from rm360_async.domain.completeness import Extracted, Word, judge
+from rm360_async.domain.completeness import CompletenessLevel, Extracted, judge
 from rm360_async.domain.names import Modality, Performance, Structure, number_ranges
 from rm360_async.domain.record import LeftOut, Record, SourceFile
-from rm360_async.domain.release import Absence, absence, camera_remarks, frame_rate, holding, holding_of, layouts_of
+from rm360_async.domain.release import (
+    Absence,
+    absence,
+    camera_remarks,
+    frame_rate,
+    holding_of,
+    layouts_of,
+    released_content,
+)
 from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.store import parse_marker
 from rm360_async.synthetic.remote import demo_plan
-from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.renderer import Renderer
 from rm360_async.synthetic.smc_writer import write_pair, write_smc
 from rm360_async.synthetic.spec import SmcSpec
 
@@ -47,25 +55,25 @@ def of_500(
 def findings(found: Extracted) -> dict[str, str]:
     """Return what is wrong, by the name of the check; one of each at most."""
     verdict = judge(found)
-    assert (verdict.word is Word.DAMAGED) == bool(verdict.findings)
+    assert (verdict.word is CompletenessLevel.DAMAGED) == bool(verdict.findings)
     assert len({finding.check for finding in verdict.findings}) == len(verdict.findings)
     return {finding.check: finding.what for finding in verdict.findings}
 
 
 def test_the_releases_hold_what_is_known_of_them() -> None:
-    s3 = holding(Structure.SINGLE, "s3_all")
+    s3 = released_content(Structure.SINGLE, "s3_all")
     assert s3 is not None and s3.cameras == S3_CAMERAS and s3.fps == 15
-    s1 = holding(Structure.SINGLE, "s1_all")
+    s1 = released_content(Structure.SINGLE, "s1_all")
     assert s1 is not None and s1.cameras == ("25",) and s1.fps == 30 and Modality.MASKS not in s1.modalities
-    e5, pair = holding(Structure.SINGLE, "e5"), holding(Structure.PAIR, "e5")
+    e5, pair = released_content(Structure.SINGLE, "e5"), released_content(Structure.PAIR, "e5")
     assert e5 is not None and e5.key_frames and e5.cameras == EVERY and Modality.AUDIO not in e5.modalities
     assert pair is not None and not pair.key_frames and pair.modalities == set(Modality) - {Modality.AUDIO}
-    speech, hair = holding(Structure.PAIR, "s3_all"), holding(Structure.PAIR, "h1_7bk")
+    speech, hair = released_content(Structure.PAIR, "s3_all"), released_content(Structure.PAIR, "h1_7bk")
     assert (
         speech is not None and speech.fps == 30 and speech.cameras == EVERY and Modality.FLAME not in speech.modalities
     )
     assert hair is not None and Modality.KEYPOINTS3D in hair.modalities and Modality.AUDIO not in hair.modalities
-    assert holding(Structure.PAIR, "s3") is None
+    assert released_content(Structure.PAIR, "s3") is None
 
 
 def test_the_layout_is_told_by_the_paths() -> None:
@@ -91,7 +99,11 @@ def test_the_layout_is_told_by_the_paths() -> None:
 )
 def test_clean_files_are_complete_as_released(clean: Extracted) -> None:
     verdict = judge(clean)
-    assert verdict.word is Word.AS_RELEASED and verdict.findings == () and str(verdict) == "complete as released"
+    assert (
+        verdict.word is CompletenessLevel.AS_RELEASED
+        and verdict.findings == ()
+        and str(verdict) == "complete as released"
+    )
     assert "masks" in verdict.as_released
 
 
@@ -100,7 +112,7 @@ def test_what_was_wanted_and_is_there_is_complete() -> None:
     chosen = of_500(S3, S3_CAMERAS, wanted=wanted, absent=frozenset(), wanted_cameras="ring:8", chosen=S3_CAMERAS[:8])
     assert str(judge(chosen)) == "complete"
     every = judge(replace(chosen, wanted_cameras="all", chosen=S3_CAMERAS))
-    assert every.word is Word.AS_RELEASED and every.as_released == (
+    assert every.word is CompletenessLevel.AS_RELEASED and every.as_released == (
         "images of 22 cameras (02 06 08 10 12 14 18 22 ...)",
     )
 
@@ -163,7 +175,10 @@ def test_one_file_of_a_pair_is_judged_by_what_it_can_hold() -> None:
     absent = frozenset(Modality) - {Modality.METADATA, Modality.IMAGES, Modality.AUDIO}
     raw = of_500(S1, EVERY, sources=("raw/0026/0026_s1_all_raw.smc",), absent=absent)
     verdict = judge(raw)
-    assert verdict.word is Word.AS_RELEASED and "calibration (in the other file of the pair)" in verdict.as_released
+    assert (
+        verdict.word is CompletenessLevel.AS_RELEASED
+        and "calibration (in the other file of the pair)" in verdict.as_released
+    )
     both = replace(raw, sources=(*raw.sources, "anno/0026/0026_s1_all_anno.smc"))
     assert "calibration, masks, keypoints2d, keypoints3d released" in findings(both)["modalities"]
     assert findings(replace(raw, sources=("/tmp/any/0026_s1_all_raw.smc",))) == {}
@@ -179,7 +194,7 @@ def test_a_long_verdict_is_cut_and_names_outside_the_grammar_are_judged_by_frame
 
 
 def test_why_a_camera_is_absent() -> None:
-    s3 = holding(Structure.SINGLE, "s3_all")
+    s3 = released_content(Structure.SINGLE, "s3_all")
     assert absence("02", s3, "all") is Absence.NOT_RELEASED
     assert absence("00", s3, "all") is Absence.LOST
     assert absence("00", s3, ("24",)) is Absence.NOT_WANTED and absence("24", s3, ("24",)) is Absence.LOST
@@ -268,7 +283,7 @@ def test_extraction_tells_what_is_wrong(tmp_path: Path, tiny: Tiny, check: str, 
 
 @pytest.mark.parametrize("layout", list(Structure))
 def test_the_demo_is_as_released_and_its_one_hole_is_found(tmp_path: Path, layout: Structure) -> None:
-    studio = Studio(1 / 16)
+    studio = Renderer(1 / 16)
     for spec in demo_plan(layout):
         if spec.performance.name not in ("s1_all", "s3_all", "e0"):
             continue

@@ -75,7 +75,7 @@ def parent_killed(at: str, **more: Any) -> Hook:
 
 STEPS: list[Hook] = [
     {"at": "rm360_async.ledger.ledger:Ledger.begin_attempt", "when": "after"},
-    {"at": "rm360_async.download.spool:settle_part", "when": "after"},
+    {"at": "rm360_async.download.spool:commit_part", "when": "after"},
     parent_killed("rm360_async.store.file_writer:NewFiles.write", call=5),
     parent_killed(SEAL, when="after"),
     {"at": "rm360_async.store.publish:publish", "when": "after"},
@@ -89,7 +89,7 @@ MORE_STEPS: list[Hook] = [
     {"at": "rm360_async.ledger.ledger:Ledger.stand", "when": "after"},
     {"at": "rm360_async.budget.ticket_queue:Tickets.add", "when": "after"},
     {"at": "rm360_async.budget.ticket_queue:Tickets.grant"},
-    {"at": "rm360_async.download.spool:settle_part"},
+    {"at": "rm360_async.download.spool:commit_part"},
     parent_killed(SEAL),
     {"at": "rm360_async.store.publish:publish"},
     {"at": "rm360_async.system.linux:rename", "when": "after"},
@@ -370,7 +370,7 @@ def test_three_runs_at_once_share_the_work(lab: Lab) -> None:
 def test_the_work_of_a_killed_run_is_taken_over_at_once(lab: Lab) -> None:
     names = fill(lab, 4)
     config = lab.config(processing__workers=1, processing__downloads=1)
-    gate, hook = gate_at(lab, "gate", "rm360_async.download.spool:settle_part")
+    gate, hook = gate_at(lab, "gate", "rm360_async.download.spool:commit_part")
     after = {"at": "rm360_async.store.publish:publish", "when": "after", "do": "kill"}
     with ExitStack() as stack:
         first = stack.enter_context(Instance(lab, config=config, hooks=[hook]))

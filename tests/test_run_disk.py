@@ -222,7 +222,7 @@ def test_a_download_stops_where_it_is_when_a_stranger_takes_the_free_space(lab: 
 def test_a_staging_folder_that_becomes_read_only_under_a_download_stops_with_a_sentence(lab: Lab) -> None:
     put(lab, "e0", 1000)
     with on_small_disk(lab, 32 * MB) as (disk, more):
-        gate, hook = gate_at(lab, "gate", "rm360_async.download.spool:settle_part")
+        gate, hook = gate_at(lab, "gate", "rm360_async.download.spool:commit_part")
         with Instance(lab, **more, hooks=[hook]) as run:
             reached(gate)
             disk.take_away("temp")

@@ -146,8 +146,8 @@ def test_killed_between_the_two_files_of_a_pair_that_is_filled_up_it_fetches_non
     lab.put("anno/0026/0026_e0_anno.smc", replace(part, images=False, audio=False, anno=True))
     rclone = Rclone(lab)
     for way, at in (
-        (RANGES, "rm360_async.stages.stages:RealCrew.extract"),
-        (WHOLE, "rm360_async.download.spool:settle_part"),
+        (RANGES, "rm360_async.stages.stages:Stages.extract"),
+        (WHOLE, "rm360_async.download.spool:commit_part"),
     ):
         with Instance(
             lab, hooks=[{"at": at, "when": "after" if way is WHOLE else "before", "do": "kill"}], **way
@@ -196,16 +196,16 @@ def test_a_picture_that_is_broken_at_the_source_is_left_out_as_ever(cloud: Cloud
 
 def test_a_file_that_changes_meanwhile_starts_over(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     path = lab.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("25",), frames=9))
-    from rm360_async.download.range_downloader import Ranging
+    from rm360_async.download.range_downloader import RangeDownloader
 
-    fetch, changed = Ranging._from, Tiny(part="s1_all", cameras=("25",), frames=9, filler=900)
+    fetch, changed = RangeDownloader._from, Tiny(part="s1_all", cameras=("25",), frames=9, filler=900)
 
-    async def and_change(self: Ranging, *arguments: Any) -> None:
+    async def and_change(self: RangeDownloader, *arguments: Any) -> None:
         await fetch(self, *arguments)
-        monkeypatch.setattr(Ranging, "_from", fetch)
+        monkeypatch.setattr(RangeDownloader, "_from", fetch)
         changed.write(path)
 
-    monkeypatch.setattr(Ranging, "_from", and_change)
+    monkeypatch.setattr(RangeDownloader, "_from", and_change)
     assert lab.run(**RANGES) == 0
     assert "changed on the remote" in lab.log()
     assert (lab.folder("0018/s1_all") / "images/cam_25/frame_000003.jpg").read_bytes() == changed.image("25", 3)
@@ -274,8 +274,8 @@ def test_a_pair_that_was_filled_up_by_half_goes_on_there(lab: Lab) -> None:
     lab.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
     lab.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
     steps: list[tuple[str, dict[str, Any]]] = [
-        ("ranges", {"at": "rm360_async.download.range_downloader:Ranging._require_unchanged"}),
-        ("whole", {"at": "rm360_async.download.spool:settle_part", "when": "after"}),
+        ("ranges", {"at": "rm360_async.download.range_downloader:RangeDownloader._require_unchanged"}),
+        ("whole", {"at": "rm360_async.download.spool:commit_part", "when": "after"}),
     ]
     for fetch, hook in steps:
         with Instance(lab, hooks=[{"do": "kill", **hook}], processing__fetch=fetch) as run:

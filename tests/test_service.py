@@ -20,9 +20,9 @@ from rm360_async.domain.errors import Cause
 from rm360_async.domain.formatting import duration, size_text, when
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Row, Standing
-from rm360_async.pipeline.job import Work
-from rm360_async.pipeline.scheduler import Agenda
+from rm360_async.domain.state import PerformanceRow, PlannedState
+from rm360_async.pipeline.job import Job
+from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.console import picture
 from rm360_async.service.end_summary import exit_code
 from rm360_async.service.metrics import Metrics
@@ -56,14 +56,14 @@ class Clock:
 @pytest.fixture
 def progress(tmp_path: Path) -> tuple[Progress, Clock, list[int]]:
     """A run of four: A done, B downloading half of 1000 bytes, C pending, D waiting."""
-    agenda = Agenda()
-    agenda.put(A, Standing(Stage.COMPLETED))
-    agenda.put(B, Standing(Stage.PENDING))
-    agenda.put(C, Standing(Stage.PENDING))
-    agenda.put(D, Standing(Stage.WAITING, Cause.FILE_QUOTA, "", time.time() + 3600))
+    agenda = Scheduler()
+    agenda.put(A, PlannedState(Stage.COMPLETED))
+    agenda.put(B, PlannedState(Stage.PENDING))
+    agenda.put(C, PlannedState(Stage.PENDING))
+    agenda.put(D, PlannedState(Stage.WAITING, Cause.FILE_QUOTA, "", time.time() + 3600))
     agenda.pending.pop(B)
     agenda.in_hand.add(B)
-    hand = {B: Work(B, done_bytes=500, total_bytes=1000, since=time.monotonic() - 10, fetched_bytes=500)}
+    hand = {B: Job(B, done_bytes=500, total_bytes=1000, since=time.monotonic() - 10, fetched_bytes=500)}
     fetched, clock = [0], Clock()
     sizes = dict.fromkeys((A, B, C, D), 1000)
     return Progress(agenda, hand, sizes, Budget(tmp_path, tmp_path, 1, 0), lambda: fetched[0], clock), clock, fetched
@@ -116,7 +116,7 @@ def test_metrics_are_a_file_that_prometheus_reads(progress: tuple[Progress, Cloc
     ],
 )
 def test_the_exit_code_comes_from_the_ledger(stages: list[Stage], remarks: list[str], stopped: bool, code: int) -> None:
-    assert exit_code([Row(A, stage) for stage in stages], remarks, stopped=stopped) == code
+    assert exit_code([PerformanceRow(A, stage) for stage in stages], remarks, stopped=stopped) == code
 
 
 def test_a_run_tells_systemd_where_it_is(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,9 @@ from tiny_smc import HEIGHT, WIDTH, Tiny, broken, jpeg, png
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.smc import (
     Blob,
-    Refusal,
     SmcFile,
     SmcPair,
+    UnreadableData,
     audio_shape,
     check,
     read_array,
@@ -177,7 +177,7 @@ def hostile(path: Path) -> Path:
 def test_hostile_datasets_are_refused_each_with_its_reason(tmp_path: Path) -> None:
     with SmcFile(hostile(tmp_path / "a.smc")) as smc:
         got = dict(smc.blobs("Camera", "25", "color"))
-    reasons = [blob.reason for blob in got.values() if isinstance(blob, Refusal)]
+    reasons = [blob.reason for blob in got.values() if isinstance(blob, UnreadableData)]
     expected = [
         "stored outside", "stored outside", "values of 4 bytes", "pixels", "is empty", "more than any picture",
         "never written", "cannot be opened", "not the bytes of a picture", "never written",
@@ -197,7 +197,7 @@ def test_an_entry_beyond_the_end_of_the_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with SmcFile(path) as smc:
         got = dict(smc.blobs("Camera", "25", "color"))[0]
-    assert isinstance(got, Refusal)
+    assert isinstance(got, UnreadableData)
     assert "beyond the end" in got.reason or "invalid dataset size" in got.reason  # newer HDF5 sees it first
 
 
@@ -205,7 +205,7 @@ def whole(data: bytes) -> str:
     """Return "suffix width height", or the reason why it is not whole."""
     try:
         picture = check(Blob(-1, 0, len(data), data))
-    except Refusal as refusal:
+    except UnreadableData as refusal:
         return refusal.reason
     return f"{picture.suffix} {picture.width} {picture.height}"
 
@@ -261,7 +261,7 @@ def test_a_sound_without_a_usable_rate_is_refused(tmp_path: Path, rate: object) 
         del file["Camera/00/audio/sample_rate"]
         if rate is not None:
             file["Camera/00/audio/sample_rate"] = rate
-    with SmcFile(path) as smc, pytest.raises(Refusal, match="sample rate"):
+    with SmcFile(path) as smc, pytest.raises(UnreadableData, match="sample rate"):
         audio_shape(smc)
 
 
@@ -275,7 +275,7 @@ def test_arrays_are_bounded_before_memory_is_taken(tmp_path: Path) -> None:
     with SmcFile(tmp_path / "a.smc") as smc:
         for name, words in [("huge", "claims"), ("text", "no numbers"), ("pairs", "no numbers"),
                             ("outside", "outside"), ("soft", "link")]:  # fmt: skip
-            with pytest.raises(Refusal, match=words):
+            with pytest.raises(UnreadableData, match=words):
                 read_array(smc, (name,), 2**20)
         assert read_array(smc, ("absent",), 2**20) is None
 

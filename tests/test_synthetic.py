@@ -17,15 +17,15 @@ import pytest
 from rm360_async.domain.cameras.rig import S3_CAMERAS, project, rig
 from rm360_async.domain.names import Modality, Performance, Structure, parse_remote_path
 from rm360_async.synthetic import shape
-from rm360_async.synthetic.appearance import look_of
+from rm360_async.synthetic.appearance import appearance_of
 from rm360_async.synthetic.encoded import BREAKS, Break, broken, encode, label_of, labelled
 from rm360_async.synthetic.head import draw_frame, draw_view
 from rm360_async.synthetic.remote import DAMAGES, damage, demo_plan, make_remote
-from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.renderer import Renderer
 from rm360_async.synthetic.smc_writer import label, write_pair, write_smc
 from rm360_async.synthetic.spec import SmcSpec
 
-SPEAKER = look_of(Performance("0018", "s1_all"))
+SPEAKER = appearance_of(Performance("0018", "s1_all"))
 EVERYTHING = frozenset(Modality)
 
 
@@ -104,17 +104,17 @@ def test_pictures_of_two_scales_show_the_same_head() -> None:
 
 
 def test_full_size_frames_weigh_what_the_release_s_do() -> None:
-    shots, _ = Studio(1.0).film(SPEAKER, "25", [0.0])
+    shots, _ = Renderer(1.0).film(SPEAKER, "25", [0.0])
     assert 250_000 < len(shots[0.0]) < 300_000
     assert picture(shots[0.0]).shape == (2048, 2448, 3)
 
 
 def test_wigs_and_subjects_look_different_and_a_subject_stays_itself() -> None:
     names = ("0026/h0", "0026/h1_3bn", "0026/h1_7bk", "0026/h1_2g", "0026/h1_4gld")
-    looks = {look_of(Performance(*name.split("/"))) for name in names}
+    looks = {appearance_of(Performance(*name.split("/"))) for name in names}
     assert len(looks) == len(names)
     assert len({look.skin for look in looks}) == 1
-    assert len({look_of(Performance(f"{subject:04d}", "s1_all")) for subject in range(30)}) > 10
+    assert len({appearance_of(Performance(f"{subject:04d}", "s1_all")) for subject in range(30)}) > 10
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
@@ -147,7 +147,7 @@ def test_an_unknown_break_or_camera_or_damage_is_refused(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="not one of"):
         damage(tmp_path / "a", "eaten")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="scale"):
-        write_smc(tmp_path / "b", SmcSpec(scale=0.25), Studio(0.125))
+        write_smc(tmp_path / "b", SmcSpec(scale=0.25), Renderer(0.125))
 
 
 def test_a_speech_file_is_what_the_500_subject_release_has(demo: Path) -> None:

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.retry import LONGEST_PAUSE, RetryRules
+from rm360_async.domain.retry import LONGEST_PAUSE, RetryPolicy
 from rm360_async.download.throttle import Throttle
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ class Clock:
 
 def made(width: int, delay: float = 30.0) -> tuple[Throttle, Clock]:
     clock = Clock()
-    return Throttle(width, RetryRules(retry_delay=delay), clock=clock, chance=lambda: 0.5), clock
+    return Throttle(width, RetryPolicy(retry_delay=delay), clock=clock, chance=lambda: 0.5), clock
 
 
 async def refused(throttle: Throttle, cause: Cause = Cause.RATE_LIMIT) -> None:
@@ -92,7 +92,7 @@ async def test_a_pause_that_ends_while_it_is_looked_at_ends() -> None:
             return self.now
 
     clock = Creeping()
-    throttle = Throttle(1, RetryRules(retry_delay=0), clock=clock, chance=lambda: 0.5)
+    throttle = Throttle(1, RetryPolicy(retry_delay=0), clock=clock, chance=lambda: 0.5)
     throttle.until = 0.006  # after the first reading of the clock, before the second
     with anyio.move_on_after(20):
         async with throttle.admitted():

@@ -36,6 +36,6 @@ from __future__ import annotations
 
 from rm360_async.budget.budget import POLL_SECONDS, Budget, Lease
 from rm360_async.budget.disk import Disk, Space, SystemDisk
-from rm360_async.budget.policy import Lack, Limits, Shortage
+from rm360_async.budget.policy import BudgetLimits, Lack, Shortage
 
-__all__ = ["POLL_SECONDS", "Budget", "Disk", "Lack", "Lease", "Limits", "Shortage", "Space", "SystemDisk"]
+__all__ = ["POLL_SECONDS", "Budget", "BudgetLimits", "Disk", "Lack", "Lease", "Shortage", "Space", "SystemDisk"]

@@ -16,8 +16,16 @@ import anyio
 from anyio.to_thread import run_sync
 
 from rm360_async.budget.disk import Disk, SystemDisk
-from rm360_async.budget.policy import Lack, Limits, Shortage, View, rest, size, verdict
-from rm360_async.budget.ticket_queue import Busy, Entry, Ticket, Tickets
+from rm360_async.budget.policy import (
+    BudgetLimits,
+    Lack,
+    QueueSnapshot,
+    Shortage,
+    grant_or_shortage,
+    remaining_shortage,
+    size,
+)
+from rm360_async.budget.ticket_queue import Busy, QueuedTicket, Ticket, Tickets
 from rm360_async.domain.errors import Cause, Fault
 
 POLL_SECONDS = 2.0
@@ -35,7 +43,7 @@ MakeRoom = Callable[[Shortage], bool]
 class Lease:
     """Bytes of disk that are ours until `give_back`; also a context manager."""
 
-    def __init__(self, budget: Budget, entry: Entry) -> None:
+    def __init__(self, budget: Budget, entry: QueuedTicket) -> None:
         self._budget, self.entry = budget, entry
         self._noted = 0
 
@@ -95,7 +103,7 @@ class Budget:
     ) -> None:
         self.temp_dir, self.output_dir = temp_dir, output_dir
         self._aside = frozenset(aside)
-        self.limits = Limits(max_temp_bytes, min_free_bytes, min_free_files)
+        self.limits = BudgetLimits(max_temp_bytes, min_free_bytes, min_free_files)
         self.waiting: dict[str, str] = {}
         """The sentence of each lease that waits here, by name."""
         self._disk = disk or SystemDisk()
@@ -149,7 +157,7 @@ class Budget:
         no trace. Raises Fault (NOT_WRITABLE, DISK_FULL) when the queue in temp_dir cannot be kept.
         """
         paths = tuple(str(path) for path in staged)
-        entry = Entry(Ticket(name, staging_bytes, output_bytes, output_files, paths, str(self.output_dir)))
+        entry = QueuedTicket(Ticket(name, staging_bytes, output_bytes, output_files, paths, str(self.output_dir)))
         try:
             await self._until(entry, self._grant, on_wait or (lambda _: None))
         except BaseException:
@@ -167,12 +175,12 @@ class Budget:
         with suppress(Busy, Fault), self._tickets.guarded(wait=False):  # who is busy there removes them too
             self._tickets.alive()
 
-    def take_back(self, entry: Entry) -> None:
+    def take_back(self, entry: QueuedTicket) -> None:
         """Take a ticket out of the queue and let the others look again."""
         self._tickets.drop(entry)
         self._wake()
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: QueuedTicket) -> None:
         """Write a ticket's progress for the other instances; a note that cannot be written now is skipped."""
         try:
             with self._tickets.guarded(wait=False):
@@ -180,7 +188,9 @@ class Budget:
         except (Busy, Fault):  # without it the others wait longer than they must, and nothing is lost
             return
 
-    async def _until(self, entry: Entry, look: Callable[[Entry], Shortage | None], on_wait: OnWait) -> None:
+    async def _until(
+        self, entry: QueuedTicket, look: Callable[[QueuedTicket], Shortage | None], on_wait: OnWait
+    ) -> None:
         told = ""
         try:
             while True:
@@ -197,7 +207,7 @@ class Budget:
         if told:
             on_wait(None)
 
-    async def _look(self, entry: Entry, look: Callable[[Entry], Shortage | None]) -> Shortage | None:
+    async def _look(self, entry: QueuedTicket, look: Callable[[QueuedTicket], Shortage | None]) -> Shortage | None:
         while True:
             try:
                 return await run_sync(look, entry)
@@ -208,22 +218,22 @@ class Budget:
                     raise
                 return self._no_ticket(entry.ticket)
 
-    def _grant(self, entry: Entry) -> Shortage | None:
+    def _grant(self, entry: QueuedTicket) -> Shortage | None:
         """Queue the ticket when it is new, and grant it when it may go: in one piece for all instances."""
         with self._tickets.guarded():
             self._tickets.add(entry)
             if entry.dropped:
                 return None
-            shortage = verdict(entry.ticket.number, self._view())
+            shortage = grant_or_shortage(entry.ticket.number, self._view())
             if shortage is not None and shortage.stuck and self._make_room(shortage):
-                shortage = verdict(entry.ticket.number, self._view())
+                shortage = grant_or_shortage(entry.ticket.number, self._view())
             if shortage is None:
                 self._tickets.grant(entry)
             return shortage
 
-    def _go_on(self, entry: Entry) -> Shortage | None:
+    def _go_on(self, entry: QueuedTicket) -> Shortage | None:
         with self._tickets.guarded():
-            return None if entry.dropped else rest(entry.ticket.number, self._view())
+            return None if entry.dropped else remaining_shortage(entry.ticket.number, self._view())
 
     def _no_ticket(self, ticket: Ticket) -> Shortage:
         """Return the shortage of a disk so full that not even the ticket could be written."""
@@ -235,11 +245,11 @@ class Budget:
         )
         return Shortage(Lack.SPACE, sentence, space.device, required - space.free_bytes)
 
-    def _view(self) -> View:
+    def _view(self) -> QueueSnapshot:
         tickets = tuple(self._tickets.alive())
         output_dirs = {ticket.output_dir for ticket in tickets}
         skip = {self._tickets.folder, *self._aside, *map(Path, output_dirs)}
-        return View(
+        return QueueSnapshot(
             tickets=tickets,
             files=self._disk.files(self.temp_dir, skip),
             temp_dir=self.temp_dir,

@@ -45,7 +45,7 @@ class Shortage:
 
 
 @dataclass(frozen=True)
-class Limits:
+class BudgetLimits:
     """The most that staging may take, and what stays free on each file system."""
 
     max_temp_bytes: int
@@ -54,7 +54,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class View:
+class QueueSnapshot:
     """The queue and the disks at one moment: live tickets by number, and what lies in temp_dir."""
 
     tickets: tuple[Ticket, ...]
@@ -62,7 +62,7 @@ class View:
     temp_dir: Path
     temp: Space
     outputs: Mapping[str, Space]
-    limits: Limits
+    limits: BudgetLimits
 
 
 def size(count: float) -> str:
@@ -70,7 +70,7 @@ def size(count: float) -> str:
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.1f} MB"
 
 
-def verdict(number: int, view: View) -> Shortage | None:
+def grant_or_shortage(number: int, view: QueueSnapshot) -> Shortage | None:
     """Return why the waiting ticket of that number is not granted now; None when it is.
 
     Nobody overtakes an earlier one that is about to go, or that waits for something he would use as well. Three
@@ -78,7 +78,7 @@ def verdict(number: int, view: View) -> Shortage | None:
     another has in hand, and one that nothing of ours will ever let go because parts fill the budget, by the
     owner of such a part that fits.
     """
-    books, ahead = _Books(view), list[_Ahead]()
+    books, ahead = _Usage(view), list[_Ahead]()
     for ticket in view.tickets:
         if ticket.granted:
             continue
@@ -92,14 +92,14 @@ def verdict(number: int, view: View) -> Shortage | None:
     raise KeyError(number)
 
 
-def rest(number: int, view: View) -> Shortage | None:
+def remaining_shortage(number: int, view: QueueSnapshot) -> Shortage | None:
     """Return why a granted lease cannot write what it has still to write now; None when it can.
 
     Leases go in their order, so that of several that a full disk has stopped the first can go on as soon as
     there is room for it alone.
     """
     lease = next(ticket for ticket in view.tickets if ticket.number == number)
-    return next(_Books(view).of_disks(lease), None)
+    return next(_Usage(view).of_disks(lease), None)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class _Ahead:
     name: str
     lack: Shortage | None
 
-    def holds_up(self, later: Ticket, books: _Books) -> bool:
+    def holds_up(self, later: Ticket, books: _Usage) -> bool:
         if self.lack is None:
             return True
         jammed = self.lack.lack is Lack.STAGING and self.lack.stuck
@@ -118,10 +118,10 @@ class _Ahead:
         return self.lack.device in books.devices(later)
 
 
-class _Books:
+class _Usage:
     """One view, added up."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: QueueSnapshot) -> None:
         self.view, self.out = view, [ticket for ticket in view.tickets if ticket.granted]
         owners = {path: ticket.number for ticket in view.tickets for path in ticket.staged}
         self.staged = dict.fromkeys((ticket.number for ticket in view.tickets), 0)

@@ -65,7 +65,7 @@ class Ticket:
 
 
 @dataclass
-class Entry:
+class QueuedTicket:
     """A ticket of this process: its state now, and the locked file once it has one."""
 
     ticket: Ticket
@@ -79,7 +79,7 @@ class Tickets:
     def __init__(self, temp_dir: Path) -> None:
         self.folder = temp_dir / FOLDER
         self._threads = threading.Lock()
-        self._ours: dict[int, Entry] = {}
+        self._ours: dict[int, QueuedTicket] = {}
 
     @contextmanager
     def guarded(self, wait: bool = True) -> Iterator[None]:
@@ -96,7 +96,7 @@ class Tickets:
         finally:
             self._threads.release()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: QueuedTicket) -> None:
         """Put a new ticket at the end of the queue (guarded); nothing happens when it is in it, or dropped."""
         if entry.descriptor is not None or entry.dropped:
             return
@@ -111,25 +111,25 @@ class Tickets:
             self._leave(entry)
             raise
 
-    def grant(self, entry: Entry) -> None:
+    def grant(self, entry: QueuedTicket) -> None:
         """Make a waiting ticket a lease (guarded)."""
         granted = replace(entry.ticket, granted=True)
         if entry.descriptor is not None:
             self._write(entry.descriptor, granted)
         entry.ticket = granted
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: QueuedTicket) -> None:
         """Write the ticket as it is now (guarded)."""
         if entry.descriptor is not None:
             self._write(entry.descriptor, entry.ticket)
 
-    def drop(self, entry: Entry) -> None:
+    def drop(self, entry: QueuedTicket) -> None:
         """Give a ticket back, waiting or granted; never raises, and needs no guard: its lock says it all."""
         with self._threads:
             entry.dropped = True
             self._leave(entry)
 
-    def _leave(self, entry: Entry) -> None:
+    def _leave(self, entry: QueuedTicket) -> None:
         descriptor, entry.descriptor = entry.descriptor, None
         if descriptor is None:
             return

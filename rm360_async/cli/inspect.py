@@ -22,14 +22,14 @@ def command(file: Path, *, as_json: bool) -> int:
       rm360 inspect 0018_s3_all_raw.smc --json | jq '.cameras'
       rm360 inspect gdrive:0018/0018_s3_all_raw.smc    a few megabytes of it are fetched
     """
-    from rm360_async.commands.inspect import as_text, survey
+    from rm360_async.commands.inspect import as_text, inspect
     from rm360_async.commands.remote_smc import is_remote, look_into
 
     if is_remote(file):
-        found = run_async(look_into, str(file), lambda sparse: survey(sparse, str(file)))
+        found = run_async(look_into, str(file), lambda sparse: inspect(sparse, str(file)))
     elif not file.is_file():
         raise BadRequest(f"{file}: there is no such file")
     else:
-        found = survey(file)
+        found = inspect(file)
     click.echo(found.to_json() if as_json else as_text(found))
     return 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rm360_async.domain.release import frame_rate
-from rm360_async.smc import Blob, Refusal, SmcFile, audio_shape, check
+from rm360_async.smc import Blob, SmcFile, UnreadableData, audio_shape, check
 from rm360_async.smc.errors import printable
 from rm360_async.system.sparse_file import Hole, SparseFile
 
@@ -34,7 +34,7 @@ _GROUPS = {
 
 
 @dataclass
-class Survey:
+class SmcInventory:
     """What one file holds; sizes in bytes, resolution as `width x height`."""
 
     path: str
@@ -53,22 +53,22 @@ class Survey:
         return json.dumps(asdict(self), indent=1)
 
 
-def survey(path: Path | SparseFile, name: str = "") -> Survey:
+def inspect(path: Path | SparseFile, name: str = "") -> SmcInventory:
     """Return what the file holds, under another name if one is given; Fault(UNREADABLE) if it cannot be opened."""
     with SmcFile(path) as file:
         attributes, remarks = file.attributes()
         reported, more = file.attributes("Camera")
-        found = Survey(name or str(path), file.size, attributes, reported, remarks=[*remarks, *more])
+        found = SmcInventory(name or str(path), file.size, attributes, reported, remarks=[*remarks, *more])
         _cameras(file, found)
         _groups(file, found)
         _sound(file, found)
         return found
 
 
-def _cameras(file: SmcFile, found: Survey) -> None:
+def _cameras(file: SmcFile, found: SmcInventory) -> None:
     try:
         cameras = file.cameras
-    except Refusal as refusal:
+    except UnreadableData as refusal:
         found.remarks.append(refusal.reason)
         return
     for camera, parts in sorted(cameras.parts.items()):
@@ -80,10 +80,10 @@ def _cameras(file: SmcFile, found: Survey) -> None:
     found.remarks += cameras.strange
 
 
-def _frames(file: SmcFile, found: Survey, camera: str, part: str, name: str) -> None:
+def _frames(file: SmcFile, found: SmcInventory, camera: str, part: str, name: str) -> None:
     try:
         listed = file.frames("Camera", camera, part)
-    except Refusal as refusal:
+    except UnreadableData as refusal:
         found.remarks.append(f"camera {camera} {name}: {refusal.reason}")
         return
     frames = listed.frames
@@ -118,7 +118,7 @@ def _codec(file: SmcFile, camera: str, part: str, frame: str) -> str:
     try:
         blob: Blob | None = file.blob("Camera", camera, part, frame)
         picture = check(blob) if blob is not None else None
-    except Refusal as refusal:
+    except UnreadableData as refusal:
         return f"broken: {refusal.reason}"
     except Hole:  # of a remote file: noted as wanted, and asked for again when it is here
         return "not here yet"
@@ -128,21 +128,21 @@ def _codec(file: SmcFile, camera: str, part: str, frame: str) -> str:
     return f"{picture.suffix.lstrip('.')}{size}"
 
 
-def _groups(file: SmcFile, found: Survey) -> None:
+def _groups(file: SmcFile, found: SmcInventory) -> None:
     for group, name in _GROUPS.items():
         try:
             count = len(file.entries(group))
-        except Refusal as refusal:
+        except UnreadableData as refusal:
             found.remarks.append(refusal.reason)
             continue
         if count:
             found.modalities[name] = count
 
 
-def _sound(file: SmcFile, found: Survey) -> None:
+def _sound(file: SmcFile, found: SmcInventory) -> None:
     try:
         sound = audio_shape(file)
-    except Refusal as refusal:
+    except UnreadableData as refusal:
         found.remarks.append(f"audio: {refusal.reason}")
         return
     if sound is None:
@@ -157,7 +157,7 @@ def _sound(file: SmcFile, found: Survey) -> None:
         found.remarks += [f"fps {rate.note}"] if rate.note else []
 
 
-def as_text(found: Survey) -> str:
+def as_text(found: SmcInventory) -> str:
     """Return the survey as a person reads it."""
     with_images = [camera for camera, entry in found.cameras.items() if "images" in entry]
     lines = [
@@ -179,7 +179,7 @@ def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(printable(f"{key} {value}", _LONGEST) for key, value in values.items()) or "none"
 
 
-def _camera_lines(found: Survey) -> list[str]:
+def _camera_lines(found: SmcInventory) -> list[str]:
     """Return one line for each group of cameras that hold the same: 60 cameras are mostly alike."""
     groups: dict[str, list[str]] = {}
     for camera, entry in found.cameras.items():

@@ -12,9 +12,16 @@ from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.download.ranges.cost import index_spans
-from rm360_async.download.ranges.discovery import rounds
-from rm360_async.download.ranges.range_client import Address, Lines, Rangeless, Refused, Source, prove_ranges
-from rm360_async.download.rclone import Allowance, Listed, Remote, environment, find
+from rm360_async.download.ranges.discovery import discovery_rounds
+from rm360_async.download.ranges.range_client import (
+    Address,
+    RangeClient,
+    RangeRefused,
+    RangesUnsupported,
+    Source,
+    probe_range_support,
+)
+from rm360_async.download.rclone import Remote, RemoteFile, RequestQuota, environment, find
 from rm360_async.download.rclone.server import Rate
 from rm360_async.system.sparse_file import SparseFile
 
@@ -49,13 +56,13 @@ async def look_into(target: str, look: Callable[[SparseFile], Found]) -> Found:
 
 
 async def _fetch_and_look(
-    remote: Remote, listed: Listed, file: SparseFile, look: Callable[[SparseFile], Found]
+    remote: Remote, listed: RemoteFile, file: SparseFile, look: Callable[[SparseFile], Found]
 ) -> Found:
-    allowance, words = Allowance(), ""
+    allowance, words = RequestQuota(), ""
     for _ in range(_TRIES):  # what was fetched stays
         try:
             return await _once(remote, listed, file, look, allowance.rate())
-        except Refused as refused:
+        except RangeRefused as refused:
             if fault := await remote.why(listed, refused.start):
                 raise fault from refused
             allowance.slow_down()
@@ -68,22 +75,22 @@ async def _fetch_and_look(
 
 
 async def _once(
-    remote: Remote, listed: Listed, file: SparseFile, look: Callable[[SparseFile], Found], rate: Rate
+    remote: Remote, listed: RemoteFile, file: SparseFile, look: Callable[[SparseFile], Found], rate: Rate
 ) -> Found:
     async with remote.serving(rate) as served:
-        lines = Lines(Address(served.port, served.user, served.password), _CONNECTIONS, lambda size: None)
+        lines = RangeClient(Address(served.port, served.user, served.password), _CONNECTIONS, lambda size: None)
 
         def work() -> Found:
-            prove_ranges(lines, {listed.path: file})
+            probe_range_support(lines, {listed.path: file})
             found: list[Found] = []
-            for _ in rounds(lambda: found.append(look(file)), [file]):
+            for _ in discovery_rounds(lambda: found.append(look(file)), [file]):
                 found.clear()
                 lines.fetch((Source(listed.path, file), span) for span in index_spans(file))
             return found[-1]
 
         try:
             return await run_sync(work)
-        except Rangeless as rangeless:
+        except RangesUnsupported as rangeless:
             raise Fault(Cause.UNREADABLE, str(rangeless), "download the file and look into that") from rangeless
         finally:
             lines.close()

@@ -19,13 +19,13 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.names import Performance, matches, output_folder
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Row
+from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.ledger import opened
 from rm360_async.ledger.manifest_csv import error_text
 from rm360_async.service.snapshot import Snapshot
 from rm360_async.visualization.report import (
-    BoardRow,
-    Disk,
+    DiskUsage,
+    GridRow,
     RunNumbers,
     page_is_current,
     read_brief,
@@ -95,7 +95,7 @@ def _keep_out(output: Path, folder: Path, what: str) -> None:
 
 @dataclass(frozen=True)
 class _Run:
-    rows: Sequence[Row]
+    rows: Sequence[PerformanceRow]
     fetched: tuple[tuple[float, int, float], ...]
     running: tuple[str, ...]
 
@@ -180,11 +180,11 @@ def _numbers(settings: Settings, output: Path, run: _Run, troubles: dict[Perform
     )
 
 
-def _board_row(row: Row, output: Path, trouble: str) -> BoardRow:
+def _board_row(row: PerformanceRow, output: Path, trouble: str) -> GridRow:
     performance = row.performance
     published = row.stage is Stage.COMPLETED and not trouble
     page = read_brief(output / performance.subject / performance.name) if published else None
-    return BoardRow(
+    return GridRow(
         performance.subject,
         performance.name,
         row.stage.value,
@@ -199,13 +199,15 @@ def _board_row(row: Row, output: Path, trouble: str) -> BoardRow:
     )
 
 
-def _disks(settings: Settings) -> list[Disk]:
+def _disks(settings: Settings) -> list[DiskUsage]:
     places = {"output_dir": settings.storage.output_dir, "temp_dir": settings.storage.temp_dir}
-    found: dict[int, Disk] = {}
+    found: dict[int, DiskUsage] = {}
     for name, path in places.items():
         space = SystemDisk().space(path)
         known = found.get(space.device)
-        found[space.device] = Disk(f"{known.name} and {name}" if known else name, space.free_bytes, space.total_bytes)
+        found[space.device] = DiskUsage(
+            f"{known.name} and {name}" if known else name, space.free_bytes, space.total_bytes
+        )
     return list(found.values())
 
 

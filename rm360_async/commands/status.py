@@ -12,7 +12,7 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import duration, size_text, when
 from rm360_async.domain.stage import IN_HAND, Stage
-from rm360_async.domain.state import Row
+from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Run
 from rm360_async.ledger.ledger import opened
 from rm360_async.service.snapshot import Snapshot, bar_text
@@ -58,7 +58,7 @@ async def look(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _waiting(row: Row) -> dict[str, Any]:
+def _waiting(row: PerformanceRow) -> dict[str, Any]:
     cause = row.cause.word if row.cause else ""
     return {"performance": str(row.performance), "for": cause, "until": row.wait_until, "reason": row.reason}
 

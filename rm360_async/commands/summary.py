@@ -17,7 +17,7 @@ from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.formatting import size_text
 from rm360_async.ledger import manifest_text
 from rm360_async.ledger.ledger import opened
-from rm360_async.visualization.report.run_data import BoardRow, Square
+from rm360_async.visualization.report.run_data import Cell, GridRow
 from rm360_async.visualization.summary import Tally, by_performance, by_subject, read_manifest, tally, write_plot
 from rm360_async.visualization.theme import SQUARE_COLOURS
 
@@ -42,7 +42,7 @@ def summarize_file(path: Path, output: Path | None, *, as_json: bool) -> int:
     return 0
 
 
-def _show(rows: Sequence[BoardRow], path: Path, output: Path | None, *, as_json: bool) -> None:
+def _show(rows: Sequence[GridRow], path: Path, output: Path | None, *, as_json: bool) -> None:
     if output is not None:
         write_plot(rows, f"{path.absolute().parent.name}/{path.name}", output)
         print(f"written: {output}", file=sys.stderr)
@@ -56,7 +56,7 @@ def _show(rows: Sequence[BoardRow], path: Path, output: Path | None, *, as_json:
     console.print(_line(tally(rows)))
 
 
-def _numbers(rows: Sequence[BoardRow]) -> dict[str, Any]:
+def _numbers(rows: Sequence[GridRow]) -> dict[str, Any]:
     parts = {"performances": by_performance(rows), "subjects": by_subject(rows)}
     return {
         "total": tally(rows).as_json(),
@@ -66,7 +66,7 @@ def _numbers(rows: Sequence[BoardRow]) -> dict[str, Any]:
 
 def _table(part: Mapping[str, Tally]) -> Table:
     """Return a table with a column for each state that occurs."""
-    squares = [square for square in Square if any(each.squares[square] for each in part.values())]
+    squares = [square for square in Cell if any(each.squares[square] for each in part.values())]
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
     for title in (*(square.value for square in squares), "cameras", "frames", "size"):
@@ -78,13 +78,13 @@ def _table(part: Mapping[str, Tally]) -> Table:
     return table
 
 
-def _style(square: Square, each: Tally) -> str:
+def _style(square: Cell, each: Tally) -> str:
     return SQUARE_COLOURS[square.value] if each.squares[square] and square in _TOLD else ""
 
 
 _WIDTH = 160
 """Columns where nobody's terminal tells how many there are."""
-_TOLD = (Square.COMPLETE, Square.DAMAGED, Square.WAITING)
+_TOLD = (Cell.COMPLETE, Cell.DAMAGED, Cell.WAITING)
 
 
 def _span(least: int, most: int) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rm360_async.config.messages import mistakes_of
+from rm360_async.config.messages import config_errors
 from rm360_async.config.parsers import parse_cameras, parse_modalities, parse_performances, parse_subjects
 from rm360_async.config.settings import Settings
-from rm360_async.config.yaml_document import Mistake, read
+from rm360_async.config.yaml_document import ConfigError, read
 from rm360_async.domain.errors import BadRequest
 
 
@@ -73,11 +73,11 @@ def _given(
 
 def _checked(
     value: dict[str, Any], path: Path, lines: dict[tuple[str | int, ...], int]
-) -> tuple[Settings | None, list[Mistake]]:
+) -> tuple[Settings | None, list[ConfigError]]:
     try:
         return Settings.model_validate(value, context={"folder": Path.cwd() / path.parent}), []
     except ValidationError as error:
-        return None, list(mistakes_of(error, lines))
+        return None, list(config_errors(error, lines))
 
 
 def _without_empty(value: dict[str, Any]) -> dict[str, Any]:

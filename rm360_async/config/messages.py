@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rm360_async.config.parsers import Mistakes, nearest, shown
+from rm360_async.config.parsers import ConfigErrors, nearest, shown
 from rm360_async.config.settings import Settings
-from rm360_async.config.yaml_document import KeyPath, Mistake, dotted
+from rm360_async.config.yaml_document import ConfigError, KeyPath, dotted
 
 _MISSING = {
     "subjects": 'write a list such as ["0018"], or "all"',
@@ -41,19 +41,19 @@ def section_keys() -> dict[str, list[str]]:
     return found
 
 
-def mistakes_of(error: ValidationError, lines: dict[KeyPath, int]) -> Iterator[Mistake]:
+def config_errors(error: ValidationError, lines: dict[KeyPath, int]) -> Iterator[ConfigError]:
     """Yield what a validation error means, with the lines of the keys."""
     for details in error.errors(include_url=False):
         path: KeyPath = tuple(details["loc"])
         for place, sentence in _sentences(details, path):
             where = path if place is None else (*path, place)
-            yield Mistake(dotted(where), sentence, lines.get(where) or lines.get(path))
+            yield ConfigError(dotted(where), sentence, lines.get(where) or lines.get(path))
 
 
 def _sentences(details: ErrorDetails, path: KeyPath) -> list[tuple[int | None, str]]:
     context: dict[str, Any] = dict(details.get("ctx", {}))
     cause = context.get("error")
-    if isinstance(cause, Mistakes):
+    if isinstance(cause, ConfigErrors):
         return list(cause.entries)
     if details["type"] == "missing":
         return [(None, f"missing; {_MISSING.get(str(path[-1]), 'write it')}")]

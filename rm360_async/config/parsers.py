@@ -1,6 +1,6 @@
 """The field's values as a config or a command line gives them, checked, with a hint for each mistake.
 
-Each function takes what was written and returns what it means, or raises `Mistakes`: one sentence for every
+Each function takes what was written and returns what it means, or raises `ConfigErrors`: one sentence for every
 wrong entry, so that a list with three wrong ids is mended in one go.
 """
 
@@ -26,7 +26,7 @@ _TEXT_TO_YAML = re.compile(r"0[0-9]*[89][0-9]*")
 _FOLDER_LINK = re.compile(r"https?://\S*?(?:folders/|[?&]id=)(?P<id>[\w-]+)\S*")
 
 
-class Mistakes(ValueError):
+class ConfigErrors(ValueError):
     """What is wrong with a value: (place in the list or None, sentence) for each mistake."""
 
     def __init__(self, *entries: tuple[int | None, str]) -> None:
@@ -69,7 +69,9 @@ def cameras(value: object) -> str | tuple[str, ...]:
     if isinstance(value, str) and value != ALL and not value.isdigit():
         if is_named_set(value):
             return value
-        raise Mistakes((None, f'{shown(value)} is not a camera set; write "all", a list, or a set such as "ring:10"'))
+        raise ConfigErrors(
+            (None, f'{shown(value)} is not a camera set; write "all", a list, or a set such as "ring:10"')
+        )
     chosen = _all_or_list(value, _camera, '[0, 6, 12], "all", or a set such as "ring:10"')
     return chosen if isinstance(chosen, str) else tuple(sorted(chosen))
 
@@ -107,11 +109,13 @@ def remote_name(value: object) -> str:
     """Return the name of an rclone remote, which may go on with a path: `gdrive`, `gdrive:some/folder`."""
     text = _text(value)
     if text.startswith("-"):
-        raise Mistakes(
+        raise ConfigErrors(
             (None, f"{shown(text)} begins with a dash; write the remote's name as `rclone listremotes` has it")
         )
     if not text.isprintable() or text != text.strip():
-        raise Mistakes((None, f"{shown(text)} has a line break, a control character or a space at its end; remove it"))
+        raise ConfigErrors(
+            (None, f"{shown(text)} has a line break, a control character or a space at its end; remove it")
+        )
     return text
 
 
@@ -129,9 +133,9 @@ def folder_id(value: object) -> str:
     text = _text(value)
     link = _FOLDER_LINK.fullmatch(text)
     if link:
-        raise Mistakes((None, f'this is a link; write only the id in it: "{link["id"]}"'))
+        raise ConfigErrors((None, f'this is a link; write only the id in it: "{link["id"]}"'))
     if text.startswith("-") or re.fullmatch(r"[\w-]+", text, re.ASCII) is None:
-        raise Mistakes(
+        raise ConfigErrors(
             (None, f"{shown(text)} is not a folder id (letters, digits, _ and -); copy it from the folder's link")
         )
     return text
@@ -141,21 +145,21 @@ def path_under(base: Path, value: object) -> Path:
     """Return an absolute path: `~` is the home folder, a relative path starts at `base`."""
     text = str(value) if isinstance(value, Path) else _text(value)
     if not text.isprintable():
-        raise Mistakes((None, f"{shown(text)} has a control character; remove it"))
+        raise ConfigErrors((None, f"{shown(text)} has a control character; remove it"))
     if text.startswith("$"):
-        raise Mistakes((None, f"{shown(text)}: variables are not filled in; write ~ or the whole path"))
+        raise ConfigErrors((None, f"{shown(text)}: variables are not filled in; write ~ or the whole path"))
     try:
         return base / Path(text).expanduser()
     except RuntimeError:
-        raise Mistakes((None, f"{shown(text)}: there is no such user; write the whole path")) from None
+        raise ConfigErrors((None, f"{shown(text)}: there is no such user; write the whole path")) from None
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         hint = f'; write it in quotes: "{shown(value)}"' if isinstance(value, int | float) else ""
-        raise Mistakes((None, f"must be text, not {shown(value)}{hint}"))
+        raise ConfigErrors((None, f"must be text, not {shown(value)}{hint}"))
     if not value.strip():
-        raise Mistakes((None, "is empty; write a value"))
+        raise ConfigErrors((None, "is empty; write a value"))
     return value
 
 
@@ -165,18 +169,18 @@ def _all_or_list(value: object, entry: Callable[[Any], str], example: str) -> st
 
 def _entries(value: object, entry: Callable[[Any], str], example: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
-        raise Mistakes((None, f"{shown(value)} is not a list; write a list, such as {example}"))
+        raise ConfigErrors((None, f"{shown(value)} is not a list; write a list, such as {example}"))
     if not value:
-        raise Mistakes((None, f"the list is empty; write a list, such as {example}"))
+        raise ConfigErrors((None, f"the list is empty; write a list, such as {example}"))
     found: dict[str, None] = {}
     wrong: list[tuple[int | None, str]] = []
     for place, item in enumerate(value):
         try:
             found[entry(item)] = None
-        except Mistakes as mistakes:
+        except ConfigErrors as mistakes:
             wrong += [(place, sentence) for _, sentence in mistakes.entries]
     if wrong:
-        raise Mistakes(*wrong)
+        raise ConfigErrors(*wrong)
     return tuple(found)
 
 
@@ -185,11 +189,13 @@ def _subject(value: object) -> str:
         return value.text
     if isinstance(value, Digits) and len(value.text) <= 4:
         reason = "is a number to YAML (which reads 0026 as 22), and ids are text"
-        raise Mistakes((None, f'{value.text} {reason}; write "{value.text.zfill(4)}"'))
+        raise ConfigErrors((None, f'{value.text} {reason}; write "{value.text.zfill(4)}"'))
     if isinstance(value, str) and is_subject(value):
         return value
     all_hint = '; for all subjects write "all" without a list' if value == ALL else ""
-    raise Mistakes((None, f'{shown(value)} is not a subject id; write four digits in quotes, such as "0018"{all_hint}'))
+    raise ConfigErrors(
+        (None, f'{shown(value)} is not a subject id; write four digits in quotes, such as "0018"{all_hint}')
+    )
 
 
 def _performance(value: object) -> str:
@@ -197,7 +203,7 @@ def _performance(value: object) -> str:
         return value
     hint = nearest(value, _USUAL_NAMES) if isinstance(value, str) else ""
     known = '; write names such as "s1_all", "e0", "h1_7bk", or a pattern such as "s*"'
-    raise Mistakes((None, f"{shown(value)} is not a performance name{hint or known}"))
+    raise ConfigErrors((None, f"{shown(value)} is not a performance name{hint or known}"))
 
 
 def _camera(value: object) -> str:
@@ -206,7 +212,7 @@ def _camera(value: object) -> str:
             raise ValueError
         return camera_id(value)
     except ValueError:
-        raise Mistakes((None, f"{shown(value)} is not a camera id; write numbers from 0 to 99")) from None
+        raise ConfigErrors((None, f"{shown(value)} is not a camera id; write numbers from 0 to 99")) from None
 
 
 def _modality(value: object) -> str:
@@ -214,7 +220,7 @@ def _modality(value: object) -> str:
     if isinstance(value, str) and value in names:
         return str(value)
     hint = nearest(value, names) if isinstance(value, str) else ""
-    raise Mistakes((None, f"{shown(value)} is not a modality{hint or '; there are ' + ', '.join(names)}"))
+    raise ConfigErrors((None, f"{shown(value)} is not a modality{hint or '; there are ' + ', '.join(names)}"))
 
 
 def _split(text: str) -> list[str]:
@@ -224,5 +230,5 @@ def _split(text: str) -> list[str]:
 def _of_option(option: str, parse: Callable[[], Parsed]) -> Parsed:
     try:
         return parse()
-    except Mistakes as mistakes:
+    except ConfigErrors as mistakes:
         raise BadRequest(*(f"{option}: {sentence}" for _, sentence in mistakes.entries)) from None

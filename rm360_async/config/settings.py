@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from rm360_async.config import parsers
-from rm360_async.config.parsers import Mistakes
+from rm360_async.config.parsers import ConfigErrors
 from rm360_async.domain.names import Modality, Structure, is_subject
 from rm360_async.domain.state import HOUR, LONGEST_WAIT
 
@@ -28,13 +28,13 @@ Selection = str | tuple[str, ...]
 def _structure(value: object) -> Structure:
     names = [structure.value for structure in Structure]
     if value not in names:
-        raise Mistakes((None, f"{parsers.shown(value)} is not a layout; write one of {', '.join(names)}"))
+        raise ConfigErrors((None, f"{parsers.shown(value)} is not a layout; write one of {', '.join(names)}"))
     return Structure(value)
 
 
 def _level(value: object) -> str:
     if not isinstance(value, str) or value.upper() not in LEVELS:
-        raise Mistakes((None, f"{parsers.shown(value)} is not a log level; write one of {', '.join(LEVELS)}"))
+        raise ConfigErrors((None, f"{parsers.shown(value)} is not a log level; write one of {', '.join(LEVELS)}"))
     return value.upper()
 
 
@@ -70,7 +70,7 @@ class GoogleDrive(_Section):
     @classmethod
     def _one_is_named(cls, value: str, info: ValidationInfo) -> str:
         if not value and info.data.get("remote_names") == ():
-            raise Mistakes((None, 'missing; write the name of an rclone remote, such as "gdrive"'))
+            raise ConfigErrors((None, 'missing; write the name of an rclone remote, such as "gdrive"'))
         return value
 
     @property
@@ -109,14 +109,14 @@ class Storage(_Section):
             return value
         inner, outer = (Path(os.path.realpath(path)) for path in (value, output_dir))
         if inner == outer or (outer in inner.parents and is_subject(inner.relative_to(outer).parts[0])):
-            raise Mistakes((None, f"{value} is a subject's place in output_dir; choose a folder beside it"))
+            raise ConfigErrors((None, f"{value} is a subject's place in output_dir; choose a folder beside it"))
         return value
 
     @field_validator("manifest_path")
     @classmethod
     def _not_the_ledger(cls, value: Path) -> Path:
         if value.suffix in (".sqlite", ".lock"):
-            raise Mistakes((None, f'"{value.name}" is kept for the ledger; end the name in .csv'))
+            raise ConfigErrors((None, f'"{value.name}" is kept for the ledger; end the name in .csv'))
         return value
 
 

@@ -42,7 +42,7 @@ class Digits(int):
 
 
 @dataclass(frozen=True)
-class Mistake:
+class ConfigError:
     """One thing to mend: where (a key path), what, and the line when it is known."""
 
     where: str
@@ -61,7 +61,7 @@ class Document:
 
     value: dict[str, Any] = field(default_factory=dict)
     lines: dict[KeyPath, int] = field(default_factory=dict)
-    mistakes: list[Mistake] = field(default_factory=list)
+    mistakes: list[ConfigError] = field(default_factory=list)
 
 
 def dotted(path: KeyPath) -> str:
@@ -118,12 +118,12 @@ def _text(path: Path) -> str:
         raise BadRequest(f"{path}: is not UTF-8 text (line {line}); save it as UTF-8") from None
 
 
-def _syntax(error: yaml.YAMLError) -> Mistake:
+def _syntax(error: yaml.YAMLError) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable")
     hint = "; indent with spaces, not with tabs" if "\\t" in problem else ""
     sentence = f"is not valid YAML: {printable(problem)}{hint}"
-    return Mistake("", sentence, None if mark is None else mark.line + 1)
+    return ConfigError("", sentence, None if mark is None else mark.line + 1)
 
 
 class _Walk:
@@ -183,4 +183,4 @@ class _Walk:
             return None
 
     def _mistake(self, node: yaml.Node, path: KeyPath, sentence: str) -> None:
-        self.found.mistakes.append(Mistake(dotted(path), sentence, node.start_mark.line + 1))
+        self.found.mistakes.append(ConfigError(dotted(path), sentence, node.start_mark.line + 1))

@@ -16,14 +16,14 @@ from enum import Enum
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.names import RAW_ONLY, Modality, Performance, Structure, number_ranges
 from rm360_async.domain.record import LeftOut
-from rm360_async.domain.release import Holding, Wanted, holding, layouts_of, surely_wanted
+from rm360_async.domain.release import ReleasedContent, Wanted, layouts_of, released_content, surely_wanted
 
 _BY_CAMERA = frozenset({Modality.IMAGES, Modality.MASKS, Modality.KEYPOINTS2D, Modality.SCAN_MASKS})
 _CAMERAS_NAMED = 8
 _LONGEST = 600
 
 
-class Word(str, Enum):
+class CompletenessLevel(str, Enum):
     """The verdict in a word."""
 
     COMPLETE = "complete"
@@ -43,10 +43,10 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Completeness:
     """The word, what is wrong, and what is absent because the release does not have it."""
 
-    word: Word
+    word: CompletenessLevel
     findings: tuple[Finding, ...] = ()
     as_released: tuple[str, ...] = ()
 
@@ -78,14 +78,14 @@ class Extracted:
     says: Mapping[str, object] = field(default_factory=dict)
 
 
-def judge(found: Extracted) -> Verdict:
+def judge(found: Extracted) -> Completeness:
     """Return the verdict on an extraction, by the release whose layout it is of."""
     verdicts = [_judge(found, layout) for layout in layouts_of(found.sources)]
     return min(verdicts, key=lambda verdict: len(verdict.findings))
 
 
-def _judge(found: Extracted, layout: Structure) -> Verdict:
-    held = holding(layout, found.performance.name)
+def _judge(found: Extracted, layout: Structure) -> Completeness:
+    held = released_content(layout, found.performance.name)
     promised = frozenset[Modality]() if held is None else held.modalities & _in_files(found.sources, layout)
     findings = [
         *(Finding("identity", f"the source says {key} {value!r}") for key, value in list(found.says.items())[:1]),
@@ -96,8 +96,14 @@ def _judge(found: Extracted, layout: Structure) -> Verdict:
         *(Finding("calibration", sentence) for sentence in found.calibration),
     ]
     as_released = tuple(_as_released(found, held, promised)) if held is not None else ()
-    word = Word.DAMAGED if findings else Word.AS_RELEASED if as_released else Word.COMPLETE
-    return Verdict(word, tuple(findings), as_released)
+    word = (
+        CompletenessLevel.DAMAGED
+        if findings
+        else CompletenessLevel.AS_RELEASED
+        if as_released
+        else CompletenessLevel.COMPLETE
+    )
+    return Completeness(word, tuple(findings), as_released)
 
 
 def _in_files(sources: tuple[str, ...], layout: Structure) -> frozenset[Modality]:
@@ -114,7 +120,7 @@ def _left_out(left_out: Sequence[LeftOut]) -> Iterable[Finding]:
         yield Finding("left out", f"{len(left_out)} broken in the source, first {left_out[0]}")
 
 
-def _lost(found: Extracted, held: Holding, promised: frozenset[Modality]) -> Iterable[Finding]:
+def _lost(found: Extracted, held: ReleasedContent, promised: frozenset[Modality]) -> Iterable[Finding]:
     """Yield what is wanted and released, but not in the source."""
     lost = found.absent & found.wanted & promised
     if found.wanted_cameras != "all":  # those of the chosen cameras may be absent without any loss
@@ -130,7 +136,7 @@ def _lost(found: Extracted, held: Holding, promised: frozenset[Modality]) -> Ite
         yield Finding("cameras", f"{_cameras(sorted(gone), held.cameras)} released, but not in the source")
 
 
-def _frame_findings(found: Extracted, held: Holding | None) -> Iterable[Finding]:
+def _frame_findings(found: Extracted, held: ReleasedContent | None) -> Iterable[Finding]:
     """Yield frames missing inside a camera's own range (gaps) and cameras that end before the others (counts)."""
     every = set().union(*found.frames.values())
     end = max(every, default=-1)
@@ -156,7 +162,7 @@ def _by_cameras(check: str, what: Mapping[str, list[str]], every: Collection[str
         yield Finding(check, f"{_cameras(cameras, every)} {text}")
 
 
-def _rate(found: Extracted, held: Holding | None) -> Iterable[Finding]:
+def _rate(found: Extracted, held: ReleasedContent | None) -> Iterable[Finding]:
     if found.fps_note:
         yield Finding("frame rate", found.fps_note)
     elif found.fps is not None and held is not None and held.fps not in (None, found.fps):
@@ -164,7 +170,7 @@ def _rate(found: Extracted, held: Holding | None) -> Iterable[Finding]:
         yield Finding("frame rate", what)
 
 
-def _as_released(found: Extracted, held: Holding, promised: frozenset[Modality]) -> Iterable[str]:
+def _as_released(found: Extracted, held: ReleasedContent, promised: frozenset[Modality]) -> Iterable[str]:
     """Yield what is wanted, and absent because the release does not have it, or not in the files at hand."""
     missing = found.absent & found.wanted - promised
     for modality in (each for each in Modality if each in missing):

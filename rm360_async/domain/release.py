@@ -24,7 +24,7 @@ _NAMED = 24
 
 
 @dataclass(frozen=True)
-class Holding:
+class ReleasedContent:
     """What a release holds of one kind of performance; `fps` is None where there is no sound.
 
     `key_frames`: only chosen frames were released, so numbers may have gaps.
@@ -46,7 +46,7 @@ class Absence(str, Enum):
 
 
 @cache
-def holding(structure: Structure, name: str) -> Holding | None:
+def released_content(structure: Structure, name: str) -> ReleasedContent | None:
     """Return what the release of a layout holds of a performance, None for a name outside the grammar."""
     if not is_performance(name):
         return None
@@ -54,13 +54,13 @@ def holding(structure: Structure, name: str) -> Holding | None:
     speech = name[0] == "s"
     if structure is Structure.PAIR:
         if speech:
-            return Holding(every, _ANNOTATED | _SOUND, 30.0)
-        return Holding(every, _MODELLED if name[0] == "e" else _ANNOTATED)
+            return ReleasedContent(every, _ANNOTATED | _SOUND, 30.0)
+        return ReleasedContent(every, _MODELLED if name[0] == "e" else _ANNOTATED)
     if not speech:
-        return Holding(every, _ALWAYS, key_frames=True)
+        return ReleasedContent(every, _ALWAYS, key_frames=True)
     if name == "s3_all":
-        return Holding(S3_CAMERAS, _ALWAYS | _SOUND, 15.0)
-    return Holding((FRONT_CAMERA,), _ALWAYS | _SOUND, 30.0)
+        return ReleasedContent(S3_CAMERAS, _ALWAYS | _SOUND, 15.0)
+    return ReleasedContent((FRONT_CAMERA,), _ALWAYS | _SOUND, 30.0)
 
 
 def layouts_of(paths: Iterable[str]) -> tuple[Structure, ...]:
@@ -73,7 +73,7 @@ def layouts_of(paths: Iterable[str]) -> tuple[Structure, ...]:
     return (Structure.SINGLE,) if remote else (Structure.SINGLE, Structure.PAIR)
 
 
-def absence(camera: str, held: Holding | None, wanted: Wanted) -> Absence:
+def absence(camera: str, held: ReleasedContent | None, wanted: Wanted) -> Absence:
     """Return why a camera has no images in a folder for which `wanted` was asked."""
     if held is None:
         return Absence.UNKNOWN
@@ -99,14 +99,14 @@ def camera_remarks(structure: Structure, performances: Iterable[Performance], wa
         subjects[each.name] = subjects.get(each.name, 0) + 1
     lines: dict[str, list[str]] = {}
     for name in subjects:
-        held = holding(structure, name)
+        held = released_content(structure, name)
         line = _camera_remark(held, wanted) if held is not None else ""
         if line:
             lines.setdefault(line, []).append(name)
     return [f"{', '.join(names)}: {line}" for line, names in lines.items()]
 
 
-def _camera_remark(held: Holding, wanted: Wanted) -> str:
+def _camera_remark(held: ReleasedContent, wanted: Wanted) -> str:
     there = resolve(wanted, held.cameras)
     asked = resolve(wanted, rig())
     if isinstance(wanted, tuple):
@@ -129,10 +129,10 @@ def _ids(cameras: Iterable[str]) -> str:
     return " ".join(ids[:_NAMED]) + more
 
 
-def holding_of(name: str, sources: Iterable[str], cameras: Iterable[str]) -> Holding | None:
+def holding_of(name: str, sources: Iterable[str], cameras: Iterable[str]) -> ReleasedContent | None:
     """Return what the release holds of a performance, by the paths of its files and the cameras that it has."""
     here = set(cameras)
-    held = [each for each in (holding(layout, name) for layout in layouts_of(sources)) if each is not None]
+    held = [each for each in (released_content(layout, name) for layout in layouts_of(sources)) if each is not None]
     return next((each for each in held if here <= set(each.cameras)), held[-1] if held else None)
 
 

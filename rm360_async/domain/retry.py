@@ -1,4 +1,4 @@
-"""Decisions without I/O: what follows from a failure. Retrying is decided in `after_fault` and nowhere else."""
+"""Decisions without I/O: what follows from a failure. Retrying is decided in `decide_retry` and nowhere else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rm360_async.domain.errors import Answer, Cause, Fault, Scope
 from rm360_async.domain.stage import IN_HAND, Stage
-from rm360_async.domain.state import HOUR, Row
+from rm360_async.domain.state import HOUR, PerformanceRow
 
 _LONGEST_BACK_OFF = HOUR
 LONGEST_PAUSE = 600.0
@@ -18,7 +18,7 @@ _CUT_OFF = frozenset({Cause.NETWORK, Cause.STALL, Cause.TRUNCATED, Cause.SERVER_
 
 
 @dataclass(frozen=True)
-class RetryRules:
+class RetryPolicy:
     """The knobs of retrying; seconds."""
 
     max_retries: int = 3
@@ -27,7 +27,7 @@ class RetryRules:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RetryDecision:
     """What follows from a failure: the new stage, when to try again, and whether it costs a try."""
 
     stage: Stage
@@ -36,9 +36,9 @@ class Verdict:
     stop: bool = False
 
 
-def after_fault(
-    fault: Fault, row: Row, rules: RetryRules, now: float, chance: float, fetched_bytes: int = 0
-) -> Verdict:
+def decide_retry(
+    fault: Fault, row: PerformanceRow, rules: RetryPolicy, now: float, chance: float, fetched_bytes: int = 0
+) -> RetryDecision:
     """Return what follows from a failure of `row`, whose stage says how far it had come.
 
     `chance` in [0, 1) is the jitter. `row.tries` counts the charged attempts before this one; a performance
@@ -48,20 +48,20 @@ def after_fault(
     """
     answer, cause = fault.cause.answer, fault.cause
     if answer is Answer.STOP or cause.scope is Scope.REMOTE:
-        return Verdict(Stage.PENDING, charge=False, stop=answer is Answer.STOP)
+        return RetryDecision(Stage.PENDING, charge=False, stop=answer is Answer.STOP)
     if answer is Answer.WAIT_UNTIL:
         # A full disk has its own waiting for room (`budget`); the pause only keeps a wrong guess from running hot.
         pause = max(rules.retry_delay, _SHORTEST_PAUSE) if cause is Cause.DISK_FULL else rules.quota_wait
-        return Verdict(Stage.WAITING, fault.until or now + pause, charge=False)
+        return RetryDecision(Stage.WAITING, fault.until or now + pause, charge=False)
     charge = cause not in _CUT_OFF or fetched_bytes < PROGRESS
     if answer is Answer.GIVE_UP or (charge and row.tries >= rules.max_retries):
-        return Verdict(_end_of(fault, row.stage))
+        return RetryDecision(_end_of(fault, row.stage))
     if answer is Answer.RETRY_NOW:
-        return Verdict(Stage.PENDING, charge=charge)
-    return Verdict(Stage.WAITING, now + back_off(row.tries, rules.retry_delay, chance), charge=charge)
+        return RetryDecision(Stage.PENDING, charge=charge)
+    return RetryDecision(Stage.WAITING, now + back_off(row.tries, rules.retry_delay, chance), charge=charge)
 
 
-def ask_again(fault: Fault, tries: int, rules: RetryRules, chance: float) -> float | None:
+def startup_retry_delay(fault: Fault, tries: int, rules: RetryPolicy, chance: float) -> float | None:
     """Return the seconds until the remote is asked again at the start of a run; None when the run cannot begin.
 
     `tries` counts the failures before this one. Nothing is in hand yet and a person may be looking on, so only
@@ -73,7 +73,7 @@ def ask_again(fault: Fault, tries: int, rules: RetryRules, chance: float) -> flo
     return min(back_off(tries, rules.retry_delay, chance), LONGEST_PAUSE)
 
 
-def pause_of_all(limits: int, rules: RetryRules, chance: float) -> float:
+def throttle_delay(limits: int, rules: RetryPolicy, chance: float) -> float:
     """Return the seconds for which no download starts after the remote's limit number `limits` (from 0) in a row."""
     return min(back_off(limits, max(rules.retry_delay, _SHORTEST_PAUSE), chance), LONGEST_PAUSE)
 

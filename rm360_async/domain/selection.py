@@ -16,14 +16,14 @@ from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.cameras.sets import resolve
 from rm360_async.domain.names import Kind, Modality, Performance, Structure, kinds_needed
 from rm360_async.domain.record import EarlierRecord, Record, SourceFile
-from rm360_async.domain.release import holding
+from rm360_async.domain.release import released_content
 from rm360_async.domain.state import source_changed
 from rm360_async.system.log import logger
 
 BY_CAMERA = frozenset({Modality.IMAGES, Modality.MASKS, Modality.KEYPOINTS2D, Modality.SCAN_MASKS})
 
 
-class Way(str, Enum):
+class FetchMode(str, Enum):
     """How the files of a performance are fetched: WHOLE, by their RANGES, or FILLed up after ranges were too dear."""
 
     WHOLE = "whole"
@@ -47,7 +47,7 @@ class Selection:
 
 def cameras_of(structure: Structure, performance: Performance) -> tuple[str, ...]:
     """Return the cameras that the release has of a performance; the whole rig where that is not known."""
-    held = holding(structure, performance.name)
+    held = released_content(structure, performance.name)
     return tuple(rig()) if held is None else held.cameras
 
 
@@ -55,7 +55,7 @@ log = logger(__name__)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SelectionPolicy:
     """What the config wants of performances."""
 
     settings: Settings
@@ -93,7 +93,7 @@ class Wanted:
             return False
         wanted = self.settings.extraction
         had_cameras, had_modalities = self._had(performance, record)
-        held = holding(self.settings.google_drive.structure, performance.name)
+        held = released_content(self.settings.google_drive.structure, performance.name)
         modalities = set(wanted.modalities) & (set(Modality) if held is None else held.modalities)
         if modalities - set(had_modalities):
             return True
@@ -115,7 +115,7 @@ class Wanted:
 class Adding:
     """What is wanted of the performances in hand, and the published folders that some of them are added to."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: SelectionPolicy) -> None:
         self.wanted = wanted
         self._bases: dict[Performance, Record] = {}
         self._anew: set[Performance] = set()

@@ -1,6 +1,6 @@
 """Decisions without I/O: what is left to do with a performance, and what follows from a failure.
 
-`now` and `chance` are arguments, so that every decision can be tested as a table. `standing` serves the
+`now` and `chance` are arguments, so that every decision can be tested as a table. `decide_state` serves the
 first start and the hundredth resume alike: it looks only at the row, at what lies on disk, and at what the
 remote lists. Retrying is decided in `after_fault` and nowhere else.
 """
@@ -20,7 +20,7 @@ LONGEST_WAIT = 7 * 24 * HOUR
 
 
 @dataclass(frozen=True)
-class Row:
+class PerformanceRow:
     """What the ledger knows of one performance; times are unix seconds, sizes bytes."""
 
     performance: Performance
@@ -44,7 +44,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Observed:
     """What was found outside the ledger: the published marker, and the files that the remote lists.
 
     `listed` is None when the remote was not asked; `lacking` names the wanted files that it does not have.
@@ -58,7 +58,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Standing:
+class PlannedState:
     """Where a performance truly stands at the start of a run, and the sentence for it."""
 
     stage: Stage
@@ -81,18 +81,20 @@ def _differs(old: SourceFile | None, new: SourceFile) -> bool:
     return bool(old.modified and new.modified and old.modified != new.modified)
 
 
-def standing(row: Row, evidence: Evidence, now: float) -> Standing:
+def decide_state(row: PerformanceRow, evidence: Observed, now: float) -> PlannedState:
     """Return where the performance stands: the disk decides about content, the ledger about intent."""
     completed = evidence.published is not None and not row.forced
     if completed and (evidence.lacking or not evidence.incomplete):
-        return Standing(Stage.COMPLETED)
+        return PlannedState(Stage.COMPLETED)
     if evidence.lacking:
-        return Standing(Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, f"the remote does not have {_and(evidence.lacking)}")
+        return PlannedState(
+            Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, f"the remote does not have {_and(evidence.lacking)}"
+        )
     if _stays_failed(row) and not source_changed(row.sources, evidence.listed or ()):
-        return Standing(row.stage, row.cause, row.reason)
+        return PlannedState(row.stage, row.cause, row.reason)
     if row.stage is Stage.WAITING and row.wait_until is not None and not is_due(row.wait_until, now):
-        return Standing(Stage.WAITING, row.cause, row.reason, row.wait_until)
-    return Standing(Stage.PENDING)
+        return PlannedState(Stage.WAITING, row.cause, row.reason, row.wait_until)
+    return PlannedState(Stage.PENDING)
 
 
 def is_due(until: float, now: float) -> bool:
@@ -100,7 +102,7 @@ def is_due(until: float, now: float) -> bool:
     return not now < until <= now + LONGEST_WAIT
 
 
-def _stays_failed(row: Row) -> bool:
+def _stays_failed(row: PerformanceRow) -> bool:
     """Tell whether only another file, or a person's wish, can help.
 
     Most failed downloads are tried by every run; what was too large is measured again, with the limits of today.

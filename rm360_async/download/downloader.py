@@ -18,10 +18,10 @@ import anyio
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Structure, remote_path
 from rm360_async.download import spool
-from rm360_async.download.rclone import Listed, Remote
+from rm360_async.download.rclone import Remote, RemoteFile
 from rm360_async.download.throttle import Throttle
 from rm360_async.ledger import Ledger
-from rm360_async.pipeline.job import Work
+from rm360_async.pipeline.job import Job
 from rm360_async.system.log import logger
 from rm360_async.system.os_errors import writing
 
@@ -30,7 +30,7 @@ _ONE_ACCOUNT_ONLY = frozenset({Cause.NOT_FOUND, Cause.FORBIDDEN, Cause.ABUSIVE_F
 """Refusals that another account may not get: it has other rights."""
 
 
-class Fetcher:
+class Downloader:
     """Look up and download the files of performances, resumably, from the first remote that lets us."""
 
     def __init__(
@@ -46,9 +46,9 @@ class Fetcher:
         self.structure, self.throttle, self.quota_wait = structure, throttle, quota_wait
         self.fetched_bytes = 0
         """Bytes that crossed the network in this run."""
-        self._listed: dict[str, Listed] = {}
+        self._listed: dict[str, RemoteFile] = {}
 
-    async def look_up(self, work: Work, kinds: Sequence[Kind]) -> None:
+    async def look_up(self, work: Job, kinds: Sequence[Kind]) -> None:
         """Fill in the sources of a performance as the remote has them now; an attempt to bring it in begins here."""
         work.fetched_bytes = 0
         for kind in kinds:
@@ -59,7 +59,7 @@ class Fetcher:
             work.sources[kind] = listed.source()
         await self.ledger.listed({work.performance: list(work.sources.values())})
 
-    async def fetch(self, work: Work) -> None:
+    async def fetch(self, work: Job) -> None:
         """Download what is not staged yet; fills `staged`, and the md5 of each source."""
         work.total_bytes = sum(source.size for source in work.sources.values())
         done = 0
@@ -67,7 +67,7 @@ class Fetcher:
         for kind, whole in self.places(work).items():
             source = work.sources[kind]
             with writing(whole):
-                there = whole.exists() or spool.take_back(whole)
+                there = whole.exists() or spool.restore(whole)
             if not there:
                 md5 = await self._download(work, self._listed[source.path], whole, done)
                 work.sources[kind] = replace(source, md5=md5)
@@ -75,12 +75,12 @@ class Fetcher:
             work.done_bytes = done
             work.staged[kind] = whole
 
-    def places(self, work: Work) -> dict[Kind, Path]:
+    def places(self, work: Job) -> dict[Kind, Path]:
         """Return the places of the whole staged files of a performance."""
         sources = work.sources.items()
         return {kind: spool.whole_path(self.temp_dir, work.performance, kind, source) for kind, source in sources}
 
-    def remove_outdated(self, work: Work) -> None:
+    def remove_outdated(self, work: Job) -> None:
         """Remove what is staged of earlier selves of the remote's files."""
         for kind, whole in self.places(work).items():
             for stale in spool.outdated(self.temp_dir, work.performance, kind, whole):
@@ -88,21 +88,21 @@ class Fetcher:
                 with writing(stale):
                     spool.remove(stale)
 
-    def listed_of(self, work: Work) -> dict[Kind, Listed]:
+    def listed_of(self, work: Job) -> dict[Kind, RemoteFile]:
         """Return the files of a performance as they were looked up."""
         return {kind: self._listed[source.path] for kind, source in work.sources.items()}
 
-    def forget(self, work: Work) -> None:
+    def forget(self, work: Job) -> None:
         """Forget the files of a performance that has ended."""
         for source in work.sources.values():
             self._listed.pop(source.path, None)
 
-    def count(self, work: Work, size: int) -> None:
+    def count(self, work: Job, size: int) -> None:
         """Count bytes that have crossed the network."""
         work.fetched_bytes += size
         self.fetched_bytes += size
 
-    async def _download(self, work: Work, listed: Listed, whole: Path, before: int) -> str:
+    async def _download(self, work: Job, listed: RemoteFile, whole: Path, before: int) -> str:
         refused: dict[str, Fault] = {}
         while True:
             remote = await self.next_remote([listed.path], refused)
@@ -112,14 +112,14 @@ class Fetcher:
                 await self.judge(remote, listed, fault, refused)
                 continue
             with writing(whole):
-                await anyio.to_thread.run_sync(spool.settle_part, spool.part_path(whole), whole)
+                await anyio.to_thread.run_sync(spool.commit_part, spool.part_path(whole), whole)
             return md5
 
-    async def _ask(self, remote: Remote, work: Work, listed: Listed, part: Path, before: int) -> str:
+    async def _ask(self, remote: Remote, work: Job, listed: RemoteFile, part: Path, before: int) -> str:
         async with self.admitted(work) as went_well:
             return await remote.fetch(listed, part, self._counting(work, part, before, went_well))
 
-    def _counting(self, work: Work, part: Path, before: int, went_well: Callable[[], None]) -> Callable[[int], None]:
+    def _counting(self, work: Job, part: Path, before: int, went_well: Callable[[], None]) -> Callable[[int], None]:
         """Return what notes the bytes of a part as it grows; `before` counts those of the performance's other file."""
         start = part.stat().st_size if part.exists() else 0
 
@@ -134,14 +134,14 @@ class Fetcher:
         return on_bytes
 
     @asynccontextmanager
-    async def admitted(self, work: Work) -> AsyncIterator[Callable[[], None]]:
+    async def admitted(self, work: Job) -> AsyncIterator[Callable[[], None]]:
         """Wait until the throttle lets us; the work says why it waits."""
         work.note = self.throttle.reason
         async with self.throttle.admitted() as went_well:
             work.note = ""
             yield went_well
 
-    async def judge(self, remote: Remote, listed: Listed, fault: Fault, refused: dict[str, Fault]) -> None:
+    async def judge(self, remote: Remote, listed: RemoteFile, fault: Fault, refused: dict[str, Fault]) -> None:
         """Note a refusal that is this account's own, so that the next one is asked; raise every other fault."""
         if fault.cause is Cause.FILE_QUOTA:
             await self.ledger.note_quota(str(remote), listed.path, time.time() + self.quota_wait)
@@ -154,7 +154,7 @@ class Fetcher:
         else:
             raise fault
 
-    async def _mismatch(self, listed: Listed, fault: Fault) -> Fault:
+    async def _mismatch(self, listed: RemoteFile, fault: Fault) -> Fault:
         """Return the fault itself, or SOURCE_DIFFERS for the second of two that are equal.
 
         The message holds the md5 that arrived: the same wrong one twice is no accident of the line. It is kept

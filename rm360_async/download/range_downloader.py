@@ -19,16 +19,16 @@ from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind
-from rm360_async.domain.selection import Way
+from rm360_async.domain.selection import FetchMode
 from rm360_async.domain.state import source_changed
 from rm360_async.download import spool
-from rm360_async.download.downloader import Fetcher
-from rm360_async.download.ranges.job import Order, RemoteFile
-from rm360_async.download.ranges.worker_client import Scouting
-from rm360_async.download.rclone import Allowance, Listed, Pace, Remote, Served, disk_fault
+from rm360_async.download.downloader import Downloader
+from rm360_async.download.ranges.job import RangeFile, RangeJob
+from rm360_async.download.ranges.worker_client import RangeWorkerClient
+from rm360_async.download.rclone import RcloneServer, Remote, RemoteFile, RequestQuota, StallPolicy, disk_fault
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.pool import WorkerLimits
-from rm360_async.pipeline.job import Work
+from rm360_async.pipeline.job import Job
 from rm360_async.system.log import logger
 from rm360_async.system.os_errors import writing
 
@@ -39,14 +39,14 @@ _CHUNK = 4 * 2**20
 
 
 @dataclass
-class TooDear(Exception):
+class RangesTooExpensive(Exception):
     """The leased bytes will not do; `bytes` are needed in staging, by that way."""
 
     bytes: int
-    way: Way
+    way: FetchMode
 
 
-class _Rangeless(Exception):
+class _RangesUnsupported(Exception):
     """A remote that gives a file but no ranges of it, or others than were asked for."""
 
     def __init__(self, path: str, words: str) -> None:
@@ -56,20 +56,20 @@ class _Rangeless(Exception):
 class _FileRefused(Fault):
     """A fault of one of the files, of several that are fetched together."""
 
-    def __init__(self, fault: Fault, file: Listed) -> None:
+    def __init__(self, fault: Fault, file: RemoteFile) -> None:
         super().__init__(fault.cause, fault.message, fault.hint, until=fault.until)
         self.file = file
 
 
-class Ranging:
+class RangeDownloader:
     """Brings the ranges of performances in, resumably, from the first remote that lets us."""
 
-    def __init__(self, fetcher: Fetcher, pace: Pace, limits: WorkerLimits, at_any_cost: bool) -> None:
+    def __init__(self, fetcher: Downloader, pace: StallPolicy, limits: WorkerLimits, at_any_cost: bool) -> None:
         self.fetcher, self.pace, self.limits = fetcher, pace, limits
         self.at_any_cost = at_any_cost
-        self._allowances = {str(remote): Allowance(fetcher.throttle.full_width) for remote in fetcher.remotes}
+        self._allowances = {str(remote): RequestQuota(fetcher.throttle.full_width) for remote in fetcher.remotes}
 
-    async def fetch(self, work: Work, job: ExtractJob) -> None:
+    async def fetch(self, work: Job, job: ExtractJob) -> None:
         """Fetch what the job needs (or all of it, where the work's way is FILL); fills `staged`.
 
         Raises TooDear when that is more than the lease is for, Fault as a whole download does.
@@ -84,17 +84,19 @@ class Ranging:
                 async with self.fetcher.admitted(work) as went_well:
                     await self._from(remote, work, job, listed, went_well)
                     break
-            except _Rangeless as rangeless:
+            except _RangesUnsupported as rangeless:
                 log.warning(f"{work.performance} is fetched whole: {rangeless}", remote=str(remote))
                 for whole in self.fetcher.places(work).values():
                     await run_sync(spool.remove, spool.sparse_path(whole))
-                raise TooDear(sum(source.size for source in work.sources.values()), Way.WHOLE) from rangeless
+                raise RangesTooExpensive(
+                    sum(source.size for source in work.sources.values()), FetchMode.WHOLE
+                ) from rangeless
             except Fault as fault:
                 if fault.cause is Cause.RATE_LIMIT:
                     self._slow_down(remote)
                 file = fault.file if isinstance(fault, _FileRefused) else listed[paths[0]]
                 await self.fetcher.judge(remote, file, fault, refused)
-        if work.way is Way.FILL:
+        if work.way is FetchMode.FILL:
             await self._settle(work)
         else:
             await self._require_unchanged(work)
@@ -106,13 +108,18 @@ class Ranging:
         log.info("fewer ranges are asked for at once from now on", remote=str(remote), share=round(allowance.share, 3))
 
     async def _from(
-        self, remote: Remote, work: Work, job: ExtractJob, listed: Mapping[str, Listed], went_well: Callable[[], None]
+        self,
+        remote: Remote,
+        work: Job,
+        job: ExtractJob,
+        listed: Mapping[str, RemoteFile],
+        went_well: Callable[[], None],
     ) -> None:
         refusals, before, allowance = 0, -1, self._allowances[str(remote)]
         while True:
             async with remote.serving(allowance.rate()) as served:
                 order = self._order(work, job, served)
-                scouting = Scouting(order, work, self._counting(work, went_well))
+                scouting = RangeWorkerClient(order, work, self._counting(work, went_well))
                 said = await scouting.run(served.password, self.pace, self.limits.deadline_seconds)
             allowance.made(said["requests"])
             if "refused" not in said:
@@ -126,41 +133,41 @@ class Ranging:
             if fault is not None:
                 raise _FileRefused(fault, listed[path])
             if refusals >= _MOST_REFUSALS:
-                raise _Rangeless(path, words)
+                raise _RangesUnsupported(path, words)
             if unopened:  # and let through a moment later: too many at once
                 self._slow_down(remote)
 
-    def _counting(self, work: Work, went_well: Callable[[], None]) -> Callable[[int], None]:
+    def _counting(self, work: Job, went_well: Callable[[], None]) -> Callable[[int], None]:
         def on_bytes(size: int) -> None:
             self.fetcher.count(work, size)
             went_well()
 
         return on_bytes
 
-    def _open(self, work: Work) -> dict[Kind, Path]:
+    def _open(self, work: Job) -> dict[Kind, Path]:
         """Return the files that are not whole yet, by the places where they would be."""
         places = self.fetcher.places(work)
-        if work.way is Way.RANGES:
+        if work.way is FetchMode.RANGES:
             return places
-        return {kind: whole for kind, whole in places.items() if not whole.exists() and not spool.take_back(whole)}
+        return {kind: whole for kind, whole in places.items() if not whole.exists() and not spool.restore(whole)}
 
-    def _order(self, work: Work, job: ExtractJob, served: Served) -> Order:
+    def _order(self, work: Job, job: ExtractJob, served: RcloneServer) -> RangeJob:
         files = {
-            kind: RemoteFile(work.sources[kind].path, work.sources[kind].size, str(spool.sparse_path(whole)))
+            kind: RangeFile(work.sources[kind].path, work.sources[kind].size, str(spool.sparse_path(whole)))
             for kind, whole in self._open(work).items()
         }
-        return Order(
+        return RangeJob(
             _with_files(job, files),
             files,
             served.port,
             served.user,
             work.staging_bytes,
             self.limits.memory_bytes,
-            whole=work.way is Way.FILL,
+            whole=work.way is FetchMode.FILL,
             at_any_cost=self.at_any_cost or job.base is not None,
         )
 
-    async def _require_unchanged(self, work: Work) -> None:
+    async def _require_unchanged(self, work: Job) -> None:
         """Raise Fault(TRUNCATED) when the remote's files are others by now: no md5 would tell."""
         before = tuple(work.sources.values())
         now = tuple([(await self.fetcher.remotes[0].stat(source.path)).source() for source in before])
@@ -169,7 +176,7 @@ class Ranging:
                 Cause.TRUNCATED, f"{work.performance} changed on the remote while it was fetched; starting over"
             )
 
-    async def _settle(self, work: Work) -> None:
+    async def _settle(self, work: Job) -> None:
         """Compare files that were filled up with the remote's md5, and give them their whole names."""
         # asked for first: the names are of what the remote lists, which may have no md5, and below it becomes known
         wholes = self.fetcher.places(work)
@@ -185,12 +192,12 @@ class Ranging:
                 fault = Fault(Cause.MISMATCH, message)
                 await self.fetcher.judge(self.fetcher.remotes[0], self.fetcher.listed_of(work)[kind], fault, {})
             with writing(whole):
-                await run_sync(spool.settle_part, sparse, whole)
+                await run_sync(spool.commit_part, sparse, whole)
             work.sources[kind] = replace(source, md5=md5)
         work.staged = wholes
 
 
-def _conclude(said: Mapping[str, Any], work: Work, order: Order) -> None:
+def _conclude(said: Mapping[str, Any], work: Job, order: RangeJob) -> None:
     """Return when all is here; raise what the scout's last line says otherwise."""
     if "done" in said:
         log.info(f"ranges of {work.performance} are here", bytes=said["done"], requests=said["requests"])
@@ -200,10 +207,10 @@ def _conclude(said: Mapping[str, Any], work: Work, order: Order) -> None:
         whole = sum(file.size for file in order.files.values())
         if said["too_dear"]:
             log.info(f"{work.performance} is fetched whole: ranges would be dearer", bytes=size, requests=requests)
-            raise TooDear(whole, Way.FILL)
-        raise TooDear(size, Way.RANGES)
+            raise RangesTooExpensive(whole, FetchMode.FILL)
+        raise RangesTooExpensive(size, FetchMode.RANGES)
     if "rangeless" in said:
-        raise _Rangeless(said["rangeless"], "other bytes came than were asked for")
+        raise _RangesUnsupported(said["rangeless"], "other bytes came than were asked for")
     if "error" in said:
         number, words = said["error"]
         raise disk_fault(OSError(number, words), Path(next(iter(order.files.values())).local))
@@ -211,7 +218,7 @@ def _conclude(said: Mapping[str, Any], work: Work, order: Order) -> None:
     raise Fault(Cause.from_word(word), message, hint)
 
 
-def _with_files(job: ExtractJob, files: Mapping[Kind, RemoteFile]) -> ExtractJob:
+def _with_files(job: ExtractJob, files: Mapping[Kind, RangeFile]) -> ExtractJob:
     paths = {kind: file.local for kind, file in files.items()}
     return replace(job, raw=paths.get(Kind.RAW), anno=paths.get(Kind.ANNO))
 

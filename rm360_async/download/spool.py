@@ -63,14 +63,14 @@ def kept_path(whole: Path) -> Path:
     return whole.parent / KEPT / whole.name
 
 
-def settle_part(part: Path, whole: Path) -> None:
+def commit_part(part: Path, whole: Path) -> None:
     """Give a synced, compared part (or a sparse file that was filled up) its whole name, durably."""
     part.rename(whole)
     map_path(part).unlink(missing_ok=True)
     _sync_folder(whole.parent)
 
 
-def set_aside(whole: Path) -> Path:
+def quarantine(whole: Path) -> Path:
     """Move a whole file to `kept/`; return its new place."""
     kept = kept_path(whole)
     kept.parent.mkdir(exist_ok=True)
@@ -88,7 +88,7 @@ def kept(temp_dir: Path) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def take_back(whole: Path) -> bool:
+def restore(whole: Path) -> bool:
     """Move a file of that name back from `kept/`; False when there is none."""
     try:
         kept_path(whole).rename(whole)

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from rm360_async.domain.errors import Fault, Scope
-from rm360_async.domain.retry import RetryRules, pause_of_all
+from rm360_async.domain.retry import RetryPolicy, throttle_delay
 
 _LOOK = 60.0
 
@@ -29,7 +29,7 @@ class Throttle:
     def __init__(
         self,
         width: int,
-        rules: RetryRules,
+        rules: RetryPolicy,
         *,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
@@ -78,7 +78,7 @@ class Throttle:
         """
         now = self._clock()
         if now >= self.until:
-            self.until = now + pause_of_all(self._in_a_row, self._rules, self._chance())
+            self.until = now + throttle_delay(self._in_a_row, self._rules, self._chance())
             self._in_a_row += 1
         self.width, self.reason = 1, reason
         self._era, self._running = self._era + 1, 0

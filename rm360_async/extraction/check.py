@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.extraction.context import Found
+from rm360_async.extraction.context import ModalityResult
 from rm360_async.store import StagingFolder
 from rm360_async.store.seal import files_below
 
 
-def verify(folder: StagingFolder, founds: Iterable[Found]) -> None:
+def verify(folder: StagingFolder, founds: Iterable[ModalityResult]) -> None:
     """Raise Fault(UNKNOWN) unless every file is there with its size and every indexed entry is accounted for."""
     try:
         _check_files(folder)
@@ -36,7 +36,7 @@ def _check_files(folder: StagingFolder) -> None:
         raise Fault(Cause.UNKNOWN, f"{folder.path / gone} is not there, but {folder.sizes[gone]} were written")
 
 
-def _check_index(found: Found) -> None:
+def _check_index(found: ModalityResult) -> None:
     """Every entry of a camera's index is either written or named as left out."""
     left_out = Counter(item.camera for item in found.left_out)
     for camera, entries in found.listed.items():

@@ -12,7 +12,7 @@ from typing import IO, Protocol
 from rm360_async.domain.names import Modality
 from rm360_async.domain.record import LeftOut
 from rm360_async.extraction.copier import Copied, Item
-from rm360_async.extraction.previous import Base
+from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.smc import FrameList, SmcPair
 from rm360_async.store import ListedFile
 
@@ -48,19 +48,19 @@ class Copies(Protocol):
 
 
 @dataclass(frozen=True)
-class Work:
+class ExtractionContext:
     """One performance in hand: its opened files, the folder to fill, the copier, the chosen cameras."""
 
     source: SmcPair
     folder: Folder
     copier: Copies
     cameras: frozenset[str]
-    base: Base | None = None
+    base: PreviousFolder | None = None
     """The published folder that is added to."""
 
 
 @dataclass
-class Found:
+class ModalityResult:
     """What one modality gave.
 
     `stored` says whether the source holds any of it, `files` how many were written; `frames` has the frames

@@ -14,8 +14,8 @@ from types import TracebackType
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.extraction.copy_processes import Copiers, Outcome, Task, copy_blob
-from rm360_async.extraction.previous import Kept
-from rm360_async.smc import Blob, Refusal
+from rm360_async.extraction.previous import ReusedFile
+from rm360_async.smc import Blob, UnreadableData
 from rm360_async.store import ListedFile, StagingFolder
 
 OnProgress = Callable[[int, int], None]
@@ -32,7 +32,7 @@ class Item:
     camera: str
     frame: int | None
     stem: str
-    blob: Blob | Refusal | Kept
+    blob: Blob | UnreadableData | ReusedFile
 
     @property
     def size(self) -> int:
@@ -86,7 +86,7 @@ class Copier:
                 underway.append(batch)
                 if len(underway) > _UNDERWAY:
                     yield from self._landed(underway.popleft())
-        except Refusal:  # the index breaks off: what is underway belongs to nobody else
+        except UnreadableData:  # the index breaks off: what is underway belongs to nobody else
             for batch in underway:
                 deque(self._landed(batch), maxlen=0)
             raise
@@ -126,9 +126,9 @@ class Copier:
 
     def _done_here(self, item: Item) -> Outcome | None:
         """Do what needs more than a range of the file: what was published before, or came through HDF5."""
-        if isinstance(item.blob, Refusal):
+        if isinstance(item.blob, UnreadableData):
             return item.blob.reason
-        if isinstance(item.blob, Kept):
+        if isinstance(item.blob, ReusedFile):
             self._folder.link(item.blob.path, item.blob.listed)
             return None
         return copy_blob(item.stem, item.blob, self._folder.new, memoryview(b""))

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.smc import Blob, Refusal, check
+from rm360_async.smc import Blob, UnreadableData, check
 from rm360_async.store import ListedFile, NewFiles
 from rm360_async.system.linux import die_with
 
@@ -153,7 +153,7 @@ def copy_blob(stem: str, blob: Blob, files: NewFiles, buffer: memoryview) -> Out
         if blob.data is not None:
             return files.write(relative, blob.data)
         return files.copy(relative, blob.descriptor, blob.offset, blob.size)
-    except Refusal as refusal:
+    except UnreadableData as refusal:
         return refusal.reason
     except EOFError as error:
         raise Fault(Cause.UNKNOWN, f"{stem} cannot be copied: {error}") from error

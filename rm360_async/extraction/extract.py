@@ -21,13 +21,13 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Modality
 from rm360_async.domain.record import LeftOut, Record
 from rm360_async.extraction.check import verify
-from rm360_async.extraction.context import Found, Work
+from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.copier import Copier
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.metadata import Metadata, gather, give_verdict, write_metadata
 from rm360_async.extraction.modalities.registry import STEPS, carry_out
-from rm360_async.extraction.previous import Base
-from rm360_async.smc import Refusal, SmcPair
+from rm360_async.extraction.previous import PreviousFolder
+from rm360_async.smc import SmcPair, UnreadableData
 from rm360_async.store import StagingFolder, remove_tree
 
 OnProgress = Callable[[int, int], None]
@@ -44,7 +44,7 @@ _KNOWN = ("Camera", "Calibration", "Keypoints2d", "Keypoints3d", "FLAME", "UV_te
 class _Result:
     """What came of the steps so far; `seconds` per step."""
 
-    founds: list[Found] = field(default_factory=list)
+    founds: list[ModalityResult] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -84,9 +84,9 @@ def extract(job: ExtractJob, on_progress: OnProgress = lambda files, size: None)
 def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Result, on_progress: OnProgress) -> Record:
     most_bytes = _MOST_UNPACKED * sum(file.size for file in source.files) + _ALWAYS_ALLOWED
     with Copier(folder, on_progress, most_bytes) as copier:
-        base = Base.of(job.base)
+        base = PreviousFolder.of(job.base)
         chosen = chosen_cameras(job, source, base)
-        work = Work(source, folder, copier, frozenset(chosen), base)
+        work = ExtractionContext(source, folder, copier, frozenset(chosen), base)
         _run_steps(job, work, result)
         _judge(job, result)
         facts = gather(work, job.performance, result.founds)
@@ -108,15 +108,15 @@ def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Resu
         return _record(job, folder, result, facts)
 
 
-def _run_steps(job: ExtractJob, work: Work, result: _Result) -> None:
+def _run_steps(job: ExtractJob, work: ExtractionContext, result: _Result) -> None:
     for modality in STEPS:
         if modality.value not in job.modalities:
             continue
         with result.timed(modality.value):
             try:
                 found = carry_out(work, modality)
-            except Refusal as refusal:  # not even the index of this modality can be read
-                found = Found(modality)
+            except UnreadableData as refusal:  # not even the index of this modality can be read
+                found = ModalityResult(modality)
                 found.leave_out("", None, refusal.reason)
         work.copier.progress()
         result.founds.append(found)
@@ -162,7 +162,7 @@ def require_known(job: ExtractJob, source: SmcPair) -> None:
     )
 
 
-def chosen_cameras(job: ExtractJob, source: SmcPair, base: Base | None = None) -> tuple[str, ...]:
+def chosen_cameras(job: ExtractJob, source: SmcPair, base: PreviousFolder | None = None) -> tuple[str, ...]:
     """Return the chosen cameras: sets such as ring:10 among those with images, else among all that are named.
 
     Those of the folder that is added to stay chosen.

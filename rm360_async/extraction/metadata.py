@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 
 from rm360_async.domain.cameras.calibration.checks import CalibrationReport, check_calibration
 from rm360_async.domain.cameras.rig import FRONT_CAMERA
-from rm360_async.domain.completeness import Extracted, Verdict, judge
+from rm360_async.domain.completeness import Completeness, Extracted, judge
 from rm360_async.domain.names import Modality, Performance
 from rm360_async.domain.record import LeftOut
 from rm360_async.domain.release import frame_rate
-from rm360_async.extraction.context import Found, Work
-from rm360_async.smc import Refusal, audio_shape, image_size, read_calibration
+from rm360_async.extraction.context import ExtractionContext, ModalityResult
+from rm360_async.smc import UnreadableData, audio_shape, image_size, read_calibration
 
 _ACTOR = ("age", "color", "gender", "height", "weight")
 _CAMERA = ("num_device", "num_frame", "resolution")
@@ -37,11 +37,11 @@ class Metadata:
     """The frames in the source's index of the chosen cameras, and of one more to compare them with."""
     says: dict[str, object] = field(default_factory=dict)
     """The names in the source's own attributes, where they are not those of the performance."""
-    verdict: Verdict | None = None
+    verdict: Completeness | None = None
     calibration: CalibrationReport | None = None
 
 
-def write_metadata(work: Work, performance: Performance, facts: Metadata) -> None:
+def write_metadata(work: ExtractionContext, performance: Performance, facts: Metadata) -> None:
     """Write metadata/info.json from what `gather` counted and what the source's attributes say."""
     attributes, notes = _attributes(work)
     camera_attributes, camera_notes = _attributes(work, "Camera")
@@ -70,7 +70,7 @@ def write_metadata(work: Work, performance: Performance, facts: Metadata) -> Non
     work.folder.write("metadata/info.json", f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
-def gather(work: Work, performance: Performance, founds: Iterable[Found]) -> Metadata:
+def gather(work: ExtractionContext, performance: Performance, founds: Iterable[ModalityResult]) -> Metadata:
     """Count frames and holes, work out the frame rate, and compare names; needs no picture."""
     founds = list(founds)
     facts = Metadata(
@@ -91,7 +91,7 @@ def gather(work: Work, performance: Performance, founds: Iterable[Found]) -> Met
     return facts
 
 
-def _stored_frames(work: Work, facts: Metadata, images: bool) -> dict[str, frozenset[int]]:
+def _stored_frames(work: ExtractionContext, facts: Metadata, images: bool) -> dict[str, frozenset[int]]:
     """Return the frames of the cameras with images, names only: of those chosen for images, and of one more.
 
     The one more tells of a frame that all chosen ones lack, and how long the performance is. All the others
@@ -109,25 +109,25 @@ def _stored_frames(work: Work, facts: Metadata, images: bool) -> dict[str, froze
         for camera in sorted(chosen | set(others[:1])):
             try:
                 stored[camera] = frozenset(raw.frames("Camera", camera, "color").frames)
-            except Refusal as refusal:
+            except UnreadableData as refusal:
                 facts.warnings.append(f"camera {camera}: {refusal.reason}")
-    except Refusal as refusal:
+    except UnreadableData as refusal:
         facts.warnings.append(refusal.reason)
     return stored
 
 
-def _rate(work: Work, facts: Metadata, frames: int) -> None:
+def _rate(work: ExtractionContext, facts: Metadata, frames: int) -> None:
     """Work out the frame rate from the last frame that any camera has and the seconds of sound."""
     try:
         sound = audio_shape(work.source.raw) if work.source.raw is not None else None
-    except Refusal:  # the audio modality says so
+    except UnreadableData:  # the audio modality says so
         sound = None
     rate = frame_rate(frames, sound.seconds) if sound is not None else None
     if rate is not None:
         facts.fps, facts.fps_note = rate.fps, rate.note
 
 
-def _attributes(work: Work, *group: str) -> tuple[dict[str, object], list[str]]:
+def _attributes(work: ExtractionContext, *group: str) -> tuple[dict[str, object], list[str]]:
     """Return a group's attributes: those of the raw file, and those that only the anno file has."""
     merged: dict[str, object] = {}
     notes: list[str] = []
@@ -138,7 +138,7 @@ def _attributes(work: Work, *group: str) -> tuple[dict[str, object], list[str]]:
     return merged, notes
 
 
-def _source_says(work: Work, performance: Performance) -> dict[str, object]:
+def _source_says(work: ExtractionContext, performance: Performance) -> dict[str, object]:
     """Return the names in the attributes of each source file where they are not those of the performance."""
     expected = {"actor_id": performance.subject, "performance_part": performance.name}
     told: dict[str, object] = {}
@@ -177,7 +177,7 @@ def _without_nan(value: object) -> object:
 
 
 def give_verdict(
-    work: Work,
+    work: ExtractionContext,
     performance: Performance,
     sources: Iterable[str],
     wanted_cameras: str | tuple[str, ...],
@@ -206,14 +206,14 @@ def give_verdict(
     )
 
 
-def _calibration(work: Work, facts: Metadata) -> CalibrationReport | None:
+def _calibration(work: ExtractionContext, facts: Metadata) -> CalibrationReport | None:
     """Return the checks of the calibration; None when there is none, which is the contract's to judge."""
     file = work.source.having("Calibration")
     if file is None:
         return None
     try:
         cameras, _ = read_calibration(file)
-    except Refusal:  # the modality itself has left it out and says so
+    except UnreadableData:  # the modality itself has left it out and says so
         return None
     matrices = {camera: {"K": one.K, "D": one.D, "RT": one.RT} for camera, one in cameras.items()}
     sizes = (image_size(each, part) for each in work.source.files[::-1] for part in ("color", "mask"))

@@ -22,7 +22,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.record import EarlierRecord, Record
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.store import parse_marker
-from rm360_async.system.worker_protocol import converse, environment_of_child
+from rm360_async.system.worker_protocol import environment_of_child, run_worker
 
 OnProgress = Callable[[int, int], None]
 
@@ -48,7 +48,7 @@ class Workers:
         async with self._slots:
             talk = _Talk(str(job.performance), on_progress)
             with anyio.move_on_after(self.limits.deadline_seconds) as deadline:
-                talk.returncode, talk.stderr = await converse(self._command(job), environment_of_child(), talk.line)
+                talk.returncode, talk.stderr = await run_worker(self._command(job), environment_of_child(), talk.line)
             if deadline.cancelled_caught:
                 minutes = f"{self.limits.deadline_seconds / 60:.3g} minutes"
                 raise Fault(

@@ -18,28 +18,28 @@ from rm360_async.store import FILE_LIST, ListedFile, read_files, read_marker
 
 
 @dataclass(frozen=True)
-class Kept:
+class ReusedFile:
     """A published file: its place, and what the folder's list says of it."""
 
     path: Path
     listed: ListedFile
 
 
-class Base:
+class PreviousFolder:
     """What a published folder has."""
 
     def __init__(self, folder: Path, record: Record, listed: Iterable[ListedFile]) -> None:
         self.folder, self.record = folder, record
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, ReusedFile] = {}
         self._spoiled = {(item.modality, item.camera) for item in record.left_out}
         for file in listed:
             if _has_size(folder / file.path, file.size):
-                self._kept[str(PurePosixPath(file.path).with_suffix(""))] = Kept(folder / file.path, file)
+                self._kept[str(PurePosixPath(file.path).with_suffix(""))] = ReusedFile(folder / file.path, file)
             else:
                 self._spoiled.add(_whose(file.path))
 
     @classmethod
-    def of(cls, folder: str | None) -> Base | None:
+    def of(cls, folder: str | None) -> PreviousFolder | None:
         """Return what a folder has; None for none, and for one whose marker or list is not ours or damaged."""
         record = read_marker(Path(folder)) if folder is not None else None
         if folder is None or not isinstance(record, Record) or not (Path(folder) / FILE_LIST).is_file():
@@ -64,11 +64,11 @@ class Base:
             return False
         return not camera or camera in self.cameras_of([camera])
 
-    def file(self, stem: str) -> Kept | None:
+    def file(self, stem: str) -> ReusedFile | None:
         """Return the file of a path without its suffix, None when there is none."""
         return self._kept.get(stem)
 
-    def files(self, modality: Modality) -> list[Kept]:
+    def files(self, modality: Modality) -> list[ReusedFile]:
         """Return all files of a modality."""
         return [kept for stem, kept in self._kept.items() if stem.startswith(f"{modality.value}/")]
 

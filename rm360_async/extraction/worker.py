@@ -10,14 +10,14 @@ from rm360_async.domain.errors import Fault
 from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.store.seal import file_system_of, seal
-from rm360_async.system.worker_protocol import Speaker, limit_ourselves
+from rm360_async.system.worker_protocol import MessageWriter, limit_ourselves
 
 
 def main(arguments: list[str]) -> int:
     """Run the job in `arguments` (memory limit in bytes, job as JSON); return the exit code."""
     memory, job = int(arguments[0]), ExtractJob.from_json(arguments[1])
     limit_ourselves(memory)
-    say = Speaker()
+    say = MessageWriter()
     try:
         with file_system_of(Path(job.staging)) as file_system:
             record = extract(job, on_progress=say.progress)

@@ -4,11 +4,11 @@ Disk is the truth about content, the ledger about intent: it can be rebuilt from
 losing it costs only history and counters. No other room speaks SQL.
 """
 
-from rm360_async.ledger.adoption import Adopted, TakenIn, adopt, adopt_some, take_in
+from rm360_async.ledger.adoption import Adopted, ImportResult, adopt, adopt_some, import_existing
 from rm360_async.ledger.claims import Claims
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.ledger.manifest_csv import ManifestWriter, manifest_text, write_manifest
-from rm360_async.ledger.schema import SQLITE_VERSION, ledger_path, lock_path, set_aside
+from rm360_async.ledger.schema import SQLITE_VERSION, ledger_path, lock_path, quarantine
 from rm360_async.ledger.schema import create as create_ledger
 from rm360_async.ledger.values import Attempt, Run, Totals
 
@@ -17,18 +17,18 @@ __all__ = [
     "Adopted",
     "Attempt",
     "Claims",
+    "ImportResult",
     "Ledger",
     "ManifestWriter",
     "Run",
-    "TakenIn",
     "Totals",
     "adopt",
     "adopt_some",
     "create_ledger",
+    "import_existing",
     "ledger_path",
     "lock_path",
     "manifest_text",
-    "set_aside",
-    "take_in",
+    "quarantine",
     "write_manifest",
 ]

@@ -22,7 +22,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, is_camera, is_performance, is_subject, output_folder
 from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Row
+from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.ledger.rows import row_of_record
 from rm360_async.ledger.schema import sync_folder
@@ -42,12 +42,12 @@ _PERFORMANCE_COLUMNS = ("performance", "performance_part", "performance_id", "se
 class Adopted:
     """Completed rows of the published folders, and a line for each folder that could not be read."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[PerformanceRow, ...]
     problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class TakenIn:
+class ImportResult:
     """What was taken in: numbers of rows, the copy of the earlier manifest, and a line per problem."""
 
     completed: int
@@ -69,7 +69,7 @@ class Claimed:
 
 async def adopt(output_dir: Path) -> Adopted:
     """Return completed rows for all published folders below `output_dir` (none when it does not exist)."""
-    rows: list[Row] = []
+    rows: list[PerformanceRow] = []
     problems: list[str] = []
     for subject in await anyio.to_thread.run_sync(_names, output_dir, is_subject, problems):
         # One subject at a time, so that a cancellation does not have to wait for the whole tree.
@@ -84,7 +84,7 @@ async def adopt_some(output_dir: Path, performances: Iterable[Performance]) -> A
     return Adopted(tuple(rows), tuple(problems))
 
 
-async def take_in(ledger: Ledger, manifest_path: Path, output_dir: Path) -> TakenIn | None:
+async def import_existing(ledger: Ledger, manifest_path: Path, output_dir: Path) -> ImportResult | None:
     """Fill a new ledger from the folders and an earlier manifest, once and in one step; None when it was done.
 
     The earlier file is kept beside it as `MANIFEST.csv.earlier`. Lines that cannot be understood are problems,
@@ -104,17 +104,17 @@ async def take_in(ledger: Ledger, manifest_path: Path, output_dir: Path) -> Take
     pending = [_pending(line, now.timestamp()) for p, line in claimed.items() if p not in published]
     await ledger.adopt([*adopted.rows, *pending], remark=(TAKEN_IN, now.isoformat(timespec="seconds")))
     gone = sum(row.reason == _FOLDER_GONE for row in pending)
-    return TakenIn(len(adopted.rows), len(pending), gone, copy, (*problems, *adopted.problems))
+    return ImportResult(len(adopted.rows), len(pending), gone, copy, (*problems, *adopted.problems))
 
 
-def _pending(line: Claimed, now: float) -> Row:
+def _pending(line: Claimed, now: float) -> PerformanceRow:
     status = line.status.lower()
     reason = line.error
     if any(word in status for word in _FAILURE_WORDS):
         reason = line.error or line.status
     elif any(word in status for word in _DONE_WORDS):
         reason = _FOLDER_GONE
-    return Row(line.performance, Stage.PENDING, reason=reason, updated=now)
+    return PerformanceRow(line.performance, Stage.PENDING, reason=reason, updated=now)
 
 
 def read_manifest(path: Path) -> tuple[dict[Performance, Claimed], list[str]]:
@@ -192,12 +192,12 @@ def _keep_copy(path: Path) -> Path | None:
     return copy
 
 
-def _adopt_subject(output_dir: Path, subject: str, problems: list[str]) -> list[Row]:
+def _adopt_subject(output_dir: Path, subject: str, problems: list[str]) -> list[PerformanceRow]:
     names = _names(output_dir / subject, is_performance, problems)
     return _adopt_all(output_dir, [Performance(subject, name) for name in names], problems)
 
 
-def _adopt_all(output_dir: Path, performances: Iterable[Performance], problems: list[str]) -> list[Row]:
+def _adopt_all(output_dir: Path, performances: Iterable[Performance], problems: list[str]) -> list[PerformanceRow]:
     rows = []
     for performance in performances:
         try:
@@ -210,7 +210,7 @@ def _adopt_all(output_dir: Path, performances: Iterable[Performance], problems: 
     return rows
 
 
-def _adopt_folder(folder: Path, performance: Performance) -> Row | None:
+def _adopt_folder(folder: Path, performance: Performance) -> PerformanceRow | None:
     record = read_marker(folder)
     if record is None:
         return None
@@ -223,7 +223,7 @@ def _adopt_folder(folder: Path, performance: Performance) -> Row | None:
     if isinstance(record, Record):
         return row_of_record(performance, record, published)
     cameras = _count_images(folder / "images")
-    return Row(
+    return PerformanceRow(
         performance,
         Stage.COMPLETED,
         cameras_extracted=len(cameras),

@@ -22,7 +22,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record, SourceFile
 from rm360_async.domain.stage import IN_HAND, Stage, check_move
-from rm360_async.domain.state import Row, Standing
+from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.ledger.claims import Claims
 from rm360_async.ledger.database import Statements, connected
 from rm360_async.ledger.rows import (
@@ -89,7 +89,7 @@ class Ledger(Notes):
 
     async def rows(
         self, selection: Collection[Performance] | None = None, *, claims: Claims | None = None
-    ) -> list[Row]:
+    ) -> list[PerformanceRow]:
         """Return the rows (of the selection) in the field's order.
 
         With `claims`, a row in hand that no live process has claimed is returned as pending.
@@ -100,7 +100,7 @@ class Ledger(Notes):
         # In a thread, since thousands of rows would keep the event loop for a tenth of a second.
         return await anyio.to_thread.run_sync(rows_of, found, sources, selection, claims)
 
-    async def row(self, performance: Performance) -> Row:
+    async def row(self, performance: Performance) -> PerformanceRow:
         """Return the row of one performance as it is stored; Fault(LEDGER) when there is none."""
         async with self._connection.reading() as sql:
             number, row = await find_row(sql, performance)
@@ -139,7 +139,7 @@ class Ledger(Notes):
             if stage not in IN_HAND:
                 await self._close_attempt(sql, number, stage.value, word, reason, seconds, fetched)
 
-    async def stand(self, standings: Mapping[Performance, Standing], claims: Claims | None = None) -> None:
+    async def stand(self, standings: Mapping[Performance, PlannedState], claims: Claims | None = None) -> None:
         """Put performances where they truly stand at the start of a run, in one transaction.
 
         Each goes back to pending and from there to its standing, so an ended one that is to be done again has
@@ -203,7 +203,7 @@ class Ledger(Notes):
         async with self._connection.writing() as sql:
             await sql.each("UPDATE performance SET forced=0 WHERE subject=? AND name=?", values)
 
-    async def begin_attempt(self, performance: Performance, run: int | None = None) -> Row:
+    async def begin_attempt(self, performance: Performance, run: int | None = None) -> PerformanceRow:
         """Begin an attempt; return the row as it stands now. For the holder of the claim.
 
         What a crash left is put right: an open attempt becomes "crashed", a row in hand becomes pending.
@@ -241,7 +241,7 @@ class Ledger(Notes):
         async with self._connection.reading() as sql:
             return await totals_of(sql)
 
-    async def overview(self, claims: Claims) -> tuple[Totals, list[Row]]:
+    async def overview(self, claims: Claims) -> tuple[Totals, list[PerformanceRow]]:
         """Return the totals and, of the same moment, the rows that are neither pending nor completed, in order.
 
         A row in hand that no live process has claimed is counted as pending, and not among them. The rows of
@@ -256,7 +256,7 @@ class Ledger(Notes):
         stages.update(row.stage for row in rows)
         return replace(totals, stages=stages), [row for row in rows if row.stage is not Stage.PENDING]
 
-    async def adopt(self, rows: Iterable[Row], *, remark: tuple[str, str] | None = None) -> None:
+    async def adopt(self, rows: Iterable[PerformanceRow], *, remark: tuple[str, str] | None = None) -> None:
         """Enter rows that were found outside (published folders, an earlier manifest), all or none.
 
         A completed one overrules what the ledger had, unless it is completed or forced there; any other is
@@ -267,7 +267,7 @@ class Ledger(Notes):
             if remark is not None:
                 await sql.run("INSERT OR REPLACE INTO meta VALUES (?, ?)", *remark)
 
-    async def _let_go(self, sql: Statements, number: int, row: Row) -> Row:
+    async def _let_go(self, sql: Statements, number: int, row: PerformanceRow) -> PerformanceRow:
         await sql.run("UPDATE performance SET stage=?, updated=? WHERE id=?", Stage.PENDING.value, self._now(), number)
         return replace(row, stage=Stage.PENDING, updated=self._now())
 

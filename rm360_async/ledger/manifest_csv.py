@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Row
+from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.claims import MANIFEST, Claims
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.ledger.schema import sync_folder
@@ -32,7 +32,7 @@ _OTHERS_WRITE_AT_MOST = 100
 """Looks, 0.1 s apart, at whether another instance still writes before the last picture is written anyway."""
 
 
-def manifest_text(rows: Iterable[Row]) -> str:
+def manifest_text(rows: Iterable[PerformanceRow]) -> str:
     """Return the CSV text of the rows, sorted; ids with their zeros, size_gb in 2**30 bytes, times local."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -41,7 +41,7 @@ def manifest_text(rows: Iterable[Row]) -> str:
     return text.getvalue()
 
 
-def _line(row: Row) -> tuple[str, ...]:
+def _line(row: PerformanceRow) -> tuple[str, ...]:
     return (
         row.performance.subject,
         row.performance.name,
@@ -55,7 +55,7 @@ def _line(row: Row) -> tuple[str, ...]:
     )
 
 
-def error_text(row: Row) -> str:
+def error_text(row: PerformanceRow) -> str:
     """Return the error column: a waiting row says for what and until when, others their reason in one line."""
     word = row.cause.word if row.cause else ""
     if row.stage is Stage.WAITING and row.wait_until is not None:
@@ -63,7 +63,7 @@ def error_text(row: Row) -> str:
     return " ".join((row.reason or word).split())
 
 
-async def write_manifest(path: Path, rows: Iterable[Row]) -> None:
+async def write_manifest(path: Path, rows: Iterable[PerformanceRow]) -> None:
     """Replace the file at `path` with the rows' picture, durably; a symbolic link there is replaced itself.
 
     Raises Fault(NOT_WRITABLE) or Fault(DISK_FULL); the old file is then untouched.

@@ -12,7 +12,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record, SourceFile
 from rm360_async.domain.stage import ENDED, IN_HAND, Stage, check_move
-from rm360_async.domain.state import Row, Standing
+from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.ledger.claims import Claims
 from rm360_async.ledger.database import Statements
 from rm360_async.ledger.values import Attempt, Totals, left_out_text
@@ -23,13 +23,13 @@ COLUMNS = (
 )
 
 
-def row_of_record(performance: Performance, record: Record, otherwise: float) -> Row:
+def row_of_record(performance: Performance, record: Record, otherwise: float) -> PerformanceRow:
     """Return the completed row that a published folder's record describes; `otherwise` if it has no time."""
     try:
         published = datetime.fromisoformat(record.published.replace("Z", "+00:00")).timestamp()
     except ValueError:
         published = otherwise
-    return Row(
+    return PerformanceRow(
         performance,
         Stage.COMPLETED,
         reason=left_out_text(record.left_out),
@@ -42,7 +42,7 @@ def row_of_record(performance: Performance, record: Record, otherwise: float) ->
     )
 
 
-async def find_row(sql: Statements, performance: Performance) -> tuple[int, Row]:
+async def find_row(sql: Statements, performance: Performance) -> tuple[int, PerformanceRow]:
     """Return the number and the row (without its sources) of a performance; Fault(LEDGER) when there is none."""
     query = f"SELECT {COLUMNS} FROM performance WHERE subject = ? AND name = ?"
     values = await sql.one(query, performance.subject, performance.name)
@@ -78,11 +78,11 @@ async def sources_of(sql: Statements, number: int) -> tuple[SourceFile, ...]:
     return tuple([SourceFile(*values) for values in await sql.all(query, number)])
 
 
-def row_of(values: Sequence[Any], sources: Sequence[SourceFile]) -> Row:
+def row_of(values: Sequence[Any], sources: Sequence[SourceFile]) -> PerformanceRow:
     """Return the row that the values of COLUMNS hold."""
     _, subject, name, stage, tries, cause, reason, wait_until, forced, *counts, updated, verdict = values
     cameras, frames, size = counts
-    return Row(
+    return PerformanceRow(
         Performance(subject, name),
         Stage(stage),
         tries,
@@ -104,7 +104,7 @@ def rows_of(
     sources: Sequence[Sequence[Any]],
     selection: Collection[Performance] | None,
     claims: Claims | None,
-) -> list[Row]:
+) -> list[PerformanceRow]:
     """Return the rows (of the selection), sorted, from the values of both tables."""
     listed: dict[int, list[SourceFile]] = {}
     for number, *values in sources:
@@ -115,7 +115,7 @@ def rows_of(
     return sorted(kept, key=lambda row: row.performance.sort_key)
 
 
-def as_claimed(number: int, row: Row, claims: Claims | None) -> Row:
+def as_claimed(number: int, row: PerformanceRow, claims: Claims | None) -> PerformanceRow:
     """Return the row, as pending when it is in hand and no live process has claimed it."""
     if claims is None or row.stage not in IN_HAND or claims.held_by_anyone(number):
         return row
@@ -129,7 +129,7 @@ def attempt_of(values: Sequence[Any]) -> Attempt:
     return Attempt(Performance(subject, name), started, ended, outcome, word, reason, json.loads(seconds), fetched)
 
 
-async def enter_rows(sql: Statements, rows: Iterable[Row]) -> None:
+async def enter_rows(sql: Statements, rows: Iterable[PerformanceRow]) -> None:
     """Write rows found outside, unless what the ledger has goes first; see `Ledger.adopt`."""
     found = await sql.all("SELECT subject, name, stage, forced FROM performance")
     known = {Performance(subject, name): (stage, forced) for subject, name, stage, forced in found}
@@ -141,14 +141,14 @@ async def enter_rows(sql: Statements, rows: Iterable[Row]) -> None:
     await store_rows(sql, {numbers[row.performance]: row for row in kept})
 
 
-def _overrules(row: Row, known: tuple[str, int] | None) -> bool:
+def _overrules(row: PerformanceRow, known: tuple[str, int] | None) -> bool:
     if known is None:
         return True
     stage, forced = known
     return row.stage is Stage.COMPLETED and stage != Stage.COMPLETED.value and not forced
 
 
-async def store_rows(sql: Statements, rows: Mapping[int, Row]) -> None:
+async def store_rows(sql: Statements, rows: Mapping[int, PerformanceRow]) -> None:
     """Write whole rows by number, and the sources of those that have any."""
     query = (
         "UPDATE performance SET stage=?, tries=?, cause=?, reason=?, wait_until=?, forced=?, "
@@ -158,7 +158,7 @@ async def store_rows(sql: Statements, rows: Mapping[int, Row]) -> None:
     await store_sources(sql, {number: row.sources for number, row in rows.items() if row.sources})
 
 
-def _values(row: Row) -> tuple[Any, ...]:
+def _values(row: PerformanceRow) -> tuple[Any, ...]:
     word = row.cause.word if row.cause else None
     state = (row.stage.value, row.tries, word, row.reason, row.wait_until, int(row.forced))
     return (*state, row.cameras_extracted, row.frames, row.bytes, row.updated, row.verdict)
@@ -175,7 +175,7 @@ async def store_sources(sql: Statements, sources: Mapping[int, Sequence[SourceFi
     await sql.each("INSERT INTO source VALUES (?, ?, ?, ?, ?, ?)", values)
 
 
-def standing_row(row: Row, standing: Standing, now: float) -> Row:
+def standing_row(row: PerformanceRow, standing: PlannedState, now: float) -> PerformanceRow:
     """Return the row put back to pending and from there to its standing; see `Ledger.stand`."""
     check_move(row.stage, Stage.PENDING)
     check_move(Stage.PENDING, standing.stage)
@@ -192,8 +192,8 @@ def standing_row(row: Row, standing: Standing, now: float) -> Row:
     )
 
 
-def stands_already(row: Row, standing: Standing) -> bool:
+def stands_already(row: PerformanceRow, standing: PlannedState) -> bool:
     """Tell whether the row needs no change; a completed or pending one keeps the reason it has."""
     if row.stage is standing.stage and row.stage in (Stage.COMPLETED, Stage.PENDING):
         return True
-    return standing == Standing(row.stage, row.cause, row.reason, row.wait_until)
+    return standing == PlannedState(row.stage, row.cause, row.reason, row.wait_until)

@@ -138,7 +138,7 @@ def _make(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def set_aside(path: Path) -> Path:
+def quarantine(path: Path) -> Path:
     """Rename a damaged ledger (and its journal) to `<name>.damaged` or the next free name, and return that.
 
     Raises Fault(LEDGER) while any instance is at work with it.

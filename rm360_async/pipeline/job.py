@@ -1,6 +1,6 @@
 """What the pipeline works on, and the parts that do the work, as it sees them.
 
-`Work` is the only mutable state that travels through the pipeline. The protocols are all that the pipeline
+`Job` is the only mutable state that travels through the pipeline. The protocols are all that the pipeline
 knows of remote, disk, children and ledger; `service` has the real ones, the tests simulated ones.
 """
 
@@ -13,11 +13,11 @@ from typing import Protocol
 
 from rm360_async.domain.names import Kind, Performance
 from rm360_async.domain.record import SourceFile
-from rm360_async.domain.selection import Way
+from rm360_async.domain.selection import FetchMode
 from rm360_async.domain.stage import Stage
 
 
-class Lease(Protocol):
+class DiskLease(Protocol):
     """Bytes of disk that are ours until given back."""
 
     def wrote(self, output_bytes: int, output_files: int) -> None:
@@ -28,7 +28,7 @@ class Lease(Protocol):
 
 
 @dataclass
-class Work:
+class Job:
     """One performance in hand."""
 
     performance: Performance
@@ -40,12 +40,12 @@ class Work:
     """Bytes that crossed the network in this attempt."""
     files: int = 0
     note: str = ""
-    way: Way = Way.WHOLE
+    way: FetchMode = FetchMode.WHOLE
     staging_bytes: int = 0
     """Bytes of disk in staging that its lease is for."""
     sources: dict[Kind, SourceFile] = field(default_factory=dict)
     staged: dict[Kind, Path] = field(default_factory=dict)
-    lease: Lease | None = None
+    lease: DiskLease | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     begun: bool = False
     """Bytes lay on disk under its lease when it entered the stage."""
@@ -69,7 +69,7 @@ class Work:
 class timed:
     """Add the seconds of a block to the work's `seconds`."""
 
-    def __init__(self, work: Work, step: str) -> None:
+    def __init__(self, work: Job, step: str) -> None:
         self.work, self.step = work, step
 
     def __enter__(self) -> None:

@@ -7,7 +7,7 @@ wait: each holds an open lock file, and a process has a thousand at most.
 An extractor takes it out, has it extracted in a child process, publishes, writes the ledger, removes the
 .smc, and only then gives lease and claim back.
 
-Every failure ends in `_settle`, which asks `plan.after_fault` what follows and puts the performance back
+Every failure ends in `_settle`, which asks `plan.decide_retry` what follows and puts the performance back
 into the agenda; so nothing leaves the books. A failure that stops the service is raised after that.
 
 A performance with bytes on disk keeps its lease and its claim while it waits for its next try, and tries
@@ -36,14 +36,14 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record
-from rm360_async.domain.retry import RetryRules, Verdict, after_fault
+from rm360_async.domain.retry import RetryDecision, RetryPolicy, decide_retry
 from rm360_async.domain.stage import ENDED, Stage
-from rm360_async.domain.state import Standing
-from rm360_async.pipeline.job import Work, timed
-from rm360_async.pipeline.ports import Crew
-from rm360_async.pipeline.scheduler import Agenda
+from rm360_async.domain.state import PlannedState
+from rm360_async.pipeline.job import Job, timed
+from rm360_async.pipeline.ports import StagePort
+from rm360_async.pipeline.scheduler import Scheduler
 
-__all__ = ["Width", "Work", "run"]
+__all__ = ["Job", "Width", "run"]
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 5.0
@@ -61,14 +61,14 @@ class Width:
 
 
 async def run(
-    agenda: Agenda, crew: Crew, width: Width, rules: RetryRules, hand: dict[Performance, Work] | None = None
+    agenda: Scheduler, crew: StagePort, width: Width, rules: RetryPolicy, hand: dict[Performance, Job] | None = None
 ) -> None:
     """Work until the agenda has nothing more to hand out; raises the Fault that stops the service.
 
     `hand` is kept filled with the work in hand, for onlookers.
     """
-    send, receive = anyio.create_memory_object_stream[Work](math.inf)
-    line = _Line(agenda, crew, rules, send, {} if hand is None else hand)
+    send, receive = anyio.create_memory_object_stream[Job](math.inf)
+    line = _Pipeline(agenda, crew, rules, send, {} if hand is None else hand)
     with receive:
         try:
             async with anyio.create_task_group() as extractors:
@@ -80,16 +80,16 @@ async def run(
             await line.leave_queued(receive)
 
 
-class _Line:
+class _Pipeline:
     """The two loops, and the one place where failures are settled."""
 
     def __init__(
         self,
-        agenda: Agenda,
-        crew: Crew,
-        rules: RetryRules,
-        queue: MemoryObjectSendStream[Work],
-        hand: dict[Performance, Work],
+        agenda: Scheduler,
+        crew: StagePort,
+        rules: RetryPolicy,
+        queue: MemoryObjectSendStream[Job],
+        hand: dict[Performance, Job],
     ) -> None:
         self.agenda, self.crew, self.rules, self.queue, self.hand = agenda, crew, rules, queue, hand
         self.repeats: TaskGroup | None = None
@@ -124,7 +124,7 @@ class _Line:
     async def download(self) -> None:
         """Take performances one after another until none is left, and pass on what has arrived."""
         while (performance := await self._next()) is not None:
-            work = self.hand[performance] = Work(performance)
+            work = self.hand[performance] = Job(performance)
             await self._walk(work, self._begins)
 
     async def _next(self) -> Performance | None:
@@ -137,13 +137,13 @@ class _Line:
         self._taken.set()
         self._taken = anyio.Event()
 
-    async def extract(self, receive: MemoryObjectReceiveStream[Work]) -> None:
+    async def extract(self, receive: MemoryObjectReceiveStream[Job]) -> None:
         """Extract and publish what comes out of the queue until it is empty and closed."""
         async for work in receive:
             self._tell_taken()
             await self._walk(work, self._publishes)
 
-    async def leave_queued(self, receive: MemoryObjectReceiveStream[Work]) -> None:
+    async def leave_queued(self, receive: MemoryObjectReceiveStream[Job]) -> None:
         """Let go of what a stop found in the queue."""
         while True:
             try:
@@ -152,7 +152,7 @@ class _Line:
                 return
             await self._let_go(work)
 
-    async def _walk(self, work: Work, part: Callable[[Work], Awaitable[None]]) -> None:
+    async def _walk(self, work: Job, part: Callable[[Job], Awaitable[None]]) -> None:
         """Go a part of the way: a fault is settled, and whatever else breaks it off leaves all as it lies."""
         try:
             try:
@@ -163,19 +163,19 @@ class _Line:
             await self._let_go(work)
             raise
 
-    async def _begins(self, work: Work) -> None:
+    async def _begins(self, work: Job) -> None:
         row = await self.crew.books.take(work.performance)
         if row is None:
             self.hand.pop(work.performance)
             self.agenda.leave_elsewhere(work.performance)
             return
-        standing = await self.crew.standing(work, row)
+        standing = await self.crew.lookup(work, row)
         if standing.stage is Stage.PENDING:
             await self._brings(work)
         else:
             await self._end(work, standing)
 
-    async def _brings(self, work: Work) -> None:
+    async def _brings(self, work: Job) -> None:
         """Bring one performance in; whole on disk, it belongs to the queue."""
         await self._note(work, lambda: self.crew.books.enter(work))
         await self.crew.look_up(work)
@@ -186,7 +186,7 @@ class _Line:
         await self._note(work, lambda: self.crew.books.enter(work))
         self.queue.send_nowait(work)
 
-    async def _publishes(self, work: Work) -> None:
+    async def _publishes(self, work: Job) -> None:
         await self._room(work)
         if self.agenda.draining:
             await self._let_go(work)
@@ -198,9 +198,9 @@ class _Line:
         work.enter(Stage.PUBLISHING)
         await self._note(work, lambda: self.crew.books.enter(work))
         await self._note_published(work, record)
-        await self._end(work, Standing(Stage.COMPLETED))
+        await self._end(work, PlannedState(Stage.COMPLETED))
 
-    async def _room(self, work: Work) -> None:
+    async def _room(self, work: Job) -> None:
         """Wait for room on the disks; a stop ends the waiting."""
         with anyio.CancelScope() as pause:
             self.pauses.add(pause)
@@ -210,7 +210,7 @@ class _Line:
             finally:
                 self.pauses.discard(pause)
 
-    async def _note_published(self, work: Work, record: Record) -> None:
+    async def _note_published(self, work: Job, record: Record) -> None:
         unnoted: Fault | None = None
         with anyio.CancelScope(shield=True):
             with timed(work, "publish"):
@@ -225,7 +225,7 @@ class _Line:
         if unnoted is not None:
             await self._note(work, lambda: self.crew.books.completed(work, record))
 
-    async def _note(self, work: Work, note: Callable[[], Awaitable[None]]) -> None:
+    async def _note(self, work: Job, note: Callable[[], Awaitable[None]]) -> None:
         """Write a note into the books; while their disk is full, say so and try again."""
         while True:
             try:
@@ -240,25 +240,25 @@ class _Line:
             await anyio.sleep(min(max(self.rules.retry_delay, 0.05), _LONGEST_PAUSE))
         work.note = ""
 
-    async def _settle(self, work: Work, fault: Fault) -> None:
+    async def _settle(self, work: Job, fault: Fault) -> None:
         row = await self.crew.books.row(work.performance)
-        verdict = after_fault(fault, row, self.rules, time.time(), random.random(), work.fetched_bytes)
+        verdict = decide_retry(fault, row, self.rules, time.time(), random.random(), work.fetched_bytes)
         await self._note(work, lambda: self.crew.books.settle(work, verdict, fault))
         if verdict.stop:
-            await self._end(work, Standing(Stage.PENDING))
+            await self._end(work, PlannedState(Stage.PENDING))
             raise fault
         if verdict.stage in ENDED:
             await self.crew.clear(work, published=False)
         elif self.repeats is not None and work.holds_bytes and fault.cause is not Cause.FILE_QUOTA:
             self.repeats.start_soon(self._repeat, work, verdict, fault)
             return
-        await self._end(work, Standing(verdict.stage, fault.cause, str(fault), verdict.wait_until))
+        await self._end(work, PlannedState(verdict.stage, fault.cause, str(fault), verdict.wait_until))
 
-    async def _repeat(self, work: Work, verdict: Verdict, fault: Fault) -> None:
+    async def _repeat(self, work: Job, verdict: RetryDecision, fault: Fault) -> None:
         """Go on when it is due: with the extraction if all has arrived, else with the download."""
         await self._walk(work, lambda work: self._goes_on(work, verdict.wait_until or 0.0, fault))
 
-    async def _goes_on(self, work: Work, due: float, fault: Fault) -> None:
+    async def _goes_on(self, work: Job, due: float, fault: Fault) -> None:
         arrived = work.arrived
         work.enter(Stage.WAITING)
         work.note = f"trying again after: {fault.message}"
@@ -269,13 +269,13 @@ class _Line:
         else:
             await self._brings(work)
 
-    async def _let_go(self, work: Work) -> None:
+    async def _let_go(self, work: Job) -> None:
         """Leave a performance where it is; what lies on disk is the evidence for the next start."""
         if self.hand.get(work.performance) is work:
             with anyio.CancelScope(shield=True):
-                await self._end(work, Standing(Stage.PENDING))
+                await self._end(work, PlannedState(Stage.PENDING))
 
-    async def _end(self, work: Work, standing: Standing) -> None:
+    async def _end(self, work: Job, standing: PlannedState) -> None:
         if work.lease is not None:
             work.lease.give_back()
             work.lease = None

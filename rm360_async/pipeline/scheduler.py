@@ -17,7 +17,7 @@ import anyio
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import ENDED, Stage
-from rm360_async.domain.state import Standing, is_due
+from rm360_async.domain.state import PlannedState, is_due
 
 LOOK_ELSEWHERE = 2.0
 """Seconds between two looks at performances that another instance has in hand."""
@@ -32,7 +32,7 @@ class Wait:
     reason: str
 
 
-class Agenda:
+class Scheduler:
     """Hand out performances in plan order; know what each of the others is waiting for."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Agenda:
         places = (self.pending, self.waiting, self.in_hand, self.elsewhere, self.ended)
         return sum(len(place) for place in places)
 
-    def put(self, performance: Performance, standing: Standing) -> None:
+    def put(self, performance: Performance, standing: PlannedState) -> None:
         """Enter a performance, or give one back from the hand, with where it now stands."""
         self._forget(performance)
         if standing.stage in ENDED:

@@ -11,14 +11,14 @@ from rm360_async.domain.formatting import size_text
 from rm360_async.domain.names import Modality
 from rm360_async.domain.release import camera_remarks
 from rm360_async.domain.stage import Stage
-from rm360_async.download.rclone import Listing
+from rm360_async.download.rclone import RemoteListing
 from rm360_async.service.run_plan import RunPlan
 
 _OUTPUT_RATIO = 1.1
 """Folders are about as large as their files: verbatim images, plus wav and npz of the audio."""
 
 
-def rehearsal_text(settings: Settings, plan: RunPlan, listing: Listing) -> str:
+def dry_run_text(settings: Settings, plan: RunPlan, listing: RemoteListing) -> str:
     """Return the plan as text, one line a performance, with the bytes that both ways of fetching would cost."""
     wish = settings.processing.fetch
     lines = [f"{'performance':<16} {'to do':<16} {'whole':>10} {'ranges':>10} {'fetch':<7}"]

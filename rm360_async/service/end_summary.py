@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rm360_async.config import Settings
 from rm360_async.domain.formatting import duration, size_text, when
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Row
+from rm360_async.domain.state import PerformanceRow
 from rm360_async.download import spool
 
 STOPPED_AT_ONCE = CANNOT_GO_ON = 3
@@ -17,7 +17,9 @@ _NAMED = 15
 _FAILURES = (Stage.FAILED, Stage.DOWNLOAD_FAILED)
 
 
-def summary_lines(settings: Settings, rows: Sequence[Row], remarks: Sequence[str], seconds: float) -> list[str]:
+def summary_lines(
+    settings: Settings, rows: Sequence[PerformanceRow], remarks: Sequence[str], seconds: float
+) -> list[str]:
     """Return the lines of the log's last block, `EXTRACTION SUMMARY` first."""
     counts = Counter(row.stage for row in rows)
     open_rows = len(rows) - sum(counts[stage] for stage in (Stage.COMPLETED, Stage.WAITING, *_FAILURES))
@@ -44,11 +46,11 @@ def summary_lines(settings: Settings, rows: Sequence[Row], remarks: Sequence[str
     return lines + [f"  {remark}" for remark in remarks]
 
 
-def _reason(row: Row) -> str:
+def _reason(row: PerformanceRow) -> str:
     return f"until {when(row.wait_until)}: {row.reason}" if row.wait_until else row.reason
 
 
-def exit_code(rows: Sequence[Row], remarks: Sequence[str], *, stopped: bool) -> int:
+def exit_code(rows: Sequence[PerformanceRow], remarks: Sequence[str], *, stopped: bool) -> int:
     """Return 0 when all is done or we were asked to stop, 1 when all is over and something failed or waits.
 
     It is computed from the ledger and not from the run's own course: what was forgotten is not done.

@@ -10,8 +10,8 @@ from rm360_async.budget import Budget, SystemDisk
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
-from rm360_async.pipeline.job import Work
-from rm360_async.pipeline.scheduler import Agenda
+from rm360_async.pipeline.job import Job
+from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.snapshot import InHand, Snapshot
 
 RATE_WINDOW = 120.0
@@ -23,8 +23,8 @@ class Progress:
 
     def __init__(
         self,
-        agenda: Agenda,
-        hand: Mapping[Performance, Work],
+        agenda: Scheduler,
+        hand: Mapping[Performance, Job],
         sizes: Mapping[Performance, int],
         budget: Budget,
         fetched: Callable[[], int],
@@ -57,7 +57,7 @@ class Progress:
             free=self._free(),
         )
 
-    def _in_hand(self, work: Work) -> InHand:
+    def _in_hand(self, work: Job) -> InHand:
         seconds = time.monotonic() - work.since
         moved = work.fetched_bytes if work.stage is Stage.DOWNLOADING else work.done_bytes
         rate = moved / seconds if seconds > 1 else 0.0

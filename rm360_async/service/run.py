@@ -14,33 +14,41 @@ from rm360_async.budget import Budget
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault, fault_in
 from rm360_async.domain.names import Performance
-from rm360_async.domain.retry import RetryRules
-from rm360_async.domain.selection import Way
+from rm360_async.domain.retry import RetryPolicy
+from rm360_async.domain.selection import FetchMode
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Row, Standing
+from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.download import spool
-from rm360_async.download.downloader import Fetcher
-from rm360_async.download.range_downloader import Ranging
-from rm360_async.download.rclone import Listing, Remote
+from rm360_async.download.downloader import Downloader
+from rm360_async.download.range_downloader import RangeDownloader
+from rm360_async.download.rclone import Remote, RemoteListing
 from rm360_async.download.throttle import Throttle
 from rm360_async.extraction.pool import WorkerLimits, Workers
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path
 from rm360_async.ledger.ledger import opened
-from rm360_async.pipeline.job import Work
+from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
-from rm360_async.pipeline.scheduler import Agenda
+from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.console import follow, live_display
-from rm360_async.service.dry_run import rehearsal_text
+from rm360_async.service.dry_run import dry_run_text
 from rm360_async.service.end_summary import CANNOT_GO_ON, STOPPED_AT_ONCE, exit_code, summary_lines
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
-from rm360_async.service.run_plan import RunPlan, foresee, make_plan
+from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
 from rm360_async.service.signals import Stop
-from rm360_async.service.startup import Opening, connect, list_patiently, list_remote, looks_closer, pace_of, stay_alive
-from rm360_async.stages.job_log import LedgerBooks
+from rm360_async.service.startup import (
+    Reconciler,
+    connect,
+    list_patiently,
+    list_remote,
+    looks_closer,
+    pace_of,
+    stay_alive,
+)
+from rm360_async.stages.job_log import JobLog
 from rm360_async.stages.reserve import make_room
-from rm360_async.stages.stages import RealCrew
+from rm360_async.stages.stages import Stages
 from rm360_async.system import log as logs
 from rm360_async.system.systemd import Notifier
 
@@ -60,7 +68,7 @@ async def run(settings: Settings, options: RunOptions) -> int:
     """Download, extract and publish until nothing is left; return the exit code."""
     remotes = connect(settings)
     if options.dry_run:
-        return await rehearse(settings, options, remotes[0])
+        return await dry_run(settings, options, remotes[0])
     _make_folders(settings)
     log_file = logs.start(
         settings.storage.log_dir,
@@ -77,10 +85,10 @@ async def run(settings: Settings, options: RunOptions) -> int:
             raise
 
 
-async def rehearse(settings: Settings, options: RunOptions, remote: Remote) -> int:
+async def dry_run(settings: Settings, options: RunOptions, remote: Remote) -> int:
     """Print the work of a run, its bytes and the disk it needs; touch nothing."""
     listing = await list_remote(settings, remote)
-    rows: list[Row] = []
+    rows: list[PerformanceRow] = []
     learned: dict[str, float] = {}
     closer = False
     if ledger_path(settings.storage.manifest_path).exists():
@@ -88,10 +96,10 @@ async def rehearse(settings: Settings, options: RunOptions, remote: Remote) -> i
             rows = await ledger.rows(claims=claims)
             learned, closer = await ledger.learned(), await looks_closer(ledger, settings)
     if forced(settings, options):
-        rows = [Row(each, Stage.PENDING, forced=True) for each in listing.files]
+        rows = [PerformanceRow(each, Stage.PENDING, forced=True) for each in listing.files]
     plan = make_plan(settings, listing, rows, time.time(), look_closer=closer)
-    foresee(settings, plan, learned, plan.standings)
-    print(rehearsal_text(settings, plan, listing))
+    estimate_plan(settings, plan, learned, plan.standings)
+    print(dry_run_text(settings, plan, listing))
     return 0
 
 
@@ -139,12 +147,12 @@ class _Run:
     ) -> None:
         self.settings, self.options, self.remotes = settings, options, remotes
         self.ledger, self.claims, self.number, self.log_file = ledger, claims, number, log_file
-        self.opening = Opening(settings, ledger, claims)
+        self.opening = Reconciler(settings, ledger, claims)
         self.notifier = Notifier.from_environment()
         self.manifest = ManifestWriter(settings.storage.manifest_path, ledger, claims)
-        self.agenda = Agenda(wait_for_quota=options.wait)
+        self.agenda = Scheduler(wait_for_quota=options.wait)
         processing = settings.processing
-        self.rules = RetryRules(processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600)
+        self.rules = RetryPolicy(processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600)
         self.stop = Stop(self.agenda, processing.grace_seconds, self.notifier.stopping)
 
     async def work(self) -> int:
@@ -159,11 +167,11 @@ class _Run:
         started, plan = time.monotonic(), RunPlan()
         try:
             with self.stop.scope:
-                await self.opening.take_in()
+                await self.opening.import_existing()
                 plan = await self.opening.plan(await self._listed(), force=forced(self.settings, self.options))
                 self.manifest.touch()
                 for each, standing in plan.standings.items():
-                    self.agenda.put(each, Standing(Stage.PENDING) if each in plan.untidy else standing)
+                    self.agenda.put(each, PlannedState(Stage.PENDING) if each in plan.untidy else standing)
                 crew = await self._crew()
                 await run_sync(crew.budget.sweep)
                 await self._until_done(crew, plan)
@@ -189,7 +197,7 @@ class _Run:
         self.notifier.close()
         return code
 
-    async def _listed(self) -> Listing:
+    async def _listed(self) -> RemoteListing:
         """Return what the remote holds."""
         self.notifier.ready()
         async with anyio.create_task_group() as around:
@@ -198,11 +206,11 @@ class _Run:
             around.cancel_scope.cancel()
         return listing
 
-    async def _crew(self) -> RealCrew:
+    async def _crew(self) -> Stages:
         settings = self.settings
         processing, storage = settings.processing, settings.storage
-        books = LedgerBooks(self.ledger, self.claims, self.number, await self.ledger.numbers(), self.manifest)
-        fetcher = Fetcher(
+        books = JobLog(self.ledger, self.claims, self.number, await self.ledger.numbers(), self.manifest)
+        fetcher = Downloader(
             self.remotes,
             self.ledger,
             storage.temp_dir,
@@ -220,13 +228,13 @@ class _Run:
             make_room=make_room,
         )
         worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
-        ranging = Ranging(fetcher, pace_of(settings), worker_limits, processing.fetch == Way.RANGES.value)
-        return RealCrew(settings, books, fetcher, ranging, budget, Workers(processing.worker_count, worker_limits))
+        ranging = RangeDownloader(fetcher, pace_of(settings), worker_limits, processing.fetch == FetchMode.RANGES.value)
+        return Stages(settings, books, fetcher, ranging, budget, Workers(processing.worker_count, worker_limits))
 
-    async def _until_done(self, crew: RealCrew, plan: RunPlan) -> None:
+    async def _until_done(self, crew: Stages, plan: RunPlan) -> None:
         processing = self.settings.processing
         width = Width(processing.downloads, processing.worker_count)
-        hand: dict[Performance, Work] = {}
+        hand: dict[Performance, Job] = {}
         sizes = {each: found.staged(processing.fetch) for each, found in plan.foreseen.items()}
         progress = Progress(self.agenda, hand, sizes, crew.budget, lambda: crew.fetcher.fetched_bytes)
         path = self.settings.storage.metrics_path

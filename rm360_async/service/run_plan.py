@@ -21,12 +21,12 @@ from rm360_async.domain.names import (
     remote_path,
 )
 from rm360_async.domain.record import EarlierRecord, Record, SourceFile
-from rm360_async.domain.selection import Wanted, is_of_other_files
+from rm360_async.domain.selection import SelectionPolicy, is_of_other_files
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Evidence, Row, Standing, standing
+from rm360_async.domain.state import Observed, PerformanceRow, PlannedState, decide_state
 from rm360_async.download import spool
-from rm360_async.download.ranges.estimate import Prediction, predict
-from rm360_async.download.rclone import Listing
+from rm360_async.download.ranges.estimate import Estimate, estimate_sizes
+from rm360_async.download.rclone import RemoteListing
 from rm360_async.store import MARKER
 from rm360_async.store.marker import record_of
 
@@ -37,7 +37,7 @@ _SEEN = EarlierRecord("")
 class RunPlan:
     """The performances of a run in order, where each stands, the files listed for it, and what to tell."""
 
-    standings: dict[Performance, Standing] = field(default_factory=dict)
+    standings: dict[Performance, PlannedState] = field(default_factory=dict)
     sources: dict[Performance, tuple[SourceFile, ...]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     completing: dict[Performance, Record] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class RunPlan:
     """Published ones of which nobody can tell what they have."""
     untidy: set[Performance] = field(default_factory=set)
     """Completed ones with bytes still in staging, because a run was killed between publishing and clearing."""
-    foreseen: dict[Performance, Prediction] = field(default_factory=dict)
+    foreseen: dict[Performance, Estimate] = field(default_factory=dict)
     """What each way of fetching would cost."""
 
     def too_large(self, settings: Settings) -> dict[Performance, str]:
@@ -62,7 +62,7 @@ class RunPlan:
         return [each for each, place in self.standings.items() if place.stage in (Stage.PENDING, Stage.WAITING)]
 
 
-def choose(settings: Settings, listing: Listing) -> tuple[list[Performance], list[str]]:
+def choose(settings: Settings, listing: RemoteListing) -> tuple[list[Performance], list[str]]:
     """Return the wanted performances in order, and a remark for each wish that names nothing."""
     wanted = settings.extraction
     listed: dict[str, list[Performance]] = {}
@@ -88,7 +88,7 @@ def choose(settings: Settings, listing: Listing) -> tuple[list[Performance], lis
 
 
 def make_plan(
-    settings: Settings, listing: Listing, rows: Iterable[Row], now: float, *, look_closer: bool = False
+    settings: Settings, listing: RemoteListing, rows: Iterable[PerformanceRow], now: float, *, look_closer: bool = False
 ) -> RunPlan:
     """Return where every wanted performance stands; what has bytes in staging comes first.
 
@@ -98,11 +98,11 @@ def make_plan(
     plan = RunPlan()
     chosen, plan.remarks = choose(settings, listing)
     known = {row.performance: row for row in rows}
-    wanted = Wanted(settings)
+    wanted = SelectionPolicy(settings)
     kinds = kinds_needed(settings.google_drive.structure, settings.extraction.modalities)
     begun = spool.begun(settings.storage.temp_dir)
     for each in sorted(chosen, key=lambda each: not _is_begun(each, begun)):
-        row = known.get(each, Row(each, Stage.PENDING))
+        row = known.get(each, PerformanceRow(each, Stage.PENDING))
         evidence = find_evidence(settings, listing, each, kinds)
         record = None
         if evidence.published is not None and (look_closer or row.stage is not Stage.COMPLETED):
@@ -114,7 +114,7 @@ def make_plan(
         if record is not None:
             evidence = replace(find_evidence(settings, listing, each, wanted.kinds(each, record)), incomplete=True)
         plan.sources[each] = evidence.listed or ()
-        plan.standings[each] = standing(row, evidence, now)
+        plan.standings[each] = decide_state(row, evidence, now)
         if record is not None and plan.standings[each].stage is Stage.PENDING:
             plan.completing[each] = record
         if plan.standings[each].stage is Stage.COMPLETED and _is_begun(each, begun):
@@ -122,23 +122,29 @@ def make_plan(
     return plan
 
 
-def foresee(settings: Settings, plan: RunPlan, learned: Mapping[str, float], chosen: Iterable[Performance]) -> None:
+def estimate_plan(
+    settings: Settings, plan: RunPlan, learned: Mapping[str, float], chosen: Iterable[Performance]
+) -> None:
     """Fill in what each way of fetching would cost for some performances of the plan."""
-    structure, wanted = settings.google_drive.structure, Wanted(settings)
+    structure, wanted = settings.google_drive.structure, SelectionPolicy(settings)
     for each in chosen:
         record, sources = plan.completing.get(each), plan.sources[each]
         anew = record is not None and is_of_other_files(record, sources)
         selection = wanted.anew(each, record) if record is not None and anew else wanted.selection(each, record)
-        plan.foreseen[each] = predict(structure, each, selection, sum(source.size for source in sources), learned)
+        plan.foreseen[each] = estimate_sizes(
+            structure, each, selection, sum(source.size for source in sources), learned
+        )
 
 
-def find_evidence(settings: Settings, listing: Listing, performance: Performance, kinds: Sequence[Kind]) -> Evidence:
+def find_evidence(
+    settings: Settings, listing: RemoteListing, performance: Performance, kinds: Sequence[Kind]
+) -> Observed:
     """Return what the disk and the listing say of one performance."""
     files = listing.files.get(performance, {})
     structure = settings.google_drive.structure
     lacking = tuple(remote_path(structure, performance, kind) for kind in kinds if kind not in files)
     listed = tuple(files[kind].source() for kind in kinds if kind in files)
-    return Evidence(_SEEN if is_published(settings.storage.output_dir, performance) else None, listed, lacking)
+    return Observed(_SEEN if is_published(settings.storage.output_dir, performance) else None, listed, lacking)
 
 
 def is_published(output_dir: Path, performance: Performance) -> bool:
@@ -149,7 +155,7 @@ def is_published(output_dir: Path, performance: Performance) -> bool:
 def incomplete(settings: Settings, performance: Performance) -> Record | None:
     """Return what a published folder has that lacks something wanted by now, None for any other; Fault IN_THE_WAY."""
     record = record_of(output_folder(settings.storage.output_dir, performance))
-    return record if isinstance(record, Record) and Wanted(settings).lacking(performance, record) else None
+    return record if isinstance(record, Record) and SelectionPolicy(settings).lacking(performance, record) else None
 
 
 def _is_begun(performance: Performance, begun: set[str]) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import anyio
 from anyio.abc import TaskStatus
 
-from rm360_async.pipeline.scheduler import Agenda
+from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.system.log import logger
 
 log = logger(__name__)
@@ -27,7 +27,7 @@ class Stop:
     which all the work is done. The second signal always does.
     """
 
-    def __init__(self, agenda: Agenda, grace_seconds: float, on_stop: Callable[[], None]) -> None:
+    def __init__(self, agenda: Scheduler, grace_seconds: float, on_stop: Callable[[], None]) -> None:
         self.agenda, self.grace_seconds, self._on_stop = agenda, grace_seconds, on_stop
         self.scope = anyio.CancelScope()
         self.working = False

@@ -14,12 +14,12 @@ from anyio.to_thread import run_sync
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import duration
-from rm360_async.domain.retry import RetryRules, ask_again
-from rm360_async.domain.selection import Wanted
+from rm360_async.domain.retry import RetryPolicy, startup_retry_delay
+from rm360_async.domain.selection import SelectionPolicy
 from rm360_async.domain.stage import Stage
-from rm360_async.download.rclone import Listing, Pace, Remote, environment, find
-from rm360_async.ledger import Claims, Ledger, adopt_some, take_in
-from rm360_async.service.run_plan import RunPlan, foresee, make_plan
+from rm360_async.download.rclone import Remote, RemoteListing, StallPolicy, environment, find
+from rm360_async.ledger import Claims, Ledger, adopt_some, import_existing
+from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
 from rm360_async.store import find_staging, remove_tree
 from rm360_async.system.log import logger
 from rm360_async.system.systemd import Notifier
@@ -35,19 +35,19 @@ _FORCED = "forced"
 
 async def looks_closer(ledger: Ledger, settings: Settings) -> bool:
     """Tell whether the last run on this ledger wanted something else, so that published folders may lack some."""
-    return await ledger.recall(_SELECTION) != str(Wanted(settings))
+    return await ledger.recall(_SELECTION) != str(SelectionPolicy(settings))
 
 
-class Opening:
+class Reconciler:
     """The ledger of a run, brought in line with the folders and the remote's listing."""
 
     def __init__(self, settings: Settings, ledger: Ledger, claims: Claims) -> None:
         self.settings, self.ledger, self.claims = settings, ledger, claims
 
-    async def take_in(self) -> None:
+    async def import_existing(self) -> None:
         """Fill a new ledger from folders and an earlier manifest; remove what crashed extractions left."""
         storage = self.settings.storage
-        taken = await take_in(self.ledger, storage.manifest_path, storage.output_dir)
+        taken = await import_existing(self.ledger, storage.manifest_path, storage.output_dir)
         if taken is not None and (taken.completed or taken.pending):
             log.info(
                 "took in what was there before the ledger",
@@ -72,7 +72,7 @@ class Opening:
         if number is not None:
             self.claims.release(number)
 
-    async def plan(self, listing: Listing, *, force: bool) -> RunPlan:
+    async def plan(self, listing: RemoteListing, *, force: bool) -> RunPlan:
         """Return where every wanted performance stands, with the ledger put there too."""
         if listing.strange:
             number, shown = len(listing.strange), ", ".join(map(repr, listing.strange[:_SHOWN]))
@@ -86,14 +86,14 @@ class Opening:
         await self._adopt(plan)
         await self.ledger.stand(plan.standings, self.claims)
         if closer and not plan.uncompared:  # by now the ledger knows which are incomplete
-            await self.ledger.remember(_SELECTION, str(Wanted(self.settings)))
-        foresee(self.settings, plan, await self.ledger.learned(), plan.open())
+            await self.ledger.remember(_SELECTION, str(SelectionPolicy(self.settings)))
+        estimate_plan(self.settings, plan, await self.ledger.learned(), plan.open())
         self._say(plan)
         return plan
 
-    async def _forced(self, plan: RunPlan, listing: Listing) -> RunPlan:
+    async def _forced(self, plan: RunPlan, listing: RemoteListing) -> RunPlan:
         """Mark everything to be done again, unless this very run was interrupted: then what it has still to do."""
-        asked = " ".join([str(Wanted(self.settings)), *map(str, plan.standings)])
+        asked = " ".join([str(SelectionPolicy(self.settings)), *map(str, plan.standings)])
         print_of_it = hashlib.sha256(asked.encode()).hexdigest()
         rows = await self.ledger.rows(plan.standings.keys())
         if not any(row.forced for row in rows) or await self.ledger.recall(_FORCED) != print_of_it:
@@ -130,7 +130,7 @@ class Opening:
 log = logger(__name__)
 
 
-async def list_remote(settings: Settings, remote: Remote) -> Listing:
+async def list_remote(settings: Settings, remote: Remote) -> RemoteListing:
     """Return what the remote holds of the wanted subjects; raises Fault with the mend when it does not answer."""
     wanted = settings.extraction.subjects
     try:
@@ -140,7 +140,7 @@ async def list_remote(settings: Settings, remote: Remote) -> Listing:
         raise
 
 
-async def list_patiently(settings: Settings, remotes: list[Remote], rules: RetryRules) -> Listing:
+async def list_patiently(settings: Settings, remotes: list[Remote], rules: RetryPolicy) -> RemoteListing:
     """Return what the first remote holds, once all of them answer; what may pass is asked again after a while.
 
     A service that starts before its network does gets some minutes (with the defaults, three and a half). After
@@ -153,7 +153,7 @@ async def list_patiently(settings: Settings, remotes: list[Remote], rules: Retry
                 await other.check()
             return await list_remote(settings, remotes[0])
         except Fault as fault:
-            pause = ask_again(fault, tries, rules, random.random())
+            pause = startup_retry_delay(fault, tries, rules, random.random())
             if pause is None:
                 raise
             log.warning(f"asking again in {duration(pause)}: {fault}")
@@ -179,6 +179,6 @@ def connect(settings: Settings) -> list[Remote]:
     return [Remote(name, folder, program, env, pace) for name in settings.google_drive.remotes]
 
 
-def pace_of(settings: Settings) -> Pace:
+def pace_of(settings: Settings) -> StallPolicy:
     """Return how often transfers are looked at, and when they count as stalled."""
-    return Pace(_TICKS, max(1, round(settings.processing.stall_seconds / _TICKS)))
+    return StallPolicy(_TICKS, max(1, round(settings.processing.stall_seconds / _TICKS)))

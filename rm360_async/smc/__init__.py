@@ -10,7 +10,7 @@ All h5py calls of one file belong to one thread; `Blob.read` and the wholeness c
 
 from rm360_async.smc.arrays import Audio, AudioShape, Calibration, audio_shape, read_array, read_audio, read_calibration
 from rm360_async.smc.blobs import Blob
-from rm360_async.smc.errors import HDF5_VERSION, Refusal
+from rm360_async.smc.errors import HDF5_VERSION, UnreadableData
 from rm360_async.smc.file import SmcFile
 from rm360_async.smc.frames import FrameList
 from rm360_async.smc.pair import SmcPair
@@ -24,9 +24,9 @@ __all__ = [
     "Calibration",
     "FrameList",
     "Picture",
-    "Refusal",
     "SmcFile",
     "SmcPair",
+    "UnreadableData",
     "audio_shape",
     "check",
     "image_size",

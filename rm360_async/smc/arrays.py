@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rm360_async.domain.names import is_camera
-from rm360_async.smc.errors import H5, Refusal, asking_hdf5, require_here, shown
+from rm360_async.smc.errors import H5, UnreadableData, asking_hdf5, require_here, shown
 from rm360_async.smc.file import SmcFile
 
 LARGEST_AUDIO = 2**28
@@ -77,15 +77,15 @@ def array_shape(dataset: H5, largest: int) -> ArrayShape:
         empty = dataset.shape is None
         written = dataset.get_storage_size() > 0
     if empty:
-        raise Refusal("is empty")
+        raise UnreadableData("is empty")
     if found.dtype.kind not in "iufb":
-        raise Refusal("holds no numbers")
+        raise UnreadableData("holds no numbers")
     if found.dtype.itemsize > 8:
-        raise Refusal(f"holds numbers of {found.dtype.itemsize} bytes, which differ from machine to machine")
+        raise UnreadableData(f"holds numbers of {found.dtype.itemsize} bytes, which differ from machine to machine")
     if found.bytes > largest or len(found.shape) > _MOST_SIDES or max(found.shape, default=0) > largest:
-        raise Refusal(f"claims {found.bytes} bytes (shape {found.shape}), more than is possible")
+        raise UnreadableData(f"claims {found.bytes} bytes (shape {found.shape}), more than is possible")
     if found.bytes and not written:
-        raise Refusal("was never written")
+        raise UnreadableData("was never written")
     return found
 
 
@@ -112,7 +112,7 @@ def audio_shape(file: SmcFile) -> AudioShape | None:
         if dataset is not None:
             shape = array_shape(dataset, LARGEST_AUDIO).shape
             if not 1 <= len(shape) <= 2 or 0 in shape:
-                raise Refusal(f"has shape {shape}, not that of a sound")
+                raise UnreadableData(f"has shape {shape}, not that of a sound")
             return AudioShape(camera, max(shape), _sample_rate(file, camera))
     return None
 
@@ -128,7 +128,7 @@ def _sample_rate(file: SmcFile, camera: str) -> int:
     value = read_array(file, ("Camera", camera, "audio", "sample_rate"), LARGEST_MATRIX)
     rate = float(value.reshape(-1)[0]) if value is not None and value.size == 1 else 0.0
     if not 1 <= rate <= _HIGHEST_RATE or rate != int(rate):
-        raise Refusal("has no usable sample rate")
+        raise UnreadableData("has no usable sample rate")
     return int(rate)
 
 
@@ -139,9 +139,9 @@ def read_calibration(file: SmcFile) -> tuple[dict[str, Calibration], dict[str, s
     for name in sorted(entry.name for entry in file.entries("Calibration")):
         try:
             if not is_camera(name):
-                raise Refusal(f"entry {shown(name)} is not a camera")
+                raise UnreadableData(f"entry {shown(name)} is not a camera")
             found[name] = Calibration(*(_matrix(file, name, part) for part in ("K", "D", "RT")))
-        except Refusal as refusal:
+        except UnreadableData as refusal:
             refused[name if is_camera(name) else ""] = refusal.reason
     return found, refused
 
@@ -149,10 +149,10 @@ def read_calibration(file: SmcFile) -> tuple[dict[str, Calibration], dict[str, s
 def _matrix(file: SmcFile, camera: str, part: str) -> NDArray[Any]:
     try:
         values = read_array(file, ("Calibration", camera, part), LARGEST_MATRIX)
-    except Refusal as refusal:
-        raise Refusal(f"{part} {refusal.reason}") from refusal
+    except UnreadableData as refusal:
+        raise UnreadableData(f"{part} {refusal.reason}") from refusal
     if values is None:
-        raise Refusal(f"has no {part}")
+        raise UnreadableData(f"has no {part}")
     if part != "D" and values.shape != {"K": (3, 3), "RT": (4, 4)}[part]:
-        raise Refusal(f"{part} has shape {values.shape}")
+        raise UnreadableData(f"{part} has shape {values.shape}")
     return values

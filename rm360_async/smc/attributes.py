@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from rm360_async.smc.errors import H5, HDF5_ERRORS, Refusal, shown, words_of
+from rm360_async.smc.errors import H5, HDF5_ERRORS, UnreadableData, shown, words_of
 
 _LARGEST = 64 * 1024
 _MOST = 1000
@@ -22,7 +22,7 @@ def attributes(group: H5) -> tuple[dict[str, object], list[str]]:
     for name in names:
         try:
             values[name.decode("utf-8", "backslashreplace")] = _value(group, name)
-        except Refusal as refusal:
+        except UnreadableData as refusal:
             missing.append(f"attribute {_shown(name)} {refusal.reason}")
         except HDF5_ERRORS as error:
             missing.append(f"attribute {_shown(name)} cannot be read: {words_of(error)}")
@@ -46,10 +46,10 @@ def _value(group: H5, name: bytes) -> object:
         return None
     size = attribute.get_storage_size()
     if size > _LARGEST:
-        raise Refusal(f"has {size} bytes, more than any attribute of an .smc")
+        raise UnreadableData(f"has {size} bytes, more than any attribute of an .smc")
     value = plain(h5py.AttributeManager(h5py.Group(group))[name])
     if len(str(value)) > _LARGEST:  # texts of variable length lie elsewhere and are not in the storage size
-        raise Refusal(f"has {len(str(value))} characters, more than any attribute of an .smc")
+        raise UnreadableData(f"has {len(str(value))} characters, more than any attribute of an .smc")
     return value
 
 
@@ -67,4 +67,4 @@ def plain(value: object) -> object:
         return items[0] if len(items) == 1 and not isinstance(items[0], list) else items
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise Refusal(f"is of a kind that no .smc has ({type(value).__name__})")
+    raise UnreadableData(f"is of a kind that no .smc has ({type(value).__name__})")

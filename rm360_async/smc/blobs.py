@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import h5py
 import numpy as np
 
-from rm360_async.smc.errors import H5, Refusal, asking_hdf5, require_here
+from rm360_async.smc.errors import H5, UnreadableData, asking_hdf5, require_here
 from rm360_async.system.sparse_file import Hole, SparseFile
 
 LARGEST_BLOB = 64 * 2**20
@@ -75,27 +75,27 @@ def locate(dataset: H5, descriptor: int, file_size: int) -> Blob:
         stored = dataset.get_storage_size()
     size = _length(width, shape)
     if stored == 0:
-        raise Refusal("was never written")
+        raise UnreadableData("was never written")
     if offset is None:
         return Blob(descriptor, 0, size, _read_through_hdf5(dataset, size))
     if stored != size:
-        raise Refusal(f"claims {size} bytes and stores {stored}")
+        raise UnreadableData(f"claims {size} bytes and stores {stored}")
     if offset + size > file_size:
-        raise Refusal(f"reaches beyond the end of the file (byte {offset + size} of {file_size})")
+        raise UnreadableData(f"reaches beyond the end of the file (byte {offset + size} of {file_size})")
     return Blob(descriptor, offset, size)
 
 
 def _length(width: int, shape: tuple[int, ...] | None) -> int:
     """Return the number of bytes of an (N,) or (N, 1) array of bytes."""
     if width != 1:
-        raise Refusal(f"holds values of {width} bytes, not the bytes of a picture")
+        raise UnreadableData(f"holds values of {width} bytes, not the bytes of a picture")
     if shape is None or 0 in shape:
-        raise Refusal("is empty")
+        raise UnreadableData("is empty")
     size = max(shape, default=1)
     if sum(side > 1 for side in shape) > 1:
-        raise Refusal(f"has shape {shape}: pixels, not the bytes of an encoded picture")
+        raise UnreadableData(f"has shape {shape}: pixels, not the bytes of an encoded picture")
     if size > LARGEST_BLOB:
-        raise Refusal(f"claims {size} bytes, more than any picture has")
+        raise UnreadableData(f"claims {size} bytes, more than any picture has")
     return size
 
 

@@ -21,7 +21,7 @@ HDF5_ERRORS = (OSError, RuntimeError, LookupError, ValueError, TypeError, Attrib
 """What h5py raises for a damaged file; UnicodeDecodeError is a ValueError, KeyError a LookupError."""
 
 
-class Refusal(Exception):
+class UnreadableData(Exception):
     """Something stored that cannot or must not be read; `reason` is a phrase for a person."""
 
     def __init__(self, reason: str) -> None:
@@ -35,7 +35,7 @@ def asking_hdf5(what: str) -> Iterator[None]:
     try:
         yield
     except HDF5_ERRORS as error:
-        raise Refusal(f"{what} cannot be read: {words_of(error)}") from error
+        raise UnreadableData(f"{what} cannot be read: {words_of(error)}") from error
 
 
 def words_of(error: BaseException) -> str:
@@ -71,4 +71,4 @@ def require_here(dataset: H5) -> None:
         properties = dataset.get_create_plist()
         elsewhere = properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count() > 0
     if elsewhere:
-        raise Refusal("is stored outside of this file, which is not followed")
+        raise UnreadableData("is stored outside of this file, which is not followed")

@@ -14,9 +14,9 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import is_camera
 from rm360_async.smc.attributes import attributes
 from rm360_async.smc.blobs import Blob, locate
-from rm360_async.smc.errors import H5, HDF5_ERRORS, Refusal, named, words_of
+from rm360_async.smc.errors import H5, HDF5_ERRORS, UnreadableData, named, words_of
 from rm360_async.smc.frames import FrameList, frame_list
-from rm360_async.smc.links import Entry, entries, open_dataset, open_group
+from rm360_async.smc.links import LinkEntry, entries, open_dataset, open_group
 from rm360_async.smc.open import open_descriptor, open_hdf5
 from rm360_async.system.sparse_file import SparseFile, is_sparse
 
@@ -25,7 +25,7 @@ _LINK = "is a link to elsewhere, which is not followed"
 
 
 @dataclass
-class Cameras:
+class CameraGroups:
     """The cameras of /Camera: what each holds (color, mask, audio), which are unreadable, and strange keys."""
 
     parts: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class SmcFile:
             os.close(self.descriptor)
             raise
         self.size = os.fstat(self.descriptor).st_size
-        self._cameras: Cameras | None = None
+        self._cameras: CameraGroups | None = None
         self._frames: dict[tuple[str, ...], FrameList] = {}
 
     def __enter__(self) -> SmcFile:
@@ -88,13 +88,13 @@ class SmcFile:
         """Return a group's attributes as plain values, and sentences about those that cannot be read."""
         try:
             group = open_group(h5py.h5g.open(self.root, b"/"), parts)
-        except Refusal as refusal:
+        except UnreadableData as refusal:
             return {}, [refusal.reason]
         except HDF5_ERRORS as error:
             return {}, [f"the root group cannot be read: {words_of(error)}"]
         return attributes(group) if group is not None else ({}, [])
 
-    def entries(self, *parts: str) -> list[Entry]:
+    def entries(self, *parts: str) -> list[LinkEntry]:
         """Return the names in a group; none when it is absent."""
         group = open_group(self.root, parts)
         return [] if group is None else entries(group, f"the list of {'/'.join(parts) or 'the root'}")
@@ -103,7 +103,7 @@ class SmcFile:
         """Tell whether there is a group at a path; one that cannot be read counts as there."""
         try:
             return open_group(self.root, parts) is not None
-        except Refusal:
+        except UnreadableData:
             return True
 
     def dataset(self, *parts: str) -> H5 | None:
@@ -111,7 +111,7 @@ class SmcFile:
         return open_dataset(self.root, parts)
 
     @property
-    def cameras(self) -> Cameras:
+    def cameras(self) -> CameraGroups:
         """Return what /Camera holds: two-digit keys are cameras, others are reported and not followed."""
         if self._cameras is None:
             self._cameras = self._survey_cameras()
@@ -121,7 +121,7 @@ class SmcFile:
         """Return the cameras that hold a part, in order; none when their list cannot be read."""
         try:
             return self.cameras.having(part)
-        except Refusal:
+        except UnreadableData:
             return ()
 
     def named_cameras(self) -> set[str]:
@@ -130,7 +130,7 @@ class SmcFile:
         for group in _WITH_CAMERAS:
             try:
                 found |= {entry.name for entry in self.entries(group) if is_camera(entry.name)}
-            except Refusal:  # whoever extracts from this group says so
+            except UnreadableData:  # whoever extracts from this group says so
                 continue
         return found
 
@@ -140,7 +140,7 @@ class SmcFile:
             self._frames[parts] = frame_list(self.entries(*parts))
         return self._frames[parts]
 
-    def blobs(self, *parts: str, frames: Iterable[int] | None = None) -> Iterator[tuple[int, Blob | Refusal]]:
+    def blobs(self, *parts: str, frames: Iterable[int] | None = None) -> Iterator[tuple[int, Blob | UnreadableData]]:
         """Yield (frame, where its bytes lie) of a group (all its frames, in order), one at a time.
 
         A Refusal stands for what is broken.
@@ -150,7 +150,7 @@ class SmcFile:
         for frame in listed.frames if frames is None else frames:
             try:
                 yield frame, self._blob(group, listed.name(frame))
-            except Refusal as refusal:
+            except UnreadableData as refusal:
                 yield frame, refusal
 
     def blob(self, *parts: str) -> Blob | None:
@@ -162,7 +162,7 @@ class SmcFile:
         try:
             dataset = h5py.h5d.open(group, name.encode())
         except HDF5_ERRORS as error:
-            raise Refusal(f"cannot be opened: {words_of(error)}") from error
+            raise UnreadableData(f"cannot be opened: {words_of(error)}") from error
         return self._locate(dataset)
 
     def _locate(self, dataset: H5) -> Blob:
@@ -172,8 +172,8 @@ class SmcFile:
             return blob if here else replace(blob, lacking=self.sparse)
         return blob
 
-    def _survey_cameras(self) -> Cameras:
-        found = Cameras()
+    def _survey_cameras(self) -> CameraGroups:
+        found = CameraGroups()
         listed = self.entries("Camera")
         found.strange = named([entry.name for entry in listed if not is_camera(entry.name)], "camera", "/Camera/")
         for entry in listed:
@@ -185,10 +185,10 @@ class SmcFile:
                 self._survey_camera(entry.name, found)
         return found
 
-    def _survey_camera(self, camera: str, found: Cameras) -> None:
+    def _survey_camera(self, camera: str, found: CameraGroups) -> None:
         try:
             found.parts[camera] = frozenset(entry.name for entry in self.entries("Camera", camera))
-        except Refusal as refusal:
+        except UnreadableData as refusal:
             found.broken[camera] = refusal.reason
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rm360_async.smc.errors import named, shown
-from rm360_async.smc.links import Entry
+from rm360_async.smc.links import LinkEntry
 
 _MOST_DIGITS = 9
 
@@ -32,7 +32,7 @@ class FrameList:
         return len(self.frames) + len(self.refused)
 
 
-def frame_list(entries: Iterable[Entry]) -> FrameList:
+def frame_list(entries: Iterable[LinkEntry]) -> FrameList:
     """Sort a group's entries into frames (hard links with decimal names) and the rest."""
     frames: dict[int, str] = {}
     refused: list[tuple[int | None, str]] = []

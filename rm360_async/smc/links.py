@@ -11,46 +11,46 @@ from dataclasses import dataclass
 
 import h5py
 
-from rm360_async.smc.errors import H5, Refusal, asking_hdf5, shown
+from rm360_async.smc.errors import H5, UnreadableData, asking_hdf5, shown
 
 _MOST_NAMES = 100_000
 """In one group: 55 minutes of frames. Each name costs memory, and each that is no frame a line in the record."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class LinkEntry:
     """One name in a group, and whether a hard link stands behind it."""
 
     name: str
     hard: bool
 
 
-def entries(group: H5, what: str) -> list[Entry]:
+def entries(group: H5, what: str) -> list[LinkEntry]:
     """Return the names of a group in HDF5's order, in one pass; Refusal when they cannot be read."""
-    found: list[Entry] = []
+    found: list[LinkEntry] = []
 
     def take(name: bytes, link: H5) -> bool | None:
-        found.append(Entry(name.decode("utf-8", "backslashreplace"), link.type == h5py.h5l.TYPE_HARD))
+        found.append(LinkEntry(name.decode("utf-8", "backslashreplace"), link.type == h5py.h5l.TYPE_HARD))
         return len(found) >= _MOST_NAMES or None
 
     with asking_hdf5(what):
         group.links.iterate(take, info=True)
     if len(found) >= _MOST_NAMES:
-        raise Refusal(f"{what} holds more than {_MOST_NAMES} names")
+        raise UnreadableData(f"{what} holds more than {_MOST_NAMES} names")
     return found
 
 
 def require_hard(group: H5, name: str) -> bool:
     """Tell whether the group has the name; Refusal when it is a soft or external link, or a path."""
     if "/" in name or name == ".":  # HDF5 would walk it, and follow whatever link is on the way
-        raise Refusal(f"{shown(name)} is not a name")
+        raise UnreadableData(f"{shown(name)} is not a name")
     encoded = name.encode()
     with asking_hdf5(shown(name)):
         if not group.links.exists(encoded):
             return False
         hard = group.links.get_info(encoded).type == h5py.h5l.TYPE_HARD
     if not hard:
-        raise Refusal(f"{shown(name)} is a link to elsewhere, which is not followed")
+        raise UnreadableData(f"{shown(name)} is a link to elsewhere, which is not followed")
     return True
 
 

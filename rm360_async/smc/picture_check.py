@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 
 from rm360_async.smc.blobs import Blob
-from rm360_async.smc.errors import Refusal
+from rm360_async.smc.errors import UnreadableData
 from rm360_async.smc.file import SmcFile
 
 _JPEG = b"\xff\xd8"
@@ -49,26 +49,26 @@ def check(blob: Blob) -> Picture:
     """Return what the picture is; Refusal with the reason when it is not whole."""
     head = blob.read(0, _HEAD)
     if not any(head) and not any(blob.read()):
-        raise Refusal(f"holds zeros only ({blob.size} bytes)")
+        raise UnreadableData(f"holds zeros only ({blob.size} bytes)")
     if head.startswith(_JPEG):
         return _check_jpeg(blob, head)
     if head.startswith(_PNG):
         return _check_png(blob.read())
     if head.startswith(_OTHERS) or head[4:8] == b"ftyp":
         return Picture(".bin")
-    raise Refusal(f"begins as no picture does ({head[:4].hex(' ')})")
+    raise UnreadableData(f"begins as no picture does ({head[:4].hex(' ')})")
 
 
 def _check_jpeg(blob: Blob, head: bytes) -> Picture:
     found = _frame_header(head) or (_frame_header(blob.read()) if blob.size > len(head) else None)
     if found is None:
-        raise Refusal("ends before its JPEG header does")
+        raise UnreadableData("ends before its JPEG header does")
     width, height = found
     if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
-        raise Refusal(f"has a JPEG header with an impossible size ({width} x {height})")
+        raise UnreadableData(f"has a JPEG header with an impossible size ({width} x {height})")
     tail = blob.read(max(0, blob.size - _HEAD)).rstrip(b"\0") or blob.read().rstrip(b"\0")
     if not tail.endswith(_JPEG_END):
-        raise Refusal("ends without its JPEG end marker")
+        raise UnreadableData("ends without its JPEG end marker")
     return Picture(".jpg", width, height)
 
 
@@ -77,7 +77,7 @@ def _frame_header(data: bytes) -> tuple[int, int] | None:
     at = len(_JPEG)
     while at + 9 <= len(data):
         if data[at] != 0xFF:
-            raise Refusal(f"has a JPEG header that breaks off at byte {at}")
+            raise UnreadableData(f"has a JPEG header that breaks off at byte {at}")
         kind = data[at + 1]
         if kind == 0xFF:  # fill byte
             at += 1
@@ -87,7 +87,7 @@ def _frame_header(data: bytes) -> tuple[int, int] | None:
             height, width = struct.unpack_from(">HH", data, at + 5)
             return width, height
         elif kind in (0xD9, 0xDA, 0x00):
-            raise Refusal("has a JPEG header without a frame size")
+            raise UnreadableData("has a JPEG header without a frame size")
         else:
             at += 2 + max(2, struct.unpack_from(">H", data, at + 2)[0])
     return None
@@ -97,27 +97,27 @@ def _check_png(data: bytes) -> Picture:
     at, width, height, kind = len(_PNG), 0, 0, b""
     while kind != b"IEND":
         if at + 12 > len(data):
-            raise Refusal("ends without its PNG end chunk")
+            raise UnreadableData("ends without its PNG end chunk")
         size, kind = struct.unpack_from(">I4s", data, at)
         body_end = at + 8 + size
         if body_end + 4 > len(data):
-            raise Refusal("ends inside a PNG chunk")
+            raise UnreadableData("ends inside a PNG chunk")
         if zlib.crc32(data[at + 4 : body_end]) != struct.unpack_from(">I", data, body_end)[0]:
-            raise Refusal(f"has a PNG chunk with a wrong checksum at byte {at}")
+            raise UnreadableData(f"has a PNG chunk with a wrong checksum at byte {at}")
         if at == len(_PNG):
             width, height = _png_size(kind, size, data)
         at = body_end + 4
     if any(data[at:]):
-        raise Refusal(f"has {len(data) - at} bytes after its PNG end chunk")
+        raise UnreadableData(f"has {len(data) - at} bytes after its PNG end chunk")
     return Picture(".png", width, height)
 
 
 def _png_size(kind: bytes, size: int, data: bytes) -> tuple[int, int]:
     if kind != b"IHDR" or size != 13:
-        raise Refusal("begins without a PNG header chunk")
+        raise UnreadableData("begins without a PNG header chunk")
     width, height = struct.unpack_from(">II", data, len(_PNG) + 8)
     if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
-        raise Refusal(f"has a PNG header with an impossible size ({width} x {height})")
+        raise UnreadableData(f"has a PNG header with an impossible size ({width} x {height})")
     return width, height
 
 
@@ -131,7 +131,7 @@ def image_size(file: SmcFile, part: str = "color") -> tuple[int, int] | None:
             for frame in file.frames("Camera", camera, part).frames[:_TRIES]:
                 if size := _size(file, camera, part, frame):
                     return size
-        except Refusal:  # another camera may be readable
+        except UnreadableData:  # another camera may be readable
             continue
     return None
 
@@ -140,6 +140,6 @@ def _size(file: SmcFile, camera: str, part: str, frame: int) -> tuple[int, int] 
     try:
         blob = file.blob("Camera", camera, part, file.frames("Camera", camera, part).name(frame))
         picture = check(blob) if blob is not None else None
-    except Refusal:
+    except UnreadableData:
         return None
     return (picture.height, picture.width) if picture is not None and picture.width else None

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from rm360_async.domain.completeness import Word
+from rm360_async.domain.completeness import CompletenessLevel
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text, when
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record
-from rm360_async.domain.retry import Verdict
+from rm360_async.domain.retry import RetryDecision
 from rm360_async.domain.stage import ENDED
-from rm360_async.domain.state import Row
+from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Claims, Ledger, ManifestWriter
-from rm360_async.pipeline.job import Work
+from rm360_async.pipeline.job import Job
 from rm360_async.system.log import logger
 
 log = logger(__name__)
 
 
-class LedgerBooks:
+class JobLog:
     """What the pipeline notes, in the ledger; the claim of a performance is held from `take` to `release`."""
 
     def __init__(
@@ -26,13 +26,13 @@ class LedgerBooks:
         self.ledger, self.claims, self.run, self.numbers, self.manifest = ledger, claims, run, numbers, manifest
         self._open_attempts: set[Performance] = set()
 
-    async def take(self, performance: Performance) -> Row | None:
+    async def take(self, performance: Performance) -> PerformanceRow | None:
         """Claim a performance and return its row; None when another instance has it in hand."""
         if not self.claims.claim(self.numbers[performance]):
             return None
         return await self.ledger.row(performance)
 
-    async def enter(self, work: Work) -> None:
+    async def enter(self, work: Job) -> None:
         """Note the stage that the work is in; the first one of an attempt begins it."""
         if work.performance not in self._open_attempts:
             await self.ledger.begin_attempt(work.performance, self.run)
@@ -40,7 +40,7 @@ class LedgerBooks:
         await self.ledger.move(work.performance, work.stage)
         self.manifest.touch()
 
-    async def settle(self, work: Work, verdict: Verdict, fault: Fault) -> None:
+    async def settle(self, work: Job, verdict: RetryDecision, fault: Fault) -> None:
         """Note a failure and what follows from it."""
         await self.ledger.move(
             work.performance,
@@ -58,7 +58,7 @@ class LedgerBooks:
         tell = log.error if verdict.stage in ENDED else log.warning
         tell(f"{work.performance} {verdict.stage.value}{until}: {fault}")
 
-    async def completed(self, work: Work, record: Record) -> None:
+    async def completed(self, work: Job, record: Record) -> None:
         """Note a published performance."""
         await self.ledger.completed(work.performance, record, seconds=work.seconds, fetched=work.fetched_bytes)
         self._open_attempts.discard(work.performance)
@@ -74,10 +74,10 @@ class LedgerBooks:
         )
         for item in record.left_out:
             log.warning(f"{work.performance} left out: {item}")
-        if record.verdict.startswith(Word.DAMAGED):
+        if record.verdict.startswith(CompletenessLevel.DAMAGED):
             log.warning(f"{work.performance} is {record.verdict}")
 
-    async def row(self, performance: Performance) -> Row:
+    async def row(self, performance: Performance) -> PerformanceRow:
         """Return the row as it stands now."""
         return await self.ledger.row(performance)
 

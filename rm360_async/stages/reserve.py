@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 from rm360_async.budget import POLL_SECONDS, Budget, Lack, Lease, Shortage
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.download import spool
-from rm360_async.pipeline.job import Work
+from rm360_async.pipeline.job import Job
 from rm360_async.system.log import logger
 
 log = logger(__name__)
@@ -29,7 +29,7 @@ class Leasing:
     def __init__(self, budget: Budget, temp_dir: Path) -> None:
         self.budget, self.temp_dir = budget, temp_dir
 
-    async def lease(self, work: Work, output_bytes: int) -> None:
+    async def lease(self, work: Job, output_bytes: int) -> None:
         """Take a lease of the work's staging bytes, or keep the one that it has if that is for the same and enough.
 
         `output_bytes` is what will be written, as far as can be known. Raises Fault(TOO_LARGE) for what
@@ -49,12 +49,12 @@ class Leasing:
             work.lease = None
         work.lease = await self._take(work, places, output_bytes)
 
-    def _staging(self, work: Work) -> int:
+    def _staging(self, work: Job) -> int:
         """Return the bytes that the work's files take on the disk, in whole blocks."""
         blocks = -(-work.staging_bytes // _BLOCK) + len(work.sources) - 1
         return min(blocks * _BLOCK, self.budget.limits.max_temp_bytes)
 
-    async def _take(self, work: Work, places: list[Path], output_bytes: int) -> Lease:
+    async def _take(self, work: Job, places: list[Path], output_bytes: int) -> Lease:
         size = work.staging_bytes
         reason = self.budget.impossible(size)
         if reason is not None:
@@ -68,7 +68,7 @@ class Leasing:
             on_wait=_telling(work),
         )
 
-    async def room(self, work: Work) -> None:
+    async def room(self, work: Job) -> None:
         """Wait until what the lease has still to write fits on the disks."""
         if isinstance(work.lease, Lease):
             await self.budget.room(work.lease, on_wait=_telling(work))
@@ -82,7 +82,7 @@ class Leasing:
             await anyio.sleep(POLL_SECONDS)
 
 
-def _telling(work: Work) -> Callable[[Shortage | None], None]:
+def _telling(work: Job) -> Callable[[Shortage | None], None]:
     """Return what keeps the work's note and tells the log when the waiting begins, changes its kind, and ends."""
     told: tuple[Lack, bool] | None = None
 
@@ -124,4 +124,4 @@ def _give_up(path: Path) -> None:
         spool.remove(path)
     else:
         log.warning("set aside a staged file to make room", file=path.name)
-        spool.set_aside(path)
+        spool.quarantine(path)

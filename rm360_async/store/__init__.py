@@ -14,7 +14,7 @@ extracted again, has `.extraction_damaged` in the place of the marker: the disk 
 the ledger.
 """
 
-from rm360_async.store.check import Checked, Depth, Flaw, FlawKind, check_folder
+from rm360_async.store.check import Depth, Flaw, FlawKind, FolderCheck, check_folder
 from rm360_async.store.file_list import FILE_LIST, HASH, ListedFile, read_file_list, read_files, write_files
 from rm360_async.store.file_writer import NewFiles
 from rm360_async.store.marker import DAMAGED, MARKER, parse_marker, read_marker, record_of
@@ -27,10 +27,10 @@ __all__ = [
     "FILE_LIST",
     "HASH",
     "MARKER",
-    "Checked",
     "Depth",
     "Flaw",
     "FlawKind",
+    "FolderCheck",
     "ListedFile",
     "NewFiles",
     "StagingFolder",

@@ -57,7 +57,7 @@ class Flaw:
 
 
 @dataclass
-class Checked:
+class FolderCheck:
     """What the check of one folder found; `files` and `bytes` are what is there now, without our own three files.
 
     `record` is None for a folder without a marker; `queued` tells that it waits to be extracted again.
@@ -85,7 +85,7 @@ def check_folder(
     identity: tuple[str, str],
     threads: Executor | None = None,
     on_bytes: OnBytes = lambda size: None,
-) -> Checked:
+) -> FolderCheck:
     """Return how a folder differs from what it claims.
 
     `identity` is the subject and performance that its place stands for. With `threads` every byte is read, by
@@ -94,7 +94,7 @@ def check_folder(
     """
     record = read_marker(folder)
     found = _Found(folder)
-    checked = Checked(
+    checked = FolderCheck(
         Depth.SIZES, record, found.sizes.pop(DAMAGED, None) is not None, len(found.visible), sum(found.visible.values())
     )
     listed, why_not = _listed(folder, found)
@@ -154,7 +154,7 @@ def _listed(folder: Path, found: _Found) -> tuple[list[ListedFile] | None, str]:
         return None, str(error)
 
 
-def _check_marker(checked: Checked, identity: tuple[str, str], found: _Found) -> None:
+def _check_marker(checked: FolderCheck, identity: tuple[str, str], found: _Found) -> None:
     record = checked.record
     if record is None:
         if not checked.queued:
@@ -174,7 +174,7 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def _without_list(checked: Checked, found: _Found, why_not: str) -> None:
+def _without_list(checked: FolderCheck, found: _Found, why_not: str) -> None:
     record = checked.record
     for path, size in found.visible.items():
         if size == 0:
@@ -189,7 +189,7 @@ def _without_list(checked: Checked, found: _Found, why_not: str) -> None:
         checked.add(FlawKind.CHANGED, ".", f"holds {checked.files} files with {checked.bytes} bytes; {wanted}")
 
 
-def _compare(checked: Checked, found: _Found, listed: list[ListedFile]) -> list[ListedFile]:
+def _compare(checked: FolderCheck, found: _Found, listed: list[ListedFile]) -> list[ListedFile]:
     """Note what differs from the list; return the files whose bytes can be compared."""
     whole = []
     for file in listed:
@@ -211,7 +211,7 @@ def _compare(checked: Checked, found: _Found, listed: list[ListedFile]) -> list[
     return whole
 
 
-def _check_counts(checked: Checked, listed: list[ListedFile]) -> None:
+def _check_counts(checked: FolderCheck, listed: list[ListedFile]) -> None:
     record = checked.record
     size = sum(file.size for file in listed)
     if isinstance(record, Record) and (len(listed), size) != (record.files, record.bytes):
@@ -219,7 +219,9 @@ def _check_counts(checked: Checked, listed: list[ListedFile]) -> None:
         checked.add(FlawKind.CHANGED, FILE_LIST, f"lists {len(listed)} files with {size} bytes; {wanted}")
 
 
-def _read_all(checked: Checked, folder: Path, files: list[ListedFile], threads: Executor, on_bytes: OnBytes) -> None:
+def _read_all(
+    checked: FolderCheck, folder: Path, files: list[ListedFile], threads: Executor, on_bytes: OnBytes
+) -> None:
     if checked.depth is Depth.SIZES:
         checked.depth = Depth.EVERY_BYTE if all(file.hash for file in files) else Depth.READABLE
     reading: list[Future[list[Flaw]]] = []

@@ -18,7 +18,7 @@ _OTHER_WIG: Colour = (70, 60, 170)
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """The appearance of one performance; colours are BGR from 0 to 255, lengths in metres.
 
     `hair_low` is the height of the hair's lowest point behind the head above the head centre; `smile` goes
@@ -34,10 +34,10 @@ class Look:
     smile: float = 0.0
 
 
-def look_of(performance: Performance, seed: int = 0) -> Look:
+def appearance_of(performance: Performance, seed: int = 0) -> Appearance:
     """Return the look of a performance: the same person in all of a subject's, a wig in h1, a face in e."""
     random = zlib.crc32(f"{performance.subject} {seed}".encode())
-    person = Look(
+    person = Appearance(
         skin=_SKINS[random % len(_SKINS)],
         hair=_HAIRS[random // 5 % len(_HAIRS)],
         shirt=_SHIRTS[random // 20 % len(_SHIRTS)],

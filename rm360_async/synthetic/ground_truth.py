@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rm360_async.domain.cameras.rig import Array, project, rig, scale_intrinsics
 from rm360_async.synthetic import shape
-from rm360_async.synthetic.appearance import Look, look_of
+from rm360_async.synthetic.appearance import Appearance, appearance_of
 from rm360_async.synthetic.encoded import encode
 from rm360_async.synthetic.spec import SmcSpec
 
@@ -88,13 +88,13 @@ def scan(columns: int = 96) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 
 def _landmarks(spec: SmcSpec, frame: int) -> Array:
-    look = look_of(spec.performance, spec.seed)
+    look = appearance_of(spec.performance, spec.seed)
     return shape.to_world(shape.landmarks(spec.opening(frame), look.brow_lift, look.smile))
 
 
 def _albedo(spec: SmcSpec) -> NDArray[np.uint8]:
     """Return a face unrolled onto (256, 256, 3): skin, hair above, dark eyes, lips."""
-    look: Look = look_of(spec.performance, spec.seed)
+    look: Appearance = appearance_of(spec.performance, spec.seed)
     texture = np.full((256, 256, 3), look.skin, np.uint8)
     texture[:60] = np.array(look.hair, np.uint8)
     for x in (98, 158):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rm360_async.domain.cameras.rig import RESOLUTION, Array, RigCamera, project, scale_intrinsics
 from rm360_async.synthetic import shape
-from rm360_async.synthetic.appearance import Colour, Look
+from rm360_async.synthetic.appearance import Appearance, Colour
 
 Image = NDArray[np.uint8]
 
@@ -36,14 +36,14 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class View:
+class CameraView:
     """One camera's picture without a mouth: BGR and mask, and what is needed to draw the mouth."""
 
     image: Image
     mask: Image
     camera: RigCamera
     K: Array
-    look: Look
+    look: Appearance
 
 
 def image_size(scale: float) -> tuple[int, int]:
@@ -51,7 +51,7 @@ def image_size(scale: float) -> tuple[int, int]:
     return round(RESOLUTION[0] * scale), round(RESOLUTION[1] * scale)
 
 
-def draw_view(camera: RigCamera, look: Look, scale: float, noise: NDArray[np.int16] | None = None) -> View:
+def draw_view(camera: RigCamera, look: Appearance, scale: float, noise: NDArray[np.int16] | None = None) -> CameraView:
     """Return the camera's picture at the scale; `noise` (height, width, 3) is added as a sensor's would be."""
     factor = 2.0 if scale <= 0.25 else 1.0 if scale <= 0.5 else 0.5
     K = scale_intrinsics(camera.K, scale)
@@ -64,10 +64,10 @@ def draw_view(camera: RigCamera, look: Look, scale: float, noise: NDArray[np.int
     if noise is not None:
         small = cv2.add(small, noise, dtype=cv2.CV_8U)
     cut = cv2.threshold(cv2.resize(mask, (width, height), interpolation=how), 127, 255, cv2.THRESH_BINARY)[1]
-    return View(np.asarray(small, np.uint8), np.asarray(cut, np.uint8), camera, K, look)
+    return CameraView(np.asarray(small, np.uint8), np.asarray(cut, np.uint8), camera, K, look)
 
 
-def draw_frame(view: View, opening: float) -> Image:
+def draw_frame(view: CameraView, opening: float) -> Image:
     """Return a copy of the view (height, width, 3) with the mouth open by 0 to 1, if the camera sees a mouth."""
     picture: Image = np.array(view.image)
     outer = shape.mouth_outline(opening, view.look.smile, inner=False)
@@ -84,7 +84,7 @@ def draw_frame(view: View, opening: float) -> Image:
     return np.asarray(cv2.copyTo(picture, view.mask, view.image.copy()), np.uint8)
 
 
-def _fill(picture: Image, rim: Array, view: View, colour: Colour) -> None:
+def _fill(picture: Image, rim: Array, view: CameraView, colour: Colour) -> None:
     """Fill the outline of points (n, 3) in head axes."""
     pixels = _fixed_point(project(shape.to_world(rim), view.K, view.camera.RT))
     cv2.fillPoly(picture, [pixels], colour, lineType=cv2.LINE_AA, shift=_FRACTION)
@@ -109,7 +109,7 @@ def _backdrop(camera: RigCamera, size: tuple[int, ...]) -> Image:
     return np.asarray(cv2.repeat(ramp.astype(np.uint8), 1, size[1]), np.uint8)
 
 
-def _paint(camera: RigCamera, K: Array, look: Look, size: tuple[int, int], scale: float) -> Image:
+def _paint(camera: RigCamera, K: Array, look: Appearance, size: tuple[int, int], scale: float) -> Image:
     """Return the head on black (height, width, 3), smoothed inside its outline."""
     canvas = np.zeros((*size, 3), np.uint8)
     corners, colours = _quads(look, 56 if scale <= 0.25 else 128)
@@ -129,7 +129,7 @@ def _paint(camera: RigCamera, K: Array, look: Look, size: tuple[int, int], scale
 
 
 @lru_cache(maxsize=16)
-def _quads(look: Look, columns: int) -> tuple[Array, Array]:
+def _quads(look: Appearance, columns: int) -> tuple[Array, Array]:
     """Return the corners (Q, 4, 3) of all quads in head axes and their shaded colours (Q, 3)."""
     rows = columns * 5 // 8
     skull = shape.head(columns, rows)
@@ -170,7 +170,7 @@ def _shaded(corners: Array, paint: Array) -> Array:
 
 
 @lru_cache(maxsize=16)
-def _patches(look: Look) -> tuple[Patch, ...]:
+def _patches(look: Appearance) -> tuple[Patch, ...]:
     """Return eyes, brows and nostrils."""
     turn = np.linspace(0.0, 2.0 * np.pi, 20, endpoint=False)
     brow_x, brow_bend = np.linspace(0.012, 0.05, 8), 0.006 * np.sin(np.linspace(0.3, 2.6, 8))

@@ -9,7 +9,7 @@ from typing import Literal
 
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
 from rm360_async.domain.names import Kind, Modality, Performance, Structure, remote_path
-from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.renderer import Renderer
 from rm360_async.synthetic.smc_writer import write_pair, write_smc
 from rm360_async.synthetic.spec import SINGLE_RELEASE, SmcSpec
 
@@ -51,7 +51,7 @@ def make_remote(
 
     `scale` is the size of all images, 1 for 2448 x 2048 px; it takes the place of the specs' own.
     """
-    studio = Studio(scale)
+    studio = Renderer(scale)
     written: list[Path] = []
     for spec in demo_plan(structure) if plan is None else plan:
         scaled = replace(spec, scale=scale)

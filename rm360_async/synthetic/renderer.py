@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rm360_async.domain.cameras.rig import rig
-from rm360_async.synthetic.appearance import Look
+from rm360_async.synthetic.appearance import Appearance
 from rm360_async.synthetic.encoded import encode
 from rm360_async.synthetic.head import draw_frame, draw_view, image_size
 
@@ -18,15 +18,15 @@ QUALITY = 85
 _TILE = 256
 
 
-class Studio:
+class Renderer:
     """Holds the encoded pictures (not the pixels) of what was drawn so far; one thread uses it."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
         self._noise = _sensor_noise(image_size(scale))
-        self._films: dict[tuple[Look, str], tuple[dict[float, bytes], bytes]] = {}
+        self._films: dict[tuple[Appearance, str], tuple[dict[float, bytes], bytes]] = {}
 
-    def film(self, look: Look, camera: str, openings: list[float]) -> tuple[dict[float, bytes], bytes]:
+    def film(self, look: Appearance, camera: str, openings: list[float]) -> tuple[dict[float, bytes], bytes]:
         """Return the JPEG of each mouth opening, and the mask's PNG, of a rig camera."""
         shots, mask = self._films.get((look, camera), ({}, b""))
         missing = sorted(set(openings) - set(shots))

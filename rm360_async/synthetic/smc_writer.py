@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 
 from rm360_async.domain.names import Modality
 from rm360_async.synthetic import ground_truth
-from rm360_async.synthetic.appearance import look_of
+from rm360_async.synthetic.appearance import appearance_of
 from rm360_async.synthetic.encoded import broken, labelled
 from rm360_async.synthetic.head import image_size
-from rm360_async.synthetic.renderer import Studio
+from rm360_async.synthetic.renderer import Renderer
 from rm360_async.synthetic.sound import SAMPLE_RATE, speech
 from rm360_async.synthetic.spec import AUDIO_CAMERA, SmcSpec
 
 
-def write_smc(path: Path, spec: SmcSpec, studio: Studio | None = None) -> Path:
+def write_smc(path: Path, spec: SmcSpec, studio: Renderer | None = None) -> Path:
     """Write everything of the spec to one file and return its path; a studio of the scale saves drawing again."""
     return _write(path, spec, spec.modalities, studio)
 
 
-def write_pair(raw: Path, anno: Path, spec: SmcSpec, studio: Studio | None = None) -> tuple[Path, Path]:
+def write_pair(raw: Path, anno: Path, spec: SmcSpec, studio: Renderer | None = None) -> tuple[Path, Path]:
     """Write images and audio to one file and the rest to another, and return their paths."""
-    studio = studio or Studio(spec.scale)
+    studio = studio or Renderer(spec.scale)
     return _write(raw, spec, spec.raw_part, studio), _write(anno, spec, spec.anno_part, studio)
 
 
@@ -39,22 +39,22 @@ def label(spec: SmcSpec, camera: str, what: str, frame: int | None = None) -> st
     return f"{spec.performance} {camera} {what} {'-' if frame is None else frame} seed {spec.seed}"
 
 
-def _write(path: Path, spec: SmcSpec, modalities: frozenset[Modality], studio: Studio | None) -> Path:
+def _write(path: Path, spec: SmcSpec, modalities: frozenset[Modality], studio: Renderer | None) -> Path:
     if studio is not None and studio.scale != spec.scale:
         raise ValueError(f"a studio of scale {studio.scale} cannot draw for a spec of scale {spec.scale}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
-        _Writer(file, spec, modalities, studio or Studio(spec.scale)).write()
+        _Writer(file, spec, modalities, studio or Renderer(spec.scale)).write()
     return path
 
 
 class _Writer:
     """Writes the groups of one open file."""
 
-    def __init__(self, file: Any, spec: SmcSpec, modalities: frozenset[Modality], studio: Studio) -> None:
+    def __init__(self, file: Any, spec: SmcSpec, modalities: frozenset[Modality], studio: Renderer) -> None:
         self.file, self.spec, self.studio = file, spec, studio
         self.modalities = modalities
-        self.look = look_of(spec.performance, spec.seed)
+        self.look = appearance_of(spec.performance, spec.seed)
 
     def write(self) -> None:
         """Write what the modalities say, in the order in which the release's files have it."""

@@ -113,7 +113,7 @@ class Log:
         self._file = RotatingFileHandler(
             path, maxBytes=max_bytes, backupCount=KEPT_FILES, encoding="utf-8", errors="backslashreplace"
         )
-        self._file.setFormatter(_Lines(colours=False))
+        self._file.setFormatter(_TextFormatter(colours=False))
         self._door = _Door(queue.Queue(QUEUED_LINES))
         self._listener = _Listener(self._door.queue, self._file, respect_handler_level=True)
         self._console = _console(sys.stderr) if console else None
@@ -124,7 +124,7 @@ class Log:
     def replace_console(self, handler: logging.Handler | None) -> None:
         """Send the console's lines to another handler (a live display), or to none."""
         if handler is not None and handler.formatter is None:
-            handler.setFormatter(_Lines(colours=False))
+            handler.setFormatter(_TextFormatter(colours=False))
         self._listener.handlers = (self._file,) if handler is None else (self._file, handler)
 
     def restore_console(self) -> None:
@@ -195,7 +195,7 @@ class _Listener(QueueListener):
         self.queue.put(None)
 
 
-class _Lines(logging.Formatter):
+class _TextFormatter(logging.Formatter):
     """`2026-11-22 14:05:01 INFO  message key=value`; a traceback follows, indented."""
 
     def __init__(self, colours: bool) -> None:
@@ -215,7 +215,7 @@ class _Lines(logging.Formatter):
 
 def _console(stream: TextIO) -> logging.Handler:
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Lines(colours=stream.isatty() and not os.environ.get("NO_COLOR")))
+    handler.setFormatter(_TextFormatter(colours=stream.isatty() and not os.environ.get("NO_COLOR")))
     return handler
 
 

@@ -1,6 +1,6 @@
 """How a child of ours talks to us: JSON lines on its standard output, and nothing else.
 
-The parent's side is `converse`; the child's is `Speaker`, and `limit_ourselves` comes before it. A child that
+The parent's side is `run_worker`; the child's is `MessageWriter`, and `limit_ourselves` comes before it. A child that
 dies says no last line; what it then left on standard error tells of what.
 """
 
@@ -27,7 +27,7 @@ _LONGEST_LINE = 2**26  # the record of a file with many left-out frames is long;
 _PROGRESS_EVERY = 0.5  # seconds
 
 
-async def converse(command: Sequence[str], env: Mapping[str, str], on_line: OnLine) -> tuple[int | None, bytes]:
+async def run_worker(command: Sequence[str], env: Mapping[str, str], on_line: OnLine) -> tuple[int | None, bytes]:
     """Run a child of ours to its end, passing on each message; return its exit code and the end of its errors.
 
     Text that a library prints is no message, and is passed over.
@@ -85,7 +85,7 @@ def limit_ourselves(memory: int) -> None:
         score.write_text("500")
 
 
-class Speaker:
+class MessageWriter:
     """Write JSON lines to the real standard output, progress at a bounded rate.
 
     Libraries that print must not get between the lines, so descriptor 1 becomes standard error.

@@ -13,7 +13,7 @@ from rm360_async.domain.cameras.calibration.check import Matrices
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.release import Absence
-from rm360_async.smc import Blob, Refusal, SmcFile, check, image_size, read_calibration
+from rm360_async.smc import Blob, SmcFile, UnreadableData, check, image_size, read_calibration
 from rm360_async.system.sparse_file import SparseFile
 from rm360_async.visualization.published_folder import PublishedFolder, open_folder
 
@@ -71,7 +71,7 @@ def picture_size(folder: PublishedFolder) -> tuple[int, int] | None:
         try:
             data = path.read_bytes()
             found = check(Blob(-1, 0, len(data), data))
-        except (OSError, Refusal):
+        except (OSError, UnreadableData):
             continue
         if found.width:
             return found.height, found.width
@@ -83,7 +83,7 @@ def of_file(path: Path | SparseFile, name: str) -> Calibrated:
     with SmcFile(path) as file:
         try:
             stored, refused = read_calibration(file)
-        except Refusal as refusal:
+        except UnreadableData as refusal:
             raise BadRequest(f"{name} has no readable calibration: {refusal.reason}") from refusal
         if not stored and not refused:
             hint = "in the 21-subject release it is in the anno file of the pair"

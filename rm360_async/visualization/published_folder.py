@@ -10,7 +10,7 @@ from pathlib import Path
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import camera_folder, is_camera
 from rm360_async.domain.record import EarlierRecord, Record
-from rm360_async.domain.release import Absence, Holding, absence, holding_of
+from rm360_async.domain.release import Absence, ReleasedContent, absence, holding_of
 from rm360_async.store import read_marker
 
 FRAME = re.compile(r"frame_([0-9]{1,9})\.[A-Za-z0-9]+")
@@ -40,7 +40,7 @@ class PublishedFolder:
         return self.record.verdict if self.record else ""
 
     @cached_property
-    def held(self) -> Holding | None:
+    def held(self) -> ReleasedContent | None:
         """Return what the release holds of this performance, None where that is not known."""
         record = self.record
         if record is None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rm360_async.domain.cameras.calibration.check import State
-from rm360_async.domain.cameras.calibration.checks import CalibrationReport, Standing
+from rm360_async.domain.cameras.calibration.checks import CalibrationReport, CameraPosition
 from rm360_async.domain.cameras.coverage import TIERS
 from rm360_async.domain.cameras.rig import FACE, Array, head_centre
 from rm360_async.visualization.svg import Drawing, Point
@@ -81,7 +81,7 @@ def _panel(drawing: Drawing, view: _View, head: Array) -> None:
 
 
 def _camera(
-    drawing: Drawing, view: _View, standing: Standing, matrices: Mapping[str, Array], head: Array, kept: bool
+    drawing: Drawing, view: _View, standing: CameraPosition, matrices: Mapping[str, Array], head: Array, kept: bool
 ) -> None:
     matrix = matrices[standing.id]
     half = np.array(_HALF_VIEW)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rm360_async.smc import Blob, Refusal, check
+from rm360_async.smc import Blob, UnreadableData, check
 
 Image = NDArray[np.uint8]
 
@@ -34,7 +34,7 @@ def reduced(path: Path, width: int) -> Image | None:
         full = found.width or width
         mode = next(mode for factor, mode in _REDUCED if full // factor >= width or factor == 1)
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
-    except (OSError, Refusal, cv2.error):
+    except (OSError, UnreadableData, cv2.error):
         return None
     return None if decoded is None else np.asarray(decoded, np.uint8)
 

@@ -13,7 +13,7 @@ from suites.verdict import Case, Verdict
 from bad_input.telling import told_well
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Structure, remote_path
-from rm360_async.download.rclone.listing import Listing, parse, sort_out
+from rm360_async.download.rclone.listing import RemoteListing, parse, sort_out
 from rm360_async.ledger import Ledger
 
 _MD5 = "d41d8cd98f00b204e9800998ecf8427e"
@@ -67,7 +67,7 @@ def one(case: Case, folder: Path) -> Verdict:
     return Verdict(case, "listed" if listing.files else "nothing listed", wrong[:5], [path])
 
 
-def _unsafe(listing: Listing, structure: Structure) -> list[str]:
+def _unsafe(listing: RemoteListing, structure: Structure) -> list[str]:
     wrong = []
     for performance, kinds in listing.files.items():
         for kind, file in kinds.items():
@@ -81,7 +81,7 @@ def _unsafe(listing: Listing, structure: Structure) -> list[str]:
     return wrong
 
 
-def _lost(answer: bytes, listing: Listing) -> list[str]:
+def _lost(answer: bytes, listing: RemoteListing) -> list[str]:
     """Every path of the answer is in the listing once; one that came twice is marked."""
     paths = [str(entry["Path"]) for entry in json.loads(answer)]
     listed = {file.path: file for kinds in listing.files.values() for file in kinds.values()}
@@ -91,7 +91,7 @@ def _lost(answer: bytes, listing: Listing) -> list[str]:
     return wrong + [f"{path} was listed twice and is not marked" for path in twice if not listed[path].duplicate]
 
 
-async def _entered(path: Path, listing: Listing) -> None:
+async def _entered(path: Path, listing: RemoteListing) -> None:
     sources = {each: [file.source() for file in kinds.values()] for each, kinds in listing.files.items()}
     async with Ledger.open(path) as ledger:
         await ledger.add(sources)

@@ -40,7 +40,7 @@ _TICKETS = "rm360_async.budget.ticket_queue:Tickets"
 _REMOTE = "rm360_async.download.rclone.remote"
 _SEALING = "rm360_async.store.seal"
 _FOLDER = "rm360_async.store.staging:StagingFolder"
-_RANGING = "rm360_async.download.range_downloader:Ranging"
+_RANGING = "rm360_async.download.range_downloader:RangeDownloader"
 _SPARSE = "rm360_async.system.sparse_file:SparseFile"
 
 SERVICE = (
@@ -56,7 +56,7 @@ SERVICE = (
     Step("source noted", f"{_LEDGER}.listed"),
     Step("lease asked for", f"{_TICKETS}.add"),
     Step("lease granted", f"{_TICKETS}.grant"),
-    Step("extraction", "rm360_async.stages.stages:RealCrew.extract"),
+    Step("extraction", "rm360_async.stages.stages:Stages.extract"),
     Step("publication", "rm360_async.store.publish:publish"),
     Step("rename", "rm360_async.system.linux:rename"),
     Step("folder synced", f"{_SEALING}:sync", calls=2),
@@ -75,29 +75,31 @@ WHOLE = (
     Step("part opened", "rm360_async.download.rclone.transfer:opened_part", only="before"),
     Step("bytes of a download", "rm360_async.download.rclone.transfer:pull"),
     Step("md5 compared", f"{_REMOTE}:_compared"),
-    Step("whole file staged", "rm360_async.download.spool:settle_part"),
+    Step("whole file staged", "rm360_async.download.spool:commit_part"),
 )
 RANGES = (
     Step("ranges begun", f"{_RANGING}.fetch", way="ranges"),
     Step("remote served", "rm360_async.download.rclone.server:served", only="before", way="ranges"),
-    Step("ranges brought", "rm360_async.download.ranges.worker_client:Scouting.run", way="ranges"),
+    Step("ranges brought", "rm360_async.download.ranges.worker_client:RangeWorkerClient.run", way="ranges"),
     Step("found unchanged", f"{_RANGING}._require_unchanged", way="ranges"),
 )
 SCOUT = (
     Step("sparse file opened", f"{_SPARSE}.__init__", "scout", way="ranges"),
     Step("map read", f"{_SPARSE}._read_map", "scout", way="ranges"),
-    Step("index looked for", "rm360_async.download.ranges.discovery:look_for", "scout", calls=4, way="ranges"),
-    Step("ranges asked for", "rm360_async.download.ranges.range_client:Lines.fetch", "scout", calls=4, way="ranges"),
+    Step("index looked for", "rm360_async.download.ranges.discovery:discover_ranges", "scout", calls=4, way="ranges"),
+    Step(
+        "ranges asked for", "rm360_async.download.ranges.range_client:RangeClient.fetch", "scout", calls=4, way="ranges"
+    ),
     Step("range kept", f"{_SPARSE}.write", "scout", calls=12, way="ranges"),
     Step("pictures judged", "rm360_async.download.ranges.discovery:broken_spans", "scout", way="ranges"),
-    Step("connections closed", "rm360_async.download.ranges.range_client:Lines.close", "scout", way="ranges"),
+    Step("connections closed", "rm360_async.download.ranges.range_client:RangeClient.close", "scout", way="ranges"),
 )
 FILLING = (
     Step("filled file settled", f"{_RANGING}._settle", way="whole"),
-    Step("filled file staged", "rm360_async.download.spool:settle_part", way="whole"),
+    Step("filled file staged", "rm360_async.download.spool:commit_part", way="whole"),
 )
 COMPLETING = (
-    Step("published folder read", "rm360_async.extraction.previous:Base.of", "worker"),
+    Step("published folder read", "rm360_async.extraction.previous:PreviousFolder.of", "worker"),
     Step("file taken over", f"{_FOLDER}.link", "worker", calls=4),
     Step("folders exchanged", "rm360_async.store.publish:_exchange"),
     Step("old folder removed", "rm360_async.store.staging:remove_tree"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rm360_async.budget import SystemDisk
-from rm360_async.commands.doctor.result import Line, fail, fail_of, ok, warn
+from rm360_async.commands.doctor.result import CheckResult, fail, fail_of, ok, warn
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text
@@ -38,7 +38,7 @@ def folders(settings: Settings) -> dict[str, Path]:
     }
 
 
-def look_at_disks(settings: Settings) -> Iterator[Line]:
+def look_at_disks(settings: Settings) -> Iterator[CheckResult]:
     """Yield what there is to say of every folder."""
     for key, folder in folders(settings).items():
         yield _place(key, folder)
@@ -70,7 +70,7 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
     return best[1]
 
 
-def _place(key: str, folder: Path) -> Line:
+def _place(key: str, folder: Path) -> CheckResult:
     kind = file_system(nearest(folder))
     text = f"{folder} is on {kind or 'an unknown file system'}"
     if _NETWORK.fullmatch(kind):
@@ -85,7 +85,7 @@ def _place(key: str, folder: Path) -> Line:
     return ok(key, f"{text}, local")
 
 
-def _tried(key: str, folder: Path) -> Line:
+def _tried(key: str, folder: Path) -> CheckResult:
     """Do in a throw-away folder what a run does there."""
     base = nearest(folder)
     where = "" if base == folder else f", to be made in {base}"
@@ -145,13 +145,13 @@ def _try_ledger(trial: Path) -> None:
             raise Fault(Cause.NOT_WRITABLE, "locks do not work there", "set storage.manifest_path to a local disk")
 
 
-def _same(settings: Settings) -> Line:
+def _same(settings: Settings) -> CheckResult:
     disk, storage = SystemDisk(), settings.storage
     same = disk.space(storage.temp_dir).device == disk.space(storage.output_dir).device
     return ok("disks", f"temp_dir and output_dir are on {'one file system' if same else 'two file systems'}")
 
 
-def _space(settings: Settings) -> Iterator[Line]:
+def _space(settings: Settings) -> Iterator[CheckResult]:
     limits = settings.limits
     floor, most = limits.min_free_bytes, limits.max_temp_bytes
     for key, needed in (("output_dir", 0), ("temp_dir", most)):

@@ -12,12 +12,12 @@ from anyio.to_thread import run_sync
 
 from rm360_async.budget import SystemDisk
 from rm360_async.commands.doctor import disks, ledger, machine, remote
-from rm360_async.commands.doctor.result import Line, State, as_dict, as_text, fail, fail_of, ok, warn
+from rm360_async.commands.doctor.result import CheckResult, State, as_dict, as_text, fail, fail_of, ok, warn
 from rm360_async.config import Settings, load_settings
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.formatting import size_text
-from rm360_async.download.rclone import Listing
-from rm360_async.service.run_plan import RunPlan, foresee, make_plan
+from rm360_async.download.rclone import RemoteListing
+from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
 from rm360_async.service.startup import connect, list_remote
 
 _PATIENCE = 600.0
@@ -35,7 +35,7 @@ async def examine(config: Path, as_json: bool) -> int:
     return code
 
 
-async def look(config: Path) -> AsyncIterator[Line]:
+async def look(config: Path) -> AsyncIterator[CheckResult]:
     """Yield every line; what needs the config is left out when there is none."""
     try:
         settings = load_settings(config)
@@ -57,7 +57,7 @@ async def look(config: Path) -> AsyncIterator[Line]:
         yield line
 
 
-def _machine(settings: Settings | None) -> Iterable[Line]:
+def _machine(settings: Settings | None) -> Iterable[CheckResult]:
     yield from machine.versions()
     yield machine.user()
     yield machine.clock(time.time())
@@ -67,7 +67,7 @@ def _machine(settings: Settings | None) -> Iterable[Line]:
         yield machine.memory(settings)
 
 
-async def _safely(about: str, check: Callable[[], Iterable[Line]]) -> list[Line]:
+async def _safely(about: str, check: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
     """Do a check that may block, in a thread; what it could not even ask is a line too."""
     try:
         return await run_sync(lambda: list(check()))
@@ -75,9 +75,9 @@ async def _safely(about: str, check: Callable[[], Iterable[Line]]) -> list[Line]
         return [fail(about, f"{error.filename or 'a folder'}: {error.strerror}", "check the path and its permissions")]
 
 
-async def _far_away(settings: Settings) -> AsyncIterator[Line]:
+async def _far_away(settings: Settings) -> AsyncIterator[CheckResult]:
     """Yield what needs rclone and the remote; an answer that never comes is a line too."""
-    lines: list[Line] = []
+    lines: list[CheckResult] = []
     with anyio.move_on_after(_PATIENCE) as scope:
         try:
             async for line in remote.look_at_rclone(settings):
@@ -92,7 +92,7 @@ async def _far_away(settings: Settings) -> AsyncIterator[Line]:
         yield fail("remote", f"no answer within {_PATIENCE:.0f} s", "check the network, and: rclone lsd REMOTE:")
 
 
-async def _listing(settings: Settings) -> list[Line]:
+async def _listing(settings: Settings) -> list[CheckResult]:
     listing = await list_remote(settings, connect(settings)[0])
     lines = list(remote.look_at_listing(settings, listing, time.time()))
     if not listing.files:
@@ -102,11 +102,11 @@ async def _listing(settings: Settings) -> list[Line]:
     return [*lines, *await run_sync(lambda: list(_work(settings, plan, listing)))]
 
 
-def _work(settings: Settings, plan: RunPlan, listing: Listing) -> Iterable[Line]:
+def _work(settings: Settings, plan: RunPlan, listing: RemoteListing) -> Iterable[CheckResult]:
     """Yield whether what is left to do fits on the disk."""
     for remark in plan.remarks:
         yield warn("work", remark, "check extraction in the config")
-    foresee(settings, plan, {}, plan.open())
+    estimate_plan(settings, plan, {}, plan.open())
     for each, reason in list(plan.too_large(settings).items())[:_NAMED]:
         yield fail("work", f"{each} {reason}", "see limits in the config")
     space = SystemDisk().space(settings.storage.output_dir)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from rm360_async.commands.doctor.result import Line, fail_of, ok, warn
+from rm360_async.commands.doctor.result import CheckResult, fail_of, ok, warn
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Row
+from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import ledger_path
 from rm360_async.ledger.ledger import opened
 from rm360_async.service.run_plan import is_published
@@ -21,7 +21,7 @@ from rm360_async.system.linux import is_there
 _NAMED = 5
 
 
-async def look_at_ledger(settings: Settings) -> AsyncIterator[Line]:
+async def look_at_ledger(settings: Settings) -> AsyncIterator[CheckResult]:
     """Yield what there is to say of the ledger; opening it checks its structure (integrity_check)."""
     path = ledger_path(settings.storage.manifest_path)
     if not is_there(path):
@@ -45,12 +45,12 @@ async def look_at_ledger(settings: Settings) -> AsyncIterator[Line]:
         yield warn("ledger", text, "is the disk of output_dir mounted? else the next run extracts them again")
 
 
-def _gone(output_dir: Path, rows: list[Row]) -> list[Performance]:
+def _gone(output_dir: Path, rows: list[PerformanceRow]) -> list[Performance]:
     done = [row.performance for row in rows if row.stage is Stage.COMPLETED]
     return [each for each in done if not is_published(output_dir, each)]
 
 
-async def rows_of(settings: Settings) -> list[Row]:
+async def rows_of(settings: Settings) -> list[PerformanceRow]:
     """Return the ledger's rows; none when it cannot be read, which `look_at_ledger` says."""
     if not is_there(ledger_path(settings.storage.manifest_path)):
         return []

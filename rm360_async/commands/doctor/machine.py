@@ -12,12 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from rm360_async import __version__
-from rm360_async.commands.doctor.result import Line, fail, ok, warn
+from rm360_async.commands.doctor.result import CheckResult, fail, ok, warn
 from rm360_async.config import Settings
 from rm360_async.domain.formatting import size_text
 from rm360_async.extraction.modalities.audio import find_ffmpeg
 from rm360_async.ledger import SQLITE_VERSION
-from rm360_async.smc import HDF5_VERSION, Refusal
+from rm360_async.smc import HDF5_VERSION, UnreadableData
 
 _FIRST_YEAR, _LAST_YEAR = 2024, 2100
 _FEW_FILES, _ENOUGH_FILES = 64, 256
@@ -25,7 +25,7 @@ _UPSERT = (3, 24)
 """The SQLite that brought ON CONFLICT, which the ledger needs (https://sqlite.org/lang_upsert.html)."""
 
 
-def versions() -> Iterator[Line]:
+def versions() -> Iterator[CheckResult]:
     """Say what runs here; fail for a SQLite that the ledger cannot work with."""
     here = f"rm360_async {__version__}, Python {platform.python_version()} on {platform.system()} {platform.release()}"
     yield ok("versions", here)
@@ -35,17 +35,17 @@ def versions() -> Iterator[Line]:
     yield fail("sqlite", text, "use a Python with SQLite 3.24 or newer") if too_old else ok("sqlite", text)
 
 
-def ffmpeg() -> Line:
+def ffmpeg() -> CheckResult:
     """Say which ffmpeg makes the MP3s."""
     try:
         return ok("ffmpeg", find_ffmpeg())
-    except Refusal:
+    except UnreadableData:
         return warn(
             "ffmpeg", "there is none, so no audio.mp3 is made", "install ffmpeg, or: pip install imageio-ffmpeg"
         )
 
 
-def open_files() -> Line:
+def open_files() -> CheckResult:
     """Say how many files a process may have open."""
     try:
         import resource
@@ -60,7 +60,7 @@ def open_files() -> Line:
     return (fail if soft < _FEW_FILES else warn)("open files", text, mend)
 
 
-def clock(now: float) -> Line:
+def clock(now: float) -> CheckResult:
     """Say what the clock says; one that stands at its beginning breaks certificates and waits."""
     told = f"{datetime.fromtimestamp(now).astimezone():%Y-%m-%d %H:%M %Z}"
     if _FIRST_YEAR <= datetime.fromtimestamp(now).year < _LAST_YEAR:
@@ -68,7 +68,7 @@ def clock(now: float) -> Line:
     return fail("clock", f"{told} cannot be right", "set the clock, e.g. timedatectl set-ntp true")
 
 
-def memory(settings: Settings, meminfo: Path = Path("/proc/meminfo")) -> Line:
+def memory(settings: Settings, meminfo: Path = Path("/proc/meminfo")) -> CheckResult:
     """Compare what all extractions may take with what is there."""
     processing = settings.processing
     most = processing.worker_count * processing.worker_memory_bytes
@@ -88,7 +88,7 @@ def _total_memory(meminfo: Path) -> int | None:
     return int(match[1]) * 1024 if match else None
 
 
-def user() -> Line:
+def user() -> CheckResult:
     """Say who runs this, and the mode that new files get."""
     mask = os.umask(0)
     os.umask(mask)

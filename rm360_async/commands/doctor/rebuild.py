@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path, lock_path, set_aside, take_in
+from rm360_async.ledger import Claims, Ledger, ManifestWriter, import_existing, ledger_path, lock_path, quarantine
 from rm360_async.system.linux import is_there
 
 _NAMED = 20
@@ -33,14 +33,14 @@ async def rebuild(settings: Settings) -> int:
     path = ledger_path(storage.manifest_path)
     kept = None
     if is_there(path):
-        kept = await run_sync(set_aside, path)
+        kept = await run_sync(quarantine, path)
     else:
         with Claims(lock_path(path), look_only=True) as claims:
             if claims.others_at_work():
                 raise Fault(Cause.LEDGER, f"the ledger {path} is in use", "end the running instances first")
     async with Ledger.open(path) as ledger:
         with Claims(lock_path(path)) as claims:
-            taken = await take_in(ledger, storage.manifest_path, storage.output_dir)
+            taken = await import_existing(ledger, storage.manifest_path, storage.output_dir)
             await ManifestWriter(storage.manifest_path, ledger, claims).finish()
     if kept is not None:
         print(f"the old ledger is kept as {kept}")

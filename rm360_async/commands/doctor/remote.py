@@ -8,16 +8,16 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 
-from rm360_async.commands.doctor.result import Line, fail, fail_of, ok, warn
+from rm360_async.commands.doctor.result import CheckResult, fail, fail_of, ok, warn
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.domain.names import Structure, parse_remote_path
 from rm360_async.download.rclone import (
     Account,
-    Listed,
-    Listing,
     Remote,
+    RemoteFile,
+    RemoteListing,
     account,
     config_file,
     environment,
@@ -31,7 +31,7 @@ _DAY = 86_400.0
 _CLIENT_ID = "https://rclone.org/drive/#making-your-own-client-id"
 
 
-async def look_at_rclone(settings: Settings) -> AsyncIterator[Line]:
+async def look_at_rclone(settings: Settings) -> AsyncIterator[CheckResult]:
     """Yield which rclone is used, and for each remote how it logs in and whether it answers."""
     program, env = find(), environment(os.environ)
     found = await version(program, env)
@@ -47,7 +47,7 @@ async def look_at_rclone(settings: Settings) -> AsyncIterator[Line]:
             yield line
 
 
-async def _look_at_one(settings: Settings, program: str, env: dict[str, str], name: str) -> AsyncIterator[Line]:
+async def _look_at_one(settings: Settings, program: str, env: dict[str, str], name: str) -> AsyncIterator[CheckResult]:
     folder = settings.google_drive.root_folder_id
     try:
         yield _login(name.partition(":")[0] or name, await account(program, env, name), folder)
@@ -63,7 +63,7 @@ async def _look_at_one(settings: Settings, program: str, env: dict[str, str], na
     yield ok("remote", f"{remote} answers, in {time.monotonic() - begun:.1f} s")
 
 
-def _login(name: str, how: Account, folder: str) -> Line:
+def _login(name: str, how: Account, folder: str) -> CheckResult:
     kind = how.type or "of unknown type"
     if how.type != "drive":
         return ok("login", f"{name} is {kind}" + ("; root_folder_id is ignored" if folder and how.type else ""))
@@ -78,7 +78,7 @@ def _login(name: str, how: Account, folder: str) -> Line:
     return warn("login", shared, f"make your own: {_CLIENT_ID}")
 
 
-def look_at_listing(settings: Settings, listing: Listing, now: float) -> Iterator[Line]:
+def look_at_listing(settings: Settings, listing: RemoteListing, now: float) -> Iterator[CheckResult]:
     """Yield what the listing holds, and what in it will make trouble."""
     files = [listed for kinds in listing.files.values() for listed in kinds.values()]
     subjects = {each.subject for each in listing.files}
@@ -95,7 +95,7 @@ def look_at_listing(settings: Settings, listing: Listing, now: float) -> Iterato
         yield warn("clock", "the remote has files from our future, so the clock may be behind", "set the clock")
 
 
-def _nothing(settings: Settings, listing: Listing) -> Line:
+def _nothing(settings: Settings, listing: RemoteListing) -> CheckResult:
     structure = settings.google_drive.structure
     other = Structure.PAIR if structure is Structure.SINGLE else Structure.SINGLE
     if any(parse_remote_path(other, path) for path in listing.strange):
@@ -105,7 +105,7 @@ def _nothing(settings: Settings, listing: Listing) -> Line:
     return fail("listing", "the remote lists no performance of what is wanted" + (f"; {lies}" if lies else ""), mend)
 
 
-def _md5(files: Sequence[Listed]) -> Line:
+def _md5(files: Sequence[RemoteFile]) -> CheckResult:
     known = sum(1 for listed in files if listed.md5)
     if known == len(files):
         return ok("md5", f"all {known} files have one in the listing")
@@ -116,7 +116,7 @@ def _md5(files: Sequence[Listed]) -> Line:
     return warn("md5", f"{len(files) - known} of {len(files)} files have none: they are compared by size alone")
 
 
-def _odd(files: Sequence[Listed]) -> Iterator[Line]:
+def _odd(files: Sequence[RemoteFile]) -> Iterator[CheckResult]:
     doubled = [listed.path for listed in files if listed.duplicate]
     empty = [listed.path for listed in files if listed.size <= 0]
     if doubled:

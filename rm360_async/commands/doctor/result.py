@@ -21,7 +21,7 @@ class State(str, Enum):
 
 
 @dataclass(frozen=True)
-class Line:
+class CheckResult:
     """One thing that was looked at; `mend` says what to do. No secret is ever in it: texts are masked."""
 
     state: State
@@ -35,27 +35,27 @@ class Line:
         return {"state": self.state.value, **{key: masked(escaped(value)) for key, value in shown.items()}}
 
 
-def ok(about: str, text: str) -> Line:
+def ok(about: str, text: str) -> CheckResult:
     """Return a line of what is as it should be."""
-    return Line(State.OK, about, text)
+    return CheckResult(State.OK, about, text)
 
 
-def warn(about: str, text: str, mend: str = "") -> Line:
+def warn(about: str, text: str, mend: str = "") -> CheckResult:
     """Return a line of what a person should look at."""
-    return Line(State.WARN, about, text, mend)
+    return CheckResult(State.WARN, about, text, mend)
 
 
-def fail(about: str, text: str, mend: str = "") -> Line:
+def fail(about: str, text: str, mend: str = "") -> CheckResult:
     """Return a line of what a run cannot go on with."""
-    return Line(State.FAIL, about, text, mend)
+    return CheckResult(State.FAIL, about, text, mend)
 
 
-def fail_of(about: str, fault: Fault) -> Line:
+def fail_of(about: str, fault: Fault) -> CheckResult:
     """Return a line of a Fault."""
     return fail(about, fault.message, fault.hint)
 
 
-def as_text(lines: Iterable[Line]) -> str:
+def as_text(lines: Iterable[CheckResult]) -> str:
     """Return the lines as a person reads them; the last one counts them."""
     lines = list(lines)
     counts = Counter(line.state for line in lines)
@@ -68,6 +68,6 @@ def as_text(lines: Iterable[Line]) -> str:
     return "\n".join([*told, ", ".join(f"{counts[state]} {state.value}" for state in State)])
 
 
-def as_dict(lines: Sequence[Line], code: int) -> dict[str, Any]:
+def as_dict(lines: Sequence[CheckResult], code: int) -> dict[str, Any]:
     """Return the lines as plain values, with the exit code."""
     return {"ok": code == 0, "exit": code, "lines": [line.as_dict() for line in lines]}

@@ -14,7 +14,7 @@ _LOOK = 0.5
 _LINE = 60.0
 
 
-class Headway:
+class ProgressLine:
     """How far a command has come: `items` of `total` are done; bytes are added from any thread."""
 
     def __init__(self, name: str, total: int, total_bytes: int = 0) -> None:

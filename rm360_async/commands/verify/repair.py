@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from anyio.to_thread import run_sync
 
-from rm360_async.commands.verify.result import Findings, is_repairable
+from rm360_async.commands.verify.result import VerifyReport, is_repairable
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, matches, output_folder
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Standing
+from rm360_async.domain.state import PlannedState
 from rm360_async.ledger import Claims, Ledger, ManifestWriter
 from rm360_async.ledger.ledger import opened
 from rm360_async.store import mark_damaged
@@ -26,7 +26,7 @@ _REASON_GONE = "found missing by verify, to be extracted again"
 _NOT_OURS = "an earlier tool published it, so it is left alone; `rm360 run --force` replaces it"
 
 
-async def repair(settings: Settings, found: Findings) -> None:
+async def repair(settings: Settings, found: VerifyReport) -> None:
     """Queue what is damaged or gone; `found` gets what was queued, and why the rest was not."""
     async with opened(settings, create=True) as (ledger, claims):
         await ledger.add(found.damaged)
@@ -51,7 +51,7 @@ async def repair(settings: Settings, found: Findings) -> None:
         found.remarks.append("the next `rm360 run` extracts what was queued again, and nothing else")
 
 
-async def _queue(settings: Settings, found: Findings, each: Performance, ledger: Ledger, claims: Claims) -> None:
+async def _queue(settings: Settings, found: VerifyReport, each: Performance, ledger: Ledger, claims: Claims) -> None:
     gone = each in found.lost
     if not gone:
         try:
@@ -62,7 +62,7 @@ async def _queue(settings: Settings, found: Findings, each: Performance, ledger:
             found.not_queued[each] = str(fault)
             return
     await ledger.end_attempt(each)
-    standing = Standing(Stage.PENDING, reason=_REASON_GONE if gone else _REASON)
+    standing = PlannedState(Stage.PENDING, reason=_REASON_GONE if gone else _REASON)
     await ledger.stand({each: standing}, claims)
     found.queued.append(each)
 

@@ -11,7 +11,7 @@ from typing import Any
 from rm360_async.domain.formatting import size_text
 from rm360_async.domain.names import Performance, number_ranges
 from rm360_async.domain.record import Record
-from rm360_async.store import Checked, Depth, Flaw, FlawKind
+from rm360_async.store import Depth, Flaw, FlawKind, FolderCheck
 from rm360_async.system.log import escaped
 
 _GROUPS_TOLD = 12
@@ -22,7 +22,7 @@ _FRAME = re.compile(r"frame_([0-9]+)")
 
 
 @dataclass
-class Findings:
+class VerifyReport:
     """The checks of all folders, and where folders and ledger differ.
 
     `lost` are completed in the ledger and have no folder; `unknown` are folders that the ledger does not have as
@@ -31,7 +31,7 @@ class Findings:
     """
 
     deep: bool
-    checked: dict[Performance, Checked] = field(default_factory=dict)
+    checked: dict[Performance, FolderCheck] = field(default_factory=dict)
     lost: list[Performance] = field(default_factory=list)
     unknown: list[Performance] = field(default_factory=list)
     unread: dict[Performance, str] = field(default_factory=dict)
@@ -50,12 +50,12 @@ class Findings:
         return bool(self.lost or self.unread or any(check.flaws for check in self.checked.values()))
 
     @property
-    def published(self) -> dict[Performance, Checked]:
+    def published(self) -> dict[Performance, FolderCheck]:
         """Return the checks of the folders that some tool published."""
         return {each: check for each, check in self.checked.items() if check.depth is not Depth.FOREIGN}
 
 
-def as_dict(found: Findings) -> dict[str, Any]:
+def as_dict(found: VerifyReport) -> dict[str, Any]:
     """Return the findings as plain values."""
     published = found.published.values()
     return {
@@ -74,7 +74,7 @@ def as_dict(found: Findings) -> dict[str, Any]:
     }
 
 
-def _check_dict(check: Checked) -> dict[str, Any]:
+def _check_dict(check: FolderCheck) -> dict[str, Any]:
     return {
         "state": "damaged" if check.damaged else "extra files" if check.flaws else _state(check),
         "compared": check.depth.value,
@@ -84,7 +84,7 @@ def _check_dict(check: Checked) -> dict[str, Any]:
     }
 
 
-def _state(check: Checked) -> str:
+def _state(check: FolderCheck) -> str:
     return "not published" if check.depth is Depth.FOREIGN else "ok"
 
 
@@ -103,7 +103,7 @@ def place_of(path: str) -> tuple[str, str, int | None]:
     return modality, cameras[0] if cameras else "", int(frame[1]) if frame else None
 
 
-def as_text(found: Findings) -> str:
+def as_text(found: VerifyReport) -> str:
     """Return the findings as a person reads them; the last line is the sum."""
     lines: list[str] = []
     told = [each for each, check in found.checked.items() if check.flaws]
@@ -123,7 +123,7 @@ def as_text(found: Findings) -> str:
     return "\n".join([*lines, _sum_line(found)])
 
 
-def _performance_lines(performance: Performance, check: Checked) -> list[str]:
+def _performance_lines(performance: Performance, check: FolderCheck) -> list[str]:
     state = "damaged" if check.damaged else "has extra files"
     waits = ", and waits to be extracted again" if check.queued else ""
     groups: dict[tuple[str, str], list[Flaw]] = {}
@@ -164,14 +164,14 @@ def _names(flaws: Sequence[Flaw]) -> str:
     return ", ".join(names) + (f" and {more} more" if more else "")
 
 
-def _depth_lines(found: Findings) -> list[str]:
+def _depth_lines(found: VerifyReport) -> list[str]:
     """Return a line for each kind of folder that could not be compared as far as was asked."""
     asked = Depth.EVERY_BYTE if found.deep else Depth.SIZES
     counts = Counter(check.depth for check in found.published.values() if check.depth is not asked)
     return [f"note: of {count} folders were compared: {depth.value}" for depth, count in counts.items()]
 
 
-def _sum_line(found: Findings) -> str:
+def _sum_line(found: VerifyReport) -> str:
     published = found.published.values()
     size = size_text(sum(check.bytes for check in published))
     damaged, extra = len(found.damaged), sum(1 for check in published if check.flaws and not check.damaged)
@@ -183,6 +183,6 @@ def _sum_line(found: Findings) -> str:
     return f"{len(published)} folders ({how}), {files} files, {size}: {', '.join(parts) or 'all as published'}"
 
 
-def is_repairable(check: Checked) -> bool:
+def is_repairable(check: FolderCheck) -> bool:
     """Tell whether a damaged folder is ours to replace; what an earlier tool published is left alone."""
     return isinstance(check.record, Record) or check.depth is not Depth.EMPTY_FILES

@@ -13,18 +13,18 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
-from rm360_async.commands.verify.progress import Headway
+from rm360_async.commands.verify.progress import ProgressLine
 from rm360_async.commands.verify.repair import repair
-from rm360_async.commands.verify.result import Findings, as_dict, as_text
+from rm360_async.commands.verify.result import VerifyReport, as_dict, as_text
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.names import Performance, is_performance, is_subject, matches, output_folder
 from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Row
+from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import ledger_path
 from rm360_async.ledger.ledger import opened
-from rm360_async.store import Checked, Depth, check_folder, read_marker
+from rm360_async.store import Depth, FolderCheck, check_folder, read_marker
 
 _THREADS = 4
 """Files read at once: keeps a solid-state disk busy, and does not drown a spinning one in seeks."""
@@ -49,7 +49,7 @@ class VerifyOptions:
 
 async def verify(settings: Settings, options: VerifyOptions) -> int:
     """Check, repair when asked, and print what was found; return 1 when anything is not as it was published."""
-    found = Findings(options.deep)
+    found = VerifyReport(options.deep)
     rows = await _rows(settings, options, found)
     output_dir = settings.storage.output_dir
     folders = [each for each in await run_sync(published_names, output_dir) if options.selects(each)]
@@ -61,7 +61,9 @@ async def verify(settings: Settings, options: VerifyOptions) -> int:
     return 1 if found.wrong else 0
 
 
-async def _rows(settings: Settings, options: VerifyOptions, found: Findings) -> dict[Performance, Row] | None:
+async def _rows(
+    settings: Settings, options: VerifyOptions, found: VerifyReport
+) -> dict[Performance, PerformanceRow] | None:
     """Return the ledger's rows of the selection; None, with a remark, when there is no ledger to read."""
     if not await anyio.Path(ledger_path(settings.storage.manifest_path)).exists():
         found.remarks.append("there is no ledger; the folders were checked alone")
@@ -91,9 +93,9 @@ def published_names(output_dir: Path) -> list[Performance]:
     return sorted(names, key=lambda each: each.sort_key)
 
 
-async def _check_all(output_dir: Path, folders: list[Performance], found: Findings) -> None:
+async def _check_all(output_dir: Path, folders: list[Performance], found: VerifyReport) -> None:
     total = await run_sync(_bytes_claimed, output_dir, folders) if found.deep else 0
-    headway = Headway("verify", len(folders), total)
+    headway = ProgressLine("verify", len(folders), total)
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") if found.deep else None
     try:
         async with anyio.create_task_group() as around:
@@ -109,7 +111,7 @@ async def _check_all(output_dir: Path, folders: list[Performance], found: Findin
 
 
 async def _check_one(
-    output_dir: Path, each: Performance, found: Findings, threads: Executor | None, on_bytes: Callable[[int], None]
+    output_dir: Path, each: Performance, found: VerifyReport, threads: Executor | None, on_bytes: Callable[[int], None]
 ) -> None:
     folder = output_folder(output_dir, each)
     identity = (each.subject, each.name)
@@ -122,7 +124,7 @@ async def _check_one(
 
 def check_steadily(
     folder: Path, identity: tuple[str, str], threads: Executor | None, on_bytes: Callable[[int], None]
-) -> Checked:
+) -> FolderCheck:
     """Check a folder; once more when a run has put another one in its place meanwhile."""
     for _ in range(_TRIES):
         before = folder.stat().st_ino
@@ -142,7 +144,7 @@ def _bytes_claimed(output_dir: Path, folders: Iterable[Performance]) -> int:
     return size
 
 
-def _compare_with_ledger(found: Findings, rows: dict[Performance, Row] | None) -> None:
+def _compare_with_ledger(found: VerifyReport, rows: dict[Performance, PerformanceRow] | None) -> None:
     if rows is None:
         return
     for each, row in rows.items():

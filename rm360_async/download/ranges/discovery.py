@@ -11,14 +11,14 @@ from typing import IO
 
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.names import Modality
-from rm360_async.extraction.context import Found, Work
+from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.copier import Copied, Item
 from rm360_async.extraction.extract import chosen_cameras, require_known
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.metadata import gather, give_verdict, write_metadata
 from rm360_async.extraction.modalities.registry import STEPS, carry_out
-from rm360_async.extraction.previous import Base
-from rm360_async.smc import Blob, Refusal, SmcPair, check, read_audio
+from rm360_async.extraction.previous import PreviousFolder
+from rm360_async.smc import Blob, SmcPair, UnreadableData, check, read_audio
 from rm360_async.store import ListedFile
 from rm360_async.system.spans import Span
 from rm360_async.system.sparse_file import Hole, SparseFile
@@ -68,7 +68,7 @@ class _Passing:
 
     def run(self, items: Iterable[Item]) -> Iterator[Copied]:
         for item in items:
-            refused = item.blob.reason if isinstance(item.blob, Refusal) else None
+            refused = item.blob.reason if isinstance(item.blob, UnreadableData) else None
             if self._judge is not None and isinstance(item.blob, Blob) and item.blob.data is None:
                 self._judge(item.blob)
             yield Copied(item.camera, item.frame, refused)
@@ -80,12 +80,12 @@ class _Passing:
         pass
 
 
-def _hear(work: Work) -> Found:
+def _hear(work: ExtractionContext) -> ModalityResult:
     """Read the sound, which the step itself would also encode."""
-    with suppress(Refusal):
+    with suppress(UnreadableData):
         if work.source.raw is not None:
             read_audio(work.source.raw)
-    return Found(Modality.AUDIO)
+    return ModalityResult(Modality.AUDIO)
 
 
 _STEPS = {**STEPS, Modality.AUDIO: _hear}
@@ -101,27 +101,31 @@ def broken_spans(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | Non
     def judge(blob: Blob) -> None:
         try:
             check(blob)
-        except Refusal:
+        except UnreadableData:
             spans = found.setdefault(os.fstat(blob.descriptor).st_ino, [])
             spans.append((blob.offset, blob.offset + blob.size))
 
-    look_for(job, raw, anno, judge)
+    discover_ranges(job, raw, anno, judge)
     return found
 
 
-def look_for(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | None, judge: Judge | None = None) -> None:
+def discover_ranges(
+    job: ExtractJob, raw: SparseFile | None, anno: SparseFile | None, judge: Judge | None = None
+) -> None:
     """Let the steps of a job note in the sparse files what they need of them; `judge` sees every picture.
 
     Raises Fault for a file that cannot be extracted at all, as far as can be seen.
     """
-    base = Base.of(job.base)
+    base = PreviousFolder.of(job.base)
     with SmcPair(raw, anno) as source:
         require_known(job, source)
-        work = Work(source, _Nowhere(), _Passing(judge), frozenset(chosen_cameras(job, source, base)), base)
-        founds: list[Found] = []
+        work = ExtractionContext(
+            source, _Nowhere(), _Passing(judge), frozenset(chosen_cameras(job, source, base)), base
+        )
+        founds: list[ModalityResult] = []
         for modality in _STEPS:
             if modality.value in job.modalities:
-                with suppress(Refusal, Hole):
+                with suppress(UnreadableData, Hole):
                     founds.append(carry_out(work, modality, _STEPS))
         with suppress(Hole):
             facts = gather(work, job.performance, founds)
@@ -134,7 +138,7 @@ HEAD = 64 * 1024
 """Bytes at the start of a file that every look needs: signature, root group, and what was written first."""
 
 
-def rounds(look: Look, files: Sequence[SparseFile]) -> Iterator[None]:
+def discovery_rounds(look: Look, files: Sequence[SparseFile]) -> Iterator[None]:
     """Look until nothing of the index is wanting; whoever iterates fetches each file's `index` in between.
 
     Raises what `look` raises once everything that it asked for is here.

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from rm360_async.domain.cameras.sets import resolve
 from rm360_async.domain.names import Modality, Performance, Structure
 from rm360_async.domain.record import Record
-from rm360_async.domain.release import holding
-from rm360_async.domain.selection import BY_CAMERA, Selection, Way, cameras_of
+from rm360_async.domain.release import released_content
+from rm360_async.domain.selection import BY_CAMERA, FetchMode, Selection, cameras_of
 from rm360_async.download.ranges.cost import MOST_SHARE
 
 _GUESSED = {
@@ -36,7 +36,7 @@ _SPARE = 1.1
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Estimate:
     """The bytes that each way would fetch of the files of a performance.
 
     `completes`: a published folder is added to; then ranges fetch nothing twice, and a whole file nearly all.
@@ -46,16 +46,16 @@ class Prediction:
     ranges: int
     completes: bool = False
 
-    def way(self, wish: str) -> Way:
+    def way(self, wish: str) -> FetchMode:
         """Return the way to go: the wish ("whole", "ranges"), or for "auto" what pays."""
         if wish != "auto":
-            return Way(wish)
+            return FetchMode(wish)
         pays = self.completes or (self.whole > _TOO_SMALL and self.ranges <= MOST_SHARE * self.whole)
-        return Way.RANGES if pays else Way.WHOLE
+        return FetchMode.RANGES if pays else FetchMode.WHOLE
 
     def staged(self, wish: str) -> int:
         """Return the bytes of disk that the way needs in staging."""
-        return self.whole if self.way(wish) is Way.WHOLE else min(self.whole, int(self.ranges * _SPARE))
+        return self.whole if self.way(wish) is FetchMode.WHOLE else min(self.whole, int(self.ranges * _SPARE))
 
 
 def share_key(structure: Structure, performance: Performance, modality: Modality) -> str:
@@ -72,14 +72,14 @@ def shares(structure: Structure, performance: Performance, record: Record) -> di
     return {share_key(structure, performance, each): size for each, size in by_all.items() if size}
 
 
-def predict(
+def estimate_sizes(
     structure: Structure, performance: Performance, selection: Selection, size: int, learned: Mapping[str, float]
-) -> Prediction:
+) -> Estimate:
     """Return what fetching `size` bytes of files whole, or the selection's ranges of them, would cost."""
     there = cameras_of(structure, performance)
     chosen = set(resolve(selection.cameras, there)) & set(there)
     has_cameras, has_modalities = selection.has
-    held = holding(structure, performance.name)
+    held = released_content(structure, performance.name)
     share = 0.0
     for modality in (each for each in selection.modalities if held is None or each in held.modalities):
         of_all = learned.get(share_key(structure, performance, modality), _GUESSED.get(modality, 0.0))
@@ -89,4 +89,4 @@ def predict(
         elif modality not in has_modalities:
             share += of_all
     ranges = min(size, int(size * (share + _INDEX_SHARE)) + _INDEX_BYTES)
-    return Prediction(size, ranges, selection.completes)
+    return Estimate(size, ranges, selection.completes)

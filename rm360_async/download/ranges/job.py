@@ -13,7 +13,7 @@ PASSWORD = "RM360_RANGES_PASSWORD"
 
 
 @dataclass(frozen=True)
-class RemoteFile:
+class RangeFile:
     """A file on the remote: its path there, its size, and the sparse file that it goes into."""
 
     path: str
@@ -22,7 +22,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Order:
+class RangeJob:
     """Which bytes to fetch: those that the job needs, or the whole files.
 
     `port`, `user`: the rclone that serves the remote on loopback. `most_bytes`: of all that is here in the end,
@@ -30,7 +30,7 @@ class Order:
     """
 
     job: ExtractJob
-    files: dict[Kind, RemoteFile]
+    files: dict[Kind, RangeFile]
     port: int
     user: str
     most_bytes: int
@@ -45,10 +45,10 @@ class Order:
         return json.dumps({"job": self.job.to_json(), "files": files, **rest})
 
     @classmethod
-    def from_json(cls, text: str) -> Order:
+    def from_json(cls, text: str) -> RangeJob:
         """Return the order in the text of `to_json`."""
         value = json.loads(text)
-        files = {Kind(kind): RemoteFile(**file) for kind, file in value["files"].items()}
+        files = {Kind(kind): RangeFile(**file) for kind, file in value["files"].items()}
         return cls(ExtractJob.from_json(value["job"]), files, **{name: value[name] for name in _PLAIN})
 
 

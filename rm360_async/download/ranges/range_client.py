@@ -43,7 +43,7 @@ class Address:
     password: str
 
 
-class Refused(Exception):
+class RangeRefused(Exception):
     """A range did not come: which path, from where, and in HTTP's words, which do not tell the reason.
 
     `unopened`: not a byte of it, because the remote said no.
@@ -73,14 +73,14 @@ class Source:
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _RangeRequest:
     source: Source
     span: Span
     arrived: Future[None]
     """Done when it is here, or will never come."""
 
 
-class Lines:
+class RangeClient:
     """A few connections that fetch spans side by side; the first that is refused ends all.
 
     Mutable state: the two queues of wishes, as many in both as tasks wait for a thread; and `_failure`, set once.
@@ -93,8 +93,8 @@ class Lines:
         self._own = threading.local()
         self._every: list[http.client.HTTPConnection] = []
         self._numbers = count()
-        self._now: SimpleQueue[_Wish] = SimpleQueue()
-        self._meanwhile: SimpleQueue[_Wish] = SimpleQueue()
+        self._now: SimpleQueue[_RangeRequest] = SimpleQueue()
+        self._meanwhile: SimpleQueue[_RangeRequest] = SimpleQueue()
         self._begun: list[Future[None]] = []
         self._failure: BaseException | None = None
         self._stop = False
@@ -128,12 +128,12 @@ class Lines:
         """Wait for all that was begun. Raises as `fetch`."""
         self._wait(self._begun)
 
-    def _put(self, wanted: Iterable[tuple[Source, Span]], queue: SimpleQueue[_Wish]) -> list[Future[None]]:
+    def _put(self, wanted: Iterable[tuple[Source, Span]], queue: SimpleQueue[_RangeRequest]) -> list[Future[None]]:
         arriving: list[Future[None]] = []
         for source, span in wanted:
             self.requests += 1
             arriving.append(Future())
-            queue.put(_Wish(source, span, arriving[-1]))
+            queue.put(_RangeRequest(source, span, arriving[-1]))
             self._threads.submit(self._fulfil_one)
         return arriving
 
@@ -157,7 +157,7 @@ class Lines:
         finally:
             wish.arrived.set_result(None)
 
-    def _next_wish(self) -> _Wish:
+    def _next_wish(self) -> _RangeRequest:
         if not hasattr(self._own, "number"):
             self._own.number = next(self._numbers)
         first, second = self._now, self._meanwhile
@@ -181,7 +181,7 @@ class Lines:
         except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
             self._forget_connection()
             unopened = isinstance(error, _NotServed)
-            raise Refused(source.path, start, f"{type(error).__name__}: {error}", unopened) from error
+            raise RangeRefused(source.path, start, f"{type(error).__name__}: {error}", unopened) from error
         except BaseException:
             self._forget_connection()
             raise
@@ -221,7 +221,7 @@ class Lines:
 _ECHOED: Span = (HEAD // 2, HEAD // 2 + 1024)
 
 
-class Rangeless(Exception):
+class RangesUnsupported(Exception):
     """Other bytes came than were asked for of the file at `path` on the remote."""
 
     def __init__(self, path: str) -> None:
@@ -229,7 +229,7 @@ class Rangeless(Exception):
         self.path = path
 
 
-class _Echo:
+class _Probe:
     """Keeps the bytes of one range."""
 
     def __init__(self) -> None:
@@ -239,9 +239,9 @@ class _Echo:
         self.bytes += data
 
 
-def prove_ranges(lines: Lines, files: Mapping[str, SparseFile]) -> None:
+def probe_range_support(lines: RangeClient, files: Mapping[str, SparseFile]) -> None:
     """Fetch the start of each file, by its path on the remote, and some of it again. Raises Rangeless, Refused."""
-    echoes = {path: _Echo() for path in files}
+    echoes = {path: _Probe() for path in files}
     starts = (
         (Source(path, file), gap) for path, file in files.items() for gap in file.missing(0, min(HEAD, file.size))
     )
@@ -250,4 +250,4 @@ def prove_ranges(lines: Lines, files: Mapping[str, SparseFile]) -> None:
     for path, file in files.items():
         came = echoes[path].bytes
         if came != os.pread(file.descriptor, len(came), _ECHOED[0]):
-            raise Rangeless(path)
+            raise RangesUnsupported(path)

@@ -19,26 +19,35 @@ from typing import Any
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Kind
 from rm360_async.download.ranges.cost import Cost, bytes_on_disk, data_spans, gap_spans, index_spans
-from rm360_async.download.ranges.discovery import broken_spans, look_for, rounds
-from rm360_async.download.ranges.job import PASSWORD, Order
-from rm360_async.download.ranges.range_client import Address, Lines, Rangeless, Refused, Source, prove_ranges
+from rm360_async.download.ranges.discovery import broken_spans, discover_ranges, discovery_rounds
+from rm360_async.download.ranges.job import PASSWORD, RangeJob
+from rm360_async.download.ranges.range_client import (
+    Address,
+    RangeClient,
+    RangeRefused,
+    RangesUnsupported,
+    Source,
+    probe_range_support,
+)
 from rm360_async.system.spans import Span, Spans
 from rm360_async.system.sparse_file import SparseFile
-from rm360_async.system.worker_protocol import Speaker, limit_ourselves
+from rm360_async.system.worker_protocol import MessageWriter, limit_ourselves
 
 _CONNECTIONS = 48
 
 
-class _Dear(Exception):
+class _TooExpensive(Exception):
     def __init__(self, cost: Cost, for_ever: bool) -> None:
         super().__init__(cost)
         self.cost, self.for_ever = cost, for_ever
 
 
-class _Scout:
+class _RangeWorker:
     """Carries out one order. Pictures that the index has told by now come while the rest of it is asked for."""
 
-    def __init__(self, order: Order, by_kind: dict[Kind, SparseFile], lines: Lines, say: Speaker) -> None:
+    def __init__(
+        self, order: RangeJob, by_kind: dict[Kind, SparseFile], lines: RangeClient, say: MessageWriter
+    ) -> None:
         self.order, self.by_kind, self.lines, self.say = order, by_kind, lines, say
         self.files = list(by_kind.values())
         self.sources = [Source(order.files[kind].path, file) for kind, file in by_kind.items()]
@@ -48,12 +57,14 @@ class _Scout:
 
     def work(self) -> int:
         """Fetch what is wanted; return the bytes of disk that it takes. Raises _Dear before it would cost too much."""
-        prove_ranges(self.lines, {source.path: file for source, file in zip(self.sources, self.files, strict=True)})
+        probe_range_support(
+            self.lines, {source.path: file for source, file in zip(self.sources, self.files, strict=True)}
+        )
         if self.order.whole:
             self._begin([gap_spans(file) for file in self.files])
             self.lines.finish()
             return self.size
-        for _ in rounds(self._look, self.files):
+        for _ in discovery_rounds(self._look, self.files):
             index = [index_spans(file) for file in self.files]
             self._begin_data(index)
             self.lines.fetch(self._of_sources(index))
@@ -72,11 +83,11 @@ class _Scout:
         spans = [[*more, *begun, *new] for more, begun, new in zip(index, self.begun, fresh, strict=True)]
         cost = Cost(self.lines.requests + sum(map(len, (*index, *fresh))), bytes_on_disk(self.files, spans))
         if cost.too_dear(self.size) and not self.order.at_any_cost:
-            raise _Dear(cost, for_ever=True)
+            raise _TooExpensive(cost, for_ever=True)
         if cost.here <= self.order.most_bytes:
             self._begin(fresh)
         elif complete or bytes_on_disk(self.files, index) > self.order.most_bytes:
-            raise _Dear(cost, for_ever=False)
+            raise _TooExpensive(cost, for_ever=False)
         return cost
 
     def _begin(self, spans: list[list[Span]]) -> None:
@@ -93,7 +104,7 @@ class _Scout:
 
     def _look(self) -> None:
         with self._looking():
-            look_for(self.order.job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
+            discover_ranges(self.order.job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
@@ -112,9 +123,9 @@ def _without(wanted: Spans, begun: Spans) -> list[Span]:
 
 def main(arguments: list[str]) -> int:
     """Carry out the order in `arguments`; the exit code is 0 whenever the last line tells the outcome."""
-    order = Order.from_json(arguments[0])
+    order = RangeJob.from_json(arguments[0])
     limit_ourselves(order.memory_bytes)
-    say = Speaker()
+    say = MessageWriter()
     fetched = 0
 
     def on_bytes(size: int) -> None:
@@ -123,7 +134,7 @@ def main(arguments: list[str]) -> int:
         say.progress(fetched)
 
     address = Address(order.port, order.user, os.environ.pop(PASSWORD, ""))
-    lines = Lines(address, _CONNECTIONS, on_bytes)
+    lines = RangeClient(address, _CONNECTIONS, on_bytes)
     try:
         with ExitStack() as opened:
             say.line({"looking": True})  # what is here is proved
@@ -132,7 +143,7 @@ def main(arguments: list[str]) -> int:
                 for kind, file in order.files.items()
             }
             say.line({"looking": False})
-            outcome = _outcome(_Scout(order, files, lines, say))
+            outcome = _outcome(_RangeWorker(order, files, lines, say))
             lines.close()
     except OSError as error:
         outcome = {"error": [error.errno or 0, error.strerror or str(error)]}
@@ -142,14 +153,14 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _outcome(scout: _Scout) -> dict[str, Any]:
+def _outcome(scout: _RangeWorker) -> dict[str, Any]:
     try:
         return {"done": scout.work()}
-    except _Dear as dear:
+    except _TooExpensive as dear:
         return {"dear": [dear.cost.here, dear.cost.requests], "too_dear": dear.for_ever}
-    except Rangeless as rangeless:
+    except RangesUnsupported as rangeless:
         return {"rangeless": rangeless.path}
-    except Refused as refused:
+    except RangeRefused as refused:
         return {"refused": [refused.path, refused.start, refused.words, refused.unopened]}
     except Fault as fault:
         return {"fault": [fault.cause.word, fault.message, fault.hint]}

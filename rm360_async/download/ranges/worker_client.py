@@ -11,20 +11,20 @@ from typing import Any
 import anyio
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.download.ranges.job import PASSWORD, Order
-from rm360_async.download.rclone import Pace, StallWatch
-from rm360_async.pipeline.job import Work
-from rm360_async.system.worker_protocol import converse, environment_of_child
+from rm360_async.download.ranges.job import PASSWORD, RangeJob
+from rm360_async.download.rclone import StallPolicy, StallWatch
+from rm360_async.pipeline.job import Job
+from rm360_async.system.worker_protocol import environment_of_child, run_worker
 
 
-class Vigil:
+class RangeWorkerWatchdog:
     """Judge a scout tick by tick: without bytes it stands still, unless it reads what is here already.
 
     That takes minutes for an index of a hundred thousand pictures or a disk that has to prove a file, and is
     bounded by the deadline of an extraction.
     """
 
-    def __init__(self, pace: Pace, deadline_seconds: float) -> None:
+    def __init__(self, pace: StallPolicy, deadline_seconds: float) -> None:
         self._watch = StallWatch(0, pace.silent_ticks, pace.trickle_ticks)
         self._tick_seconds, self._deadline_seconds = pace.tick_seconds, deadline_seconds
         self._looked = 0.0
@@ -41,19 +41,19 @@ class Vigil:
         return Fault(Cause.STALL, f"fetching ranges: {stalled}") if stalled else None
 
 
-class Scouting:
+class RangeWorkerClient:
     """One scout: what it has said, and the bytes that it has fetched."""
 
-    def __init__(self, order: Order, work: Work, on_bytes: Callable[[int], None]) -> None:
+    def __init__(self, order: RangeJob, work: Job, on_bytes: Callable[[int], None]) -> None:
         self._order, self._work, self._on_bytes = order, work, on_bytes
         self._begun = sum(_allocated(Path(file.local)) for file in order.files.values())
         self._fetched, self._looking = 0, False
         self._last: dict[str, Any] = {}
 
-    async def run(self, password: str, pace: Pace, deadline_seconds: float) -> dict[str, Any]:
+    async def run(self, password: str, pace: StallPolicy, deadline_seconds: float) -> dict[str, Any]:
         """Return its last line. Raises Fault for a stall, for the deadline and for its death."""
         command = [sys.executable, "-m", "rm360_async.download.ranges.worker", self._order.to_json()]
-        vigil, ended = Vigil(pace, deadline_seconds), list[Fault]()
+        vigil, ended = RangeWorkerWatchdog(pace, deadline_seconds), list[Fault]()
         code, errors = None, b""
         async with anyio.create_task_group() as tasks:
 
@@ -65,7 +65,7 @@ class Scouting:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(look_on)
-            code, errors = await converse(command, {**environment_of_child(), PASSWORD: password}, self._hear)
+            code, errors = await run_worker(command, {**environment_of_child(), PASSWORD: password}, self._hear)
             tasks.cancel_scope.cancel()
         performance = self._work.performance
         if ended:

@@ -19,7 +19,7 @@ _GLOB_SPECIAL = re.compile(r"[*?\[\]{}\\]")
 
 
 @dataclass(frozen=True)
-class Listed:
+class RemoteFile:
     """One file on the remote: path below its root, bytes, modification time (RFC 3339), id and md5 if it has them.
 
     `duplicate`: the remote holds two files of this very path (Drive allows that); which one is right, nobody
@@ -39,19 +39,19 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Listing:
+class RemoteListing:
     """The performances a remote holds, and the `.smc` files whose names are outside the grammar."""
 
-    files: dict[Performance, dict[Kind, Listed]] = field(default_factory=dict)
+    files: dict[Performance, dict[Kind, RemoteFile]] = field(default_factory=dict)
     strange: tuple[str, ...] = ()
 
 
-def parse(output: bytes, doing: str) -> list[Listed]:
+def parse(output: bytes, doing: str) -> list[RemoteFile]:
     """Return the files in the answer of `rclone lsjson`, one entry per path, doubles marked.
 
     Raises Fault(UNKNOWN) when the answer is not what lsjson prints.
     """
-    found: dict[str, Listed] = {}
+    found: dict[str, RemoteFile] = {}
     try:
         for entry in json.loads(output):
             listed = _listed(entry)
@@ -62,13 +62,13 @@ def parse(output: bytes, doing: str) -> list[Listed]:
     return list(found.values())
 
 
-def _listed(entry: dict[str, Any]) -> Listed:
+def _listed(entry: dict[str, Any]) -> RemoteFile:
     path = entry["Path"]
     if not isinstance(path, str):
         raise TypeError(f"a path is {type(path).__name__}")
     md5 = (entry.get("Hashes") or {}).get("md5")
     known = md5 if isinstance(md5, str) and _MD5.fullmatch(md5) else None
-    return Listed(path, int(entry["Size"]), _text(entry.get("ModTime")), _text(entry.get("ID")), known)
+    return RemoteFile(path, int(entry["Size"]), _text(entry.get("ModTime")), _text(entry.get("ID")), known)
 
 
 def _text(value: object) -> str | None:
@@ -81,9 +81,9 @@ def _words(error: Exception) -> str:
     return words if words.isprintable() else repr(words)
 
 
-def sort_out(listed: Iterable[Listed], structure: Structure) -> Listing:
+def sort_out(listed: Iterable[RemoteFile], structure: Structure) -> RemoteListing:
     """Return the files by performance and kind."""
-    listing, strange = Listing(), []
+    listing, strange = RemoteListing(), []
     for file in sorted(listed, key=lambda file: file.path):
         known = parse_remote_path(structure, file.path)
         if known is None or not 0 <= file.size <= _LARGEST_SIZE:  # -1: a document that Drive keeps as no file

@@ -15,9 +15,9 @@ import anyio
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.names import Structure
 from rm360_async.download.rclone.errors import diagnose, is_incomplete
-from rm360_async.download.rclone.listing import Listed, Listing, includes, literal, parse, sort_out
-from rm360_async.download.rclone.server import Rate, Served, served
-from rm360_async.download.rclone.transfer import Follower, OnBytes, Outcome, Pace, disk_fault, opened_part, pull
+from rm360_async.download.rclone.listing import RemoteFile, RemoteListing, includes, literal, parse, sort_out
+from rm360_async.download.rclone.server import Rate, RcloneServer, served
+from rm360_async.download.rclone.transfer import Follower, OnBytes, Outcome, StallPolicy, disk_fault, opened_part, pull
 from rm360_async.system.processes import run_to_end
 
 _LOG = logging.getLogger(__name__)
@@ -50,13 +50,13 @@ class Remote:
     """
 
     def __init__(
-        self, name: str, root_folder_id: str, program: str, env: Mapping[str, str], pace: Pace | None = None
+        self, name: str, root_folder_id: str, program: str, env: Mapping[str, str], pace: StallPolicy | None = None
     ) -> None:
         if not name or name.startswith("-") or not name.isprintable():
             raise BadRequest(f"google_drive.remote_name: {name!r} is not the name of a remote; see: rclone listremotes")
         self.name = name if ":" in name or name.startswith(("/", ".")) else f"{name}:"
         self._root = ("--drive-root-folder-id", root_folder_id) if root_folder_id else ()
-        self._program, self._env, self._pace = program, env, pace or Pace()
+        self._program, self._env, self._pace = program, env, pace or StallPolicy()
         self._hashes: _Hashes | None = None
 
     def __str__(self) -> str:
@@ -78,20 +78,20 @@ class Remote:
             raise Fault(Cause.REMOTE_UNKNOWN, fault.message, _CHECK_THE_FOLDER)
         raise fault
 
-    async def listing(self, structure: Structure, subjects: Sequence[str] | None) -> Listing:
+    async def listing(self, structure: Structure, subjects: Sequence[str] | None) -> RemoteListing:
         """Return what the remote holds of some subjects, or of all (None), in one listing.
 
         md5s are in it where the remote knows them without reading the files. A subject without a folder is
         simply not in the answer; an answer that may lack something is a Fault, never an empty listing.
         """
         if subjects is not None and not subjects:
-            return Listing()
+            return RemoteListing()
         filters = includes(structure, subjects)
         hashes = await self._known_hashes()
         found = await self._list([*filters, *_FEW_TRIES], md5=hashes.free, doing=f"listing {self}")
         return sort_out(found, structure)
 
-    async def stat(self, path: str, *, read: bool = False) -> Listed:
+    async def stat(self, path: str, *, read: bool = False) -> RemoteFile:
         """Return one file as the remote has it now, with its md5 where the remote knows it.
 
         With `read`, a remote that keeps no md5 (a local folder) reads the whole file for it. Raises
@@ -106,7 +106,7 @@ class Remote:
         _refuse_duplicate(listed)
         return listed
 
-    async def fetch(self, listed: Listed, part: Path, on_bytes: OnBytes = lambda _: None) -> str:
+    async def fetch(self, listed: RemoteFile, part: Path, on_bytes: OnBytes = lambda _: None) -> str:
         """Download one file into `part`, going on where an earlier attempt ended; return its md5 in hex.
 
         The part is then whole, compared (size, and md5 where the remote has one) and synced. `on_bytes`
@@ -135,11 +135,11 @@ class Remote:
             await anyio.to_thread.run_sync(os.fsync, descriptor)
         return follower.md5
 
-    def serving(self, rate: Rate) -> AbstractAsyncContextManager[Served]:
+    def serving(self, rate: Rate) -> AbstractAsyncContextManager[RcloneServer]:
         """Serve the remote on loopback for many ranges of its files (see `serving`)."""
         return served(self._command("serve", "restic", *_ONE_TRY), self._env, rate, f"serving {self}")
 
-    async def why(self, listed: Listed, offset: int) -> Fault | None:
+    async def why(self, listed: RemoteFile, offset: int) -> Fault | None:
         """Ask for one byte of a file of which a range was refused; return the reason, None when it comes now."""
         span = ("--offset", str(offset), "--count", "1")
         command = self._command("cat", "--include", f"/{literal(listed.path)}", *span, *_CAT, *_ONE_TRY)
@@ -148,7 +148,7 @@ class Remote:
             return None
         return await self._why_short(listed, offset, Outcome(ended.returncode, ended.stderr))
 
-    async def _have_md5_read(self, told: list[Listed]) -> None:
+    async def _have_md5_read(self, told: list[RemoteFile]) -> None:
         """Have a remote that keeps no md5 read the file for it, beside the download; what it says is added.
 
         One that fails here leaves the size to compare with: the download itself says what is wrong with the file.
@@ -160,7 +160,7 @@ class Remote:
             except Fault as fault:
                 _LOG.warning("the md5 of %s cannot be had: %s", told[0].path, fault)
 
-    async def _download(self, listed: Listed, descriptor: int, on_bytes: OnBytes) -> Fault | None:
+    async def _download(self, listed: RemoteFile, descriptor: int, on_bytes: OnBytes) -> Fault | None:
         offset = os.fstat(descriptor).st_size
         if offset == listed.size:  # asking from the end on would be refused (416)
             on_bytes(offset)
@@ -171,7 +171,7 @@ class Remote:
         size = os.fstat(descriptor).st_size
         return None if size >= listed.size else await self._why_short(listed, size, outcome)
 
-    async def _why_short(self, listed: Listed, size: int, outcome: Outcome) -> Fault:
+    async def _why_short(self, listed: RemoteFile, size: int, outcome: Outcome) -> Fault:
         doing = f"downloading {listed.path} from {self}"
         short = Fault(Cause.TRUNCATED, f"{doing}: it ended after {size} of {listed.size} bytes")
         if outcome.stalled:
@@ -194,7 +194,7 @@ class Remote:
             return fault
         return None
 
-    async def _list(self, filters: Sequence[str], *, md5: bool, doing: str) -> list[Listed]:
+    async def _list(self, filters: Sequence[str], *, md5: bool, doing: str) -> list[RemoteFile]:
         hashing = ("--hash", "--hash-type", "md5") if md5 else ()
         command = self._command("lsjson", "--recursive", "--files-only", "--no-mimetype", *hashing, *filters)
         ended = await run_to_end(command, env=self._env)
@@ -243,13 +243,13 @@ def _hashes(features: bytes, doing: str) -> _Hashes:
         raise Fault(Cause.UNKNOWN, f"{doing}: rclone's answer cannot be read ({error!r})") from error
 
 
-def _refuse_duplicate(listed: Listed) -> None:
+def _refuse_duplicate(listed: RemoteFile) -> None:
     if listed.duplicate:
         message = f"{listed.path} is there twice on the remote, and nobody can say which one is right"
         raise Fault(Cause.DUPLICATE_NAME, message, "rename or remove one of them, or run: rclone dedupe")
 
 
-def _compared(listed: Listed, size: int, follower: Follower, part: Path) -> Fault | None:
+def _compared(listed: RemoteFile, size: int, follower: Follower, part: Path) -> Fault | None:
     """Return what is wrong with a part that rclone is done with, or None."""
     if follower.error is not None:
         return disk_fault(follower.error, part)

@@ -46,7 +46,7 @@ class Rate:
         return {"RCLONE_DRIVE_PACER_MIN_SLEEP": pause, "RCLONE_DRIVE_PACER_BURST": str(self.at_once)}
 
 
-class Allowance:
+class RequestQuota:
     """What the servers of one remote may ask for, of which `sharers` run side by side, one after another.
 
     A new one gets less at once where those before it have asked for much in the last minute, and all get half as
@@ -75,7 +75,7 @@ class Allowance:
 
 
 @dataclass
-class Served:
+class RcloneServer:
     """Where a remote is served, and to whom."""
 
     port: int
@@ -84,7 +84,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(command: Sequence[str], env: Mapping[str, str], rate: Rate, doing: str) -> AsyncIterator[Served]:
+async def served(command: Sequence[str], env: Mapping[str, str], rate: Rate, doing: str) -> AsyncIterator[RcloneServer]:
     """Serve a remote for the length of the block; `command` is the rclone command without address and account.
 
     `doing` begins the sentence of the Fault when rclone does not begin to serve: what it said or died of decides
@@ -108,7 +108,7 @@ async def served(command: Sequence[str], env: Mapping[str, str], rate: Rate, doi
             tasks.cancel_scope.cancel()
         else:
             try:
-                yield Served(found.port, _USER, password)
+                yield RcloneServer(found.port, _USER, password)
             except Exception as error:  # noqa: BLE001 - raised again below: out of the group it would come wrapped
                 failed = error
             tasks.cancel_scope.cancel()

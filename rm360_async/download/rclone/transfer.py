@@ -35,7 +35,7 @@ _LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Pace:
+class StallPolicy:
     """How often a transfer is looked at (seconds), and after how many looks it counts as stalled (see `stall`)."""
 
     tick_seconds: float = 1.0
@@ -79,7 +79,7 @@ def disk_fault(error: OSError, part: Path) -> Fault:
 
 
 async def pull(
-    command: Sequence[str], env: Mapping[str, str], descriptor: int, pace: Pace, on_bytes: OnBytes
+    command: Sequence[str], env: Mapping[str, str], descriptor: int, pace: StallPolicy, on_bytes: OnBytes
 ) -> Outcome:
     """Run rclone with its output in the descriptor, until it ends or stalls."""
     errors, stalled = Tail(), ""
@@ -93,7 +93,7 @@ async def pull(
     return Outcome(-1 if returncode is None else returncode, errors.text, stalled)
 
 
-async def _watch(process: Process, descriptor: int, pace: Pace, on_bytes: OnBytes) -> str:
+async def _watch(process: Process, descriptor: int, pace: StallPolicy, on_bytes: OnBytes) -> str:
     size = os.fstat(descriptor).st_size
     watch = StallWatch(size, pace.silent_ticks, pace.trickle_ticks)
     on_bytes(size)

@@ -19,22 +19,22 @@ from numpy.typing import NDArray
 
 from rm360_async.domain.names import Modality
 from rm360_async.extraction.arrays import write_npz
-from rm360_async.extraction.context import Found, Work
-from rm360_async.smc import Refusal, read_audio
+from rm360_async.extraction.context import ExtractionContext, ModalityResult
+from rm360_async.smc import UnreadableData, read_audio
 from rm360_async.system.os_errors import writing
 
 _BITRATE = "320k"
 _LOWEST_RATE = 8000
 
 
-def extract(work: Work) -> Found:
+def extract(work: ExtractionContext) -> ModalityResult:
     """Write audio/audio_data.npz (audio as stored, sample_rate), audio.wav, and audio.mp3 where ffmpeg is."""
-    found = Found(Modality.AUDIO)
+    found = ModalityResult(Modality.AUDIO)
     if work.source.raw is None:
         return found
     try:
         audio = read_audio(work.source.raw)
-    except Refusal as refusal:
+    except UnreadableData as refusal:
         found.leave_out("", None, refusal.reason)
         return found
     if audio is None:
@@ -47,7 +47,7 @@ def extract(work: Work) -> Found:
     return found
 
 
-def _write_playable(work: Work, found: Found, samples: NDArray[Any], rate: int) -> None:
+def _write_playable(work: ExtractionContext, found: ModalityResult, samples: NDArray[Any], rate: int) -> None:
     try:
         sound = interleaved(samples)
         work.folder.write("audio/audio.wav", wav_bytes(sound, rate))
@@ -56,7 +56,7 @@ def _write_playable(work: Work, found: Found, samples: NDArray[Any], rate: int) 
             encoded = _mp3(sound, rate)
         work.folder.write("audio/audio.mp3", encoded)
         found.files += 1
-    except Refusal as refusal:
+    except UnreadableData as refusal:
         found.notes.append(f"audio {refusal.reason}; audio_data.npz has it as stored")
 
 
@@ -79,9 +79,9 @@ def _mp3(samples: NDArray[Any], rate: int) -> bytes:
     """Return the sound as MP3; Refusal when there is no ffmpeg, or when it cannot encode this."""
     ffmpeg = find_ffmpeg()
     if samples.shape[1] > 2:
-        raise Refusal(f"has {samples.shape[1]} channels, so no MP3 was made")
+        raise UnreadableData(f"has {samples.shape[1]} channels, so no MP3 was made")
     if rate < _LOWEST_RATE:  # ffmpeg would stretch it to the lowest that there is, and write without end
-        raise Refusal(f"has {rate} samples a second, fewer than any MP3, so none was made")
+        raise UnreadableData(f"has {rate} samples a second, fewer than any MP3, so none was made")
     with warnings.catch_warnings():
         # pydub warns when it is imported where no ffmpeg is on PATH, and of its own old idioms
         warnings.simplefilter("ignore")
@@ -97,7 +97,7 @@ def _mp3(samples: NDArray[Any], rate: int) -> bytes:
         if "No space left" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         last = str(error).strip().splitlines()
-        raise Refusal(f"could not be encoded as MP3 ({last[-1] if last else 'no reason given'})") from error
+        raise UnreadableData(f"could not be encoded as MP3 ({last[-1] if last else 'no reason given'})") from error
     return encoded.getvalue()
 
 
@@ -111,7 +111,7 @@ def find_ffmpeg() -> str:
 
         bundled: str = imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError) as error:
-        raise Refusal("has no audio.mp3, because there is no ffmpeg here") from error
+        raise UnreadableData("has no audio.mp3, because there is no ffmpeg here") from error
     return bundled
 
 
@@ -134,14 +134,14 @@ def interleaved(samples: NDArray[Any]) -> NDArray[Any]:
     if table.shape[1] > table.shape[0]:
         table = table.T
     if table.shape[1] > _MOST_CHANNELS:
-        raise Refusal(f"has shape {samples.shape}, not that of a sound")
+        raise UnreadableData(f"has shape {samples.shape}, not that of a sound")
     return table
 
 
 def wav_bytes(samples: NDArray[Any], rate: int) -> bytes:
     """Return a WAV file of (n, channels) samples, bit for bit; Refusal for a type that WAV does not have."""
     if samples.dtype.name not in _KINDS:
-        raise Refusal(f"holds {samples.dtype}, which no WAV file can hold without loss")
+        raise UnreadableData(f"holds {samples.dtype}, which no WAV file can hold without loss")
     tag, dtype = _KINDS[samples.dtype.name]
     data = np.ascontiguousarray(samples, dtype).tobytes()
     channels, width = samples.shape[1], np.dtype(dtype).itemsize

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rm360_async.domain.names import Modality, camera_folder
 from rm360_async.extraction.arrays import write_pickled
-from rm360_async.extraction.context import Found, Work
+from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.smc import Calibration, read_calibration
 
 CONVENTION = {
@@ -26,9 +26,9 @@ CONVENTION = {
 }
 
 
-def extract(work: Work) -> Found:
+def extract(work: ExtractionContext) -> ModalityResult:
     """Write calibration/all_cameras.npy, cam_XX.npy and cameras.json."""
-    found = Found(Modality.CALIBRATION)
+    found = ModalityResult(Modality.CALIBRATION)
     file = work.source.having("Calibration")
     if file is None:
         return found
@@ -47,7 +47,7 @@ def extract(work: Work) -> Found:
     return found
 
 
-def _write(work: Work, found: Found, name: str, value: object) -> None:
+def _write(work: ExtractionContext, found: ModalityResult, name: str, value: object) -> None:
     with work.folder.open(f"calibration/{name}.npy") as file:
         write_pickled(file, value)
     found.files += 1

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from rm360_async.domain.names import Modality
 from rm360_async.extraction.arrays import NpzWriter, most_common, split
-from rm360_async.extraction.context import Found, Work
-from rm360_async.smc import Refusal, SmcFile, read_array
+from rm360_async.extraction.context import ExtractionContext, ModalityResult
+from rm360_async.smc import SmcFile, UnreadableData, read_array
 from rm360_async.smc.arrays import array_shape
 from rm360_async.smc.errors import shown
 
@@ -31,9 +31,9 @@ Signature = tuple[tuple[str, tuple[int, ...], str], ...]
 """(name, shape, dtype) of each parameter of one frame, sorted by name."""
 
 
-def extract(work: Work) -> Found:
+def extract(work: ExtractionContext) -> ModalityResult:
     """Write flame/all_frames.npz: frames (F,) and each parameter (F, ...), as stored."""
-    found = Found(Modality.FLAME)
+    found = ModalityResult(Modality.FLAME)
     file = work.source.having("FLAME")
     if file is None:
         return found
@@ -50,11 +50,13 @@ def extract(work: Work) -> Found:
     return found
 
 
-def _write_whole(work: Work, found: Found, file: SmcFile, frames: list[int], usual: Signature) -> list[int]:
+def _write_whole(
+    work: ExtractionContext, found: ModalityResult, file: SmcFile, frames: list[int], usual: Signature
+) -> list[int]:
     """Write the archive, without the frames that cannot be read; return the frames in it."""
     try:
         _write(work, file, frames, usual)
-    except Refusal:
+    except UnreadableData:
         broken = {frame: reason for frame in frames if (reason := _broken(file, frame, usual))}
         found.leave_out_all("", broken.items())
         frames = [frame for frame in frames if frame not in broken]
@@ -63,7 +65,7 @@ def _write_whole(work: Work, found: Found, file: SmcFile, frames: list[int], usu
     return frames
 
 
-def _write(work: Work, file: SmcFile, frames: list[int], usual: Signature) -> None:
+def _write(work: ExtractionContext, file: SmcFile, frames: list[int], usual: Signature) -> None:
     sizes = (np.dtype(dtype).itemsize * math.prod(shape) for _, shape, dtype in usual)
     work.copier.require_room(len(frames) * sum(sizes))
     with work.folder.open("flame/all_frames.npz") as target, NpzWriter(target) as archive:
@@ -82,7 +84,7 @@ def _read_all(file: SmcFile, frames: list[int], name: str) -> Iterator[NDArray[A
 def _read(file: SmcFile, frame_name: str, name: str) -> NDArray[Any]:
     values = read_array(file, ("FLAME", frame_name, name), _LARGEST)
     if values is None:
-        raise Refusal("is gone")
+        raise UnreadableData("is gone")
     return values
 
 
@@ -90,12 +92,12 @@ def _broken(file: SmcFile, frame: int, usual: Signature) -> str:
     for name, _, _ in usual:
         try:
             _read(file, file.frames("FLAME").name(frame), name)
-        except Refusal as refusal:
+        except UnreadableData as refusal:
             return f"parameter {name!r}: {refusal.reason}"
     return ""
 
 
-def _signatures(found: Found, file: SmcFile) -> dict[int, Signature]:
+def _signatures(found: ModalityResult, file: SmcFile) -> dict[int, Signature]:
     """Return each frame's parameters; what is no numeric array is noted once per name and passed over."""
     listed = file.frames("FLAME")
     signatures: dict[int, Signature] = {}
@@ -104,9 +106,9 @@ def _signatures(found: Found, file: SmcFile) -> dict[int, Signature]:
         try:
             signature = _signature(file, listed.name(frame), passed_over)
             if not signature:
-                raise Refusal("has no parameters")
+                raise UnreadableData("has no parameters")
             signatures[frame] = signature
-        except Refusal as refusal:
+        except UnreadableData as refusal:
             found.leave_out("", frame, refusal.reason)
     for name, reason in passed_over.items():
         found.leave_out("", None, f"parameter {shown(name)} {reason}")
@@ -116,15 +118,15 @@ def _signatures(found: Found, file: SmcFile) -> dict[int, Signature]:
 def _signature(file: SmcFile, frame_name: str, passed_over: dict[str, str]) -> Signature:
     entries = file.entries("FLAME", frame_name)
     if len(entries) > _MOST_PARAMETERS:
-        raise Refusal(f"has {len(entries)} parameters")
+        raise UnreadableData(f"has {len(entries)} parameters")
     parameters = []
     for name in sorted(entry.name for entry in entries):
         try:
             if name == _RESERVED or "/" in name or not name.isprintable() or len(name) > _LONGEST_NAME:
-                raise Refusal("has a name that an .npz cannot hold beside the frames")
+                raise UnreadableData("has a name that an .npz cannot hold beside the frames")
             shape = array_shape(file.dataset("FLAME", frame_name, name), _LARGEST)
             parameters.append((name, shape.shape, shape.dtype.str))
-        except Refusal as refusal:
+        except UnreadableData as refusal:
             passed_over.setdefault(name, refusal.reason)
     return tuple(parameters)
 

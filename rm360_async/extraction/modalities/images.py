@@ -5,33 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rm360_async.domain.names import Modality, camera_folder, frame_stem, is_camera
-from rm360_async.extraction.context import Found, Work
+from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.copier import Item
-from rm360_async.extraction.previous import Kept
-from rm360_async.smc import Blob, Refusal, SmcFile
+from rm360_async.extraction.previous import ReusedFile
+from rm360_async.smc import Blob, SmcFile, UnreadableData
 from rm360_async.smc.errors import named
 
 
-def extract_images(work: Work) -> Found:
+def extract_images(work: ExtractionContext) -> ModalityResult:
     """Write images/cam_XX/frame_NNNNNN.jpg of the chosen cameras."""
-    found = Found(Modality.IMAGES)
+    found = ModalityResult(Modality.IMAGES)
     if work.source.raw is not None:
         _camera_frames(work, found, work.source.raw, "color")
     return found
 
 
-def extract_masks(work: Work) -> Found:
+def extract_masks(work: ExtractionContext) -> ModalityResult:
     """Write masks/cam_XX/frame_NNNNNN.png of the chosen cameras."""
-    found = Found(Modality.MASKS)
+    found = ModalityResult(Modality.MASKS)
     file = work.source.having_masks()
     if file is not None:
         _camera_frames(work, found, file, "mask")
     return found
 
 
-def extract_uv_textures(work: Work) -> Found:
+def extract_uv_textures(work: ExtractionContext) -> ModalityResult:
     """Write uv_textures/frame_NNNNNN with the suffix of what is stored."""
-    found = Found(Modality.UV_TEXTURES)
+    found = ModalityResult(Modality.UV_TEXTURES)
     file = work.source.having("UV_texture")
     if file is not None:
         found.list_frames("", file.frames("UV_texture"))
@@ -39,9 +39,9 @@ def extract_uv_textures(work: Work) -> Found:
     return found
 
 
-def extract_scan_masks(work: Work) -> Found:
+def extract_scan_masks(work: ExtractionContext) -> ModalityResult:
     """Write scan_masks/cam_XX.png of the chosen cameras."""
-    found = Found(Modality.SCAN_MASKS)
+    found = ModalityResult(Modality.SCAN_MASKS)
     file = work.source.having("ScanMask")
     if file is not None:
         names = sorted(entry.name for entry in file.entries("ScanMask"))
@@ -52,29 +52,29 @@ def extract_scan_masks(work: Work) -> Found:
     return found
 
 
-def _scan_mask(work: Work, file: SmcFile, camera: str) -> Item:
+def _scan_mask(work: ExtractionContext, file: SmcFile, camera: str) -> Item:
     stem = f"scan_masks/{camera_folder(camera)}"
-    blob: Blob | Refusal | Kept | None = _kept(work, Modality.SCAN_MASKS, camera, stem)
+    blob: Blob | UnreadableData | ReusedFile | None = _kept(work, Modality.SCAN_MASKS, camera, stem)
     try:
-        blob = blob or file.blob("ScanMask", camera) or Refusal("is gone")
-    except Refusal as refusal:
+        blob = blob or file.blob("ScanMask", camera) or UnreadableData("is gone")
+    except UnreadableData as refusal:
         blob = refusal
     return Item(camera, None, stem, blob)
 
 
-def _kept(work: Work, modality: Modality, camera: str, stem: str) -> Kept | None:
+def _kept(work: ExtractionContext, modality: Modality, camera: str, stem: str) -> ReusedFile | None:
     """Return the published file of the folder that is added to, None when it is to be read."""
     return work.base.file(stem) if work.base is not None and work.base.has(modality, camera) else None
 
 
-def _camera_frames(work: Work, found: Found, file: SmcFile, part: str) -> None:
+def _camera_frames(work: ExtractionContext, found: ModalityResult, file: SmcFile, part: str) -> None:
     for camera, reason in file.cameras.broken.items():
         if camera in work.cameras:
             found.leave_out(camera, None, reason)
     _take(work, found, _all_items(work, found, file, part))
 
 
-def _all_items(work: Work, found: Found, file: SmcFile, part: str) -> Iterator[Item]:
+def _all_items(work: ExtractionContext, found: ModalityResult, file: SmcFile, part: str) -> Iterator[Item]:
     """Yield the blobs of one camera after the other; a camera whose index is broken is left out whole."""
     for camera in file.cameras.having(part):
         if camera not in work.cameras:
@@ -83,12 +83,12 @@ def _all_items(work: Work, found: Found, file: SmcFile, part: str) -> Iterator[I
         try:
             found.list_frames(camera, file.frames("Camera", camera, part))
             yield from _frame_items(work, found, file, ("Camera", camera, part), camera, folder)
-        except Refusal as refusal:
+        except UnreadableData as refusal:
             found.leave_out(camera, None, refusal.reason)
 
 
 def _frame_items(
-    work: Work, found: Found, file: SmcFile, parts: tuple[str, ...], camera: str, folder: str
+    work: ExtractionContext, found: ModalityResult, file: SmcFile, parts: tuple[str, ...], camera: str, folder: str
 ) -> Iterator[Item]:
     """Yield what was published before, then what is to be read: of the former only the names are asked for."""
     to_read = []
@@ -103,7 +103,7 @@ def _frame_items(
         yield Item(camera, frame, f"{folder}/{frame_stem(frame)}", blob)
 
 
-def _take(work: Work, found: Found, items: Iterable[Item]) -> None:
+def _take(work: ExtractionContext, found: ModalityResult, items: Iterable[Item]) -> None:
     for copied in work.copier.run(items):
         if copied.refused is not None:
             found.leave_out(copied.camera, copied.frame, copied.refused)

@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from rm360_async.domain.names import Modality, camera_folder, is_camera
 from rm360_async.extraction.arrays import split, write_npz
-from rm360_async.extraction.context import Found, Work
-from rm360_async.extraction.previous import Base
-from rm360_async.smc import Refusal, SmcFile, read_array
+from rm360_async.extraction.context import ExtractionContext, ModalityResult
+from rm360_async.extraction.previous import PreviousFolder
+from rm360_async.smc import SmcFile, UnreadableData, read_array
 from rm360_async.smc.errors import named
 
 _LARGEST = 16 * 1024
 """Bytes of one frame's landmarks; (106, 2) float64 is 1.7 kB."""
 
 
-def extract_2d(work: Work) -> Found:
+def extract_2d(work: ExtractionContext) -> ModalityResult:
     """Write keypoints2d/cam_XX.npz of the chosen cameras: frames (F,), keypoints (F, 106, 2) px."""
-    found = Found(Modality.KEYPOINTS2D)
+    found = ModalityResult(Modality.KEYPOINTS2D)
     file = work.source.having("Keypoints2d")
     if file is None:
         return found
@@ -34,7 +34,7 @@ def extract_2d(work: Work) -> Found:
     return found
 
 
-def _take_over(work: Work, found: Found, base: Base, camera: str) -> None:
+def _take_over(work: ExtractionContext, found: ModalityResult, base: PreviousFolder, camera: str) -> None:
     found.stored = True
     kept = base.file(f"keypoints2d/{camera_folder(camera)}")
     if kept is not None:  # a camera of which no frame has landmarks has no file
@@ -42,19 +42,21 @@ def _take_over(work: Work, found: Found, base: Base, camera: str) -> None:
         found.files += 1
 
 
-def extract_3d(work: Work) -> Found:
+def extract_3d(work: ExtractionContext) -> ModalityResult:
     """Write keypoints3d/all_frames.npz: frames (F,), keypoints (F, 73, 3) metres."""
-    found = Found(Modality.KEYPOINTS3D)
+    found = ModalityResult(Modality.KEYPOINTS3D)
     file = work.source.having("Keypoints3d")
     if file is not None:
         _write(work, found, file, ("Keypoints3d",), "", "keypoints3d/all_frames.npz")
     return found
 
 
-def _write(work: Work, found: Found, file: SmcFile, parts: tuple[str, ...], camera: str, relative: str) -> None:
+def _write(
+    work: ExtractionContext, found: ModalityResult, file: SmcFile, parts: tuple[str, ...], camera: str, relative: str
+) -> None:
     try:
         found.list_frames(camera, file.frames(*parts))
-    except Refusal as refusal:
+    except UnreadableData as refusal:
         found.leave_out(camera, None, refusal.reason)
         return
     arrays = _read(found, file, parts, camera)
@@ -71,18 +73,18 @@ def _write(work: Work, found: Found, file: SmcFile, parts: tuple[str, ...], came
     found.files += 1
 
 
-def _read(found: Found, file: SmcFile, parts: tuple[str, ...], camera: str) -> dict[int, NDArray[Any]]:
+def _read(found: ModalityResult, file: SmcFile, parts: tuple[str, ...], camera: str) -> dict[int, NDArray[Any]]:
     listed = file.frames(*parts)
     arrays: dict[int, NDArray[Any]] = {}
     for frame in listed.frames:
         try:
             values = read_array(file, (*parts, listed.name(frame)), _LARGEST)
             if values is None:
-                raise Refusal("is gone")
+                raise UnreadableData("is gone")
             if values.size:
                 arrays[frame] = values
             else:  # how the release writes a frame without landmarks: an absent one, so not in the index either
                 found.listed[camera] -= 1
-        except Refusal as refusal:
+        except UnreadableData as refusal:
             found.leave_out(camera, frame, refusal.reason)
     return arrays

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from rm360_async.domain.names import Modality
-from rm360_async.extraction.context import Found, Work
+from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.modalities import audio, calibration, flame, images, keypoints, scan
 
-Step = Callable[[Work], Found]
+Step = Callable[[ExtractionContext], ModalityResult]
 STEPS: dict[Modality, Step] = {
     Modality.CALIBRATION: calibration.extract,
     Modality.IMAGES: images.extract_images,
@@ -24,12 +24,12 @@ STEPS: dict[Modality, Step] = {
 _WITHOUT_CAMERAS = frozenset({Modality.AUDIO, Modality.KEYPOINTS3D, Modality.FLAME, Modality.SCAN})
 
 
-def carry_out(work: Work, modality: Modality, steps: Mapping[Modality, Step] = STEPS) -> Found:
+def carry_out(work: ExtractionContext, modality: Modality, steps: Mapping[Modality, Step] = STEPS) -> ModalityResult:
     """Extract one modality, or take it over whole from the folder that is added to."""
     base = work.base
     if base is None or modality not in _WITHOUT_CAMERAS or not base.has(modality):
         return steps[modality](work)
-    found = Found(modality, stored=modality.value not in base.record.absent)
+    found = ModalityResult(modality, stored=modality.value not in base.record.absent)
     for kept in base.files(modality):
         work.folder.link(kept.path, kept.listed)
         found.files += 1

@@ -8,21 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rm360_async.domain.names import Modality
-from rm360_async.extraction.context import Found, Work
-from rm360_async.smc import Refusal, SmcFile, read_array
+from rm360_async.extraction.context import ExtractionContext, ModalityResult
+from rm360_async.smc import SmcFile, UnreadableData, read_array
 
 _LARGEST = 256 * 2**20
 
 
-def extract(work: Work) -> Found:
+def extract(work: ExtractionContext) -> ModalityResult:
     """Write scan/mesh.ply: vertices as stored (float32 or float64), faces int32."""
-    found = Found(Modality.SCAN)
+    found = ModalityResult(Modality.SCAN)
     file = work.source.having("Scan")
     if file is None:
         return found
     try:
         vertices, faces = _read(file)
-    except Refusal as refusal:
+    except UnreadableData as refusal:
         found.leave_out("", None, refusal.reason)
         return found
     if vertices is not None:
@@ -38,27 +38,27 @@ def _read(file: SmcFile) -> tuple[NDArray[Any] | None, NDArray[np.int32]]:
     if vertices is None:
         return None, np.empty((0, 3), np.int32)
     if vertices.dtype.kind != "f" or vertices.dtype.itemsize not in (4, 8):
-        raise Refusal(f"vertex holds {vertices.dtype}, neither float32 nor float64")
+        raise UnreadableData(f"vertex holds {vertices.dtype}, neither float32 nor float64")
     if indices is None:
         return vertices, np.empty((0, 3), np.int32)
     if indices.size and not (indices.min() >= 0 and indices.max() < len(vertices)):
-        raise Refusal(f"vertex_indices points outside of the {len(vertices)} vertices")
+        raise UnreadableData(f"vertex_indices points outside of the {len(vertices)} vertices")
     if (indices != np.floor(indices)).any():
-        raise Refusal("vertex_indices holds fractions")
+        raise UnreadableData("vertex_indices holds fractions")
     return vertices, indices.astype(np.int32)
 
 
 def _table(file: SmcFile, name: str) -> NDArray[Any] | None:
     try:
         values = read_array(file, ("Scan", name), _LARGEST)
-    except Refusal as refusal:
-        raise Refusal(f"{name} {refusal.reason}") from refusal
+    except UnreadableData as refusal:
+        raise UnreadableData(f"{name} {refusal.reason}") from refusal
     if values is not None and (values.ndim != 2 or values.shape[1] != 3):
-        raise Refusal(f"{name} has shape {values.shape}, not (n, 3)")
+        raise UnreadableData(f"{name} has shape {values.shape}, not (n, 3)")
     return values
 
 
-def _write(work: Work, vertices: NDArray[Any], faces: NDArray[np.int32]) -> None:
+def _write(work: ExtractionContext, vertices: NDArray[Any], faces: NDArray[np.int32]) -> None:
     from plyfile import PlyData, PlyElement  # only a scan needs it
 
     points = np.empty(len(vertices), [(axis, vertices.dtype.newbyteorder("<")) for axis in "xyz"])

@@ -6,12 +6,12 @@ no request from elsewhere.
 """
 
 from rm360_async.visualization.report.page import page_is_current, read_brief, read_numbers, write_page
-from rm360_async.visualization.report.run_data import BoardRow, Disk, RunNumbers
+from rm360_async.visualization.report.run_data import DiskUsage, GridRow, RunNumbers
 from rm360_async.visualization.report.run_page import sweep, write_index
 
 __all__ = [
-    "BoardRow",
-    "Disk",
+    "DiskUsage",
+    "GridRow",
     "RunNumbers",
     "page_is_current",
     "read_brief",

@@ -11,7 +11,7 @@ import numpy as np
 
 from rm360_async.domain.cameras.rig import Array
 from rm360_async.domain.names import camera_folder, frame_stem
-from rm360_async.visualization.report.page_data import Material
+from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.thumbnail import Image, reduced
 
 THUMBNAIL = 160
@@ -27,7 +27,7 @@ _SPECK = 1e-3
 
 
 @dataclass(frozen=True)
-class Shot:
+class FrameImage:
     """The picture (None: not to be shown, or broken), and the rims (N, 2) of its mask in pixels of the full image."""
 
     picture: Image | None
@@ -42,14 +42,14 @@ class Shot:
         return any(cv2.pointPolygonTest(rim.astype(np.float32), (x, y), False) >= 0 for rim in self.rims)
 
 
-def take_shots(material: Material) -> dict[str, Shot]:
+def load_frame_images(material: PageData) -> dict[str, FrameImage]:
     """Return the shot of every camera that has the frame to show; decoded by a few threads."""
     having = [camera for camera, files in material.folder.frames.items() if material.frame in files]
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="shot") as pool:
         return dict(zip(having, pool.map(lambda camera: _shot(material, camera), having), strict=True))
 
 
-def _shot(material: Material, camera: str) -> Shot:
+def _shot(material: PageData, camera: str) -> FrameImage:
     files, close_frame = material.folder.frames[camera], material.close_frame(camera)
     picture = close = None
     if material.faces:
@@ -57,7 +57,7 @@ def _shot(material: Material, camera: str) -> Shot:
         close = picture if close_frame in (None, material.frame) else reduced(files[close_frame], _CLOSE)
     mask = _mask(material.folder.path, camera, material.frame) if camera in material.inventory.masks else None
     rims = () if mask is None or material.size is None else _rims(mask, material.size[1])
-    return Shot(picture, rims, mask is not None, close)
+    return FrameImage(picture, rims, mask is not None, close)
 
 
 def _mask(folder: Path, camera: str, frame: int) -> Image | None:

@@ -13,7 +13,7 @@ _TEXT, _MOST = 600, 100
 
 
 @dataclass(frozen=True)
-class Told:
+class InfoJson:
     """The verdict's findings (check, what), what is absent as released, warnings, and frames missing by camera."""
 
     findings: tuple[tuple[str, str], ...] = ()
@@ -24,7 +24,7 @@ class Told:
     trouble: str = ""
 
 
-def read_told(folder: Path) -> Told:
+def read_info_json(folder: Path) -> InfoJson:
     """Return what metadata/info.json says."""
     path = folder / "metadata" / "info.json"
     try:
@@ -32,13 +32,13 @@ def read_told(folder: Path) -> Told:
             value: Any = json.loads(file.read(_LONGEST))
         return _told(value)
     except FileNotFoundError:
-        return Told(trouble="there is no metadata/info.json")
+        return InfoJson(trouble="there is no metadata/info.json")
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return Told(trouble="metadata/info.json cannot be read")
+        return InfoJson(trouble="metadata/info.json cannot be read")
 
 
-def _told(value: dict[str, Any]) -> Told:
-    return Told(
+def _told(value: dict[str, Any]) -> InfoJson:
+    return InfoJson(
         tuple(
             (str(each["check"])[:_TEXT], str(each["what"])[:_TEXT]) for each in list(value.get("findings", ()))[:_MOST]
         ),

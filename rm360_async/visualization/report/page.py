@@ -14,8 +14,8 @@ from rm360_async.domain.errors import BadRequest
 from rm360_async.store import MARKER
 from rm360_async.system.hashing import hash_of
 from rm360_async.visualization.raster import write_picture
-from rm360_async.visualization.report.frame_images import take_shots
-from rm360_async.visualization.report.page_data import Material, read_material
+from rm360_async.visualization.report.frame_images import load_frame_images
+from rm360_async.visualization.report.page_data import PageData, read_page_data
 from rm360_async.visualization.report.panels.contact_sheet import contact_panel
 from rm360_async.visualization.report.panels.frames import presence_panel
 from rm360_async.visualization.report.panels.landmarks import proof_panel
@@ -42,7 +42,7 @@ def write_page(folder: Path, place: Path, *, faces: bool = True, back: str = "")
     BadRequest when the folder is none, Fault when the page cannot be written.
     """
     made_from = fingerprint(folder, faces=faces)
-    material = read_material(folder, faces=faces)
+    material = read_page_data(folder, faces=faces)
     panels = make_panels(material)
     numbers = page_numbers(material, panels, made_from)
     values = {key: numbers[key] for key in ("made_by", "made", "name", "verdict", "notes")}
@@ -52,9 +52,9 @@ def write_page(folder: Path, place: Path, *, faces: bool = True, back: str = "")
     return numbers
 
 
-def make_panels(material: Material) -> list[Panel]:
+def make_panels(material: PageData) -> list[Panel]:
     """Return the panels in the order in which people would miss them."""
-    shots = take_shots(material)
+    shots = load_frame_images(material)
     return [
         contact_panel(material, shots),
         proof_panel(material, shots),
@@ -68,7 +68,7 @@ def make_panels(material: Material) -> list[Panel]:
     ]
 
 
-def page_numbers(material: Material, panels: list[Panel], made_from: str) -> dict[str, Any]:
+def page_numbers(material: PageData, panels: list[Panel], made_from: str) -> dict[str, Any]:
     """Return what report.json says of a page."""
     return {
         "schema": SCHEMA,

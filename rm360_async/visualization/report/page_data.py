@@ -17,7 +17,7 @@ from rm360_async.domain.errors import BadRequest
 from rm360_async.visualization.calibration_source import of_folder, picture_size
 from rm360_async.visualization.published_folder import PublishedFolder, open_folder
 from rm360_async.visualization.report.arrays import Landmarks, Sound, read_landmarks2d, read_landmarks3d, read_sound
-from rm360_async.visualization.report.info_json import Told, read_told
+from rm360_async.visualization.report.info_json import InfoJson, read_info_json
 from rm360_async.visualization.report.inventory import Inventory, take_inventory
 
 
@@ -31,13 +31,13 @@ class Lens:
 
 
 @dataclass(frozen=True)
-class Material:
+class PageData:
     """A folder and what was read of it; `size` is (height, width) of the images in pixels."""
 
     folder: PublishedFolder
     faces: bool
     inventory: Inventory
-    told: Told
+    told: InfoJson
     lenses: dict[str, Lens]
     size: tuple[int, int] | None
     calibration: CalibrationReport | None
@@ -82,7 +82,7 @@ class Material:
         return min(both, key=lambda frame: (abs(frame - self.frame), frame), default=None)
 
 
-def read_material(path: Path, *, faces: bool) -> Material:
+def read_page_data(path: Path, *, faces: bool) -> PageData:
     """Return what the page of a published folder needs; BadRequest when it is none."""
     folder = open_folder(path)
     notes: list[str] = []
@@ -97,11 +97,11 @@ def read_material(path: Path, *, faces: bool) -> Material:
     lenses = {
         camera: Lens(*(np.asarray(cameras[camera][key], np.float64) for key in ("K", "D", "RT"))) for camera in usable
     }
-    told, inventory = read_told(path), take_inventory(folder)
+    told, inventory = read_info_json(path), take_inventory(folder)
     landmarks2d, landmarks3d = read_landmarks2d(path, notes), read_landmarks3d(path, notes)
     sound = read_sound(path, notes)
     notes += [text for text in (told.trouble, inventory.trouble) if text]
-    return Material(
+    return PageData(
         folder,
         faces,
         inventory,
@@ -116,7 +116,7 @@ def read_material(path: Path, *, faces: bool) -> Material:
     )
 
 
-def no_calibration(material: Material) -> Check:
+def no_calibration(material: PageData) -> Check:
     """Return the check of a folder that has no calibration."""
     lost = next((what for check, what in material.told.findings if "calibration" in what), "")
     state = State.FAIL if lost else State.UNCHECKED

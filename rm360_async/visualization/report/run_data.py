@@ -11,7 +11,7 @@ from typing import Any
 _COLUMN = re.compile(r"([a-z])([0-9]+)")
 
 
-class Square(str, Enum):
+class Cell(str, Enum):
     """How a performance stands, in the words and order of the board."""
 
     COMPLETE = "complete"
@@ -23,7 +23,7 @@ class Square(str, Enum):
 
 
 @dataclass(frozen=True)
-class BoardRow:
+class GridRow:
     """One performance; `error` is why it failed or waits, `status` the manifest's word, times are unix seconds."""
 
     subject: str
@@ -41,15 +41,15 @@ class BoardRow:
     """Why it has none, though it is published."""
 
     @property
-    def square(self) -> Square:
+    def square(self) -> Cell:
         """Return how it stands: a page on which something fails is damage, whatever the verdict was."""
         if self.status == "completed":
             page_fails = self.page is not None and self.page.get("state") == "fail"
             bad = self.trouble or self.verdict.startswith("damaged") or page_fails
-            return Square.DAMAGED if bad else Square.COMPLETE
+            return Cell.DAMAGED if bad else Cell.COMPLETE
         if self.status in ("failed", "download_failed"):
-            return Square.FAILED
-        return {"waiting": Square.WAITING, "pending": Square.PENDING}.get(self.status, Square.RUNNING)
+            return Cell.FAILED
+        return {"waiting": Cell.WAITING, "pending": Cell.PENDING}.get(self.status, Cell.RUNNING)
 
     @property
     def column(self) -> str:
@@ -65,7 +65,7 @@ class BoardRow:
 
 
 @dataclass(frozen=True)
-class Disk:
+class DiskUsage:
     """One file system of the run; bytes."""
 
     name: str
@@ -81,9 +81,9 @@ class RunNumbers:
     """
 
     name: str
-    rows: tuple[BoardRow, ...]
+    rows: tuple[GridRow, ...]
     fetched: tuple[tuple[float, int, float], ...] = ()
-    disks: tuple[Disk, ...] = ()
+    disks: tuple[DiskUsage, ...] = ()
     running: tuple[str, ...] = ()
     """A line for each instance that is running now."""
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import is_performance, is_subject
 from rm360_async.visualization.raster import write_picture
 from rm360_async.visualization.report.page import MADE_BY, NUMBERS, PAGE, SCHEMA, read_numbers
-from rm360_async.visualization.report.run_data import BoardRow, RunNumbers, Square
+from rm360_async.visualization.report.run_data import Cell, GridRow, RunNumbers
 from rm360_async.visualization.report.templates import render
 from rm360_async.visualization.report.timeline import fetched_plot, storage_plot
 
@@ -21,15 +21,15 @@ _REASONS = 25
 """How many reasons of each kind are told."""
 _NAMED = 12
 _LONGEST = 600
-_REST = (Square.DAMAGED, Square.WAITING)
+_REST = (Cell.DAMAGED, Cell.WAITING)
 _SUBJECTS = 60
 """Rows of a block of the board; blocks lie side by side where there is room."""
 _LETTERS = {
-    Square.DAMAGED: "!",
-    Square.FAILED: "\N{MULTIPLICATION SIGN}",
-    Square.WAITING: "w",
-    Square.RUNNING: "r",
-    Square.PENDING: "\N{MIDDLE DOT}",
+    Cell.DAMAGED: "!",
+    Cell.FAILED: "\N{MULTIPLICATION SIGN}",
+    Cell.WAITING: "w",
+    Cell.RUNNING: "r",
+    Cell.PENDING: "\N{MIDDLE DOT}",
 }
 """What a square says besides its colour; a complete one says how many cameras it has."""
 
@@ -44,7 +44,7 @@ def write_index(run: RunNumbers, place: Path) -> dict[str, Any]:
         "index.html",
         columns=_columns(run.rows),
         blocks=_blocks(_board(run.rows)),
-        squares=[(square, numbers["totals"]["squares"][square.value], _LETTERS.get(square, "60")) for square in Square],
+        squares=[(square, numbers["totals"]["squares"][square.value], _LETTERS.get(square, "60")) for square in Cell],
         reasons=_reasons(run.rows),
         storage=str(storage_plot(done)) if done else "",
         fetching=str(fetched_plot(fetched)) if fetched else "",
@@ -68,7 +68,7 @@ def run_numbers(run: RunNumbers) -> dict[str, Any]:
         "totals": {
             "performances": len(run.rows),
             "subjects": len({row.subject for row in run.rows}),
-            "squares": {square.value: squares[square] for square in Square},
+            "squares": {square.value: squares[square] for square in Cell},
             "bytes_published": sum(row.bytes for row in run.rows if row.status == "completed"),
             "bytes_fetched": crossed,
         },
@@ -79,7 +79,7 @@ def run_numbers(run: RunNumbers) -> dict[str, Any]:
     }
 
 
-def _entry(row: BoardRow) -> dict[str, Any]:
+def _entry(row: GridRow) -> dict[str, Any]:
     page = row.page or {}
     panels: Mapping[str, Mapping[str, Any]] = page.get("panels", {})
     return {
@@ -97,18 +97,18 @@ def _entry(row: BoardRow) -> dict[str, Any]:
     }
 
 
-def _link(row: BoardRow) -> str:
+def _link(row: GridRow) -> str:
     """Return the address of a performance's page, below the run's; "" when it has none."""
     safe = is_subject(row.subject) and is_performance(row.name)
     return f"{row.subject}/{row.name}/{PAGE}" if safe and row.page is not None else ""
 
 
-def _columns(rows: Iterable[BoardRow]) -> list[str]:
+def _columns(rows: Iterable[GridRow]) -> list[str]:
     found = {row.column: row.place for row in rows}
     return sorted(found, key=lambda column: found[column])
 
 
-def _board(rows: Iterable[BoardRow]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def _board(rows: Iterable[GridRow]) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return the squares of each subject by column, as short as they can be: there may be ten thousand."""
     board: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for row in rows:
@@ -124,9 +124,9 @@ def _blocks(board: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{subject: board[subject] for subject in part} for part in parts]
 
 
-def _reasons(rows: Iterable[BoardRow]) -> list[dict[str, Any]]:
+def _reasons(rows: Iterable[GridRow]) -> list[dict[str, Any]]:
     """Return why performances failed, wait or are damaged: a reason once, with those that have it."""
-    groups: dict[Square, dict[str, list[BoardRow]]] = {square: {} for square in (Square.FAILED, *_REST)}
+    groups: dict[Cell, dict[str, list[GridRow]]] = {square: {} for square in (Cell.FAILED, *_REST)}
     for row in rows:
         if row.square in groups:
             groups[row.square].setdefault(_why(row), []).append(row)
@@ -139,13 +139,13 @@ def _reasons(rows: Iterable[BoardRow]) -> list[dict[str, Any]]:
     return found
 
 
-def _reason(square: Square, why: str, rows: list[BoardRow]) -> dict[str, Any]:
+def _reason(square: Cell, why: str, rows: list[GridRow]) -> dict[str, Any]:
     named = [(f"{row.subject}/{row.name}", _link(row)) for row in rows[:_NAMED]]
     return {"square": square.value, "why": why[:_LONGEST], "named": named, "more": max(0, len(rows) - _NAMED)}
 
 
-def _why(row: BoardRow) -> str:
-    if row.square is not Square.DAMAGED:
+def _why(row: GridRow) -> str:
+    if row.square is not Cell.DAMAGED:
         return row.error or "no reason was noted"
     if row.trouble:
         return row.trouble

@@ -16,7 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from rm360_async.domain.cameras.calibration.check import Cameras, Check, Matrices, State, graded, named
-from rm360_async.domain.cameras.calibration.conventions import STATED, Reading, best_reading, placed, strays_of
+from rm360_async.domain.cameras.calibration.conventions import (
+    STATED,
+    PoseConvention,
+    best_convention,
+    placed,
+    strays_of,
+)
 from rm360_async.domain.cameras.calibration.lens import check_distortion, check_in_frame, check_intrinsics, coefficients
 from rm360_async.domain.cameras.calibration.rig_table import check_ids, check_origin
 from rm360_async.domain.cameras.rig import Array, angles_about, tier_of
@@ -34,7 +40,7 @@ _SHORTEST_FOCAL = 1.0
 
 
 @dataclass(frozen=True)
-class Standing:
+class CameraPosition:
     """Where one camera stands about the head: degrees and metres as in `rig`, `miss` of its axis in mm."""
 
     id: str
@@ -50,9 +56,9 @@ class CalibrationReport:
     """All checks of one calibration, how its RT was read, the head (3,) in metres, and where the cameras stand."""
 
     checks: tuple[Check, ...]
-    reading: Reading
+    reading: PoseConvention
     head: tuple[float, float, float] | None
-    standings: tuple[Standing, ...]
+    standings: tuple[CameraPosition, ...]
     matrices: Mapping[str, Array]
     """Camera-to-world, OpenCV, metres, whatever the reading was."""
 
@@ -81,7 +87,7 @@ def check_calibration(
     if not usable:
         return CalibrationReport((first,), STATED, None, (), {})
     stack = np.stack([np.asarray(each["RT"], np.float64) for each in usable.values()])
-    reading, shares = best_reading(stack)
+    reading, shares = best_convention(stack)
     reading = reading if shares[reading] > shares[STATED] + 0.2 else STATED
     setup = Cameras(
         tuple(usable),
@@ -118,7 +124,7 @@ def _check_readable(cameras: Mapping[str, Matrices], usable: Mapping[str, Matric
     return Check("present", State.OK, f"K, D and RT of {named(usable)} are finite", 0, 0, "cameras")
 
 
-def _check_convention(setup: Cameras, reading: Reading, shares: Mapping[Reading, float]) -> Check:
+def _check_convention(setup: Cameras, reading: PoseConvention, shares: Mapping[PoseConvention, float]) -> Check:
     """Say whether RT is read best as stated: camera-to-world, OpenCV axes, metres, world up -Y."""
     stated = shares[STATED]
     basis = "" if setup.placement.own_head else "; too few directions, so the built-in rig's head was taken"
@@ -191,11 +197,11 @@ def _check_roll(setup: Cameras) -> Check:
     return Check("level", state, sentence, worst, ROLL_DEG[0], "degrees")
 
 
-def _standings(setup: Cameras) -> tuple[Standing, ...]:
+def _standings(setup: Cameras) -> tuple[CameraPosition, ...]:
     where = angles_about(setup.placement.head, setup.placement.matrices[:, :3, 3])
     rows = zip(setup.ids, *(each.tolist() for each in where), setup.placement.misses.tolist(), strict=True)
     return tuple(
-        Standing(camera, azimuth, elevation, distance, tier_of(elevation), miss * 1000)
+        CameraPosition(camera, azimuth, elevation, distance, tier_of(elevation), miss * 1000)
         for camera, azimuth, elevation, distance, miss in rows
     )
 

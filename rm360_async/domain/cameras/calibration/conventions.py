@@ -26,7 +26,7 @@ _SPREAD = 0.1
 
 
 @dataclass(frozen=True)
-class Reading:
+class PoseConvention:
     """One way to read RT: which way it maps, which axes the camera has, the unit, and whether the world's up is +Y."""
 
     inverted: bool = False
@@ -56,9 +56,9 @@ class Reading:
 
 
 _UNITS = {"metres": 1.0, "millimetres": 0.001, "centimetres": 0.01}
-STATED = Reading()
+STATED = PoseConvention()
 READINGS = tuple(
-    Reading(inverted, gl_axes, unit, y_up)
+    PoseConvention(inverted, gl_axes, unit, y_up)
     for unit, y_up, gl_axes, inverted in product(_UNITS, (False, True), (False, True), (False, True))
 )
 """All readings, the stated one first."""
@@ -107,7 +107,7 @@ def placed(matrices: Array) -> Placement:
     return Placement(matrices, nearest_point_to_axes(matrices) if own else head_centre(), own)
 
 
-def best_reading(matrices: Array) -> tuple[Reading, dict[Reading, float]]:
+def best_convention(matrices: Array) -> tuple[PoseConvention, dict[PoseConvention, float]]:
     """Return the reading that most cameras fit, and the share that fits each reading that was tried.
 
     Others than the stated one are only tried when some camera does not fit that; of equals the first wins.
@@ -118,9 +118,9 @@ def best_reading(matrices: Array) -> tuple[Reading, dict[Reading, float]]:
     return max(shares, key=lambda reading: shares[reading]), shares
 
 
-def strays_of(ids: tuple[str, ...], matrices: Array, placement: Placement) -> dict[Reading, list[str]]:
+def strays_of(ids: tuple[str, ...], matrices: Array, placement: Placement) -> dict[PoseConvention, list[str]]:
     """Return the cameras (ids of the matrices as stored) that do not fit and do by a reading of their own, by that."""
-    strays: dict[Reading, list[str]] = {}
+    strays: dict[PoseConvention, list[str]] = {}
     for row in np.flatnonzero(~placement.fits):
         for reading in READINGS[1:]:
             alone = Placement(reading.apply(matrices[row : row + 1]), placement.head, placement.own_head)

@@ -12,9 +12,9 @@ from rm360_async.domain.cameras.calibration.check import State
 from rm360_async.domain.cameras.rig import FRONT_CAMERA, RESOLUTION, Array, project, rig
 from rm360_async.visualization.contact_sheet import cells, why_absent
 from rm360_async.visualization.raster import LOSSES
-from rm360_async.visualization.report.frame_images import THUMBNAIL, Shot
+from rm360_async.visualization.report.frame_images import THUMBNAIL, FrameImage
 from rm360_async.visualization.report.jpeg_budget import encode_within
-from rm360_async.visualization.report.page_data import Material
+from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Drawing
 from rm360_async.visualization.theme import BAD, EMPTY, MUTED, WARN, degrees
@@ -25,7 +25,7 @@ MOST_BYTES = 370_000
 _IN_MASK = 0.9
 
 
-def contact_panel(material: Material, shots: dict[str, Shot]) -> Panel:
+def contact_panel(material: PageData, shots: dict[str, FrameImage]) -> Panel:
     """Return the panel; the shots are those of the material's frame."""
     shown = {camera: shot for camera, shot in shots.items() if shot.picture is not None or not material.faces}
     absent: Counter[str] = Counter()
@@ -53,7 +53,7 @@ def _order(camera: str) -> int:
     return round(abs(place.azimuth - rig()[FRONT_CAMERA].azimuth) * 4 + abs(place.elevation))
 
 
-def _heads(material: Material, cameras: Iterable[str]) -> dict[str, Array]:
+def _heads(material: PageData, cameras: Iterable[str]) -> dict[str, Array]:
     """Return where (2,) the head falls in each camera that has it in its frame."""
     if material.head is None or material.size is None:
         return {}
@@ -65,7 +65,7 @@ def _heads(material: Material, cameras: Iterable[str]) -> dict[str, Array]:
 
 
 def _numbers(
-    material: Material, shown: dict[str, Shot], absent: Counter[str], heads: dict[str, Array]
+    material: PageData, shown: dict[str, FrameImage], absent: Counter[str], heads: dict[str, Array]
 ) -> dict[str, Any]:
     masked = [camera for camera, shot in shown.items() if shot.has_mask and camera in material.lenses]
     return {
@@ -87,7 +87,7 @@ def _state(numbers: dict[str, Any]) -> State:
     return State.WARN if numbers["head_in_mask"] < _IN_MASK * numbers["masks"] else State.OK
 
 
-def _sentence(numbers: dict[str, Any], shots: dict[str, Shot]) -> str:
+def _sentence(numbers: dict[str, Any], shots: dict[str, FrameImage]) -> str:
     if not shots:
         return "no images in this folder"
     parts = [f"frame {numbers['frame']}: {numbers['cameras']} of {len(cells())} cameras"]
@@ -99,7 +99,7 @@ def _sentence(numbers: dict[str, Any], shots: dict[str, Shot]) -> str:
     return "; ".join(parts)
 
 
-def _draw(material: Material, camera: str, shot: Shot, jpeg: bytes | None, head: Array | None) -> str:
+def _draw(material: PageData, camera: str, shot: FrameImage, jpeg: bytes | None, head: Array | None) -> str:
     height, width = material.size or RESOLUTION
     size = (THUMBNAIL, round(THUMBNAIL * height / width))
     drawing = Drawing(*size, f"camera {camera}")

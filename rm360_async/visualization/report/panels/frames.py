@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rm360_async.domain.cameras.calibration.check import State
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.names import number_ranges
-from rm360_async.visualization.report.page_data import Material
+from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Drawing
 from rm360_async.visualization.theme import BAD, FAINT, GOOD, INK, MUTED, TIER_COLOURS, WARN
@@ -58,7 +58,7 @@ class Strip:
     grid: Grid
 
 
-def presence(material: Material) -> Strip:
+def presence(material: PageData) -> Strip:
     """Return what there is of every frame that there should be, in every camera that should have images."""
     folder, told = material.folder, material.told
     left_out = [item for item in (folder.record.left_out if folder.record else ()) if item.modality == "images"]
@@ -84,7 +84,7 @@ def _round_the_head(camera: str) -> tuple[float, str]:
     return (rig()[camera].azimuth if camera in rig() else 999.0), camera
 
 
-def _fill(material: Material, row: Grid, at: dict[int, int], camera: str) -> None:
+def _fill(material: PageData, row: Grid, at: dict[int, int], camera: str) -> None:
     sizes = material.inventory.images.get(camera, {})
     there = material.folder.frames.get(camera, {})
     masked = material.inventory.masks.get(camera, {})
@@ -100,7 +100,7 @@ def _fill(material: Material, row: Grid, at: dict[int, int], camera: str) -> Non
         row[at[frame]] = state
 
 
-def presence_panel(material: Material) -> Panel:
+def presence_panel(material: PageData) -> Panel:
     """Return the panel."""
     strip = presence(material)
     counts = {state: int((strip.grid == state).sum()) for state in Presence}
@@ -145,7 +145,7 @@ def _told(strip: Strip, row: Grid) -> str:
     return "; ".join(parts)
 
 
-def _draw(material: Material, strip: Strip) -> Drawing:
+def _draw(material: PageData, strip: Strip) -> Drawing:
     high = _TOP + _ROW * len(strip.cameras)
     drawing = Drawing(_LEFT + _WIDE + _RIGHT, high + 42, "every frame of every camera")
     columns = min(_COLUMNS, len(strip.frames))
@@ -176,7 +176,7 @@ def _runs(chosen: NDArray[np.bool_], at: int) -> str:
     return "".join(f"M{_LEFT + start * width:.0f} {y}h{max(2.0, (end - start) * width):.0f}" for start, end in runs)
 
 
-def _label(drawing: Drawing, material: Material, camera: str, y: float) -> None:
+def _label(drawing: Drawing, material: PageData, camera: str, y: float) -> None:
     tier = rig()[camera].tier if camera in rig() else ""
     drawing.text((_LEFT - 6, y), camera, 9, TIER_COLOURS.get(tier, MUTED), "end")
     sizes: Any = list(material.inventory.images.get(camera, {}).values())

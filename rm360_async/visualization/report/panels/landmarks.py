@@ -10,9 +10,9 @@ import numpy as np
 from rm360_async.domain.cameras.calibration.check import State, graded
 from rm360_async.domain.cameras.calibration.landmarks import LANDMARK_MM, CameraError, check_landmarks, projected
 from rm360_async.domain.cameras.rig import RESOLUTION, Array, rig
-from rm360_async.visualization.report.frame_images import Shot
+from rm360_async.visualization.report.frame_images import FrameImage
 from rm360_async.visualization.report.jpeg_budget import encode_within
-from rm360_async.visualization.report.page_data import Material
+from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Drawing
 from rm360_async.visualization.theme import BAD, EMPTY, GOOD, degrees
@@ -27,7 +27,7 @@ _SNAP = 8
 _Box = tuple[int, int, int, int]
 
 
-def proof_panel(material: Material, shots: dict[str, Shot]) -> Panel:
+def proof_panel(material: PageData, shots: dict[str, FrameImage]) -> Panel:
     """Return the panel; where no camera has landmarks, it says so."""
     found = material.reprojection
     check = check_landmarks(found)
@@ -48,7 +48,7 @@ def _error(error: CameraError) -> dict[str, Any]:
     return {"px": px, "mm": mm, "frames": error.frames}
 
 
-def _cells(material: Material, shots: dict[str, Shot], errors: dict[str, CameraError]) -> list[dict[str, Any]]:
+def _cells(material: PageData, shots: dict[str, FrameImage], errors: dict[str, CameraError]) -> list[dict[str, Any]]:
     """Return every camera with landmarks, those that are off first, and a drawing of those that have a picture."""
     drawings = _drawings(material, shots, errors) if material.faces else {}  # landmarks are a face, too
     places = {camera: rig()[camera].azimuth for camera in errors if camera in rig()}
@@ -65,7 +65,7 @@ def _cells(material: Material, shots: dict[str, Shot], errors: dict[str, CameraE
     ]
 
 
-def _drawings(material: Material, shots: dict[str, Shot], errors: dict[str, CameraError]) -> dict[str, str]:
+def _drawings(material: PageData, shots: dict[str, FrameImage], errors: dict[str, CameraError]) -> dict[str, str]:
     frames = {c: frame for c in shots if c in errors and (frame := material.close_frame(c)) is not None}
     boxes = {camera: _box(material, material.landmarks2d[camera][frame]) for camera, frame in frames.items()}
     crops = {c: crop for c in frames if (crop := _crop(material, shots[c], boxes[c])) is not None}
@@ -73,7 +73,7 @@ def _drawings(material: Material, shots: dict[str, Shot], errors: dict[str, Came
     return {c: _draw(material, c, frame, boxes[c], encoded.get(c)) for c, frame in frames.items()}
 
 
-def _box(material: Material, points: Array) -> _Box:
+def _box(material: PageData, points: Array) -> _Box:
     """Return left, top, right, bottom in pixels of the full image: a square about 2D landmarks (P, 2), inside of it."""
     height, width = material.size or RESOLUTION
     finite = points[np.isfinite(points).all(axis=1)]
@@ -84,7 +84,7 @@ def _box(material: Material, points: Array) -> _Box:
     return left, top, left + side, top + side
 
 
-def _crop(material: Material, shot: Shot, box: _Box) -> Image | None:
+def _crop(material: PageData, shot: FrameImage, box: _Box) -> Image | None:
     if shot.close is None or material.size is None:
         return None
     scale = shot.close.shape[1] / material.size[1]
@@ -92,7 +92,7 @@ def _crop(material: Material, shot: Shot, box: _Box) -> Image | None:
     return shot.close[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
-def _draw(material: Material, camera: str, frame: int, box: _Box, jpeg: bytes | None) -> str:
+def _draw(material: PageData, camera: str, frame: int, box: _Box, jpeg: bytes | None) -> str:
     left, top, right, bottom = box
     scale = _WIDE / (right - left)
     size = (_WIDE, round((bottom - top) * scale, 1))

@@ -9,7 +9,7 @@ import numpy as np
 from rm360_async.domain.cameras.calibration.check import State
 from rm360_async.domain.release import FrameRate, frame_rate
 from rm360_async.visualization.report.arrays import Sound
-from rm360_async.visualization.report.page_data import Material
+from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Anchor, Drawing
 from rm360_async.visualization.theme import BAD, FAINT, INK, MUTED
@@ -23,7 +23,7 @@ _NARROWEST = 5.0
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 150, 300, 600, 1500, 3000)
 
 
-def sound_panel(material: Material) -> Panel:
+def sound_panel(material: PageData) -> Panel:
     """Return the panel."""
     title = "Sound against frames"
     sound, record = material.sound, material.folder.record

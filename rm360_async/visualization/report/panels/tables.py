@@ -10,7 +10,7 @@ from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.record import Record
 from rm360_async.domain.release import Absence
 from rm360_async.visualization.coverage_plot import coverage_map
-from rm360_async.visualization.report.page_data import Material, no_calibration
+from rm360_async.visualization.report.page_data import PageData, no_calibration
 from rm360_async.visualization.report.panels.panel import Panel
 
 _MB = 2**20
@@ -19,7 +19,7 @@ _TOLD = 0.0005
 """Seconds below which a step is not worth a line."""
 
 
-def calibration_panel(material: Material) -> Panel:
+def calibration_panel(material: PageData) -> Panel:
     """Return the checks of the calibration, and how RT is read."""
     report = material.calibration
     checks: tuple[Check, ...] = report.checks if report else (no_calibration(material),)
@@ -32,7 +32,7 @@ def calibration_panel(material: Material) -> Panel:
     return Panel("calibration", "Calibration", state, sentence, numbers, {"checks": checks})
 
 
-def coverage_panel(material: Material) -> Panel:
+def coverage_panel(material: PageData) -> Panel:
     """Return the map of the directions that are covered."""
     folder = material.folder
     reasons = {camera: folder.why_no_camera(camera) for camera in rig() if camera not in folder.frames}
@@ -59,7 +59,7 @@ def coverage_panel(material: Material) -> Panel:
     return Panel("coverage", "Coverage", State.FAIL if lost else State.OK, sentence, numbers, drawn)
 
 
-def absent_panel(material: Material) -> Panel:
+def absent_panel(material: PageData) -> Panel:
     """Return what was lost, and what is absent because it was never released."""
     record, told = material.folder.record, material.told
     verdict = record.verdict if record else ""
@@ -81,7 +81,7 @@ def absent_panel(material: Material) -> Panel:
     return Panel("absent", "Absent as released, and lost", state, "; ".join(parts), numbers, drawn)
 
 
-def sizes_panel(material: Material) -> Panel:
+def sizes_panel(material: PageData) -> Panel:
     """Return files and bytes of each kind against the marker, and what the extraction took."""
     record, found = material.folder.record, material.inventory
     kinds = {kind: found.kinds[kind] for kind in sorted(found.kinds, key=lambda kind: -found.kinds[kind][1])}
@@ -110,7 +110,7 @@ def sizes_panel(material: Material) -> Panel:
     return Panel("sizes", "Sizes and times", state, sentence, numbers, drawn)
 
 
-def source_panel(material: Material) -> Panel:
+def source_panel(material: PageData) -> Panel:
     """Return from which files, by which version and when."""
     record = material.folder.record
     if record is None:
