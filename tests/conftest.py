@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from cloud import Cloud
 from drive_emulator import serve
-from lab import Lab
+from drive_server import DriveServer
+from workspace import Workspace
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell starts in the background: all we start would
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignore it too, and some of it is sent one to see it stop
@@ -30,15 +30,15 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """Give a lab with an empty local remote."""
-    return Lab(tmp_path, monkeypatch)
+    return Workspace(tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def cloud(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+def drive_server(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DriveServer]:
     """Give a lab whose remote is a Drive, without faults."""
-    with serve(lab.remote, tmp_path / "drive") as drive:
+    with serve(workspace.remote, tmp_path / "drive") as drive:
         for key, value in drive.env().items():
             monkeypatch.setenv(key, value)
-        yield Cloud(lab, drive)
+        yield DriveServer(workspace, drive)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lab import Lab
+from workspace import Workspace
 
 from rm360_async.download.rclone import find
 
@@ -34,9 +34,9 @@ def until(condition: Callable[[], object], what: str) -> None:
 class Rclone:
     """The real rclone on PATH behind a script that notes each call, and holds `cat` while `hold` is there."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.folder, self.calls, self.hold = lab.root / "bin", lab.root / "calls", lab.root / "hold"
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.folder, self.calls, self.hold = workspace.root / "bin", workspace.root / "calls", workspace.root / "hold"
         self.folder.mkdir()
         self.calls.touch()
         self.real = shutil.which("rclone") or find()
@@ -62,7 +62,7 @@ class Instance:
 
     def __init__(
         self,
-        lab: Lab,
+        workspace: Workspace,
         *arguments: str,
         config: Path | None = None,
         hooks: Sequence[Hook] = (),
@@ -71,12 +71,12 @@ class Instance:
         terminal: int | None = None,
         **overrides: Any,
     ) -> None:
-        self.lab = lab
-        config = config or lab.config(**overrides)
+        self.workspace = workspace
+        config = config or workspace.config(**overrides)
         self.console = config.with_suffix(f".{time.monotonic_ns()}.console")
         env = {
             **os.environ,
-            "PATH": os.pathsep.join([str(lab.root / "bin"), os.environ["PATH"]]),
+            "PATH": os.pathsep.join([str(workspace.root / "bin"), os.environ["PATH"]]),
             "PYTHONPATH": str(ROOT / "tests" / "hook"),
             "RM360_LAB": json.dumps(list(hooks)),
             **(environment or {}),
@@ -108,7 +108,7 @@ class Instance:
             return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"it never ended; it said:\n{self.said}\n{self.lab.log()}") from None
+            raise AssertionError(f"it never ended; it said:\n{self.said}\n{self.workspace.log()}") from None
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -127,7 +127,7 @@ class Instance:
         self.kill()
 
 
-def processes(lab: Lab) -> dict[int, str]:
+def processes(workspace: Workspace) -> dict[int, str]:
     """Return every process that uses the lab's rclone config (runs, workers, rclones) with its command line.
 
     The words of a command line end with a zero byte each, as /proc has them.
@@ -137,22 +137,22 @@ def processes(lab: Lab) -> dict[int, str]:
         if not folder.name.isdecimal() or int(folder.name) == os.getpid():
             continue
         with suppress(OSError):
-            if f"RCLONE_CONFIG={lab.root}/".encode() in (folder / "environ").read_bytes():
+            if f"RCLONE_CONFIG={workspace.root}/".encode() in (folder / "environ").read_bytes():
                 found[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace")
     return {pid: command for pid, command in found.items() if command}
 
 
-def children(lab: Lab) -> list[str]:
+def children(workspace: Workspace) -> list[str]:
     """Return the command lines of all processes of the lab."""
-    return [command.replace("\0", " ") for command in processes(lab).values()]
+    return [command.replace("\0", " ") for command in processes(workspace).values()]
 
 
-def gate_at(lab: Lab, name: str, at: str, **more: Any) -> tuple[Path, Hook]:
+def barrier_at(workspace: Workspace, name: str, at: str, **more: Any) -> tuple[Path, Hook]:
     """Return a gate's path, and the hook that waits there; `<path>.reached` tells that someone does."""
-    path = lab.root / name
+    path = workspace.root / name
     return path, {"at": at, "do": "gate", "path": str(path), **more}
 
 
-def reached(gate: Path) -> None:
+def reached(barrier: Path) -> None:
     """Wait until somebody stands at the gate."""
-    until(Path(f"{gate}.reached").exists, f"{gate.name} reached")
+    until(Path(f"{barrier}.reached").exists, f"{barrier.name} reached")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lab import Lab
+from workspace import Workspace
 
 MB = 2**20
 
@@ -20,8 +20,8 @@ class NoSmallDisk(Exception):
 class SmallDisk:
     """A tmpfs under `<lab>/small`, in a name space of its own: runs enter it, the test looks in from outside."""
 
-    def __init__(self, lab: Lab, size: int, files: int = 0) -> None:
-        self.lab, self.place = lab, lab.root / "small"
+    def __init__(self, workspace: Workspace, size: int, files: int = 0) -> None:
+        self.workspace, self.place = workspace, workspace.root / "small"
         self.place.mkdir()
         # root of the machine may mount; anybody else is root in a name space of users of his own
         users = [] if os.geteuid() == 0 else ["--user"]
@@ -45,7 +45,7 @@ class SmallDisk:
 
     def holds_work(self) -> dict[str, Any]:
         """Let it hold all of the lab's work; return what a run needs for that."""
-        (self.lab.root / "work").symlink_to(self.seen)
+        (self.workspace.root / "work").symlink_to(self.seen)
         return {"prefix": self.enter, "storage__output_dir": str(self.place / "subjects")}
 
     def fill(self, leave: int = 0) -> None:
@@ -66,7 +66,7 @@ class SmallDisk:
 
     def take_away(self, folder: str) -> None:
         """Make a folder of the disk read-only to whoever opens anything in it from now on."""
-        place, aside = str(self.place / folder), self.lab.root / "aside"
+        place, aside = str(self.place / folder), self.workspace.root / "aside"
         aside.mkdir(exist_ok=True)
         self._mount("--bind", place, str(aside))
         self._mount("-o", "remount,bind,ro", str(aside))  # refused where anybody writes, and here nobody does
@@ -74,7 +74,7 @@ class SmallDisk:
 
     def give_back(self, folder: str) -> None:
         """Make a folder writable again."""
-        for place in (self.place / folder, self.lab.root / "aside"):
+        for place in (self.place / folder, self.workspace.root / "aside"):
             subprocess.run([*self.enter, "umount", "--lazy", str(place)], check=True)
 
     def _mount(self, *arguments: str) -> None:

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab import Lab
 from tiny_smc import Tiny
+from workspace import Workspace
 
 from rm360_async.cli import main
 from rm360_async.cli.main import rm360 as commands
@@ -49,12 +49,12 @@ def test_a_full_disk_under_the_results_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (1, 2), (0, 1, 2)])
-def test_closed_standard_streams_are_no_hindrance(closed: tuple[int, ...], lab: Lab) -> None:
-    lab.put("0018/0018_e0_raw.smc", Tiny(part="e0", audio=False))
+def test_closed_standard_streams_are_no_hindrance(closed: tuple[int, ...], workspace: Workspace) -> None:
+    workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0", audio=False))
     shell = " ".join(f"{number}>&-" for number in closed)
-    command = ["sh", "-c", f'exec "$0" -m rm360_async run "$1" {shell}', sys.executable, str(lab.config())]
+    command = ["sh", "-c", f'exec "$0" -m rm360_async run "$1" {shell}', sys.executable, str(workspace.config())]
     assert subprocess.run(command, cwd=ROOT, timeout=120).returncode == 0
-    assert lab.status_of("0018/e0") == "completed"
+    assert workspace.status_of("0018/e0") == "completed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -93,12 +93,12 @@ def test_a_late_stop_does_not_break_off_the_end_of_the_loop() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "7 True\n", "")
 
 
-def test_a_watch_may_begin_before_the_run(lab: Lab) -> None:
-    lab.put("0018/0018_e0_raw.smc", Tiny(part="e0", audio=False))
-    command = [*PROGRAM, "status", str(lab.config()), "--watch"]
+def test_a_watch_may_begin_before_the_run(workspace: Workspace) -> None:
+    workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0", audio=False))
+    command = [*PROGRAM, "status", str(workspace.config()), "--watch"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None and "there is no ledger" in running.stdout.readline()
-        assert lab.run() == 0
+        assert workspace.run() == 0
         assert any("1 completed" in line for line in running.stdout)
         running.terminate()
 
@@ -111,10 +111,10 @@ def test_an_empty_environment_is_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_watch_ends_with_ctrl_c(lab: Lab, number: signal.Signals) -> None:
-    lab.put("0018/0018_e0_raw.smc", Tiny(part="e0", audio=False))
-    assert lab.run() == 0
-    command = [*PROGRAM, "status", str(lab.root / "config.yaml"), "--watch"]
+def test_a_watch_ends_with_ctrl_c(workspace: Workspace, number: signal.Signals) -> None:
+    workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0", audio=False))
+    assert workspace.run() == 0
+    command = [*PROGRAM, "status", str(workspace.root / "config.yaml"), "--watch"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None and "1 completed" in running.stdout.readline()
         running.send_signal(number)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud import Cloud
 from drive_emulator import Rule
-from lab import Lab, tree
+from drive_server import DriveServer
 from tiny_smc import Tiny
+from workspace import Workspace, tree
 
 from rm360_async.cli import main
 from rm360_async.commands.doctor import disks, machine, remote
@@ -36,18 +36,18 @@ NOW = 1_790_000_000.0
 class Patient:
     """The doctor's answer of one lab: exit code, and the lines by what they are about."""
 
-    def __init__(self, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-        self.lab, self._capsys = lab, capsys
+    def __init__(self, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+        self.workspace, self._capsys = workspace, capsys
         self.code, self.said = 0, ""
         self.lines: list[dict[str, str]] = []
 
     def see(self, *arguments: str, **overrides: Any) -> int:
-        self.lab.config(**overrides)
+        self.workspace.config(**overrides)
         return self.again(*arguments)
 
     def again(self, *arguments: str) -> int:
         self._capsys.readouterr()
-        self.code = self.lab.command("doctor", "--json", *arguments)
+        self.code = self.workspace.command("doctor", "--json", *arguments)
         self.said = self._capsys.readouterr().out
         found = json.loads(self.said)
         assert found["exit"] == self.code and found["ok"] == (self.code == 0)
@@ -68,17 +68,17 @@ class Patient:
 
 
 @pytest.fixture
-def patient(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Patient:
-    lab.put("0018/0018_e0_raw.smc", Tiny("0018", "e0"))
-    (lab.root / "rclone.conf").chmod(0o600)
-    return Patient(lab, capsys)
+def patient(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> Patient:
+    workspace.put("0018/0018_e0_raw.smc", Tiny("0018", "e0"))
+    (workspace.root / "rclone.conf").chmod(0o600)
+    return Patient(workspace, capsys)
 
 
 def test_a_healthy_place_has_no_fail_and_nothing_is_changed(patient: Patient) -> None:
-    patient.lab.config()
-    before = sorted(patient.lab.root.rglob("*"))
+    patient.workspace.config()
+    before = sorted(patient.workspace.root.rglob("*"))
     assert patient.see() == 0 and patient.fails == []
-    assert sorted(patient.lab.root.rglob("*")) == before
+    assert sorted(patient.workspace.root.rglob("*")) == before
     looked_at = {line["about"] for line in patient.lines}
     assert looked_at == {
         *("config", "versions", "hdf5", "sqlite", "user", "clock", "open files", "ffmpeg", "memory", "output_dir"),
@@ -86,32 +86,34 @@ def test_a_healthy_place_has_no_fail_and_nothing_is_changed(patient: Patient) ->
     }
     assert patient.about("listing")[0][1].startswith("1 files of 1 performances of 1 subjects")
     assert "1 of 1 performances to do" in patient.line("work", "ok")["text"]
-    assert patient.lab.run() == 0
+    assert patient.workspace.run() == 0
     assert patient.again() == 0 and "0 of 1 performances to do" in patient.line("work", "ok")["text"]
-    assert patient.about("ledger") == [("ok", f"{patient.lab.root}/work/MANIFEST.sqlite is sound: 1 performances")]
-    assert not list(patient.lab.root.rglob(".rm360-doctor-*"))
+    assert patient.about("ledger") == [
+        ("ok", f"{patient.workspace.root}/work/MANIFEST.sqlite is sound: 1 performances")
+    ]
+    assert not list(patient.workspace.root.rglob(".rm360-doctor-*"))
 
 
-def test_the_lines_as_text(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    lab.config(google_drive__remote_name="nope")
-    assert lab.command("doctor") == 1
+def test_the_lines_as_text(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace.config(google_drive__remote_name="nope")
+    assert workspace.command("doctor") == 1
     lines = capsys.readouterr().out.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("fail remote"))
     assert "nope" in lines[at] and lines[at + 1].strip().startswith("->")
     assert lines[-1].endswith("1 fail")
 
 
-def test_a_bad_config_is_lines_and_exit_2(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    config = lab.config(limits__max_temp_size_gb="x", extraction__subjcts=["0018"])
+def test_a_bad_config_is_lines_and_exit_2(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    config = workspace.config(limits__max_temp_size_gb="x", extraction__subjcts=["0018"])
     assert main(["doctor", str(config), "--json"]) == 2
     found = json.loads(capsys.readouterr().out)
     wrong = [line["text"] for line in found["lines"] if line["state"] == "fail"]
     assert len(wrong) == 2 and any("subjcts" in text for text in wrong)
     assert any(line["about"] == "sqlite" for line in found["lines"]), "what needs no config is looked at all the same"
-    assert main(["doctor", str(lab.root / "absent.yaml")]) == 2
+    assert main(["doctor", str(workspace.root / "absent.yaml")]) == 2
     said = capsys.readouterr()
     assert said.out.startswith("fail config") and said.err == ""
-    assert main(["doctor", str(lab.root / "absent.yaml"), "--rebuild"]) == 2
+    assert main(["doctor", str(workspace.root / "absent.yaml"), "--rebuild"]) == 2
 
 
 def test_no_rclone_and_an_old_one(patient: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -131,24 +133,24 @@ def test_no_rclone_and_an_old_one(patient: Patient, monkeypatch: pytest.MonkeyPa
 
 
 def test_tokens_that_others_may_read(patient: Patient) -> None:
-    (patient.lab.root / "rclone.conf").chmod(0o644)
+    (patient.workspace.root / "rclone.conf").chmod(0o644)
     assert patient.see() == 0
-    assert patient.line("rclone", "warn")["mend"] == f"chmod 600 {patient.lab.root}/rclone.conf"
+    assert patient.line("rclone", "warn")["mend"] == f"chmod 600 {patient.workspace.root}/rclone.conf"
 
 
 # --- the remote
 
 
 def test_drive_answers_with_its_md5s_and_the_shared_client_id_is_told(
-    cloud: Cloud, capsys: pytest.CaptureFixture[str]
+    drive_server: DriveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cloud.put("e0", "e1")
-    cloud.config()
-    patient = Patient(cloud.lab, capsys)
+    drive_server.put("e0", "e1")
+    drive_server.config()
+    patient = Patient(drive_server.workspace, capsys)
     assert patient.again() == 0
     assert patient.about("md5") == [("ok", "all 2 files have one in the listing")]
     assert "shared client id" in patient.line("login", "warn")["text"]
-    assert cloud.drive.media() == [], "nothing is downloaded"
+    assert drive_server.drive.media() == [], "nothing is downloaded"
 
 
 @pytest.mark.parametrize(
@@ -159,39 +161,39 @@ def test_drive_answers_with_its_md5s_and_the_shared_client_id_is_told(
     ],
 )
 def test_a_login_that_is_refused_fails(
-    cloud: Cloud, capsys: pytest.CaptureFixture[str], rule: Rule, words: str
+    drive_server: DriveServer, capsys: pytest.CaptureFixture[str], rule: Rule, words: str
 ) -> None:
-    cloud.put("e0")
-    cloud.config()
-    cloud.drive.rules = [rule]
+    drive_server.put("e0")
+    drive_server.config()
+    drive_server.drive.rules = [rule]
     if rule.op == "token":
-        cloud.drive.write_config(expiry="2001-01-01T00:00:00Z")
-    patient = Patient(cloud.lab, capsys)
+        drive_server.drive.write_config(expiry="2001-01-01T00:00:00Z")
+    patient = Patient(drive_server.workspace, capsys)
     assert patient.again() == 1 and patient.fails == ["remote"]
     assert words in patient.line("remote", "fail")["mend"]
 
 
-def test_a_wrong_folder_id_fails(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
-    cloud.put("e0")
-    cloud.lab.config(google_drive__remote_name="gdrive", google_drive__root_folder_id="NO-SUCH-FOLDER")
-    patient = Patient(cloud.lab, capsys)
+def test_a_wrong_folder_id_fails(drive_server: DriveServer, capsys: pytest.CaptureFixture[str]) -> None:
+    drive_server.put("e0")
+    drive_server.workspace.config(google_drive__remote_name="gdrive", google_drive__root_folder_id="NO-SUCH-FOLDER")
+    patient = Patient(drive_server.workspace, capsys)
     assert patient.again() == 1
     (line,) = [line for line in patient.lines if line["state"] == "fail"]
     assert "root_folder_id" in line["mend"]
 
 
 def test_the_wrong_layout_is_named(patient: Patient) -> None:
-    patient.lab.structure = "separate_anno_raw"
-    patient.lab.subjects = "all"
+    patient.workspace.structure = "separate_anno_raw"
+    patient.workspace.subjects = "all"
     assert patient.see() == 1
     assert patient.line("listing", "fail")["mend"] == "set google_drive.structure: single"
 
 
 def test_an_empty_remote_and_wishes_for_nothing(patient: Patient) -> None:
-    patient.lab.subjects = ["0018", "0099"]
+    patient.workspace.subjects = ["0018", "0099"]
     assert patient.see() == 0
     assert "0099" in patient.line("work", "warn")["text"]
-    (patient.lab.remote / "0018/0018_e0_raw.smc").rename(patient.lab.remote / "0018/e0.smc")
+    (patient.workspace.remote / "0018/0018_e0_raw.smc").rename(patient.workspace.remote / "0018/e0.smc")
     assert patient.see() == 1 and "root_folder_id" in patient.line("listing", "fail")["mend"]
     assert "0018/e0.smc" in patient.line("listing", "fail")["text"]
 
@@ -200,14 +202,14 @@ def listing(*files: RemoteFile) -> RemoteListing:
     return sort_out(files, Structure.SINGLE)
 
 
-def told(lab: Lab, found: RemoteListing) -> list[tuple[str, str, str]]:
-    lines = remote.look_at_listing(load_settings(lab.config()), found, NOW)
+def told(workspace: Workspace, found: RemoteListing) -> list[tuple[str, str, str]]:
+    lines = remote.look_at_listing(load_settings(workspace.config()), found, NOW)
     return [(line.state.value, line.about, line.text) for line in lines]
 
 
-def test_what_is_odd_in_a_listing(lab: Lab) -> None:
+def test_what_is_odd_in_a_listing(workspace: Workspace) -> None:
     good = RemoteFile("0018/0018_e0_raw.smc", 5, "2022-08-20T10:00:00Z", "id", "a" * 32)
-    assert {state for state, _, _ in told(lab, listing(good))} == {"ok"}
+    assert {state for state, _, _ in told(workspace, listing(good))} == {"ok"}
     odd = listing(
         good,
         RemoteFile("0018/0018_e1_raw.smc", 5, duplicate=True, md5="a" * 32),
@@ -215,9 +217,9 @@ def test_what_is_odd_in_a_listing(lab: Lab) -> None:
         RemoteFile("0018/0018_e3_raw.smc", 5, modified="2031-01-01T10:00:00Z"),
         RemoteFile("0018/0018_e3_raw.smc.bak", 5),
     )
-    warned = {about: text for state, about, text in told(lab, odd) if state == "warn" and about != "listing"}
+    warned = {about: text for state, about, text in told(workspace, odd) if state == "warn" and about != "listing"}
     assert "2 of 4 files have none" in warned["md5"] and "future" in warned["clock"]
-    texts = " | ".join(text for _, _, text in told(lab, odd))
+    texts = " | ".join(text for _, _, text in told(workspace, odd))
     assert "listed twice, so not fetched: 0018/0018_e1_raw.smc" in texts
     assert "without any bytes, so failed: 0018/0018_e2_raw.smc" in texts and "1 other .smc names ignored" in texts
 
@@ -294,7 +296,7 @@ async def test_a_config_that_rclone_cannot_read_is_a_fault(tmp_path: Path) -> No
 
 
 def test_a_scope_that_sees_nothing_fails(patient: Patient) -> None:
-    with (patient.lab.root / "rclone.conf").open("a") as config:
+    with (patient.workspace.root / "rclone.conf").open("a") as config:
         config.write("[files]\ntype = drive\nscope = drive.file\n")
     assert "drive.file" in remote._login("files", Account("drive", scope="drive.file"), "").text
     assert remote._login("files", Account("drive", scope="drive.file"), "").state is State.FAIL
@@ -302,13 +304,13 @@ def test_a_scope_that_sees_nothing_fails(patient: Patient) -> None:
 
 
 def test_no_secret_is_ever_printed(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
-    (patient.lab.root / "rclone.conf").write_text(CONF + "[lab]\ntype = local\n")
+    (patient.workspace.root / "rclone.conf").write_text(CONF + "[lab]\ntype = local\n")
     for name in ("lab", "shared,token=ya29.SECRET-INLINE:", "loop"):
         for form in ([], ["--json"])[: 1 + (name == "lab")]:
-            patient.lab.config(google_drive__remote_name=name, processing__stall_seconds=1)
+            patient.workspace.config(google_drive__remote_name=name, processing__stall_seconds=1)
             if name.startswith("shared"):
                 os.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"  # nothing leaves this machine
-            patient.lab.command("doctor", *form)
+            patient.workspace.command("doctor", *form)
             os.environ.pop("HTTPS_PROXY", None)
             said = capsys.readouterr()
             assert "SECRET" not in said.out + said.err, f"{name} {form}"
@@ -321,8 +323,8 @@ def test_no_secret_is_ever_printed(patient: Patient, capsys: pytest.CaptureFixtu
 
 
 def test_folders_that_cannot_be_written_fail(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    (patient.lab.root / "file").write_text("")
-    assert patient.see(storage__log_dir=str(patient.lab.root / "file" / "logs")) == 1
+    (patient.workspace.root / "file").write_text("")
+    assert patient.see(storage__log_dir=str(patient.workspace.root / "file" / "logs")) == 1
     assert patient.fails == ["log_dir"]
     assert patient.see(storage__temp_dir="/proc/rm360-temp") == 1
     assert "temp_dir" in patient.fails
@@ -414,8 +416,8 @@ def test_open_files(monkeypatch: pytest.MonkeyPatch, limit: int, state: State) -
     assert (machine.open_files().mend == "ulimit -n 1024") == (state is not State.OK)
 
 
-def test_memory_and_ffmpeg_and_sqlite(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load_settings(lab.config(processing__workers=4, processing__worker_memory_gb=4))
+def test_memory_and_ffmpeg_and_sqlite(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(workspace.config(processing__workers=4, processing__worker_memory_gb=4))
     for total, state in ((64, State.OK), (8, State.WARN)):
         (tmp_path / "meminfo").write_text(f"MemTotal: {total * 2**20} kB\n")
         assert machine.memory(settings, tmp_path / "meminfo").state is state
@@ -442,31 +444,31 @@ def test_the_user_line_leaves_the_umask_alone() -> None:
 def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Run once for the tests below to copy: 0018/e0 is published, 0018/e1 has failed."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        lab = Lab(tmp_path_factory.mktemp("once"), monkeypatch)
-        lab.put("0018/0018_e0_raw.smc", Tiny("0018", "e0"))
-        lab.put("0018/0018_e1_raw.smc", b"nonsense")
-        assert lab.run() == 1
-        yield lab.root
+        workspace = Workspace(tmp_path_factory.mktemp("once"), monkeypatch)
+        workspace.put("0018/0018_e0_raw.smc", Tiny("0018", "e0"))
+        workspace.put("0018/0018_e1_raw.smc", b"nonsense")
+        assert workspace.run() == 1
+        yield workspace.root
 
 
 @pytest.fixture
 def done(patient: Patient, once: Path) -> Patient:
     """Give a lab in which 0018/e0 is published and 0018/e1 has failed."""
-    shutil.copytree(once / "remote", patient.lab.remote, dirs_exist_ok=True)
-    shutil.copytree(once / "work", patient.lab.root / "work")
-    patient.lab.config()
+    shutil.copytree(once / "remote", patient.workspace.remote, dirs_exist_ok=True)
+    shutil.copytree(once / "work", patient.workspace.root / "work")
+    patient.workspace.config()
     return patient
 
 
-def ledger_of(lab: Lab) -> Path:
-    return lab.root / "work" / "MANIFEST.sqlite"
+def ledger_of(workspace: Workspace) -> Path:
+    return workspace.root / "work" / "MANIFEST.sqlite"
 
 
 @pytest.mark.parametrize("damage", ["cut", "foreign", "empty", "newer"])
 def test_a_damaged_ledger_is_told_with_the_mend_and_rebuilt(
     done: Patient, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
-    lab, path = done.lab, ledger_of(done.lab)
+    workspace, path = done.workspace, ledger_of(done.workspace)
     if damage == "cut":
         os.truncate(path, path.stat().st_size // 2)
     elif damage == "newer":
@@ -477,72 +479,72 @@ def test_a_damaged_ledger_is_told_with_the_mend_and_rebuilt(
     spoiled = path.read_bytes()
     assert done.again() == 1 and "ledger" in done.fails
     assert "doctor --rebuild" in done.line("ledger", "fail")["mend"] or damage == "newer"
-    assert lab.run() == 3
-    published = tree(lab.folder("0018/e0"))
-    inode = lab.folder("0018/e0").stat().st_ino
+    assert workspace.run() == 3
+    published = tree(workspace.folder("0018/e0"))
+    inode = workspace.folder("0018/e0").stat().st_ino
     capsys.readouterr()
-    assert lab.command("doctor", "--rebuild") == 0
+    assert workspace.command("doctor", "--rebuild") == 0
     said = capsys.readouterr().out
     assert "1 published performances entered, 1 others of the manifest put back to pending" in said
     assert path.with_name("MANIFEST.sqlite.damaged").read_bytes() == spoiled
     assert done.again() == 0
-    rows = lab.manifest()
+    rows = workspace.manifest()
     assert (rows["0018/e0"]["status"], rows["0018/e0"]["cameras_extracted"]) == ("completed", "2")
     assert rows["0018/e1"]["status"] == "pending"
     if damage != "cut":
         return
-    assert lab.run() == 1
-    assert lab.attempts() == 1, "only what had failed is tried; what is published is not downloaded again"
-    assert tree(lab.folder("0018/e0")) == published and lab.folder("0018/e0").stat().st_ino == inode
+    assert workspace.run() == 1
+    assert workspace.attempts() == 1, "only what had failed is tried; what is published is not downloaded again"
+    assert tree(workspace.folder("0018/e0")) == published and workspace.folder("0018/e0").stat().st_ino == inode
 
 
 def test_a_lost_ledger_and_a_lost_manifest_are_rebuilt_from_the_folders_alone(done: Patient) -> None:
-    lab = done.lab
-    ledger_of(lab).unlink()
-    (lab.root / "work" / "MANIFEST.csv").unlink()
-    assert lab.command("doctor", "--rebuild") == 0
-    assert {name: row["status"] for name, row in lab.manifest().items()} == {"0018/e0": "completed"}
-    assert lab.manifest()["0018/e0"]["frames"] == "4"
+    workspace = done.workspace
+    ledger_of(workspace).unlink()
+    (workspace.root / "work" / "MANIFEST.csv").unlink()
+    assert workspace.command("doctor", "--rebuild") == 0
+    assert {name: row["status"] for name, row in workspace.manifest().items()} == {"0018/e0": "completed"}
+    assert workspace.manifest()["0018/e0"]["frames"] == "4"
 
 
 def test_a_rebuild_tells_what_it_could_not_read(done: Patient, capsys: pytest.CaptureFixture[str]) -> None:
-    marker = done.lab.folder("0018/e0") / MARKER
+    marker = done.workspace.folder("0018/e0") / MARKER
     marker.unlink()
     marker.mkdir()
-    assert done.lab.command("doctor", "--rebuild") == 1
+    assert done.workspace.command("doctor", "--rebuild") == 1
     said = capsys.readouterr().out
     assert f"could not be read: {marker}: is no file" in said and "0 published performances entered" in said
-    assert done.lab.manifest()["0018/e0"]["status"] == "pending"
+    assert done.workspace.manifest()["0018/e0"]["status"] == "pending"
 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_nothing_is_rebuilt_while_a_run_goes_on(done: Patient, capsys: pytest.CaptureFixture[str], there: bool) -> None:
-    path = ledger_of(done.lab)
+    path = ledger_of(done.workspace)
     before = path.read_bytes()
     with Claims(lock_path(path)) as claims:
         assert claims.claim(RUNS + 1)
         if not there:
             path.unlink()
-        assert done.lab.command("doctor", "--rebuild") == 3
+        assert done.workspace.command("doctor", "--rebuild") == 3
     assert "in use; end the running instances first" in capsys.readouterr().err
     assert (path.read_bytes() == before) if there else not path.exists()
     assert not path.with_name("MANIFEST.sqlite.damaged").exists()
 
 
 def test_an_unmounted_disk_does_not_become_an_empty_ledger(done: Patient, capsys: pytest.CaptureFixture[str]) -> None:
-    before = ledger_of(done.lab).read_bytes()
-    done.lab.output.rename(done.lab.root / "away")
+    before = ledger_of(done.workspace).read_bytes()
+    done.workspace.output.rename(done.workspace.root / "away")
     assert done.again() == 0
     assert "is the disk of output_dir mounted?" in done.line("ledger", "warn")["mend"]
     capsys.readouterr()
-    assert done.lab.command("doctor", "--rebuild") == 3
+    assert done.workspace.command("doctor", "--rebuild") == 3
     assert "is its disk mounted?" in capsys.readouterr().err
-    assert ledger_of(done.lab).read_bytes() == before
+    assert ledger_of(done.workspace).read_bytes() == before
 
 
 def test_a_second_rebuild_keeps_both_old_ones(done: Patient) -> None:
     for _ in range(2):
-        assert done.lab.command("doctor", "--rebuild") == 0
-    kept = {path.name for path in (done.lab.root / "work").glob("*.damaged*")}
+        assert done.workspace.command("doctor", "--rebuild") == 0
+    kept = {path.name for path in (done.workspace.root / "work").glob("*.damaged*")}
     assert {"MANIFEST.sqlite.damaged", "MANIFEST.sqlite.damaged-2"} <= kept
-    assert str(Performance("0018", "e0")) in done.lab.manifest()
+    assert str(Performance("0018", "e0")) in done.workspace.manifest()

@@ -92,7 +92,7 @@ class SimulatedCrew:
         self.log: list[tuple[str, Performance]] = []
         self.running: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
-        self.gate: anyio.Event | None = None
+        self.barrier: anyio.Event | None = None
         self.kinds: tuple[Kind, ...] = (Kind.RAW,)
         self.no_room: set[Performance] = set()
         self.most_leases = len(PLAN)
@@ -137,8 +137,8 @@ class SimulatedCrew:
             work.staged[kind] = Path(f"{kind.value}.smc")
 
     async def extract(self, work: Job) -> Record:
-        if self.gate is not None:
-            await self.gate.wait()
+        if self.barrier is not None:
+            await self.barrier.wait()
         await self._step("extract", work)
         assert work.staged.keys() == set(self.kinds), "extracted before all of it had arrived"
         return RECORD
@@ -180,7 +180,7 @@ async def test_everything_is_published_once_and_cleared_after_it() -> None:
 
 async def test_downloads_go_on_while_an_extraction_takes_its_time() -> None:
     crew = SimulatedCrew()
-    crew.gate = anyio.Event()
+    crew.barrier = anyio.Event()
     agenda = agenda_of(PLAN)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run, agenda, crew, Width(1, 1), RULES)
@@ -188,7 +188,7 @@ async def test_downloads_go_on_while_an_extraction_takes_its_time() -> None:
             while [step for step, _ in crew.log].count("fetch") < len(PLAN):
                 await anyio.lowlevel.checkpoint()
         assert ("extract", PLAN[0]) not in crew.log
-        crew.gate.set()
+        crew.barrier.set()
     assert crew.most["extract"] == crew.most["fetch"] == 1
     assert len(agenda.ended) == len(PLAN)
 
@@ -198,7 +198,7 @@ async def test_few_wait_for_an_extractor_however_small_they_are(monkeypatch: pyt
     """Each that waits holds an open lock file; a soak with tiny files ran towards the limit of a process."""
     monkeypatch.setattr(pipeline, "_MOST_QUEUED", 2)
     crew = SimulatedCrew()
-    crew.gate = anyio.Event()
+    crew.barrier = anyio.Event()
     agenda = agenda_of(PLAN)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run, agenda, crew, Width(1, 1), RULES)
@@ -209,7 +209,7 @@ async def test_few_wait_for_an_extractor_however_small_they_are(monkeypatch: pyt
             assert crew.leases == crew.taken == 3  # one in the extractor's hands, two in the queue
             if stops:
                 agenda.drain()
-            crew.gate.set()
+            crew.barrier.set()
     assert len(agenda.ended) == (1 if stops else len(PLAN))
     assert crew.leases == 0 and not crew.books.claimed
 
@@ -233,12 +233,12 @@ async def test_each_failure_is_charged_to_its_own_performance() -> None:
 
 async def test_a_repeated_extraction_keeps_its_lease() -> None:
     crew = SimulatedCrew({("extract", PLAN[0]): [Cause.WORKER_DIED]})
-    crew.gate = anyio.Event()
+    crew.barrier = anyio.Event()
     seen: list[int] = []
     agenda = agenda_of(PLAN[:1])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run, agenda, crew, Width(1, 1), RetryPolicy(retry_delay=0.05))
-        crew.gate.set()
+        crew.barrier.set()
         with anyio.fail_after(10):
             while crew.books.rows[PLAN[0]].stage is not Stage.COMPLETED:
                 if crew.books.rows[PLAN[0]].stage is Stage.WAITING:
@@ -267,7 +267,7 @@ async def test_what_another_instance_has_in_hand_is_taken_later() -> None:
 
 async def test_draining_finishes_what_is_being_extracted_and_leaves_the_rest() -> None:
     crew = SimulatedCrew()
-    crew.gate = anyio.Event()
+    crew.barrier = anyio.Event()
     agenda = agenda_of(PLAN)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run, agenda, crew, Width(1, 1), RULES)
@@ -275,7 +275,7 @@ async def test_draining_finishes_what_is_being_extracted_and_leaves_the_rest() -
             while crew.books.rows[PLAN[0]].stage is not Stage.EXTRACTING:
                 await anyio.lowlevel.checkpoint()
         agenda.drain()
-        crew.gate.set()
+        crew.barrier.set()
     assert agenda.ended == {PLAN[0]: Stage.COMPLETED}
     assert set(agenda.pending) == set(PLAN[1:])
     assert crew.leases == 0 and not crew.books.claimed
@@ -283,7 +283,7 @@ async def test_draining_finishes_what_is_being_extracted_and_leaves_the_rest() -
 
 async def test_cancelling_leaves_no_claim_and_no_lease() -> None:
     crew = SimulatedCrew()
-    crew.gate = anyio.Event()
+    crew.barrier = anyio.Event()
     agenda = agenda_of(PLAN)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run, agenda, crew, Width(2, 1), RULES)
@@ -339,7 +339,7 @@ async def test_a_failure_that_cannot_be_noted_at_once_is_noted_later() -> None:
 
 async def test_draining_does_not_repeat_what_fails_then() -> None:
     crew = SimulatedCrew({("extract", PLAN[0]): [Cause.WORKER_DIED]})
-    crew.gate = anyio.Event()
+    crew.barrier = anyio.Event()
     agenda = agenda_of(PLAN)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run, agenda, crew, Width(1, 1), RULES)
@@ -347,7 +347,7 @@ async def test_draining_does_not_repeat_what_fails_then() -> None:
             while crew.books.rows[PLAN[0]].stage is not Stage.EXTRACTING:
                 await anyio.lowlevel.checkpoint()
         agenda.drain()
-        crew.gate.set()
+        crew.barrier.set()
     assert not agenda.ended and agenda.planned == len(PLAN) and PLAN[0] in agenda.waiting
     assert crew.leases == 0 and not crew.books.claimed
 

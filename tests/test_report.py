@@ -13,9 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from lab import Lab
 from pages import failing, pair, published, speech
 from tiny_smc import Tiny
+from workspace import Workspace
 
 from rm360_async.cli import main
 from rm360_async.commands.report import page_trouble
@@ -185,21 +185,21 @@ def test_the_worst_folder_makes_no_large_page(folders: dict[str, Path], tmp_path
 
 
 @pytest.fixture
-def ran(lab: Lab) -> Lab:
+def ran(workspace: Workspace) -> Workspace:
     """Give a lab with three published performances, one of them damaged, and one that failed."""
-    root = lab.remote
+    root = workspace.remote
     plan = (speech("s1_all", 6), speech(frames=4, holes={"31": (2,)}), speech("s2_all", 6))
     make_remote(root, Structure.SINGLE, plan, 1 / 16)
-    lab.put("0018/0018_e1_raw.smc", b"<html>quota</html>" * 60)
-    assert lab.run() == 1
-    return lab
+    workspace.put("0018/0018_e1_raw.smc", b"<html>quota</html>" * 60)
+    assert workspace.run() == 1
+    return workspace
 
 
-def report(lab: Lab, *arguments: str) -> int:
-    return lab.command("report", "--output", str(lab.root / "report"), *arguments)
+def report(workspace: Workspace, *arguments: str) -> int:
+    return workspace.command("report", "--output", str(workspace.root / "report"), *arguments)
 
 
-def test_a_run_gets_a_board_with_links_and_reasons(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_gets_a_board_with_links_and_reasons(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(ran) == 0
     told = capsys.readouterr().out.splitlines()[-1]
     assert "4 performances: 2 complete, 1 damaged, 1 failed; 3 pages made, 0 as they were" in told
@@ -220,7 +220,7 @@ def test_a_run_gets_a_board_with_links_and_reasons(ran: Lab, capsys: pytest.Capt
     assert 'href="../../index.html"' in back
 
 
-def test_only_pages_whose_folder_changed_are_made_again(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_pages_whose_folder_changed_are_made_again(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     def made() -> str:
         return capsys.readouterr().out.splitlines()[-1].rsplit("; ", 1)[-1]
 
@@ -235,7 +235,7 @@ def test_only_pages_whose_folder_changed_are_made_again(ran: Lab, capsys: pytest
     assert report(ran, "--force") == 0 and made() == "3 pages made, 0 as they were"
 
 
-def test_pages_that_must_not_stay_are_removed(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pages_that_must_not_stay_are_removed(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(ran) == 0
     place = ran.root / "report"
     stranger = place / "0018/e9"
@@ -251,7 +251,7 @@ def test_pages_that_must_not_stay_are_removed(ran: Lab, capsys: pytest.CaptureFi
     assert numbers["0018/s2_all"]["page"] and numbers["0018/s1_all"]["page"] is None
 
 
-def test_a_folder_that_is_gone_costs_its_own_page_only(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_gone_costs_its_own_page_only(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(ran.folder("0018/s1_all"))
     assert report(ran) == 1
     captured = capsys.readouterr()
@@ -260,7 +260,7 @@ def test_a_folder_that_is_gone_costs_its_own_page_only(ran: Lab, capsys: pytest.
 
 
 def test_a_page_that_brings_its_process_down_costs_that_page_only(
-    ran: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ran: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hook = {"at": "rm360_async.visualization.report.page:write_page", "when": "before", "do": "segv"}
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "hook"))
@@ -272,7 +272,7 @@ def test_a_page_that_brings_its_process_down_costs_that_page_only(
     assert report(ran) == 0 and "1 pages made, 2 as they were" in capsys.readouterr().out
 
 
-def test_pages_are_kept_out_of_what_is_published(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pages_are_kept_out_of_what_is_published(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ran.folder("0018/s1_all")
     for target, output in ((ran.root / "config.yaml", ran.output), (folder, folder / "page"), (folder, folder)):
         assert main(["report", str(target), "--output", str(output)]) == 2
@@ -280,7 +280,7 @@ def test_pages_are_kept_out_of_what_is_published(ran: Lab, capsys: pytest.Captur
     assert ran.command("verify") == 0
 
 
-def test_a_page_of_one_folder(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_of_one_folder(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ran.folder("0018/s3_all")
     assert main(["report", str(folder), "--output", str(ran.root / "page")]) == 0
     assert capsys.readouterr().out.endswith("page/index.html: 0018/s3_all: fail\n")
@@ -313,20 +313,22 @@ def test_bad_input_is_one_line(
     assert len(lines) == 1 and told in lines[0]
 
 
-def test_a_wrong_subject_is_told_with_the_config(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    lab.config()
-    assert report(lab, "--subject", "18") == 2
+def test_a_wrong_subject_is_told_with_the_config(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace.config()
+    assert report(workspace, "--subject", "18") == 2
     assert "18" in capsys.readouterr().err
 
 
-def test_without_a_ledger_and_without_a_place_it_stops(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    lab.config()
-    assert report(lab) == 3 and "`rm360 run` makes it" in capsys.readouterr().err
-    lab.put("0018/0018_s1_all_raw.smc", Tiny())
-    assert lab.run() == 0
-    (lab.root / "report").write_text("a file")
+def test_without_a_ledger_and_without_a_place_it_stops(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.config()
+    assert report(workspace) == 3 and "`rm360 run` makes it" in capsys.readouterr().err
+    workspace.put("0018/0018_s1_all_raw.smc", Tiny())
+    assert workspace.run() == 0
+    (workspace.root / "report").write_text("a file")
     capsys.readouterr()
-    assert report(lab) == 3
+    assert report(workspace) == 3
     assert len(capsys.readouterr().err.strip().splitlines()) <= 2
 
 

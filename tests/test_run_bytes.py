@@ -5,8 +5,8 @@ The emulator's log is the witness of bytes asked twice.
 
 from __future__ import annotations
 
-from cloud import Cloud
 from drive_emulator import Rule
+from drive_server import DriveServer
 from tiny_smc import Tiny
 
 LARGE = 400_000
@@ -14,9 +14,9 @@ LARGE = 400_000
 MIB = 2**20
 
 
-def test_each_passing_fault_is_mended_and_no_byte_is_asked_twice_without_need(cloud: Cloud) -> None:
-    cloud.put("e0", "e1", "e2", "e3", "e4", "e5", "e6", filler=20_000)
-    cloud.drive.rules = [
+def test_each_passing_fault_is_mended_and_no_byte_is_asked_twice_without_need(drive_server: DriveServer) -> None:
+    drive_server.put("e0", "e1", "e2", "e3", "e4", "e5", "e6", filler=20_000)
+    drive_server.drive.rules = [
         Rule("reset", path="*_e0_raw.smc", at=100_001, times=1),
         Rule("close", path="*_e1_raw.smc", at=100_002, times=1),
         Rule("short", path="*_e2_raw.smc", at=100_003, times=1),
@@ -25,8 +25,8 @@ def test_each_passing_fault_is_mended_and_no_byte_is_asked_twice_without_need(cl
         Rule("notFound", path="*_e5_raw.smc", times=1),
         Rule("flagged", path="*_e6_raw.smc"),
     ]
-    assert cloud.run(processing__max_retries=1) == 0
-    assert set(cloud.statuses().values()) == {"completed"}
+    assert drive_server.run(processing__max_retries=1) == 0
+    assert set(drive_server.statuses().values()) == {"completed"}
     expected = {
         "e0": [(206, 0), (206, 100_001)],
         "e1": [(206, 0), (206, 100_002)],
@@ -37,77 +37,80 @@ def test_each_passing_fault_is_mended_and_no_byte_is_asked_twice_without_need(cl
         "e6": [(403, 0), (206, 0)],
     }
     for name, answers in expected.items():
-        asked, size = cloud.asked(name), cloud.file(name).stat().st_size
+        asked, size = drive_server.asked(name), drive_server.file(name).stat().st_size
         assert [(request.status, request.start) for request in asked] == answers, name
         assert sum(request.sent for request in asked) == size * (2 if name == "e3" else 1) or name == "e2", name
-    assert "though it lists the file" in cloud.lab.log() and cloud.lab.leftovers() == []
+    assert "though it lists the file" in drive_server.workspace.log() and drive_server.workspace.leftovers() == []
 
 
-def test_progress_is_not_charged_and_standing_still_is(cloud: Cloud) -> None:
-    cloud.put("e0", "e1", "e2", filler=LARGE)
-    size = cloud.file("e0").stat().st_size
-    cloud.drive.rules = [
+def test_progress_is_not_charged_and_standing_still_is(drive_server: DriveServer) -> None:
+    drive_server.put("e0", "e1", "e2", filler=LARGE)
+    size = drive_server.file("e0").stat().st_size
+    drive_server.drive.rules = [
         Rule("reset", path="*_e0_raw.smc", at=MIB + 70_000, times=1),
         Rule("close", path="*_e0_raw.smc", at=2 * MIB + 150_000, times=1),
         Rule("reset", path="*_e1_raw.smc", at=1000),
         Rule("reset", path="*_e2_raw.smc", at=MIB + 70_000),
     ]
-    assert cloud.run(processing__max_retries=0) == 1
-    assert cloud.statuses() == {"e0": "completed", "e1": "download_failed", "e2": "download_failed"}
-    assert [request.start for request in cloud.asked("e0")] == [0, MIB + 70_000, 2 * MIB + 150_000]
-    assert sum(request.sent for request in cloud.asked("e0")) == size
-    assert [request.start for request in cloud.asked("e1")] == [0]
-    assert [request.start for request in cloud.asked("e2")] == [0, MIB + 70_000], "the second brought nothing"
-    assert "connection reset" in cloud.error("e1")
+    assert drive_server.run(processing__max_retries=0) == 1
+    assert drive_server.statuses() == {"e0": "completed", "e1": "download_failed", "e2": "download_failed"}
+    assert [request.start for request in drive_server.asked("e0")] == [0, MIB + 70_000, 2 * MIB + 150_000]
+    assert sum(request.sent for request in drive_server.asked("e0")) == size
+    assert [request.start for request in drive_server.asked("e1")] == [0]
+    assert [request.start for request in drive_server.asked("e2")] == [0, MIB + 70_000], "the second brought nothing"
+    assert "connection reset" in drive_server.error("e1")
 
 
-def test_max_retries_bounds_what_never_passes(cloud: Cloud) -> None:
-    cloud.put("e0", "e1", "e2")
-    cloud.drive.rules = [Rule("backendError", path="*_e0_raw.smc"), Rule("notFound", path="*_e1_raw.smc")]
-    assert cloud.run(processing__max_retries=2) == 1
-    assert cloud.statuses() == {"e0": "download_failed", "e1": "download_failed", "e2": "completed"}
-    assert [len(cloud.asked(name)) for name in ("e0", "e1", "e2")] == [3, 3, 1]
-    assert "the remote's server failed" in cloud.error("e0") and "lists the file" in cloud.error("e1")
+def test_max_retries_bounds_what_never_passes(drive_server: DriveServer) -> None:
+    drive_server.put("e0", "e1", "e2")
+    drive_server.drive.rules = [Rule("backendError", path="*_e0_raw.smc"), Rule("notFound", path="*_e1_raw.smc")]
+    assert drive_server.run(processing__max_retries=2) == 1
+    assert drive_server.statuses() == {"e0": "download_failed", "e1": "download_failed", "e2": "completed"}
+    assert [len(drive_server.asked(name)) for name in ("e0", "e1", "e2")] == [3, 3, 1]
+    assert "the remote's server failed" in drive_server.error("e0") and "lists the file" in drive_server.error("e1")
 
 
-def test_a_stalled_download_is_ended_and_goes_on(cloud: Cloud) -> None:
-    cloud.put("e0", filler=LARGE)
-    size, at = cloud.file("e0").stat().st_size, 2 * MIB
-    cloud.drive.rules = [Rule("stall", at=at, times=1)]
-    assert cloud.run(processing__stall_seconds=3, processing__max_retries=20) == 0
-    assert "no byte arrived for 3" in cloud.lab.log()
-    starts = [request.start for request in cloud.asked("e0")]
+def test_a_stalled_download_is_ended_and_goes_on(drive_server: DriveServer) -> None:
+    drive_server.put("e0", filler=LARGE)
+    size, at = drive_server.file("e0").stat().st_size, 2 * MIB
+    drive_server.drive.rules = [Rule("stall", at=at, times=1)]
+    assert drive_server.run(processing__stall_seconds=3, processing__max_retries=20) == 0
+    assert "no byte arrived for 3" in drive_server.workspace.log()
+    starts = [request.start for request in drive_server.asked("e0")]
     assert len(starts) > 1 and starts == sorted(starts)
-    assert size <= sum(request.sent for request in cloud.asked("e0")) <= size + MIB
+    assert size <= sum(request.sent for request in drive_server.asked("e0")) <= size + MIB
 
 
-def test_a_wrong_md5_for_ever_is_told_once_and_not_fetched_again(cloud: Cloud) -> None:
-    cloud.put("e0", "e1")
-    cloud.drive.rules = [Rule("wrong_md5", op="list", path="*_e0_raw.smc")]
-    assert cloud.run() == 1
-    assert cloud.statuses() == {"e0": "download_failed", "e1": "completed"}
-    assert "twice the same; the listing of the remote is wrong, or the file is" in cloud.error("e0")
-    assert len(cloud.asked("e0")) == 2
-    assert cloud.run() == 1
-    assert len(cloud.asked("e0")) == 2, "the next run knows it"
-    assert "twice the same" in cloud.error("e0")
-    assert cloud.lab.command("retry") == 0
-    assert cloud.run() == 1
-    assert len(cloud.asked("e0")) == 3, "once more, since a person asked for it"
-    cloud.drive.rules = []
-    assert cloud.run() == 0
-    assert cloud.statuses() == {"e0": "completed", "e1": "completed"}
+def test_a_wrong_md5_for_ever_is_told_once_and_not_fetched_again(drive_server: DriveServer) -> None:
+    drive_server.put("e0", "e1")
+    drive_server.drive.rules = [Rule("wrong_md5", op="list", path="*_e0_raw.smc")]
+    assert drive_server.run() == 1
+    assert drive_server.statuses() == {"e0": "download_failed", "e1": "completed"}
+    assert "twice the same; the listing of the remote is wrong, or the file is" in drive_server.error("e0")
+    assert len(drive_server.asked("e0")) == 2
+    assert drive_server.run() == 1
+    assert len(drive_server.asked("e0")) == 2, "the next run knows it"
+    assert "twice the same" in drive_server.error("e0")
+    assert drive_server.workspace.command("retry") == 0
+    assert drive_server.run() == 1
+    assert len(drive_server.asked("e0")) == 3, "once more, since a person asked for it"
+    drive_server.drive.rules = []
+    assert drive_server.run() == 0
+    assert drive_server.statuses() == {"e0": "completed", "e1": "completed"}
 
 
-def test_a_file_that_changed_between_two_attempts_starts_over(cloud: Cloud) -> None:
-    cloud.put("e0", filler=20_000)
-    cloud.drive.rules = [Rule("reset", at=100_000)]
-    assert cloud.run(processing__max_retries=0) == 1
-    (part,) = cloud.lab.temp.glob("*.part")
+def test_a_file_that_changed_between_two_attempts_starts_over(drive_server: DriveServer) -> None:
+    drive_server.put("e0", filler=20_000)
+    drive_server.drive.rules = [Rule("reset", at=100_000)]
+    assert drive_server.run(processing__max_retries=0) == 1
+    (part,) = drive_server.workspace.temp.glob("*.part")
     assert part.stat().st_size == 100_000
     fresh = Tiny("0018", "e0", filler=20_000, rate=44_100)
-    cloud.lab.put("0018/0018_e0_raw.smc", fresh)
-    cloud.drive.rules = []
-    assert cloud.run() == 0
-    assert [request.start for request in cloud.asked("e0")] == [0, 0]
-    assert "the remote's file has changed, starting over" in cloud.lab.log() and cloud.lab.leftovers() == []
+    drive_server.workspace.put("0018/0018_e0_raw.smc", fresh)
+    drive_server.drive.rules = []
+    assert drive_server.run() == 0
+    assert [request.start for request in drive_server.asked("e0")] == [0, 0]
+    assert (
+        "the remote's file has changed, starting over" in drive_server.workspace.log()
+        and drive_server.workspace.leftovers() == []
+    )

@@ -12,13 +12,14 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from instance import Hook, Instance, Rclone, children, gate_at, reached, until
-from lab import Lab, tree
+from instance import Hook, Instance, Rclone, barrier_at, children, reached, until
 from tiny_smc import Tiny
+from workspace import Workspace, tree
 
 from rm360_async.store import MARKER
 
@@ -29,44 +30,44 @@ LARGE = Tiny(part="e1", filler=500_000)
 """4 MB: seconds of a slow download."""
 
 
-def fill(lab: Lab, count: int, subject: str = "0018", filler: int = 300) -> list[str]:
+def fill(workspace: Workspace, count: int, subject: str = "0018", filler: int = 300) -> list[str]:
     """Put performances e0, e1 ... on the remote; return their names."""
     for number in range(count):
-        lab.put(f"{subject}/{subject}_e{number}_raw.smc", Tiny(subject, f"e{number}", filler=filler))
+        workspace.put(f"{subject}/{subject}_e{number}_raw.smc", Tiny(subject, f"e{number}", filler=filler))
     return [f"{subject}/e{number}" for number in range(count)]
 
 
-def published(lab: Lab) -> dict[str, tuple[int, int]]:
+def published(workspace: Workspace) -> dict[str, tuple[int, int]]:
     """Return each published folder with what tells whether it was replaced: inode and time of its marker."""
-    markers = [marker for marker in lab.output.glob(f"*/[!.]*/{MARKER}")]
-    stats = {str(marker.parent.relative_to(lab.output)): marker.stat() for marker in markers}
+    markers = [marker for marker in workspace.output.glob(f"*/[!.]*/{MARKER}")]
+    stats = {str(marker.parent.relative_to(workspace.output)): marker.stat() for marker in markers}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
-def content(lab: Lab, name: str) -> dict[str, bytes]:
-    return {path: data for path, data in tree(lab.folder(name)).items() if path != MARKER}
+def content(workspace: Workspace, name: str) -> dict[str, bytes]:
+    return {path: data for path, data in tree(workspace.folder(name)).items() if path != MARKER}
 
 
-def outcomes(lab: Lab) -> dict[str, list[str]]:
+def outcomes(workspace: Workspace) -> dict[str, list[str]]:
     """Return how the attempts at each performance ended, in order; "" for one that is open."""
     query = (
         "SELECT subject || '/' || name, outcome FROM attempt JOIN performance ON performance.id = attempt.performance"
         " ORDER BY attempt.id"
     )
-    with closing(sqlite3.connect(lab.root / "work" / "MANIFEST.sqlite")) as ledger:
+    with closing(sqlite3.connect(workspace.root / "work" / "MANIFEST.sqlite")) as ledger:
         found: dict[str, list[str]] = {}
         for name, outcome in ledger.execute(query):
             found.setdefault(name, []).append(outcome)
     return found
 
 
-def assert_settled(lab: Lab, names: list[str]) -> None:
+def assert_settled(workspace: Workspace, names: list[str]) -> None:
     """All is published, noted once, and nothing is left: no process, staging, part, lease, open attempt."""
-    assert sorted(published(lab)) == sorted(names)
-    assert {name: row["status"] for name, row in lab.manifest().items()} == dict.fromkeys(names, "completed")
-    assert lab.leftovers() == [] and list((lab.temp / ".leases").glob("*.lease")) == []
-    assert children(lab) == []
-    assert all("" not in ended and ended.count("completed") <= 1 for ended in outcomes(lab).values())
+    assert sorted(published(workspace)) == sorted(names)
+    assert {name: row["status"] for name, row in workspace.manifest().items()} == dict.fromkeys(names, "completed")
+    assert workspace.leftovers() == [] and list((workspace.temp / ".leases").glob("*.lease")) == []
+    assert children(workspace) == []
+    assert all("" not in ended and ended.count("completed") <= 1 for ended in outcomes(workspace).values())
 
 
 def parent_killed(at: str, **more: Any) -> Hook:
@@ -102,154 +103,162 @@ MORE_STEPS: list[Hook] = [
 
 
 @pytest.mark.parametrize("steps", [STEPS, pytest.param(MORE_STEPS, marks=pytest.mark.slow)])
-def test_killed_at_every_step_it_goes_on(lab: Lab, tmp_path_factory: pytest.TempPathFactory, steps: list[Hook]) -> None:
-    names = fill(lab, len(steps) - 2)
+def test_killed_at_every_step_it_goes_on(
+    workspace: Workspace, tmp_path_factory: pytest.TempPathFactory, steps: list[Hook]
+) -> None:
+    names = fill(workspace, len(steps) - 2)
     kept: dict[str, tuple[int, int]] = {}
     for step in steps:
-        with Instance(lab, hooks=[{"do": "kill", **step}], processing__workers=1) as run:
+        with Instance(workspace, hooks=[{"do": "kill", **step}], processing__workers=1) as run:
             assert run.wait() == -signal.SIGKILL, f"{step} was never reached:\n{run.said}"
-        until(lambda: not children(lab), "all children gone")
-        now = published(lab)
+        until(lambda: not children(workspace), "all children gone")
+        now = published(workspace)
         assert {name: now.get(name) for name in kept} == kept, f"{step}: a published folder was touched"
         kept = now
     assert 0 < len(kept) < len(names)
-    with Instance(lab) as run:
+    with Instance(workspace) as run:
         assert run.wait() == 0
-    assert_settled(lab, names)
-    assert {name: published(lab)[name] for name in kept} == kept
-    undisturbed = Lab(tmp_path_factory.mktemp("undisturbed"), lab.monkeypatch)
+    assert_settled(workspace, names)
+    assert {name: published(workspace)[name] for name in kept} == kept
+    undisturbed = Workspace(tmp_path_factory.mktemp("undisturbed"), workspace.monkeypatch)
     fill(undisturbed, len(names))
     assert undisturbed.run() == 0
-    assert {name: content(lab, name) for name in names} == {name: content(undisturbed, name) for name in names}
+    assert {name: content(workspace, name) for name in names} == {name: content(undisturbed, name) for name in names}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_killed_at_any_time_it_goes_on(lab: Lab) -> None:
-    names = fill(lab, 12, filler=20_000)
+def test_killed_at_any_time_it_goes_on(workspace: Workspace) -> None:
+    names = fill(workspace, 12, filler=20_000)
     seconds = random.Random(ROUNDS)
     kept: dict[str, tuple[int, int]] = {}
     for _ in range(ROUNDS):
-        with Instance(lab) as run:
+        with Instance(workspace) as run:
             time.sleep(seconds.uniform(0.5, 6))
-        now = published(lab)
+        now = published(workspace)
         assert {name: now.get(name) for name in kept} == kept
         kept = now
-        until(lambda: not children(lab), "all children gone")
+        until(lambda: not children(workspace), "all children gone")
         if len(kept) == len(names):
             victim = seconds.choice(names)
-            (lab.folder(victim) / MARKER).unlink()
-            lab.folder(victim).rename(lab.root / f"removed{random.random()}")
+            (workspace.folder(victim) / MARKER).unlink()
+            workspace.folder(victim).rename(workspace.root / f"removed{random.random()}")
             del kept[victim]
-    with Instance(lab) as run:
+    with Instance(workspace) as run:
         assert run.wait() == 0
-    assert sorted(published(lab)) == sorted(names) and lab.leftovers() == [] and children(lab) == []
+    assert sorted(published(workspace)) == sorted(names) and workspace.leftovers() == [] and children(workspace) == []
+
+
+def grown(workspace: Workspace, size: float) -> bool:
+    return any(part.stat().st_size > size for part in workspace.temp.glob("*.part"))
 
 
 @pytest.mark.slow
-def test_ten_kills_in_one_download_ask_for_no_byte_twice(lab: Lab) -> None:
-    size = lab.put("0018/0018_e1_raw.smc", LARGE).stat().st_size
-    rclone, sizes = Rclone(lab), [0]
+def test_ten_kills_in_one_download_ask_for_no_byte_twice(workspace: Workspace) -> None:
+    size = workspace.put("0018/0018_e1_raw.smc", LARGE).stat().st_size
+    rclone, sizes = Rclone(workspace), [0]
     for kill in range(1, 11):
-        with Instance(lab, environment={"RCLONE_BWLIMIT": "2M"}):
-            until(lambda: any(p.stat().st_size > kill * size / 11 for p in lab.temp.glob("*.part")), f"kill {kill}")  # noqa: B023
-        until(lambda: not children(lab), "the rclone gone")
-        (part,) = lab.temp.glob("*.part")
+        with Instance(workspace, environment={"RCLONE_BWLIMIT": "2M"}):
+            until(partial(grown, workspace, kill * size / 11), f"kill {kill}")
+        until(lambda: not children(workspace), "the rclone gone")
+        (part,) = workspace.temp.glob("*.part")
         sizes.append(part.stat().st_size)
-    with Instance(lab) as run:
+    with Instance(workspace) as run:
         assert run.wait() == 0
     offsets = [int(line.split("--offset ")[1].split()[0]) for line in rclone.fetched()]
     assert offsets == sizes and sizes == sorted(set(sizes)) and sizes[-1] < size
-    assert_settled(lab, ["0018/e1"])
+    assert_settled(workspace, ["0018/e1"])
 
 
-def test_a_run_without_work_takes_away_the_lease_that_a_killed_one_left(lab: Lab) -> None:
-    names = fill(lab, 1)
-    with Instance(lab, hooks=[{"at": "rm360_async.budget.ticket_queue:Tickets.drop", "do": "kill"}]) as run:
+def test_a_run_without_work_takes_away_the_lease_that_a_killed_one_left(workspace: Workspace) -> None:
+    names = fill(workspace, 1)
+    with Instance(workspace, hooks=[{"at": "rm360_async.budget.ticket_queue:Tickets.drop", "do": "kill"}]) as run:
         assert run.wait() == -signal.SIGKILL
-    until(lambda: not children(lab), "all children gone")
-    assert list(published(lab)) == names and list((lab.temp / ".leases").glob("*.lease"))
-    assert lab.run() == 0
-    assert_settled(lab, names)
+    until(lambda: not children(workspace), "all children gone")
+    assert list(published(workspace)) == names and list((workspace.temp / ".leases").glob("*.lease"))
+    assert workspace.run() == 0
+    assert_settled(workspace, names)
 
 
-def test_no_rclone_and_no_worker_outlives_a_killed_run(lab: Lab) -> None:
-    fill(lab, 2, filler=30_000)
-    rclone = Rclone(lab)
-    gate, hook = gate_at(lab, "gate", SEAL, side="worker", match="e0")
+def test_no_rclone_and_no_worker_outlives_a_killed_run(workspace: Workspace) -> None:
+    fill(workspace, 2, filler=30_000)
+    rclone = Rclone(workspace)
+    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker", match="e0")
     rclone.hold.touch()
-    with Instance(lab, hooks=[hook], environment={"RCLONE_BWLIMIT": "64k"}, processing__downloads=1):
+    with Instance(workspace, hooks=[hook], environment={"RCLONE_BWLIMIT": "64k"}, processing__downloads=1):
         until(lambda: rclone.fetched("e0"), "a download")
         rclone.hold.unlink()
-        until(lambda: any(lab.temp.glob("*e0*.part")), "a part")
-        assert any(" cat " in command for command in children(lab))
-    until(lambda: not children(lab), "the rclone gone")
-    with Instance(lab, hooks=[hook]):
-        reached(gate)
-        assert any("rm360_async.extraction.worker" in command for command in children(lab))
-    until(lambda: not children(lab), "the worker gone")
+        until(lambda: any(workspace.temp.glob("*e0*.part")), "a part")
+        assert any(" cat " in command for command in children(workspace))
+    until(lambda: not children(workspace), "the rclone gone")
+    with Instance(workspace, hooks=[hook]):
+        reached(barrier)
+        assert any("rm360_async.extraction.worker" in command for command in children(workspace))
+    until(lambda: not children(workspace), "the worker gone")
 
 
-def test_term_lets_the_extraction_end_and_the_next_run_goes_on_in_the_part(lab: Lab) -> None:
-    fill(lab, 3)
-    lab.put("0018/0018_e1_raw.smc", LARGE)
-    rclone = Rclone(lab)
-    gate, hook = gate_at(lab, "gate", SEAL, side="worker", match="e0")
-    with Instance(lab, hooks=[hook], environment=SLOW, processing__downloads=1) as run:
-        reached(gate)
-        until(lambda: any(part.stat().st_size for part in lab.temp.glob("*e1*.part")), "some bytes of the next one")
+def test_term_lets_the_extraction_end_and_the_next_run_goes_on_in_the_part(workspace: Workspace) -> None:
+    fill(workspace, 3)
+    workspace.put("0018/0018_e1_raw.smc", LARGE)
+    rclone = Rclone(workspace)
+    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker", match="e0")
+    with Instance(workspace, hooks=[hook], environment=SLOW, processing__downloads=1) as run:
+        reached(barrier)
+        until(
+            lambda: any(part.stat().st_size for part in workspace.temp.glob("*e1*.part")), "some bytes of the next one"
+        )
         run.signal(signal.SIGTERM)
-        until(lambda: "extractions in hand may finish" in lab.log(), "the signal answered")
-        until(lambda: not any(" cat " in command for command in children(lab)), "the download stopped")
-        gate.touch()
+        until(lambda: "extractions in hand may finish" in workspace.log(), "the signal answered")
+        until(lambda: not any(" cat " in command for command in children(workspace)), "the download stopped")
+        barrier.touch()
         assert run.wait() == 0
-    (part,) = lab.temp.glob("*.part")
+    (part,) = workspace.temp.glob("*.part")
     size = part.stat().st_size
-    assert size > 0 and list(published(lab)) == ["0018/e0"] and len(rclone.fetched()) == 2
-    assert [row["status"] for row in lab.manifest().values()] == ["completed", "pending", "pending"]
-    assert outcomes(lab) == {"0018/e0": ["completed"], "0018/e1": ["interrupted"]}
-    with Instance(lab) as run:
+    assert size > 0 and list(published(workspace)) == ["0018/e0"] and len(rclone.fetched()) == 2
+    assert [row["status"] for row in workspace.manifest().values()] == ["completed", "pending", "pending"]
+    assert outcomes(workspace) == {"0018/e0": ["completed"], "0018/e1": ["interrupted"]}
+    with Instance(workspace) as run:
         assert run.wait() == 0
     assert f"--offset {size} " in rclone.fetched("e1")[1] and len(rclone.fetched()) == 4
-    assert_settled(lab, ["0018/e0", "0018/e1", "0018/e2"])
+    assert_settled(workspace, ["0018/e0", "0018/e1", "0018/e2"])
 
 
-def test_after_the_grace_what_is_extracted_is_broken_off(lab: Lab) -> None:
-    fill(lab, 1)
-    gate, hook = gate_at(lab, "gate", SEAL, side="worker")
-    with Instance(lab, hooks=[hook], processing__grace_seconds=0.3) as run:
-        reached(gate)
+def test_after_the_grace_what_is_extracted_is_broken_off(workspace: Workspace) -> None:
+    fill(workspace, 1)
+    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker")
+    with Instance(workspace, hooks=[hook], processing__grace_seconds=0.3) as run:
+        reached(barrier)
         run.signal(signal.SIGTERM)
         assert run.wait() == 0
-    assert children(lab) == [] and not list(lab.output.glob("*/.*")) and len(lab.leftovers()) == 1
-    with Instance(lab) as run:
+    assert children(workspace) == [] and not list(workspace.output.glob("*/.*")) and len(workspace.leftovers()) == 1
+    with Instance(workspace) as run:
         assert run.wait() == 0
-    assert_settled(lab, ["0018/e0"])
+    assert_settled(workspace, ["0018/e0"])
 
 
-def test_a_second_signal_stops_at_once(lab: Lab) -> None:
+def test_a_second_signal_stops_at_once(workspace: Workspace) -> None:
     """Although the worker answers no signal but KILL."""
-    fill(lab, 2)
-    lab.put("0018/0018_e1_raw.smc", LARGE)
-    gate, hook = gate_at(lab, "gate", SEAL, side="worker")
-    with Instance(lab, hooks=[hook], environment=SLOW) as run:
-        reached(gate)
-        os.kill(worker_of(lab), signal.SIGSTOP)
+    fill(workspace, 2)
+    workspace.put("0018/0018_e1_raw.smc", LARGE)
+    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker")
+    with Instance(workspace, hooks=[hook], environment=SLOW) as run:
+        reached(barrier)
+        os.kill(worker_of(workspace), signal.SIGSTOP)
         run.signal(signal.SIGINT)
-        until(lambda: "once more stops at once" in lab.log(), "the first signal answered")
+        until(lambda: "once more stops at once" in workspace.log(), "the first signal answered")
         before = time.monotonic()
         run.signal(signal.SIGINT)
         assert run.wait() == 3
         assert time.monotonic() - before < 5
-    assert children(lab) == [] and not list(lab.output.glob("*/.*")) and published(lab) == {}
-    assert "EXTRACTION SUMMARY" in lab.log() and "Traceback" not in run.said
-    assert set(lab.manifest()) == {"0018/e0", "0018/e1"}
+    assert children(workspace) == [] and not list(workspace.output.glob("*/.*")) and published(workspace) == {}
+    assert "EXTRACTION SUMMARY" in workspace.log() and "Traceback" not in run.said
+    assert set(workspace.manifest()) == {"0018/e0", "0018/e1"}
 
 
-def worker_of(lab: Lab) -> int:
+def worker_of(workspace: Workspace) -> int:
     for folder in Path("/proc").glob("[0-9]*"):
         command = (folder / "cmdline").read_bytes()
-        if str(lab.root).encode() in command and b"rm360_async.extraction.worker" in command:
+        if str(workspace.root).encode() in command and b"rm360_async.extraction.worker" in command:
             return int(folder.name)
     raise AssertionError("there is no worker")
 
@@ -267,55 +276,55 @@ IDLE: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("waits_for", IDLE)
-def test_a_signal_while_waiting_ends_the_run_cleanly(lab: Lab, waits_for: str) -> None:
-    fill(lab, 1)
+def test_a_signal_while_waiting_ends_the_run_cleanly(workspace: Workspace, waits_for: str) -> None:
+    fill(workspace, 1)
     overrides, lines, words = IDLE[waits_for]
-    rclone = Rclone(lab)
+    rclone = Rclone(workspace)
     rclone.write(lines)
-    with Instance(lab, **overrides) as run:
-        until(lambda: words in lab.log() if words else "lsjson" in rclone.calls.read_text(), waits_for)
+    with Instance(workspace, **overrides) as run:
+        until(lambda: words in workspace.log() if words else "lsjson" in rclone.calls.read_text(), waits_for)
         run.signal(signal.SIGTERM)
         assert run.wait() == 0
-    assert children(lab) == [] and "stopping" in lab.log() and "Traceback" not in run.said + lab.log()
+    assert children(workspace) == [] and "stopping" in workspace.log() and "Traceback" not in run.said + workspace.log()
 
 
-def test_what_the_starter_ignores_stays_ignored(lab: Lab) -> None:
-    fill(lab, 1)
-    gate, hook = gate_at(lab, "gate", SEAL, side="worker")
-    with Instance(lab, hooks=[hook], prefix=["env", "--ignore-signal=HUP,INT"]) as run:
-        reached(gate)
+def test_what_the_starter_ignores_stays_ignored(workspace: Workspace) -> None:
+    fill(workspace, 1)
+    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker")
+    with Instance(workspace, hooks=[hook], prefix=["env", "--ignore-signal=HUP,INT"]) as run:
+        reached(barrier)
         run.signal(signal.SIGHUP)
         run.signal(signal.SIGINT)
-        gate.touch()
+        barrier.touch()
         assert run.wait() == 0
-    assert "stopping" not in lab.log()
-    assert_settled(lab, ["0018/e0"])
+    assert "stopping" not in workspace.log()
+    assert_settled(workspace, ["0018/e0"])
 
 
-def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(lab: Lab, request: pytest.FixtureRequest) -> None:
+def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(workspace: Workspace, request: pytest.FixtureRequest) -> None:
     """The live display's terminal goes away under it: what is in hand is published all the same."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored, rightly
     request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
-    fill(lab, 2)
-    gate, hook = gate_at(lab, "gate", SEAL, side="worker", match="e0")
-    with Instance(lab, hooks=[hook], processing__downloads=1, processing__workers=1) as run:
-        reached(gate)
+    fill(workspace, 2)
+    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker", match="e0")
+    with Instance(workspace, hooks=[hook], processing__downloads=1, processing__workers=1) as run:
+        reached(barrier)
         os.killpg(run.process.pid, signal.SIGINT)
-        until(lambda: "once more stops at once" in lab.log(), "the signal answered")
-        gate.touch()
+        until(lambda: "once more stops at once" in workspace.log(), "the signal answered")
+        barrier.touch()
         assert run.wait() == 0
-    assert list(published(lab)) == ["0018/e0"]
-    gate, hook = gate_at(lab, "second", SEAL, side="worker", match="e1")
+    assert list(published(workspace)) == ["0018/e0"]
+    barrier, hook = barrier_at(workspace, "second", SEAL, side="worker", match="e1")
     master, slave = pty.openpty()
-    config = lab.config(logging__console_output=True)
-    with Instance(lab, hooks=[hook], config=config, terminal=slave) as run:
+    config = workspace.config(logging__console_output=True)
+    with Instance(workspace, hooks=[hook], config=config, terminal=slave) as run:
         os.close(slave)
-        reached(gate)
+        reached(barrier)
         os.close(master)  # sends HUP to the session whose terminal it was
-        until(lambda: lab.log().count("once more stops at once") == 2, "the HUP answered")
-        gate.touch()
+        until(lambda: workspace.log().count("once more stops at once") == 2, "the HUP answered")
+        barrier.touch()
         assert run.wait() == 0
-    assert_settled(lab, ["0018/e0", "0018/e1"])
+    assert_settled(workspace, ["0018/e0", "0018/e1"])
 
 
 DEATHS = {"e0": "kill", "e1": "segv", "e2": "hang", "e3": "swell"}
@@ -327,61 +336,63 @@ WORDS = {
 }
 
 
-def test_each_death_of_a_worker_costs_an_attempt_of_its_own_performance_only(lab: Lab) -> None:
-    names = fill(lab, 5)
-    rclone = Rclone(lab)
+def test_each_death_of_a_worker_costs_an_attempt_of_its_own_performance_only(workspace: Workspace) -> None:
+    names = fill(workspace, 5)
+    rclone = Rclone(workspace)
     hooks: list[Hook] = [{"at": SEAL, "side": "worker", "match": f'"{name}"', "do": do} for name, do in DEATHS.items()]
     limits: dict[str, Any] = {"processing__extraction_minutes": 0.1, "processing__worker_memory_gb": 2}
-    with Instance(lab, hooks=hooks, processing__max_retries=0, **limits) as run:
+    with Instance(workspace, hooks=hooks, processing__max_retries=0, **limits) as run:
         assert run.wait() == 1
     for name, words in WORDS.items():
-        row = lab.manifest()[f"0018/{name}"]
+        row = workspace.manifest()[f"0018/{name}"]
         assert row["status"] == "failed" and words in row["error"], row
-    assert lab.status_of("0018/e4") == "completed"
-    assert all(len(ended) == 1 for ended in outcomes(lab).values())
-    assert lab.log().count("ERROR") == 4 and children(lab) == []
-    assert lab.command("retry") == 0
-    once: list[Hook] = [{**hook, "once": str(lab.root / hook["do"])} for hook in hooks if hook["do"] != "hang"]
-    with Instance(lab, hooks=once, **limits) as run:
+    assert workspace.status_of("0018/e4") == "completed"
+    assert all(len(ended) == 1 for ended in outcomes(workspace).values())
+    assert workspace.log().count("ERROR") == 4 and children(workspace) == []
+    assert workspace.command("retry") == 0
+    once: list[Hook] = [{**hook, "once": str(workspace.root / hook["do"])} for hook in hooks if hook["do"] != "hang"]
+    with Instance(workspace, hooks=once, **limits) as run:
         assert run.wait() == 0
-    assert outcomes(lab) == {
+    assert outcomes(workspace) == {
         **{f"0018/{name}": ["failed", "waiting", "completed"] for name in ("e0", "e1", "e3")},
         "0018/e2": ["failed", "completed"],
         "0018/e4": ["completed"],
     }
     assert len(rclone.fetched()) == len(names), "what is staged is not fetched again"
-    assert_settled(lab, names)
+    assert_settled(workspace, names)
 
 
-def test_three_runs_at_once_share_the_work(lab: Lab) -> None:
-    names = fill(lab, 3) + fill(lab, 2, "0019")
-    lab.subjects = ["0018", "0019"]
-    rclone = Rclone(lab)
-    config = lab.config(processing__workers=1)
+def test_three_runs_at_once_share_the_work(workspace: Workspace) -> None:
+    names = fill(workspace, 3) + fill(workspace, 2, "0019")
+    workspace.subjects = ["0018", "0019"]
+    rclone = Rclone(workspace)
+    config = workspace.config(processing__workers=1)
     choices = [[], ["--subject", "0018"], ["--subject", "0019"]]
     with ExitStack() as stack:
-        runs = [stack.enter_context(Instance(lab, *choice, config=config)) for choice in choices]
-        assert [run.wait() for run in runs] == [0, 0, 0], lab.log()
-    assert {name: ended for name, ended in outcomes(lab).items()} == {name: ["completed"] for name in names}
+        runs = [stack.enter_context(Instance(workspace, *choice, config=config)) for choice in choices]
+        assert [run.wait() for run in runs] == [0, 0, 0], workspace.log()
+    assert {name: ended for name, ended in outcomes(workspace).items()} == {name: ["completed"] for name in names}
     assert len(rclone.fetched()) == len(names)
-    assert_settled(lab, names)
+    assert_settled(workspace, names)
 
 
-def test_the_work_of_a_killed_run_is_taken_over_at_once(lab: Lab) -> None:
-    names = fill(lab, 4)
-    config = lab.config(processing__workers=1, processing__downloads=1)
-    gate, hook = gate_at(lab, "gate", "rm360_async.download.spool:commit_part")
+def test_the_work_of_a_killed_run_is_taken_over_at_once(workspace: Workspace) -> None:
+    names = fill(workspace, 4)
+    config = workspace.config(processing__workers=1, processing__downloads=1)
+    barrier, hook = barrier_at(workspace, "gate", "rm360_async.download.spool:commit_part")
     after = {"at": "rm360_async.store.publish:publish", "when": "after", "do": "kill"}
     with ExitStack() as stack:
-        first = stack.enter_context(Instance(lab, config=config, hooks=[hook]))
-        reached(gate)
-        second = stack.enter_context(Instance(lab, config=config, hooks=[after]))
-        third = stack.enter_context(Instance(lab, config=config))
+        first = stack.enter_context(Instance(workspace, config=config, hooks=[hook]))
+        reached(barrier)
+        second = stack.enter_context(Instance(workspace, config=config, hooks=[after]))
+        third = stack.enter_context(Instance(workspace, config=config))
         assert second.wait() == -signal.SIGKILL
-        until(lambda: len(published(lab)) == len(names) - 1, "all but the one in the first one's hand")
+        until(lambda: len(published(workspace)) == len(names) - 1, "all but the one in the first one's hand")
         assert third.process.poll() is None, "it waits for what is in the first one's hand"
         first.kill()
         assert third.wait() == 0
-    assert_settled(lab, names)
-    assert Counter(outcome for ended in outcomes(lab).values() for outcome in ended)["completed"] == len(names) - 1
-    assert "was published by a run that was killed" in lab.log()
+    assert_settled(workspace, names)
+    assert (
+        Counter(outcome for ended in outcomes(workspace).values() for outcome in ended)["completed"] == len(names) - 1
+    )
+    assert "was published by a run that was killed" in workspace.log()

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instance import ROOT, Instance, Rclone, children, gate_at, reached, until
-from lab import Lab
+from instance import ROOT, Instance, Rclone, barrier_at, children, reached, until
 from small_disk import NoSmallDisk, SmallDisk
 from tiny_smc import Tiny
+from workspace import Workspace
 
 from rm360_async.cli import main
 from rm360_async.store import MARKER
@@ -26,14 +26,14 @@ MB = 2**20
 SEAL = "rm360_async.store.seal:seal"
 
 
-def put(lab: Lab, name: str, filler: int, subject: str = "0018") -> int:
+def put(workspace: Workspace, name: str, filler: int, subject: str = "0018") -> int:
     """Put a performance on the remote; return its file's size."""
-    return lab.put(f"{subject}/{subject}_{name}_raw.smc", Tiny(subject, name, filler=filler)).stat().st_size
+    return workspace.put(f"{subject}/{subject}_{name}_raw.smc", Tiny(subject, name, filler=filler)).stat().st_size
 
 
-def tries(lab: Lab) -> dict[str, int]:
-    copy = lab.root / "copy.sqlite"  # SQLite itself would resolve the way into the name space
-    copy.write_bytes((lab.root / "work" / "MANIFEST.sqlite").read_bytes())
+def tries(workspace: Workspace) -> dict[str, int]:
+    copy = workspace.root / "copy.sqlite"  # SQLite itself would resolve the way into the name space
+    copy.write_bytes((workspace.root / "work" / "MANIFEST.sqlite").read_bytes())
     with closing(sqlite3.connect(copy)) as ledger:
         return dict(ledger.execute("SELECT subject || '/' || name, tries FROM performance"))
 
@@ -67,179 +67,181 @@ def sampled(folder: Path) -> Iterator[list[int]]:
 
 
 @contextmanager
-def on_small_disk(lab: Lab, size: int) -> Iterator[tuple[SmallDisk, dict[str, Any]]]:
+def on_small_disk(workspace: Workspace, size: int) -> Iterator[tuple[SmallDisk, dict[str, Any]]]:
     """Give a small disk for all of a lab's work, and what a run on it needs; `lab` then looks into it."""
-    with small_disk(lab, size) as disk:
+    with small_disk(workspace, size) as disk:
         yield disk, disk.holds_work()
 
 
 @contextmanager
-def small_disk(lab: Lab, size: int) -> Iterator[SmallDisk]:
+def small_disk(workspace: Workspace, size: int) -> Iterator[SmallDisk]:
     """Give a small disk, or skip the test where nobody may mount one."""
     try:
-        disk = SmallDisk(lab, size)
+        disk = SmallDisk(workspace, size)
     except NoSmallDisk as reason:
         pytest.skip(str(reason))
     with disk:
         yield disk
 
 
-def finished(lab: Lab, *names: str) -> bool:
-    rows = {name: row["status"] for name, row in lab.manifest().items()}
-    return rows == dict.fromkeys(names, "completed") and not lab.leftovers() and not children(lab)
+def finished(workspace: Workspace, *names: str) -> bool:
+    rows = {name: row["status"] for name, row in workspace.manifest().items()}
+    return rows == dict.fromkeys(names, "completed") and not workspace.leftovers() and not children(workspace)
 
 
-def test_staging_never_holds_more_than_its_budget(lab: Lab) -> None:
-    sizes = [put(lab, f"e{number}", filler) for number, filler in enumerate((90, 150, 120, 150))
+def test_staging_never_holds_more_than_its_budget(workspace: Workspace) -> None:
+    sizes = [put(workspace, f"e{number}", filler) for number, filler in enumerate((90, 150, 120, 150))
              for filler in [filler * 1000]]  # fmt: skip
     budget = max(sizes) + 64 * 1024
-    with sampled(lab.temp) as seen, Instance(lab, limits__max_temp_size_gb=budget / GB) as run:
+    with sampled(workspace.temp) as seen, Instance(workspace, limits__max_temp_size_gb=budget / GB) as run:
         assert run.wait() == 0
     assert max(sizes) <= max(seen) <= budget
-    assert finished(lab, *(f"0018/e{number}" for number in range(4)))
+    assert finished(workspace, *(f"0018/e{number}" for number in range(4)))
 
 
-def test_two_runs_that_share_a_temp_dir_share_its_budget(lab: Lab) -> None:
+def test_two_runs_that_share_a_temp_dir_share_its_budget(workspace: Workspace) -> None:
     """They have ledgers of their own, want the same files, and neither spoils what the other has in hand."""
-    sizes = [put(lab, f"e{number}", 120_000) for number in range(2)]
+    sizes = [put(workspace, f"e{number}", 120_000) for number in range(2)]
     budget = 2 * max(sizes) + 64 * 1024
     configs = []
     for name in ("one", "two"):
-        config = lab.config(
-            storage__output_dir=str(lab.root / name / "subjects"),
-            storage__temp_dir=str(lab.temp),
+        config = workspace.config(
+            storage__output_dir=str(workspace.root / name / "subjects"),
+            storage__temp_dir=str(workspace.temp),
             limits__max_temp_size_gb=budget / GB,
         )
-        configs.append(config.rename(lab.root / f"{name}.yaml"))
-    gate, hook = gate_at(lab, "gate", SEAL, side="worker", match="e0")
-    with sampled(lab.temp) as seen, Instance(lab, config=configs[0], hooks=[hook]) as one:
-        reached(gate)
-        with Instance(lab, config=configs[1]) as two:
-            logs = lab.root / "two" / "logs"
+        configs.append(config.rename(workspace.root / f"{name}.yaml"))
+    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker", match="e0")
+    with sampled(workspace.temp) as seen, Instance(workspace, config=configs[0], hooks=[hook]) as one:
+        reached(barrier)
+        with Instance(workspace, config=configs[1]) as two:
+            logs = workspace.root / "two" / "logs"
             until(lambda: any("another run has done 0018/e0" in log.read_text() for log in logs.glob("*")), "the wait")
-            gate.touch()
+            barrier.touch()
             assert (one.wait(), two.wait()) == (0, 0), one.said + two.said
     assert max(sizes) <= max(seen) <= budget
     for name in ("one", "two"):
-        assert len(list((lab.root / name / "subjects").glob(f"0018/e?/{MARKER}"))) == 2
-        assert "WARNING removed" not in "".join(path.read_text() for path in (lab.root / name / "logs").iterdir())
+        assert len(list((workspace.root / name / "subjects").glob(f"0018/e?/{MARKER}"))) == 2
+        assert "WARNING removed" not in "".join(path.read_text() for path in (workspace.root / name / "logs").iterdir())
 
 
 def test_what_no_budget_can_hold_is_said_at_the_start_and_fails_alone(
-    lab: Lab, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small, large = put(lab, "e0", 1000), put(lab, "e1", 300_000)
-    rclone = Rclone(lab)
-    config = lab.config(limits__max_temp_size_gb=(small + large) / 2 / GB)
+    small, large = put(workspace, "e0", 1000), put(workspace, "e1", 300_000)
+    rclone = Rclone(workspace)
+    config = workspace.config(limits__max_temp_size_gb=(small + large) / 2 / GB)
     assert main(["run", str(config), "--dry-run"]) == 0
     words = "0018/e1 needs 2.4 MB in temp_dir, and limits.max_temp_size_gb allows 1.2 MB in all"
     assert f"will fail: {words}" in capsys.readouterr().out
-    with Instance(lab, config=config) as run:
+    with Instance(workspace, config=config) as run:
         assert run.wait() == 1
-    first = lab.log().index("0018/e1 will fail: it needs 2.4 MB in temp_dir")
-    assert first < lab.log().index("performances planned")
+    first = workspace.log().index("0018/e1 will fail: it needs 2.4 MB in temp_dir")
+    assert first < workspace.log().index("performances planned")
     mend = "raise or lower that limit, or add disk"
-    assert lab.manifest()["0018/e1"]["error"] == f"{words}; {mend}" and lab.status_of("0018/e1") == "failed"
-    assert lab.status_of("0018/e0") == "completed"
+    assert workspace.manifest()["0018/e1"]["error"] == f"{words}; {mend}" and workspace.status_of("0018/e1") == "failed"
+    assert workspace.status_of("0018/e0") == "completed"
     assert [line.split()[2] for line in rclone.fetched()] == ["/0018/0018_e0_raw.smc"]
 
 
-def test_low_disk_pauses_says_so_and_goes_on_by_itself(lab: Lab) -> None:
-    put(lab, "e0", 1000)
-    with on_small_disk(lab, 64 * MB) as (disk, more):
+def test_low_disk_pauses_says_so_and_goes_on_by_itself(workspace: Workspace) -> None:
+    put(workspace, "e0", 1000)
+    with on_small_disk(workspace, 64 * MB) as (disk, more):
         disk.fill(leave=24 * MB)
-        with Instance(lab, **more, limits__min_free_space_gb=32 * MB / GB, logging__console_output=True) as run:
+        with Instance(workspace, **more, limits__min_free_space_gb=32 * MB / GB, logging__console_output=True) as run:
             words = "Insufficient storage space: 2"
-            until(lambda: words in lab.log(), "the pause in the log")
+            until(lambda: words in workspace.log(), "the pause in the log")
             assert words in run.said and " MB free, 32." in run.said and "; waiting" in run.said
-            config = str(lab.root / "config.yaml")
+            config = str(workspace.root / "config.yaml")
             status = [*disk.enter, sys.executable, "-m", "rm360_async", "status", config]
             until(lambda: words in subprocess.check_output(status, cwd=ROOT, text=True), "the pause in status")
-            assert not children_fetching(lab) and not list(lab.temp.glob("*.smc*"))
+            assert not children_fetching(workspace) and not list(workspace.temp.glob("*.smc*"))
             disk.clear()
             assert run.wait() == 0
-        assert finished(lab, "0018/e0") and "room again, going on" in lab.log()
-        assert tries(lab) == {"0018/e0": 0}
+        assert finished(workspace, "0018/e0") and "room again, going on" in workspace.log()
+        assert tries(workspace) == {"0018/e0": 0}
 
 
-def children_fetching(lab: Lab) -> list[str]:
-    return [command for command in children(lab) if " cat " in command]
+def children_fetching(workspace: Workspace) -> list[str]:
+    return [command for command in children(workspace) if " cat " in command]
 
 
-def test_a_disk_that_fills_up_under_an_extraction(lab: Lab) -> None:
-    put(lab, "e0", 500_000)
-    with on_small_disk(lab, 32 * MB) as (disk, more):
-        gate, hook = gate_at(lab, "gate", "rm360_async.store.staging:StagingFolder.write", side="worker", call=3)
-        with Instance(lab, **more, hooks=[hook], logging__console_output=True) as run:
-            reached(gate)
+def test_a_disk_that_fills_up_under_an_extraction(workspace: Workspace) -> None:
+    put(workspace, "e0", 500_000)
+    with on_small_disk(workspace, 32 * MB) as (disk, more):
+        barrier, hook = barrier_at(
+            workspace, "gate", "rm360_async.store.staging:StagingFolder.write", side="worker", call=3
+        )
+        with Instance(workspace, **more, hooks=[hook], logging__console_output=True) as run:
+            reached(barrier)
             disk.fill()
-            gate.touch()
+            barrier.touch()
             until(lambda: "Insufficient storage space" in run.said, "the pause")
             assert "disk full" in run.said or "no space left" in run.said
-            assert not list(lab.output.glob("*/*")) and not list(lab.output.glob("*/.*"))
+            assert not list(workspace.output.glob("*/*")) and not list(workspace.output.glob("*/.*"))
             disk.clear()
             assert run.wait() == 0
-        assert finished(lab, "0018/e0") and tries(lab) == {"0018/e0": 0}
-        assert len(list((lab.folder("0018/e0") / "images").rglob("*.jpg"))) == 8
+        assert finished(workspace, "0018/e0") and tries(workspace) == {"0018/e0": 0}
+        assert len(list((workspace.folder("0018/e0") / "images").rglob("*.jpg"))) == 8
 
 
-def test_a_disk_that_fills_up_under_a_download(lab: Lab) -> None:
-    put(lab, "e0", 300_000)
-    rclone = Rclone(lab)
-    with on_small_disk(lab, 32 * MB) as (disk, more):
+def test_a_disk_that_fills_up_under_a_download(workspace: Workspace) -> None:
+    put(workspace, "e0", 300_000)
+    rclone = Rclone(workspace)
+    with on_small_disk(workspace, 32 * MB) as (disk, more):
         slow = {"RCLONE_BWLIMIT": "1M"}
-        with Instance(lab, **more, environment=slow, logging__console_output=True) as run:
-            until(lambda: any(part.stat().st_size for part in lab.temp.glob("*.part")), "some bytes")
+        with Instance(workspace, **more, environment=slow, logging__console_output=True) as run:
+            until(lambda: any(part.stat().st_size for part in workspace.temp.glob("*.part")), "some bytes")
             disk.fill()
             until(lambda: "Insufficient storage space" in run.said, "the pause")
             disk.clear()
             assert run.wait() == 0
-        assert finished(lab, "0018/e0") and tries(lab) == {"0018/e0": 0}
+        assert finished(workspace, "0018/e0") and tries(workspace) == {"0018/e0": 0}
         first, *others = rclone.fetched()
         assert "--offset 0 " in first and others and not any("--offset 0 " in line for line in others)
 
 
-def test_a_download_stops_where_it_is_when_a_stranger_takes_the_free_space(lab: Lab) -> None:
-    put(lab, "e0", 300_000)
-    rclone = Rclone(lab)
-    with on_small_disk(lab, 32 * MB) as (disk, more):
+def test_a_download_stops_where_it_is_when_a_stranger_takes_the_free_space(workspace: Workspace) -> None:
+    put(workspace, "e0", 300_000)
+    rclone = Rclone(workspace)
+    with on_small_disk(workspace, 32 * MB) as (disk, more):
         slow = {"RCLONE_BWLIMIT": "512k"}
-        with Instance(lab, **more, environment=slow, limits__min_free_space_gb=16 * MB / GB) as run:
-            until(lambda: any(part.stat().st_size for part in lab.temp.glob("*.part")), "some bytes")
+        with Instance(workspace, **more, environment=slow, limits__min_free_space_gb=16 * MB / GB) as run:
+            until(lambda: any(part.stat().st_size for part in workspace.temp.glob("*.part")), "some bytes")
             disk.fill(leave=12 * MB)
-            until(lambda: "16.0 MB are to stay free" in lab.log(), "the pause")
-            until(lambda: not children_fetching(lab), "the download stopped")
-            (part,) = lab.temp.glob("*.part")
+            until(lambda: "16.0 MB are to stay free" in workspace.log(), "the pause")
+            until(lambda: not children_fetching(workspace), "the download stopped")
+            (part,) = workspace.temp.glob("*.part")
             before = part.stat().st_size
-            until(lambda: "of them stay free); waiting" in lab.log(), "the wait for room")
+            until(lambda: "of them stay free); waiting" in workspace.log(), "the wait for room")
             assert part.stat().st_size == before > 0
             disk.clear()
             assert run.wait() == 0
-        assert finished(lab, "0018/e0") and tries(lab) == {"0018/e0": 0}
+        assert finished(workspace, "0018/e0") and tries(workspace) == {"0018/e0": 0}
         assert f"--offset {before} " in rclone.fetched()[1]
 
 
-def test_a_staging_folder_that_becomes_read_only_under_a_download_stops_with_a_sentence(lab: Lab) -> None:
-    put(lab, "e0", 1000)
-    with on_small_disk(lab, 32 * MB) as (disk, more):
-        gate, hook = gate_at(lab, "gate", "rm360_async.download.spool:commit_part")
-        with Instance(lab, **more, hooks=[hook]) as run:
-            reached(gate)
+def test_a_staging_folder_that_becomes_read_only_under_a_download_stops_with_a_sentence(workspace: Workspace) -> None:
+    put(workspace, "e0", 1000)
+    with on_small_disk(workspace, 32 * MB) as (disk, more):
+        barrier, hook = barrier_at(workspace, "gate", "rm360_async.download.spool:commit_part")
+        with Instance(workspace, **more, hooks=[hook]) as run:
+            reached(barrier)
             disk.take_away("temp")
-            gate.touch()
+            barrier.touch()
             assert run.wait() == 3
         assert "cannot be written: Read-only file system" in run.said and "Traceback" not in run.said
         disk.give_back("temp")
-        with Instance(lab, **more) as run:
+        with Instance(workspace, **more) as run:
             assert run.wait() == 0
-        assert finished(lab, "0018/e0")
+        assert finished(workspace, "0018/e0")
 
 
-def test_a_full_disk_under_ledger_manifest_and_log_loses_nothing(lab: Lab) -> None:
+def test_a_full_disk_under_ledger_manifest_and_log_loses_nothing(workspace: Workspace) -> None:
     names = [f"e{number}" for number in range(3)]
     for name in names:
-        put(lab, name, 1000)
-    with small_disk(lab, MB) as disk:
+        put(workspace, name, 1000)
+    with small_disk(workspace, MB) as disk:
         books: dict[str, Any] = {
             "storage__manifest_path": str(disk.place / "MANIFEST.csv"),
             "storage__log_dir": str(disk.place / "logs"),
@@ -247,56 +249,56 @@ def test_a_full_disk_under_ledger_manifest_and_log_loses_nothing(lab: Lab) -> No
             "processing__workers": 1,
             "processing__downloads": 1,
         }
-        gate, hook = gate_at(lab, "gate", "rm360_async.store.publish:publish", when="after", call=1)
-        full = lab.root / "full"
+        barrier, hook = barrier_at(workspace, "gate", "rm360_async.store.publish:publish", when="after", call=1)
+        full = workspace.root / "full"
         no_room = {"at": "rm360_async.ledger.database:Statements.run", "do": "no_room", "path": str(full)}
-        with Instance(lab, prefix=disk.enter, hooks=[hook, no_room], **books) as run:
-            reached(gate)
+        with Instance(workspace, prefix=disk.enter, hooks=[hook, no_room], **books) as run:
+            reached(barrier)
             full.touch()
             disk.fill()
-            gate.touch()
+            barrier.touch()
             until(lambda: "Insufficient storage space: no room to write the ledger" in run.said, "the pause")
-            until(lambda: not list(lab.temp.glob("0018_e0_raw.*.smc")), "the .smc gone")
-            assert (lab.folder("0018/e0") / MARKER).exists() and "published 0018/e0" not in run.said
+            until(lambda: not list(workspace.temp.glob("0018_e0_raw.*.smc")), "the .smc gone")
+            assert (workspace.folder("0018/e0") / MARKER).exists() and "published 0018/e0" not in run.said
             full.unlink()
             disk.clear()
             assert run.wait() == 0, run.said
         rows = (disk.seen / "MANIFEST.csv").read_text().splitlines()[1:]
         assert [row.split(",")[1:3] for row in rows] == [[name, "completed"] for name in names]
-        assert lab.leftovers() == []
+        assert workspace.leftovers() == []
 
 
-def test_a_part_that_nobody_has_in_hand_gives_way_when_nothing_else_can(lab: Lab) -> None:
-    size = put(lab, "e0", 150_000)
-    old, older = (lab.temp / f"0018_e{number}_raw.0123abcd.smc.part" for number in (7, 8))
-    foreign = lab.temp / "notes.txt"
-    lab.temp.mkdir(parents=True)
+def test_a_part_that_nobody_has_in_hand_gives_way_when_nothing_else_can(workspace: Workspace) -> None:
+    size = put(workspace, "e0", 150_000)
+    old, older = (workspace.temp / f"0018_e{number}_raw.0123abcd.smc.part" for number in (7, 8))
+    foreign = workspace.temp / "notes.txt"
+    workspace.temp.mkdir(parents=True)
     for path, age in ((old, 1), (older, 2), (foreign, 3)):
         path.write_bytes(os.urandom(400 * 1024))
         os.utime(path, (1e9 - age, 1e9 - age))
-    with Instance(lab, limits__max_temp_size_gb=(size + 900 * 1024) / GB) as run:
+    with Instance(workspace, limits__max_temp_size_gb=(size + 900 * 1024) / GB) as run:
         assert run.wait() == 0
     assert old.exists() and foreign.exists() and not older.exists(), "as few as it takes, the oldest first"
-    assert "removed a part to make room" in lab.log()
+    assert "removed a part to make room" in workspace.log()
 
 
-def test_a_broken_connection_does_not_cost_the_part_although_others_wait_for_its_room(lab: Lab) -> None:
+def test_a_broken_connection_does_not_cost_the_part_although_others_wait_for_its_room(workspace: Workspace) -> None:
     """Half of a pair is never taken for the whole, and what it has on disk keeps its lease."""
-    lab.structure, lab.subjects = "separate_anno_raw", ["0026"]
+    workspace.structure, workspace.subjects = "separate_anno_raw", ["0026"]
     sizes = []
     for name in ("e0", "e1"):
         raw, anno = Tiny("0026", name, calibration=False), Tiny("0026", name, images=False, audio=False, anno=True)
-        sizes += [lab.put(f"{kind}/0026/0026_{name}_{kind}.smc", tiny).stat().st_size for kind, tiny in
+        sizes += [workspace.put(f"{kind}/0026/0026_{name}_{kind}.smc", tiny).stat().st_size for kind, tiny in
                   (("raw", raw), ("anno", anno))]  # fmt: skip
-    rclone = Rclone(lab)
-    broken = lab.root / "broken"
+    rclone = Rclone(workspace)
+    broken = workspace.root / "broken"
     rclone.write(
         f'case "$*" in cat*e0_anno*) if [ ! -e "{broken}" ]; then touch "{broken}"\n'
         f'"{rclone.real}" "$@" --count 5000; echo "read: connection reset by peer" >&2; exit 1; fi;; esac'
     )
-    with Instance(lab, limits__max_temp_size_gb=(sum(sizes) / 2 + 64 * 1024) / GB) as run:
+    with Instance(workspace, limits__max_temp_size_gb=(sum(sizes) / 2 + 64 * 1024) / GB) as run:
         assert run.wait() == 0
-    assert finished(lab, "0026/e0", "0026/e1")
+    assert finished(workspace, "0026/e0", "0026/e1")
     fetched = rclone.fetched("e0_anno")
     assert len(fetched) == 2 and "--offset 5000 " in fetched[1] and len(rclone.fetched("e0_raw")) == 1
-    assert (lab.folder("0026/e0") / "flame" / "all_frames.npz").is_file()
+    assert (workspace.folder("0026/e0") / "flame" / "all_frames.npz").is_file()

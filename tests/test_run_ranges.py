@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud import Cloud
 from drive_emulator import ROOT_ID, Rule
+from drive_server import DriveServer
 from instance import Instance, Rclone, children, until
-from lab import Lab, tree
 from tiny_smc import Tiny
+from workspace import Workspace, tree
 
 from rm360_async.cli import main
 from rm360_async.store import MARKER
@@ -31,8 +31,8 @@ RANGES: dict[str, Any] = {"processing__fetch": "ranges"}
 WHOLE: dict[str, Any] = {"processing__fetch": "whole"}
 
 
-def marker(lab: Lab, name: str) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((lab.folder(name) / MARKER).read_text())
+def marker(workspace: Workspace, name: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((workspace.folder(name) / MARKER).read_text())
     return value
 
 
@@ -40,14 +40,16 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path: data for path, data in tree(folder).items() if path != MARKER}
 
 
-def both_ways(lab: Lab, tmp_path: Path, name: str, **wanted: Any) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def both_ways(
+    workspace: Workspace, tmp_path: Path, name: str, **wanted: Any
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """Return the folder of a performance as fetched whole and by ranges."""
-    assert lab.run(processing__fetch="whole", **wanted) == 0
-    whole = content(lab.folder(name))
-    assert marker(lab, name)["fetched"] == "whole"
-    assert lab.run("--force", processing__fetch="ranges", **wanted) == 0
-    assert marker(lab, name)["fetched"] == "ranges" and lab.leftovers() == []
-    return whole, content(lab.folder(name))
+    assert workspace.run(processing__fetch="whole", **wanted) == 0
+    whole = content(workspace.folder(name))
+    assert marker(workspace, name)["fetched"] == "whole"
+    assert workspace.run("--force", processing__fetch="ranges", **wanted) == 0
+    assert marker(workspace, name)["fetched"] == "ranges" and workspace.leftovers() == []
+    return whole, content(workspace.folder(name))
 
 
 @pytest.mark.parametrize(
@@ -60,142 +62,153 @@ def both_ways(lab: Lab, tmp_path: Path, name: str, **wanted: Any) -> tuple[dict[
         {"extraction__modalities": ["metadata", "calibration"]},
     ],
 )
-def test_ranges_of_a_single_file_give_the_very_same_folder(lab: Lab, tmp_path: Path, wanted: dict[str, Any]) -> None:
-    lab.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("00", "25", "31"), frames=9))
-    whole, ranges = both_ways(lab, tmp_path, "0018/s1_all", **wanted)
+def test_ranges_of_a_single_file_give_the_very_same_folder(
+    workspace: Workspace, tmp_path: Path, wanted: dict[str, Any]
+) -> None:
+    workspace.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("00", "25", "31"), frames=9))
+    whole, ranges = both_ways(workspace, tmp_path, "0018/s1_all", **wanted)
     assert whole and ranges == whole
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "chunked", "gzip", "compact"])
-def test_ranges_of_a_pair_give_the_very_same_folder(lab: Lab, tmp_path: Path, layout: str) -> None:
-    lab.structure = "separate_anno_raw"
+def test_ranges_of_a_pair_give_the_very_same_folder(workspace: Workspace, tmp_path: Path, layout: str) -> None:
+    workspace.structure = "separate_anno_raw"
     part = Tiny("0026", "s1_all", cameras=("00", "25", "31"), layout=layout, masks=True)
-    lab.subjects = ["0026"]
-    lab.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
-    lab.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
-    whole, ranges = both_ways(lab, tmp_path, "0026/s1_all")
+    workspace.subjects = ["0026"]
+    workspace.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
+    workspace.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
+    whole, ranges = both_ways(workspace, tmp_path, "0026/s1_all")
     assert len(whole) > 30 and ranges == whole
 
 
-def test_only_what_is_wanted_crosses_the_network(cloud: Cloud) -> None:
-    path = cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
-    assert cloud.run(extraction__cameras=["25"], extraction__modalities=["images", "metadata"], **RANGES) == 0
-    images = sum(len(data) for name, data in tree(cloud.lab.folder("0018/e0")).items() if name.startswith("images/"))
-    sent = sum(request.sent for request in cloud.asked("e0"))
+def test_only_what_is_wanted_crosses_the_network(drive_server: DriveServer) -> None:
+    path = drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert drive_server.run(extraction__cameras=["25"], extraction__modalities=["images", "metadata"], **RANGES) == 0
+    images = sum(
+        len(data) for name, data in tree(drive_server.workspace.folder("0018/e0")).items() if name.startswith("images/")
+    )
+    sent = sum(request.sent for request in drive_server.asked("e0"))
     assert images > 2_000_000 and images < sent < images * 1.1 + 300_000 < path.stat().st_size
 
 
-def test_a_pure_guess_that_is_too_dear_is_put_right_by_the_index(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pure_guess_that_is_too_dear_is_put_right_by_the_index(
+    drive_server: DriveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rm360_async.download.ranges.estimate._TOO_SMALL", 0)
-    path = cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    path = drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     # two of 60 cameras by the release, two of two in this file
-    assert cloud.run(extraction__cameras=["25", "31"], extraction__modalities=["images"]) == 0
-    assert marker(cloud.lab, "0018/e0")["fetched"] == "whole" and "fetched whole" in cloud.lab.log()
-    sent = sum(request.sent for request in cloud.asked("e0"))
+    assert drive_server.run(extraction__cameras=["25", "31"], extraction__modalities=["images"]) == 0
+    assert (
+        marker(drive_server.workspace, "0018/e0")["fetched"] == "whole"
+        and "fetched whole" in drive_server.workspace.log()
+    )
+    sent = sum(request.sent for request in drive_server.asked("e0"))
     assert sent < path.stat().st_size + 300_000, "what was here already was fetched again"
-    assert cloud.lab.leftovers() == []
+    assert drive_server.workspace.leftovers() == []
 
 
-def test_a_small_file_is_fetched_whole_by_itself(cloud: Cloud) -> None:
-    cloud.put("e0")
-    assert cloud.run(extraction__modalities=["metadata"]) == 0
-    assert marker(cloud.lab, "0018/e0")["fetched"] == "whole"
+def test_a_small_file_is_fetched_whole_by_itself(drive_server: DriveServer) -> None:
+    drive_server.put("e0")
+    assert drive_server.run(extraction__modalities=["metadata"]) == 0
+    assert marker(drive_server.workspace, "0018/e0")["fetched"] == "whole"
 
 
-def test_the_dry_run_shows_what_both_ways_would_cost(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    lab.put("0018/0018_s1_all_raw.smc", replace(WIDE, part="s1_all"))
-    assert lab.run("--dry-run", extraction__modalities=["audio"], **RANGES) == 0
+def test_the_dry_run_shows_what_both_ways_would_cost(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace.put("0018/0018_s1_all_raw.smc", replace(WIDE, part="s1_all"))
+    assert workspace.run("--dry-run", extraction__modalities=["audio"], **RANGES) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("0018/s1_all"))
     assert "MB" in line and "~" in line and line.split()[-1] == "ranges"
 
 
-def test_killed_while_it_fetches_ranges_it_asks_for_no_byte_twice(cloud: Cloud) -> None:
-    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+def test_killed_while_it_fetches_ranges_it_asks_for_no_byte_twice(drive_server: DriveServer) -> None:
+    drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     wanted: dict[str, Any] = {"extraction__cameras": ["25"], "extraction__modalities": ["images"], **RANGES}
-    cloud.drive.rules.append(Rule("slow", op="media", bps=500_000))
+    drive_server.drive.rules.append(Rule("slow", op="media", bps=500_000))
     drive: dict[str, Any] = {"google_drive__remote_name": "gdrive", "google_drive__root_folder_id": ROOT_ID}
 
     def more_than(blocks: int) -> bool:
-        return sum(path.stat().st_blocks for path in cloud.lab.temp.glob("*.sparse")) > blocks
+        return sum(path.stat().st_blocks for path in drive_server.workspace.temp.glob("*.sparse")) > blocks
 
     for blocks in (1000, 2000, 3000):
-        with Instance(cloud.lab, **drive, **wanted) as run:
+        with Instance(drive_server.workspace, **drive, **wanted) as run:
             until(partial(more_than, blocks), "more ranges to arrive")
             run.kill()
             assert run.wait() == -signal.SIGKILL
-        until(lambda: not children(cloud.lab), "all children gone")
-    cloud.drive.rules.clear()
-    assert cloud.run(**wanted) == 0
-    images = sum(len(data) for name, data in tree(cloud.lab.folder("0018/e0")).items() if name.startswith("images/"))
-    sent = sum(request.sent for request in cloud.asked("e0"))
+        until(lambda: not children(drive_server.workspace), "all children gone")
+    drive_server.drive.rules.clear()
+    assert drive_server.run(**wanted) == 0
+    images = sum(
+        len(data) for name, data in tree(drive_server.workspace.folder("0018/e0")).items() if name.startswith("images/")
+    )
+    sent = sum(request.sent for request in drive_server.asked("e0"))
     assert sent < images * 1.1 + 3 * 2**20, "what was under way is lost at a kill, and no more"
-    assert cloud.lab.leftovers() == []
+    assert drive_server.workspace.leftovers() == []
 
 
-def test_a_quota_is_told_by_its_name_although_the_server_of_ranges_cannot(cloud: Cloud) -> None:
-    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
-    cloud.drive.rules.append(Rule("downloadQuotaExceeded", op="media"))
-    assert cloud.run("--no-wait", extraction__cameras=["25"], **RANGES) == 1
-    assert "quota of this file" in cloud.error("e0")
+def test_a_quota_is_told_by_its_name_although_the_server_of_ranges_cannot(drive_server: DriveServer) -> None:
+    drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    drive_server.drive.rules.append(Rule("downloadQuotaExceeded", op="media"))
+    assert drive_server.run("--no-wait", extraction__cameras=["25"], **RANGES) == 1
+    assert "quota of this file" in drive_server.error("e0")
 
 
-def test_killed_between_the_two_files_of_a_pair_that_is_filled_up_it_fetches_none_again(lab: Lab) -> None:
-    lab.structure, lab.subjects = "separate_anno_raw", ["0026"]
+def test_killed_between_the_two_files_of_a_pair_that_is_filled_up_it_fetches_none_again(workspace: Workspace) -> None:
+    workspace.structure, workspace.subjects = "separate_anno_raw", ["0026"]
     part = Tiny("0026", "e0", filler=30_000)
-    lab.put("raw/0026/0026_e0_raw.smc", replace(part, calibration=False))
-    lab.put("anno/0026/0026_e0_anno.smc", replace(part, images=False, audio=False, anno=True))
-    rclone = Rclone(lab)
+    workspace.put("raw/0026/0026_e0_raw.smc", replace(part, calibration=False))
+    workspace.put("anno/0026/0026_e0_anno.smc", replace(part, images=False, audio=False, anno=True))
+    rclone = Rclone(workspace)
     for way, at in (
         (RANGES, "rm360_async.stages.stages:Stages.extract"),
         (WHOLE, "rm360_async.download.spool:commit_part"),
     ):
         with Instance(
-            lab, hooks=[{"at": at, "when": "after" if way is WHOLE else "before", "do": "kill"}], **way
+            workspace, hooks=[{"at": at, "when": "after" if way is WHOLE else "before", "do": "kill"}], **way
         ) as run:
             assert run.wait() == -signal.SIGKILL
-        until(lambda: not children(lab), "all children gone")
-    assert len(list(lab.temp.glob("*.smc"))) == len(list(lab.temp.glob("*.sparse"))) == 1
-    with Instance(lab, **WHOLE) as run:
+        until(lambda: not children(workspace), "all children gone")
+    assert len(list(workspace.temp.glob("*.smc"))) == len(list(workspace.temp.glob("*.sparse"))) == 1
+    with Instance(workspace, **WHOLE) as run:
         assert run.wait() == 0
-    assert rclone.fetched() == [] and lab.leftovers() == [] and marker(lab, "0026/e0")["fetched"] == "whole"
+    assert rclone.fetched() == [] and workspace.leftovers() == [] and marker(workspace, "0026/e0")["fetched"] == "whole"
 
 
-def test_an_rclone_that_is_killed_before_it_serves_costs_a_try_and_not_the_run(lab: Lab) -> None:
-    lab.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
-    rclone, killed = Rclone(lab), lab.root / "killed"
+def test_an_rclone_that_is_killed_before_it_serves_costs_a_try_and_not_the_run(workspace: Workspace) -> None:
+    workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
+    rclone, killed = Rclone(workspace), workspace.root / "killed"
     rclone.write(f'[ "$1" = serve ] && [ ! -e "{killed}" ] && touch "{killed}" && kill -9 $$')
-    with Instance(lab, **RANGES) as run:
+    with Instance(workspace, **RANGES) as run:
         assert run.wait() == 0, run.said
-    assert killed.exists() and "serving lab: rclone was killed by signal 9" in lab.log()
-    assert marker(lab, "0018/e0")["fetched"] == "ranges" and lab.leftovers() == []
+    assert killed.exists() and "serving lab: rclone was killed by signal 9" in workspace.log()
+    assert marker(workspace, "0018/e0")["fetched"] == "ranges" and workspace.leftovers() == []
 
 
-def test_a_reset_costs_only_what_was_under_way(cloud: Cloud) -> None:
-    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
-    cloud.drive.rules.append(Rule("reset", op="media", at=3_000_000, times=1))
-    assert cloud.run(extraction__cameras=["25"], **RANGES) == 0
-    assert marker(cloud.lab, "0018/e0")["fetched"] == "ranges"
+def test_a_reset_costs_only_what_was_under_way(drive_server: DriveServer) -> None:
+    drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    drive_server.drive.rules.append(Rule("reset", op="media", at=3_000_000, times=1))
+    assert drive_server.run(extraction__cameras=["25"], **RANGES) == 0
+    assert marker(drive_server.workspace, "0018/e0")["fetched"] == "ranges"
 
 
-def test_a_picture_that_the_way_has_damaged_is_fetched_again(cloud: Cloud) -> None:
-    path = cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+def test_a_picture_that_the_way_has_damaged_is_fetched_again(drive_server: DriveServer) -> None:
+    path = drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     image = WIDE.image("25", 5)
     at = path.read_bytes().index(image) + len(image) - 1  # its last byte: no JPEG ends so
-    cloud.drive.rules.append(Rule("corrupt", op="media", at=at, times=1))
-    assert cloud.run(extraction__cameras=["25"], **RANGES) == 0
-    assert (cloud.lab.folder("0018/e0") / "images/cam_25/frame_000005.jpg").read_bytes() == image
-    assert marker(cloud.lab, "0018/e0")["left_out"] == []
+    drive_server.drive.rules.append(Rule("corrupt", op="media", at=at, times=1))
+    assert drive_server.run(extraction__cameras=["25"], **RANGES) == 0
+    assert (drive_server.workspace.folder("0018/e0") / "images/cam_25/frame_000005.jpg").read_bytes() == image
+    assert marker(drive_server.workspace, "0018/e0")["left_out"] == []
 
 
-def test_a_picture_that_is_broken_at_the_source_is_left_out_as_ever(cloud: Cloud) -> None:
+def test_a_picture_that_is_broken_at_the_source_is_left_out_as_ever(drive_server: DriveServer) -> None:
     part = replace(WIDE, part="e0", blobs_broken={("color", "25", 5): "no_end"})
-    cloud.lab.put("0018/0018_e0_raw.smc", part)
-    assert cloud.run(extraction__cameras=["25"], **RANGES) == 0
-    assert [item["frame"] for item in marker(cloud.lab, "0018/e0")["left_out"]] == [5]
+    drive_server.workspace.put("0018/0018_e0_raw.smc", part)
+    assert drive_server.run(extraction__cameras=["25"], **RANGES) == 0
+    assert [item["frame"] for item in marker(drive_server.workspace, "0018/e0")["left_out"]] == [5]
 
 
-def test_a_file_that_changes_meanwhile_starts_over(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = lab.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("25",), frames=9))
+def test_a_file_that_changes_meanwhile_starts_over(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = workspace.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("25",), frames=9))
     from rm360_async.download.range_downloader import RangeDownloader
 
     fetch, changed = RangeDownloader._from, Tiny(part="s1_all", cameras=("25",), frames=9, filler=900)
@@ -206,26 +219,26 @@ def test_a_file_that_changes_meanwhile_starts_over(lab: Lab, monkeypatch: pytest
         changed.write(path)
 
     monkeypatch.setattr(RangeDownloader, "_from", and_change)
-    assert lab.run(**RANGES) == 0
-    assert "changed on the remote" in lab.log()
-    assert (lab.folder("0018/s1_all") / "images/cam_25/frame_000003.jpg").read_bytes() == changed.image("25", 3)
-    assert lab.leftovers() == []
+    assert workspace.run(**RANGES) == 0
+    assert "changed on the remote" in workspace.log()
+    assert (workspace.folder("0018/s1_all") / "images/cam_25/frame_000003.jpg").read_bytes() == changed.image("25", 3)
+    assert workspace.leftovers() == []
 
 
-def test_a_damaged_range_on_our_disk_is_fetched_again(cloud: Cloud) -> None:
-    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
-    cloud.drive.rules.append(Rule("downloadQuotaExceeded", op="media", skip=8))
+def test_a_damaged_range_on_our_disk_is_fetched_again(drive_server: DriveServer) -> None:
+    drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    drive_server.drive.rules.append(Rule("downloadQuotaExceeded", op="media", skip=8))
     wanted: dict[str, Any] = {"extraction__cameras": ["25"], "extraction__modalities": ["images"], **RANGES}
-    assert cloud.run("--no-wait", **wanted) == 1
-    (sparse,) = cloud.lab.temp.glob("*.sparse")
+    assert drive_server.run("--no-wait", **wanted) == 1
+    (sparse,) = drive_server.workspace.temp.glob("*.sparse")
     with sparse.open("r+b") as file:
         file.write(bytes(4096))
     with sparse.with_name(sparse.name + ".map").open("ab") as file:
         file.write(b"half an entry")
-    cloud.drive.rules.clear()
-    (cloud.lab.root / "work" / "MANIFEST.sqlite").unlink()
-    assert cloud.run(**wanted) == 0
-    assert cloud.lab.leftovers() == []
+    drive_server.drive.rules.clear()
+    (drive_server.workspace.root / "work" / "MANIFEST.sqlite").unlink()
+    assert drive_server.run(**wanted) == 0
+    assert drive_server.workspace.leftovers() == []
 
 
 @contextmanager
@@ -248,47 +261,49 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-def test_a_remote_without_ranges_gives_whole_files_and_no_rubbish(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
-    assert lab.run(extraction__cameras=["25"]) == 0
-    whole = content(lab.folder("0018/e0"))
-    with web_server(lab.remote) as url:
-        (lab.root / "rclone.conf").write_text(f"[lab]\ntype = http\nurl = {url}\n")
-        assert lab.run("--force", extraction__cameras=["25"], **RANGES) == 0
+def test_a_remote_without_ranges_gives_whole_files_and_no_rubbish(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert workspace.run(extraction__cameras=["25"]) == 0
+    whole = content(workspace.folder("0018/e0"))
+    with web_server(workspace.remote) as url:
+        (workspace.root / "rclone.conf").write_text(f"[lab]\ntype = http\nurl = {url}\n")
+        assert workspace.run("--force", extraction__cameras=["25"], **RANGES) == 0
         assert main(["inspect", "lab:0018/0018_e0_raw.smc"]) == 3
-    assert content(lab.folder("0018/e0")) == whole and marker(lab, "0018/e0")["fetched"] == "whole"
-    assert "gives no ranges" in lab.log() and lab.leftovers() == []
+    assert content(workspace.folder("0018/e0")) == whole and marker(workspace, "0018/e0")["fetched"] == "whole"
+    assert "gives no ranges" in workspace.log() and workspace.leftovers() == []
     assert "download the file" in capsys.readouterr().err
 
 
-def test_ranges_that_drive_does_not_heed_are_given_up(cloud: Cloud) -> None:
-    cloud.lab.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
-    cloud.drive.rules.append(Rule("ignore_range", op="media"))
-    assert cloud.run(extraction__cameras=["25"], **RANGES) == 0
-    assert marker(cloud.lab, "0018/e0")["fetched"] == "whole" and cloud.lab.leftovers() == []
+def test_ranges_that_drive_does_not_heed_are_given_up(drive_server: DriveServer) -> None:
+    drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    drive_server.drive.rules.append(Rule("ignore_range", op="media"))
+    assert drive_server.run(extraction__cameras=["25"], **RANGES) == 0
+    assert marker(drive_server.workspace, "0018/e0")["fetched"] == "whole" and drive_server.workspace.leftovers() == []
 
 
-def test_a_pair_that_was_filled_up_by_half_goes_on_there(lab: Lab) -> None:
-    lab.structure, lab.subjects = "separate_anno_raw", ["0026"]
+def test_a_pair_that_was_filled_up_by_half_goes_on_there(workspace: Workspace) -> None:
+    workspace.structure, workspace.subjects = "separate_anno_raw", ["0026"]
     part = Tiny("0026", "s1_all", cameras=("00", "25", "31"), masks=True, filler=30_000)
-    lab.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
-    lab.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
+    workspace.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
+    workspace.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
     steps: list[tuple[str, dict[str, Any]]] = [
         ("ranges", {"at": "rm360_async.download.range_downloader:RangeDownloader._require_unchanged"}),
         ("whole", {"at": "rm360_async.download.spool:commit_part", "when": "after"}),
     ]
     for fetch, hook in steps:
-        with Instance(lab, hooks=[{"do": "kill", **hook}], processing__fetch=fetch) as run:
+        with Instance(workspace, hooks=[{"do": "kill", **hook}], processing__fetch=fetch) as run:
             assert run.wait() == -signal.SIGKILL
-        until(lambda: not children(lab), "all children gone")
-    assert len(list(lab.temp.glob("*.sparse"))) == 1 == len(list(lab.temp.glob("*.smc")))
-    assert lab.run(processing__fetch="whole") == 0
-    assert marker(lab, "0026/s1_all")["fetched"] == "whole" and lab.leftovers() == []
+        until(lambda: not children(workspace), "all children gone")
+    assert len(list(workspace.temp.glob("*.sparse"))) == 1 == len(list(workspace.temp.glob("*.smc")))
+    assert workspace.run(processing__fetch="whole") == 0
+    assert marker(workspace, "0026/s1_all")["fetched"] == "whole" and workspace.leftovers() == []
 
 
-def test_a_few_ranges_of_a_file_larger_than_the_disk_wait_for_no_room(lab: Lab) -> None:
-    path = lab.put("0018/0018_s1_all_raw.smc", replace(WIDE, part="s1_all", filler=2000))
-    os.truncate(path, 2 * shutil.disk_usage(lab.root).total)
-    with Instance(lab, extraction__modalities=["metadata"], limits__max_temp_size_gb=100) as run:
+def test_a_few_ranges_of_a_file_larger_than_the_disk_wait_for_no_room(workspace: Workspace) -> None:
+    path = workspace.put("0018/0018_s1_all_raw.smc", replace(WIDE, part="s1_all", filler=2000))
+    os.truncate(path, 2 * shutil.disk_usage(workspace.root).total)
+    with Instance(workspace, extraction__modalities=["metadata"], limits__max_temp_size_gb=100) as run:
         assert run.wait() == 0
-    assert marker(lab, "0018/s1_all")["fetched"] == "ranges"
+    assert marker(workspace, "0018/s1_all")["fetched"] == "ranges"

@@ -15,8 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from cloud import Cloud
 from drive_emulator import Rule
+from drive_server import DriveServer
 
 MIB = 2**20
 ROUND = MIB // 2
@@ -28,12 +28,12 @@ IN_FLIGHT = MIB
 class Killed:
     """A run in a process of its own, ended in the middle of its download again and again."""
 
-    def __init__(self, cloud: Cloud) -> None:
-        self.cloud = cloud
-        cloud.put("e0", filler=1_500_000)
-        self.size = cloud.file("e0").stat().st_size
-        cloud.drive.rules = [Rule("slow", bps=2 * MIB)]
-        self.config = cloud.config()
+    def __init__(self, drive_server: DriveServer) -> None:
+        self.drive_server = drive_server
+        drive_server.put("e0", filler=1_500_000)
+        self.size = drive_server.file("e0").stat().st_size
+        drive_server.drive.rules = [Rule("slow", bps=2 * MIB)]
+        self.config = drive_server.config()
 
     def start(self) -> subprocess.Popen[bytes]:
         package = str(Path(__file__).resolve().parent.parent)
@@ -42,12 +42,12 @@ class Killed:
 
     def end_in_the_middle(self, number: signal.Signals) -> int:
         """Start a run, end it once its download has brought some more, and return its exit code."""
-        before = len(self.cloud.asked("e0"))
+        before = len(self.drive_server.asked("e0"))
         process = self.start()
 
         def came() -> bool:
             assert process.poll() is None, "the run ended by itself"
-            asked = self.cloud.asked("e0")
+            asked = self.drive_server.asked("e0")
             return len(asked) > before and asked[-1].sent >= ROUND
 
         wait_for(came)
@@ -55,9 +55,9 @@ class Killed:
         return process.wait()
 
     def finish(self) -> None:
-        self.cloud.drive.rules = []
+        self.drive_server.drive.rules = []
         assert self.start().wait() == 0
-        assert self.cloud.statuses() == {"e0": "completed"} and self.cloud.lab.leftovers() == []
+        assert self.drive_server.statuses() == {"e0": "completed"} and self.drive_server.workspace.leftovers() == []
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -68,13 +68,13 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize(("number", "code", "rounds"), [(signal.SIGKILL, -9, 10), (signal.SIGTERM, 0, 2)])
 def test_a_run_ended_in_the_middle_of_a_download_goes_on_from_its_bytes(
-    cloud: Cloud, number: signal.Signals, code: int, rounds: int
+    drive_server: DriveServer, number: signal.Signals, code: int, rounds: int
 ) -> None:
-    killed = Killed(cloud)
+    killed = Killed(drive_server)
     for _ in range(rounds):
         assert killed.end_in_the_middle(number) == code
     killed.finish()
-    asked = cloud.asked("e0")
+    asked = drive_server.asked("e0")
     assert len(asked) == rounds + 1
     for ended, then in pairwise(asked):
         came = ended.start + ended.sent

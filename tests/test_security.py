@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lab import Lab, tree
 from test_architecture import FILES, PACKAGE, room_of
 from tiny_smc import Tiny
+from workspace import Workspace, tree
 
 from rm360_async.cli import main
 from rm360_async.domain.errors import Fault
@@ -55,19 +55,19 @@ def inside(path: Path, folder: Path) -> bool:
 def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Publish 0018/e0 once, with its .smc kept, for tests to copy."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        lab = Lab(tmp_path_factory.mktemp("once"), monkeypatch)
-        lab.put(GOOD, Tiny("0018", "e0"))
-        assert lab.run(processing__delete_smc_after_extraction=False) == 0
-        yield lab.root
+        workspace = Workspace(tmp_path_factory.mktemp("once"), monkeypatch)
+        workspace.put(GOOD, Tiny("0018", "e0"))
+        assert workspace.run(processing__delete_smc_after_extraction=False) == 0
+        yield workspace.root
 
 
 @pytest.fixture
-def done(lab: Lab, once: Path) -> Lab:
+def done(workspace: Workspace, once: Path) -> Workspace:
     """Give a lab in which 0018/e0 is published."""
-    shutil.copytree(once / "remote", lab.remote, dirs_exist_ok=True)
-    shutil.copytree(once / "work", lab.root / "work")
-    lab.config()
-    return lab
+    shutil.copytree(once / "remote", workspace.remote, dirs_exist_ok=True)
+    shutil.copytree(once / "work", workspace.root / "work")
+    workspace.config()
+    return workspace
 
 
 # --- names from a listing
@@ -155,9 +155,11 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRclone:
     return FakeRclone(tmp_path / "fake", monkeypatch)
 
 
-def test_a_whole_run_on_a_hostile_listing(lab: Lab, fake: FakeRclone, capsys: pytest.CaptureFixture[str]) -> None:
-    lab.put(GOOD, Tiny("0018", "e0"))
-    lab.subjects = "all"
+def test_a_whole_run_on_a_hostile_listing(
+    workspace: Workspace, fake: FakeRclone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.put(GOOD, Tiny("0018", "e0"))
+    workspace.subjects = "all"
     entries = [{"Path": path, "Size": 10, "ModTime": "2022-01-01T00:00:00Z"} for path in HOSTILE_PATHS if path]
     fake.lists(
         *entries,
@@ -167,27 +169,29 @@ def test_a_whole_run_on_a_hostile_listing(lab: Lab, fake: FakeRclone, capsys: py
         {"Path": "0018/0018_e3_raw.smc", "Size": 11, "ID": "b"},
         {"Path": "0018/0018_e4_raw.smc", "Size": 2**62},
     )
-    assert lab.run(processing__max_retries=0) == 1
-    rows = lab.manifest()
+    assert workspace.run(processing__max_retries=0) == 1
+    rows = workspace.manifest()
     assert {name: row["status"] for name, row in rows.items()} == {
         "0018/e0": "completed",
         "0018/e1": "failed",
         "0018/e3": "download_failed",
         "0018/e4": "failed",
     }
-    assert sorted(os.listdir(lab.output)) == ["0018"] and sorted(os.listdir(lab.output / "0018")) == ["e0"]
-    assert all(path.name.startswith("0018_e0_raw") for path in lab.temp.rglob("*.smc*"))
+    assert sorted(os.listdir(workspace.output)) == ["0018"] and sorted(os.listdir(workspace.output / "0018")) == ["e0"]
+    assert all(path.name.startswith("0018_e0_raw") for path in workspace.temp.rglob("*.smc*"))
     said = capsys.readouterr()
-    assert "Traceback" not in said.out + said.err + lab.log()
-    assert "\0" not in lab.log() and "\u202e" not in lab.log() and lab.leftovers() == []
+    assert "Traceback" not in said.out + said.err + workspace.log()
+    assert "\0" not in workspace.log() and "\u202e" not in workspace.log() and workspace.leftovers() == []
 
 
-def test_rclone_gets_arguments_and_never_a_shell_or_an_option_from_a_name(lab: Lab, fake: FakeRclone) -> None:
-    lab.put(GOOD, Tiny("0018", "e0"))
-    assert lab.run() == 0
+def test_rclone_gets_arguments_and_never_a_shell_or_an_option_from_a_name(
+    workspace: Workspace, fake: FakeRclone
+) -> None:
+    workspace.put(GOOD, Tiny("0018", "e0"))
+    assert workspace.run() == 0
     for call in fake.calls():
         assert not any(word in part for part in call for word in ("$(", ";", "|", "`"))
-    assert main(["run", str(lab.config(google_drive__remote_name="--config=/tmp/x"))]) == 2
+    assert main(["run", str(workspace.config(google_drive__remote_name="--config=/tmp/x"))]) == 2
 
 
 # --- names from inside a file
@@ -234,31 +238,36 @@ def spoiled(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["odd", "slashes"])
-def test_keys_of_a_file_never_leave_the_folder(lab: Lab, how: str) -> None:
-    spoiled(lab.put(GOOD, b""), how)
-    lab.run()
-    assert lab.status_of("0018/e0") == "completed", lab.manifest()
+def test_keys_of_a_file_never_leave_the_folder(workspace: Workspace, how: str) -> None:
+    spoiled(workspace.put(GOOD, b""), how)
+    workspace.run()
+    assert workspace.status_of("0018/e0") == "completed", workspace.manifest()
     allowed = re.compile(
         r"(images|masks)/cam_\d\d/frame_\d{6,10}\.(jpg|png)|uv_textures/frame_\d{6,10}\.\w+|scan_masks/cam_\d\d\.png"
         r"|calibration/(all_cameras\.npy|cam_\d\d\.npy|cameras\.json)|keypoints2d/cam_\d\d\.npz|\.extraction_\w+(\.csv)?"
         r"|(keypoints3d|flame)/all_frames\.npz|scan/mesh\.ply|audio/audio(\.mp3|\.wav|_data\.npz)|metadata/info\.json"
     )
-    written = tree(lab.folder("0018/e0"))
+    written = tree(workspace.folder("0018/e0"))
     assert [path for path in written if not allowed.fullmatch(path)] == []
     assert "images/cam_25/frame_000000.jpg" in written
-    everything = {path.name for path in lab.root.rglob("*")}
-    assert "Q" not in everything and sorted(os.listdir(lab.root)) == ["config.yaml", "rclone.conf", "remote", "work"]
-    assert sorted(os.listdir(lab.root / "work")) == [
+    everything = {path.name for path in workspace.root.rglob("*")}
+    assert "Q" not in everything and sorted(os.listdir(workspace.root)) == [
+        "config.yaml",
+        "rclone.conf",
+        "remote",
+        "work",
+    ]
+    assert sorted(os.listdir(workspace.root / "work")) == [
         *("MANIFEST.csv", "MANIFEST.lock", "MANIFEST.sqlite", "MANIFEST.sqlite-journal"),
         *("logs", "subjects", "temp"),
     ]
 
 
-def test_ids_inside_of_a_file_name_no_folder(lab: Lab) -> None:
-    lab.put(GOOD, Tiny("../../../tmp/x", "/etc/passwd"))
-    assert lab.run() == 0
-    assert sorted(os.listdir(lab.output)) == ["0018"]
-    assert lab.info("0018/e0")["subject_id"] == "0018"
+def test_ids_inside_of_a_file_name_no_folder(workspace: Workspace) -> None:
+    workspace.put(GOOD, Tiny("../../../tmp/x", "/etc/passwd"))
+    assert workspace.run() == 0
+    assert sorted(os.listdir(workspace.output)) == ["0018"]
+    assert workspace.info("0018/e0")["subject_id"] == "0018"
 
 
 # --- symbolic links in our way
@@ -281,19 +290,21 @@ def plant(path: Path, target: Path) -> None:
 
 @pytest.mark.parametrize(("force", "dangling"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("place", ["0018", "0018/e0", "0018/.e0.abcd1234.staging"])
-def test_links_among_the_published_folders(lab: Lab, outside: Path, place: str, force: bool, dangling: bool) -> None:
-    lab.put(GOOD, Tiny("0018", "e0"))
-    plant(lab.output / place, outside / "absent" if dangling else outside)
-    code = lab.run(*(["--force"] if force else []), processing__max_retries=0)
+def test_links_among_the_published_folders(
+    workspace: Workspace, outside: Path, place: str, force: bool, dangling: bool
+) -> None:
+    workspace.put(GOOD, Tiny("0018", "e0"))
+    plant(workspace.output / place, outside / "absent" if dangling else outside)
+    code = workspace.run(*(["--force"] if force else []), processing__max_retries=0)
     if place.endswith(".staging"):
-        assert code == 0 and not (lab.output / place).is_symlink()
+        assert code == 0 and not (workspace.output / place).is_symlink()
         return
-    assert code in (1, 3) and (lab.output / place).is_symlink()
-    assert lab.manifest().get("0018/e0", {"status": "pending"})["status"] != "completed"
+    assert code in (1, 3) and (workspace.output / place).is_symlink()
+    assert workspace.manifest().get("0018/e0", {"status": "pending"})["status"] != "completed"
 
 
 @pytest.mark.parametrize("kind", ["part", "whole"])
-def test_links_among_the_staged_files(done: Lab, outside: Path, kind: str) -> None:
+def test_links_among_the_staged_files(done: Workspace, outside: Path, kind: str) -> None:
     (kept,) = (done.temp / "kept").iterdir()
     kept.unlink()
     place = done.temp / kept.name
@@ -305,29 +316,29 @@ def test_links_among_the_staged_files(done: Lab, outside: Path, kind: str) -> No
 
 @pytest.mark.parametrize("name", ["guard", "000000000001.lease"])
 def test_a_linked_lease_is_not_written_through(
-    lab: Lab, outside: Path, name: str, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, outside: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lab.put(GOOD, Tiny("0018", "e0"))
-    (lab.temp / ".leases").mkdir(parents=True)
-    plant(lab.temp / ".leases" / name, outside / "absent")
-    assert lab.run() in (0, 3)
+    workspace.put(GOOD, Tiny("0018", "e0"))
+    (workspace.temp / ".leases").mkdir(parents=True)
+    plant(workspace.temp / ".leases" / name, outside / "absent")
+    assert workspace.run() in (0, 3)
     assert not (outside / "absent").exists()
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_an_earlier_manifest_is_not_copied_through_a_link(lab: Lab, outside: Path) -> None:
-    lab.put(GOOD, Tiny("0018", "e0"))
-    manifest = lab.root / "work/MANIFEST.csv"
+def test_an_earlier_manifest_is_not_copied_through_a_link(workspace: Workspace, outside: Path) -> None:
+    workspace.put(GOOD, Tiny("0018", "e0"))
+    manifest = workspace.root / "work/MANIFEST.csv"
     manifest.parent.mkdir(parents=True, exist_ok=True)
     manifest.write_text("subject,performance,status\n0018,e0,pending\n")
     plant(manifest.with_name(f".MANIFEST.csv.earlier.{os.getpid()}.new"), outside / "victim")
     before = (outside / "victim").read_bytes()
-    assert lab.run() == 0
+    assert workspace.run() == 0
     assert (outside / "victim").read_bytes() == before
     assert manifest.with_name("MANIFEST.csv.earlier").read_text().startswith("subject,performance,status")
 
 
-def test_a_linked_manifest_is_replaced_and_not_written_through(done: Lab, outside: Path) -> None:
+def test_a_linked_manifest_is_replaced_and_not_written_through(done: Workspace, outside: Path) -> None:
     manifest = done.root / "work/MANIFEST.csv"
     text = manifest.read_text()
     manifest.unlink()
@@ -339,7 +350,7 @@ def test_a_linked_manifest_is_replaced_and_not_written_through(done: Lab, outsid
 @pytest.mark.parametrize("name", ["MANIFEST.sqlite", "MANIFEST.lock"])
 @pytest.mark.parametrize("target", ["victim", "absent", "ledger"])
 def test_a_linked_ledger_or_lock_is_refused(
-    done: Lab, outside: Path, tmp_path: Path, name: str, target: str, capsys: pytest.CaptureFixture[str]
+    done: Workspace, outside: Path, tmp_path: Path, name: str, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     aim = tmp_path / "elsewhere" if target == "ledger" else outside / target
     (done.root / "work" / name).rename(tmp_path / "elsewhere")
@@ -350,23 +361,24 @@ def test_a_linked_ledger_or_lock_is_refused(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_linked_journal_is_not_written_through(done: Lab, outside: Path) -> None:
+def test_a_linked_journal_is_not_written_through(done: Workspace, outside: Path) -> None:
     journal = done.root / "work/MANIFEST.sqlite-journal"
     journal.unlink(missing_ok=True)
     plant(journal, outside / "victim")
     assert done.run("--force") in (0, 3)
 
 
-def test_a_linked_log_is_not_written_through(lab: Lab, outside: Path) -> None:
+def test_a_linked_log_is_not_written_through(workspace: Workspace, outside: Path) -> None:
     """Links under every name that a log of the next minutes could have."""
     now = datetime.now()
     for second in range(90):
         plant(
-            lab.root / f"work/logs/extraction_{now + timedelta(seconds=second):%Y%m%d_%H%M%S}.log", outside / "victim"
+            workspace.root / f"work/logs/extraction_{now + timedelta(seconds=second):%Y%m%d_%H%M%S}.log",
+            outside / "victim",
         )
-    lab.put(GOOD, Tiny("0018", "e0"))
-    assert lab.run() == 0
-    (log,) = [path for path in (lab.root / "work/logs").iterdir() if not path.is_symlink()]
+    workspace.put(GOOD, Tiny("0018", "e0"))
+    assert workspace.run() == 0
+    (log,) = [path for path in (workspace.root / "work/logs").iterdir() if not path.is_symlink()]
     assert "published 0018/e0" in log.read_text()
 
 
@@ -374,15 +386,15 @@ def test_a_linked_log_is_not_written_through(lab: Lab, outside: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o077, 0o002])
-def test_the_umask_is_honoured(lab: Lab, mask: int) -> None:
-    lab.put(GOOD, Tiny("0018", "e0", masks=True, anno=True))
+def test_the_umask_is_honoured(workspace: Workspace, mask: int) -> None:
+    workspace.put(GOOD, Tiny("0018", "e0", masks=True, anno=True))
     before = os.umask(mask)
     try:
-        assert lab.run(processing__delete_smc_after_extraction=False) == 0
-        assert lab.command("verify", "--deep") == 0
+        assert workspace.run(processing__delete_smc_after_extraction=False) == 0
+        assert workspace.command("verify", "--deep") == 0
     finally:
         os.umask(before)
-    made = [path for path in (lab.root / "work").rglob("*")]
+    made = [path for path in (workspace.root / "work").rglob("*")]
     assert any(path.suffix == ".smc" for path in made) and any(path.suffix == ".log" for path in made)
     for path in made:
         wanted = (0o777 if path.is_dir() else 0o666) & ~mask
@@ -395,22 +407,22 @@ TOKENS = ("ya29.a0AfH6SMC-secret-token", "1//0gSecretRefreshTokenOfDrive", "GOCS
 
 
 def test_no_token_of_rclones_errors_is_kept_anywhere(
-    lab: Lab, fake: FakeRclone, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, fake: FakeRclone, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lab.put(GOOD, Tiny("0018", "e0"))
+    workspace.put(GOOD, Tiny("0018", "e0"))
     access, refresh, client, password = TOKENS
     fake.fails(
         f'2026/01/01 10:00:00 ERROR : Authorization: Bearer {access} refused "refresh_token":"{refresh}"\n'
         + json.dumps({"level": "error", "msg": f"oauth: client_secret={client} access_token={access} pass={password}"})
         + f"\nFailed to cat: Get https://me:{password}@host/?access_token={access}&refresh_token={refresh}: refused\n"
     )
-    assert lab.run(processing__max_retries=1, logging__level="DEBUG", logging__console_output=True) == 1
-    assert lab.command("status") == 0
+    assert workspace.run(processing__max_retries=1, logging__level="DEBUG", logging__console_output=True) == 1
+    assert workspace.command("status") == 0
     said = capsys.readouterr()
-    kept = b"".join(path.read_bytes() for path in (lab.root / "work").rglob("*") if path.is_file())
+    kept = b"".join(path.read_bytes() for path in (workspace.root / "work").rglob("*") if path.is_file())
     for token in TOKENS:
         assert token not in said.out + said.err and token.encode() not in kept, token
-    assert lab.manifest()["0018/e0"]["error"] != ""
+    assert workspace.manifest()["0018/e0"]["error"] != ""
 
 
 def calls_of(path: Path) -> Iterator[tuple[str, ast.Call]]:
@@ -450,20 +462,20 @@ def test_we_load_no_pickle_and_run_no_text(path: Path) -> None:
     assert room_of(path)
 
 
-def test_the_calibration_is_never_loaded_as_a_pickle(done: Lab) -> None:
+def test_the_calibration_is_never_loaded_as_a_pickle(done: Workspace) -> None:
     """A trap in the pickled calibration of a published folder springs for nobody."""
-    lab = done
-    sprung = lab.root / "sprung"
+    workspace = done
+    sprung = workspace.root / "sprung"
     trap = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(117) + b"\n"
     trap += b"cos\nsystem\n(S'touch " + str(sprung).encode() + b"'\ntR."
     for name in ("all_cameras.npy", "cam_25.npy"):
-        (lab.folder("0018/e0") / "calibration" / name).write_bytes(trap)
+        (workspace.folder("0018/e0") / "calibration" / name).write_bytes(trap)
     steps: list[Callable[[], int]] = [
-        lambda: lab.command("verify", "--deep", "--repair"),
-        lambda: lab.command("doctor", "--rebuild"),
-        lambda: lab.command("status"),
-        lambda: lab.run(),
+        lambda: workspace.command("verify", "--deep", "--repair"),
+        lambda: workspace.command("doctor", "--rebuild"),
+        lambda: workspace.command("status"),
+        lambda: workspace.run(),
     ]
     for step in steps:
         step()
-    assert not sprung.exists() and lab.command("verify", "--deep") == 0
+    assert not sprung.exists() and workspace.command("verify", "--deep") == 0

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from lab import Lab
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from tiny_smc import Tiny
+from workspace import Workspace
 
 from rm360_async.budget import Budget
 from rm360_async.domain.errors import Cause
@@ -119,9 +119,9 @@ def test_the_exit_code_comes_from_the_ledger(stages: list[Stage], remarks: list[
     assert exit_code([PerformanceRow(A, stage) for stage in stages], remarks, stopped=stopped) == code
 
 
-def test_a_run_tells_systemd_where_it_is(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    lab.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
-    address = lab.root / "notify"
+def test_a_run_tells_systemd_where_it_is(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
+    address = workspace.root / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(address))
         monkeypatch.setenv("NOTIFY_SOCKET", str(address))
@@ -133,25 +133,25 @@ def test_a_run_tells_systemd_where_it_is(lab: Lab, monkeypatch: pytest.MonkeyPat
 
         listening = threading.Thread(target=listen)
         listening.start()
-        assert lab.run(storage__metrics_path=str(lab.root / "rm360.prom")) == 0
+        assert workspace.run(storage__metrics_path=str(workspace.root / "rm360.prom")) == 0
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
             end.sendto(b"", str(address))
         listening.join()
     assert said[0] == "READY=1" and "WATCHDOG=1" in said
     assert any(message.startswith("STATUS=0/1 done") for message in said)
     assert said[-1] == "STOPPING=1"
-    assert 'rm360_performances{state="completed"} 1.0' in (lab.root / "rm360.prom").read_text()
+    assert 'rm360_performances{state="completed"} 1.0' in (workspace.root / "rm360.prom").read_text()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
-def test_the_unit_is_one_that_systemd_takes(lab: Lab) -> None:
+def test_the_unit_is_one_that_systemd_takes(workspace: Workspace) -> None:
     """Fill in the template as scripts/systemd-unit does, with the paths of a config."""
-    config = lab.config()
+    config = workspace.config()
     command = [str(ROOT / "scripts" / "systemd-unit"), config.name]  # a path that starts where the caller stands
     text = subprocess.run(command, cwd=config.parent, capture_output=True, text=True, check=True, timeout=60).stdout
     assert f'"{config}"' in text
-    assert f'"{lab.output}"' in text and "@" not in text.replace("@system-service", "")
-    unit = lab.root / "rm360.service"
+    assert f'"{workspace.output}"' in text and "@" not in text.replace("@system-service", "")
+    unit = workspace.root / "rm360.service"
     unit.write_text(text)
     verdict = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
     assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, "")

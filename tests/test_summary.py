@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
-from lab import Lab
 from tiny_smc import Tiny
+from workspace import Workspace
 
 from rm360_async.cli import main
 from rm360_async.visualization.summary import by_performance, by_subject, read_manifest
@@ -114,10 +114,10 @@ def test_plots_show_the_same_as_svg_and_as_png(tmp_path: Path, subjects: int) ->
         assert boxes[colour] and (np.asarray(picture) == bgr(colour)).all(axis=-1).any()
 
 
-def test_the_ledger_is_summed_up_as_it_is_now(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    lab.put("0018/0018_s1_all_raw.smc", Tiny())
-    assert lab.run() == 0
-    (lab.root / "work/MANIFEST.csv").unlink()  # the file may be old: the ledger is asked
+def test_the_ledger_is_summed_up_as_it_is_now(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace.put("0018/0018_s1_all_raw.smc", Tiny())
+    assert workspace.run() == 0
+    (workspace.root / "work/MANIFEST.csv").unlink()  # the file may be old: the ledger is asked
     capsys.readouterr()
-    assert lab.command("summary") == 0
+    assert workspace.command("summary") == 0
     assert "1 performances: 1" in capsys.readouterr().out

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Lab, tree
 from tiny_smc import Tiny
+from workspace import Workspace, tree
 
 from rm360_async.commands.verify.result import place_of
 from rm360_async.ledger import Claims, lock_path
@@ -36,20 +36,20 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Publish two performances of 0018 for the tests of this file to copy, calibration and annotations included."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        lab = Lab(tmp_path_factory.mktemp("once"), monkeypatch)
+        workspace = Workspace(tmp_path_factory.mktemp("once"), monkeypatch)
         for name in ("e0", "s1_all"):
-            lab.put(f"0018/0018_{name}_raw.smc", Tiny("0018", name, masks=True, anno=True))
-        assert lab.run() == 0
-        yield lab.root
+            workspace.put(f"0018/0018_{name}_raw.smc", Tiny("0018", name, masks=True, anno=True))
+        assert workspace.run() == 0
+        yield workspace.root
 
 
 @pytest.fixture
-def published(lab: Lab, once: Path) -> Lab:
+def published(workspace: Workspace, once: Path) -> Workspace:
     """Give a lab in which 0018/e0 and 0018/s1_all are published."""
-    shutil.copytree(once / "remote", lab.remote, dirs_exist_ok=True)
-    shutil.copytree(once / "work", lab.root / "work")
-    lab.config()
-    return lab
+    shutil.copytree(once / "remote", workspace.remote, dirs_exist_ok=True)
+    shutil.copytree(once / "work", workspace.root / "work")
+    workspace.config()
+    return workspace
 
 
 def flip(path: Path, at: int = -5) -> None:
@@ -60,9 +60,9 @@ def flip(path: Path, at: int = -5) -> None:
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def verdict(lab: Lab, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+def verdict(workspace: Workspace, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
     capsys.readouterr()
-    code = lab.command("verify", "--json", *arguments)
+    code = workspace.command("verify", "--json", *arguments)
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return code, found
 
@@ -71,7 +71,7 @@ def flaws(found: dict[str, Any], name: str) -> list[tuple[str, str]]:
     return [(flaw["kind"], flaw["path"]) for flaw in found["performances"][name]["flaws"]]
 
 
-def test_every_published_file_has_the_hash_of_its_bytes(published: Lab) -> None:
+def test_every_published_file_has_the_hash_of_its_bytes(published: Workspace) -> None:
     folder = published.folder("0018/e0")
     listed = {file.path: file.hash for file in read_files(folder)}
     visible = {path: data for path, data in tree(folder).items() if not path.startswith(".")}
@@ -79,7 +79,9 @@ def test_every_published_file_has_the_hash_of_its_bytes(published: Lab) -> None:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_what_is_as_published_is_said_to_be(published: Lab, capsys: pytest.CaptureFixture[str], deep: bool) -> None:
+def test_what_is_as_published_is_said_to_be(
+    published: Workspace, capsys: pytest.CaptureFixture[str], deep: bool
+) -> None:
     before = tree(published.output)
     code, found = verdict(published, capsys, *(["--deep"] if deep else []))
     assert code == 0 and found["ok"] and found["folders"] == 2 and found["remarks"] == []
@@ -92,7 +94,7 @@ def test_what_is_as_published_is_said_to_be(published: Lab, capsys: pytest.Captu
 
 
 def test_missing_changed_and_extra_are_told_per_performance_and_camera(
-    published: Lab, capsys: pytest.CaptureFixture[str]
+    published: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = published.folder("0018/e0")
     for frame in (0, 1, 3):
@@ -128,7 +130,7 @@ def test_missing_changed_and_extra_are_told_per_performance_and_camera(
     assert "0018/s1_all" not in said and "1 damaged or gone" in said.splitlines()[-1]
 
 
-def test_a_flipped_bit_in_any_file_is_only_seen_deep(published: Lab, threads: ThreadPoolExecutor) -> None:
+def test_a_flipped_bit_in_any_file_is_only_seen_deep(published: Workspace, threads: ThreadPoolExecutor) -> None:
     folder, identity = published.folder("0018/e0"), ("0018", "e0")
     for file in list(read_files(folder)):
         flip(folder / file.path)
@@ -139,7 +141,9 @@ def test_a_flipped_bit_in_any_file_is_only_seen_deep(published: Lab, threads: Th
     assert published.command("verify", "--deep") == 0
 
 
-def test_links_and_odd_entries_are_never_followed(tmp_path: Path, published: Lab, threads: ThreadPoolExecutor) -> None:
+def test_links_and_odd_entries_are_never_followed(
+    tmp_path: Path, published: Workspace, threads: ThreadPoolExecutor
+) -> None:
     folder = published.folder("0018/e0")
     twin = tmp_path / "twin.jpg"
     shutil.move(folder / IMAGE, twin)
@@ -174,7 +178,7 @@ SPOIL: dict[str, tuple[Callable[[Path], object], tuple[str, str], Depth]] = {
 
 
 @pytest.mark.parametrize("name", SPOIL)
-def test_the_marker_and_the_list_are_checked_too(published: Lab, threads: ThreadPoolExecutor, name: str) -> None:
+def test_the_marker_and_the_list_are_checked_too(published: Workspace, threads: ThreadPoolExecutor, name: str) -> None:
     spoil, expected, depth = SPOIL[name]
     folder = published.folder("0018/e0")
     spoil(folder)
@@ -185,7 +189,7 @@ def test_the_marker_and_the_list_are_checked_too(published: Lab, threads: Thread
 
 @pytest.mark.parametrize("what", ["a pipe", "a link to all zeroes", "a folder"])
 def test_what_stands_in_the_place_of_a_marker_is_never_read(
-    published: Lab, capsys: pytest.CaptureFixture[str], what: str
+    published: Workspace, capsys: pytest.CaptureFixture[str], what: str
 ) -> None:
     """A pipe would never end, and neither would zeroes."""
     marker = published.folder("0018/e0") / MARKER
@@ -206,30 +210,30 @@ AS_A_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.g
 
 
 @pytest.mark.skipif(bool(AS_A_USER) and shutil.which("setpriv") is None, reason="setpriv is not installed")
-def test_a_folder_that_may_not_be_read_is_told_and_left_alone(published: Lab) -> None:
+def test_a_folder_that_may_not_be_read_is_told_and_left_alone(published: Workspace) -> None:
     def command(*words: str) -> tuple[int, str]:
-        line = [*AS_A_USER, sys.executable, "-m", "rm360_async", *words, str(lab.root / "config.yaml")]
+        line = [*AS_A_USER, sys.executable, "-m", "rm360_async", *words, str(workspace.root / "config.yaml")]
         ended = subprocess.run(line, capture_output=True, text=True)
         return ended.returncode, ended.stdout + ended.stderr
 
-    lab, folder = published, published.folder("0018/e0")
+    workspace, folder = published, published.folder("0018/e0")
     ino = folder.stat().st_ino
     folder.chmod(0)
     code, said = command("verify", "--deep")
     assert code == 1 and "0018/e0: its folder cannot be read: Permission denied" in said
     code, said = command("run")
-    assert code == 1 and lab.status_of("0018/s1_all") == "completed" and "Traceback" not in said
-    assert f"{folder} cannot be read: Permission denied" in lab.manifest()["0018/e0"]["error"]
+    assert code == 1 and workspace.status_of("0018/s1_all") == "completed" and "Traceback" not in said
+    assert f"{folder} cannot be read: Permission denied" in workspace.manifest()["0018/e0"]["error"]
     folder.parent.chmod(0)
     code, said = command("verify")
     assert code == 3 and said.startswith(f"error: {folder.parent}: Permission denied; ") and said.count("\n") == 1
     folder.parent.chmod(0o755)
     folder.chmod(0o755)
-    assert lab.run() == 0 and folder.stat().st_ino == ino and lab.command("verify", "--deep") == 0
+    assert workspace.run() == 0 and folder.stat().st_ino == ino and workspace.command("verify", "--deep") == 0
 
 
 def test_a_list_without_hashes_gets_what_can_be_checked(
-    published: Lab, threads: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
+    published: Workspace, threads: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = published.folder("0018/e0")
     lines = (folder / FILE_LIST).read_text().splitlines()
@@ -243,7 +247,7 @@ def test_a_list_without_hashes_gets_what_can_be_checked(
 
 
 def test_a_folder_of_an_earlier_tool_is_checked_as_far_as_it_goes_and_left_alone(
-    published: Lab, capsys: pytest.CaptureFixture[str]
+    published: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = published.folder("0018/e1")
     (folder / "images/cam_25").mkdir(parents=True)
@@ -260,7 +264,7 @@ def test_a_folder_of_an_earlier_tool_is_checked_as_far_as_it_goes_and_left_alone
     assert tree(folder) == before
 
 
-def test_what_the_ledger_believes_is_compared(published: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_ledger_believes_is_compared(published: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(published.folder("0018/e0"))
     foreign = published.folder("0018/e5")
     foreign.mkdir()
@@ -274,7 +278,9 @@ def test_what_the_ledger_believes_is_compared(published: Lab, capsys: pytest.Cap
     assert published.command("verify", "--subject", "0019") == 0
 
 
-def test_repair_queues_what_is_damaged_and_nothing_else(published: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repair_queues_what_is_damaged_and_nothing_else(
+    published: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     good = tree(published.folder("0018/e0"))
     whole = published.folder("0018/s1_all")
     inode, before = whole.stat().st_ino, tree(whole)
@@ -296,14 +302,14 @@ def test_repair_queues_what_is_damaged_and_nothing_else(published: Lab, capsys: 
     assert published.command("verify", "--deep") == 0 and published.leftovers() == []
 
 
-def test_extra_files_alone_are_told_and_never_queued(published: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_extra_files_alone_are_told_and_never_queued(published: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     (published.folder("0018/e0") / "notes.txt").write_text("mine")
     code, found = verdict(published, capsys, "--repair")
     assert code == 1 and found["queued"] == [] and found["performances"]["0018/e0"]["state"] == "extra files"
     assert published.status_of("0018/e0") == "completed"
 
 
-def test_a_repair_that_cannot_be_fetched_is_not_forgotten(published: Lab) -> None:
+def test_a_repair_that_cannot_be_fetched_is_not_forgotten(published: Workspace) -> None:
     """The remote has lost the file: the damaged folder never counts as completed again."""
     source = published.remote / "0018/0018_e0_raw.smc"
     stored = source.read_bytes()
@@ -318,7 +324,7 @@ def test_a_repair_that_cannot_be_fetched_is_not_forgotten(published: Lab) -> Non
     assert published.run() == 0 and published.command("verify", "--deep") == 0
 
 
-def test_a_damaged_folder_is_done_again_even_when_the_ledger_is_lost(published: Lab) -> None:
+def test_a_damaged_folder_is_done_again_even_when_the_ledger_is_lost(published: Workspace) -> None:
     flip(published.folder("0018/e0") / IMAGE)
     assert published.command("verify", "--deep", "--repair") == 1
     (published.root / "work/MANIFEST.sqlite").unlink()
@@ -326,7 +332,7 @@ def test_a_damaged_folder_is_done_again_even_when_the_ledger_is_lost(published: 
     assert published.attempts() == 1 and published.command("verify", "--deep") == 0
 
 
-def test_a_lost_marker_and_a_lost_folder_are_repaired(published: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_marker_and_a_lost_folder_are_repaired(published: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     (published.folder("0018/e0") / MARKER).unlink()
     shutil.rmtree(published.folder("0018/s1_all"))
     code, found = verdict(published, capsys, "--repair")
@@ -334,7 +340,9 @@ def test_a_lost_marker_and_a_lost_folder_are_repaired(published: Lab, capsys: py
     assert published.run() == 0 and published.command("verify", "--deep") == 0
 
 
-def test_what_a_live_instance_has_in_hand_is_not_queued(published: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_live_instance_has_in_hand_is_not_queued(
+    published: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     ledger = published.root / "work/MANIFEST.sqlite"
     flip(published.folder("0018/e0") / IMAGE)
     with closing(sqlite3.connect(ledger)) as database:
@@ -347,7 +355,7 @@ def test_what_a_live_instance_has_in_hand_is_not_queued(published: Lab, capsys: 
 
 
 def test_a_linked_folder_is_checked_and_not_replaced(
-    published: Lab, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    published: Workspace, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     moved = tmp_path / "other-disk"
     shutil.move(published.folder("0018/e0"), moved)
@@ -361,7 +369,7 @@ def test_a_linked_folder_is_checked_and_not_replaced(
 
 
 def test_verify_works_without_a_ledger_and_names_an_unmounted_disk(
-    published: Lab, capsys: pytest.CaptureFixture[str]
+    published: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (published.root / "work/MANIFEST.sqlite").unlink()
     code, found = verdict(published, capsys, "--deep")
@@ -377,7 +385,7 @@ def test_verify_works_without_a_ledger_and_names_an_unmounted_disk(
 
 
 def test_a_file_that_cannot_be_read_is_changed(
-    published: Lab, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    published: Workspace, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.pread
     folder = published.folder("0018/e0")

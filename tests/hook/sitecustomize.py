@@ -46,7 +46,7 @@ def act(entry: Entry) -> None:
         "segv": lambda: os.kill(os.getpid(), signal.SIGSEGV),
         "hang": lambda: time.sleep(1e6),
         "swell": swell,
-        "gate": lambda: gate(entry["path"]),
+        "gate": lambda: barrier(entry["path"]),
         "no_room": lambda: no_room(entry["path"]),
         "fill": lambda: fill(entry["path"], entry["leave"]),
         "use_up": lambda: use_up(entry["path"], entry["leave"]),
@@ -75,7 +75,7 @@ def swell() -> None:
         taken.append(bytes(2**28))
 
 
-def gate(path: str) -> None:
+def barrier(path: str) -> None:
     """Say that we are here, and wait until we may go on."""
     with open(f"{path}.reached", "w"):
         pass

@@ -1,0 +1,232 @@
+"""Rounds with a corrupt, foreign or locked ledger: Fault(LEDGER) in one line, or a correct reading."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import anyio
+from fault_injection.result import Case, SuiteResult
+
+from fuzz.telling import told_well
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance, is_performance, is_subject
+from rm360_async.domain.record import SourceFile
+from rm360_async.domain.stage import Stage
+from rm360_async.ledger import Claims, Ledger, lock_path, manifest_text
+from rm360_async.ledger import database as connection
+
+_COUNT = 300
+_ALLOWED = (Cause.LEDGER, Cause.NOT_WRITABLE)
+connection.BUSY_SECONDS, connection._PATIENCE = 0.02, 2  # a lock that stays is to be seen soon
+
+
+@cache
+def _whole(folder: Path) -> tuple[bytes, Any]:
+    """Return the bytes of a ledger with a history, and what reading it gives."""
+    path = folder / "whole.sqlite"
+    path.unlink(missing_ok=True)
+    anyio.run(_write, path)
+    picture = anyio.run(_picture, path)
+    return path.read_bytes(), picture
+
+
+async def _write(path: Path) -> None:
+    performances = [Performance(f"{n // 10:04d}", f"e{n % 10}") for n in range(_COUNT)]
+    async with Ledger.open(path) as ledger:
+        await ledger.add(performances)
+        sources = {p: [SourceFile(f"{p.subject}/{p.subject}_{p.name}_raw.smc", 10**9, "0" * 32)] for p in performances}
+        await ledger.listed(sources)
+        with Claims(lock_path(path)) as claims:
+            number = await ledger.begin_run("config.yaml", claims)
+            await ledger.note_progress(number, {"rate": 1.0})
+            for performance in performances[:20]:
+                await ledger.begin_attempt(performance, number)
+                await ledger.move(performance, Stage.DOWNLOADING)
+                await ledger.move(
+                    performance, Stage.FAILED, cause=Cause.DAMAGED, reason="damaged in its source", charge=True
+                )
+            await ledger.end_run(number, claims)
+        await ledger.learn("single e", input_bytes=100, output_bytes=120)
+        await ledger.remember("key", "value")
+
+
+async def _picture(path: Path) -> Any:
+    """Read everything that a run and `status` read."""
+    async with Ledger.open(path) as ledger:
+        rows = await ledger.rows()
+        totals = await ledger.totals()
+        attempts, runs = await ledger.attempts(), await ledger.runs()
+        rest = (await ledger.recall("key"), await ledger.learned(), len(await ledger.numbers()))
+        return manifest_text(rows), rows, totals, attempts, runs, rest
+
+
+def one(case: Case, folder: Path) -> SuiteResult:
+    """Spoil one ledger and use it."""
+    whole, picture = _whole(folder)
+    path = folder / "MANIFEST.sqlite"
+    _remove(folder)
+    how = _WAYS[case.number % len(_WAYS)]
+    holder = how(path, whole, case)
+    before = _state(path)
+    try:
+        ended, wrong = _used(path, picture)
+        if ended in ("refused",) and _state(path) != before:
+            wrong.append("the file was refused and changed all the same")
+    finally:
+        if holder is not None:
+            holder.close()
+    return SuiteResult(case, f"{how.__name__.strip('_')}: {ended}", wrong, [path] if path.is_file() else [])
+
+
+def _used(path: Path, picture: Any) -> tuple[str, list[str]]:
+    try:
+        found = anyio.run(_picture, path)
+        anyio.run(_changed, path)
+    except Fault as fault:
+        wrong = told_well(str(fault), "the message")
+        return "refused", wrong if fault.cause in _ALLOWED else [*wrong, f"blames {fault.cause.word!r}: {fault}"]
+    except Exception as error:  # noqa: BLE001 (what it is for)
+        return "crashed", [f"raised {error!r}"[:500]]
+    if found == picture:
+        return "same", []
+    return "differs", _nonsense(found[1])
+
+
+def _nonsense(rows: Any) -> list[str]:
+    """A byte of a stored text or number can change unseen, as SQLite keeps no checksums; a loss must not."""
+    if len(rows) != _COUNT:
+        return [f"{len(rows)} of {_COUNT} performances were read, and nothing was said"]
+    odd = [
+        row.performance
+        for row in rows
+        if not (is_subject(row.performance.subject) and is_performance(row.performance.name))
+    ]
+    return [f"read {odd[0]!r} as a performance"] if odd else []
+
+
+async def _changed(path: Path) -> None:
+    async with Ledger.open(path) as ledger:
+        await ledger.add([Performance("9999", "e0")])
+        await ledger.begin_attempt(Performance("9999", "e0"))
+        await ledger.retry()
+
+
+def _flipped(path: Path, whole: bytes, case: Case) -> None:
+    """Flip one byte; round after round goes through the file."""
+    data, random = bytearray(whole), case.random
+    at = (case.number // len(_WAYS) * 997 + random.randrange(997)) % len(data)
+    data[at] ^= random.choice((1, 0x80, 0xFF, random.randint(1, 255)))
+    path.write_bytes(data)
+
+
+def _flipped_head(path: Path, whole: bytes, case: Case) -> None:
+    """Change a byte of the 100 bytes of the header, or of the schema's page."""
+    data, random = bytearray(whole), case.random
+    data[random.randrange(100) if random.random() < 0.6 else random.randrange(4096)] = random.choice((0, 1, 2, 255))
+    path.write_bytes(data)
+
+
+def _truncated(path: Path, whole: bytes, case: Case) -> None:
+    random = case.random
+    classes = (
+        0,
+        1,
+        99,
+        100,
+        511,
+        512,
+        4095,
+        4096,
+        4097,
+        len(whole) - 1,
+        len(whole) - 4096,
+        random.randrange(len(whole)),
+    )
+    path.write_bytes(whole[: random.choice(classes)])
+
+
+def _zeroed(path: Path, whole: bytes, case: Case) -> None:
+    data, random = bytearray(whole), case.random
+    size = random.choice((16, 512, 4096))
+    at = random.randrange(len(data)) // size * size
+    data[at : at + size] = bytes(min(size, len(data) - at))
+    path.write_bytes(data)
+
+
+def _overwritten(path: Path, whole: bytes, case: Case) -> None:
+    data, random = bytearray(whole), case.random
+    size = random.choice((4, 40, 600))
+    at, other = random.randrange(len(data) - size), random.randrange(len(data) - size)
+    data[at : at + size] = random.choice((random.randbytes(size), data[other : other + size]))
+    path.write_bytes(data)
+
+
+def _swapped_pages(path: Path, whole: bytes, case: Case) -> None:
+    random, pages = case.random, [whole[at : at + 4096] for at in range(0, len(whole), 4096)]
+    one, other = random.sample(range(len(pages)), 2)
+    pages[one], pages[other] = pages[other], random.choice((pages[one], pages[other]))
+    path.write_bytes(b"".join(pages))
+
+
+def _foreign(path: Path, whole: bytes, case: Case) -> Any:
+    """Put something else there: other databases, folders, pipes, links, texts; or a garbage journal beside."""
+    choice = case.random.randrange(8)
+    if choice == 0:
+        path.mkdir()
+    elif choice == 1:
+        os.mkfifo(path)
+    elif choice == 2:
+        path.symlink_to(path.with_name("nowhere.sqlite"))
+    elif choice == 3:
+        path.symlink_to(path)
+    elif choice == 4:
+        path.write_bytes(b"subject,performance,status\n" * 100)
+    elif choice == 5:
+        path.write_bytes(whole)
+        path.with_name(path.name + "-journal").write_bytes(case.random.randbytes(3000))
+    else:
+        database = sqlite3.connect(path)
+        database.executescript(_FOREIGN[choice - 6])
+        database.close()
+    return None
+
+
+_FOREIGN = (
+    "CREATE TABLE performance (id INTEGER); INSERT INTO performance VALUES (5);",
+    "PRAGMA application_id = 1380791094; PRAGMA user_version = 1; CREATE TABLE performance (id INTEGER, subject TEXT);",
+)
+
+
+def _locked(path: Path, whole: bytes, case: Case) -> Any:
+    """Keep it locked by another connection."""
+    path.write_bytes(whole)
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute(case.random.choice(("BEGIN EXCLUSIVE", "BEGIN IMMEDIATE")))
+    return database
+
+
+_WAYS = (
+    *(_flipped, _flipped_head, _flipped, _truncated, _flipped, _zeroed, _flipped, _overwritten, _swapped_pages),
+    *(_flipped, _foreign, _locked),
+)
+
+
+def _remove(folder: Path) -> None:
+    for path in folder.glob("MANIFEST*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    (folder / "nowhere.sqlite").unlink(missing_ok=True)
+
+
+def _state(path: Path) -> Any:
+    """Return what stands under the name: what it is, and a file's bytes."""
+    state = path.lstat()
+    content = path.read_bytes() if path.is_file() else None
+    return state.st_mode, state.st_ino, content

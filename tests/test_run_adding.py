@@ -1,0 +1,152 @@
+"""Published folders that lack what is wanted by now: only that is fetched, nothing is given up, nothing mixed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drive_emulator import Rule
+from drive_server import DriveServer
+from instance import Instance, children, until
+from test_run_ranges import RANGES, WIDE, content, marker
+from tiny_smc import Tiny
+from workspace import Workspace
+
+from rm360_async.domain import selection
+
+
+def test_what_is_wanted_later_is_added_and_nothing_fetched_twice(drive_server: DriveServer) -> None:
+    part = replace(WIDE, part="e0")
+    drive_server.workspace.put("0018/0018_e0_raw.smc", part)
+    assert drive_server.run(extraction__cameras=["25"], extraction__modalities=["images", "metadata"], **RANGES) == 0
+    folder = drive_server.workspace.folder("0018/e0")
+    old = os.stat(folder / "images/cam_25/frame_000003.jpg").st_ino
+    before = sum(request.sent for request in drive_server.asked("e0"))
+    wanted: dict[str, Any] = {
+        "extraction__cameras": ["25", "31"],
+        "extraction__modalities": ["images", "metadata", "audio"],
+    }
+    assert drive_server.run(**wanted, **RANGES) == 0
+    added = sum(request.sent for request in drive_server.asked("e0")) - before
+    assert os.stat(folder / "images/cam_25/frame_000003.jpg").st_ino == old
+    assert added < 12 * 200_000 * 1.15 + 400_000
+    assert marker(drive_server.workspace, "0018/e0")["wanted_cameras"] == ["25", "31"]
+    found = content(folder)
+    assert drive_server.run("--force", **wanted, **RANGES) == 0
+    assert content(folder) == found
+    assert drive_server.workspace.command("verify", "--deep") == 0
+
+
+def test_a_small_folder_too_is_completed_by_ranges(drive_server: DriveServer) -> None:
+    drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert drive_server.run(extraction__cameras=["25"]) == 0
+    assert marker(drive_server.workspace, "0018/e0")["fetched"] == "whole"
+    before = sum(request.sent for request in drive_server.asked("e0"))
+    assert drive_server.run() == 0
+    added = sum(request.sent for request in drive_server.asked("e0")) - before
+    assert added < 12 * 200_000 * 1.15 + 400_000 and "fetched whole" not in drive_server.workspace.log()
+    assert drive_server.workspace.manifest()["0018/e0"]["cameras_extracted"] == "2"
+
+
+def test_the_same_or_a_smaller_selection_does_nothing(drive_server: DriveServer) -> None:
+    drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert drive_server.run() == 0
+    asked = len(drive_server.asked("e0"))
+    assert drive_server.run(extraction__cameras=["25"], extraction__modalities=["images"]) == 0
+    assert drive_server.run() == 0
+    assert len(drive_server.asked("e0")) == asked
+
+
+def test_a_marker_that_cannot_be_read_is_told_when_more_is_wanted(
+    drive_server: DriveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert drive_server.run(extraction__modalities=["images"]) == 0
+    folder, asked = drive_server.workspace.folder("0018/e0"), len(drive_server.asked("e0"))
+
+    def refused(folder: Path) -> None:  # root may read everything, so no mode refuses
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(selection, "read_marker", refused)
+        assert drive_server.run() == 1
+    assert f"0018/e0 cannot be compared with what is wanted: {folder} cannot be read" in drive_server.workspace.log()
+    assert len(drive_server.asked("e0")) == asked and (folder / "images").is_dir(), "and is left as it is"
+    assert drive_server.run() == 0
+    assert len(marker(drive_server.workspace, "0018/e0")["wanted_modalities"]) == 11, (
+        "it is compared again until it can be"
+    )
+
+
+def test_a_run_that_was_killed_before_it_completed_a_folder_goes_on(drive_server: DriveServer) -> None:
+    drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
+    assert drive_server.run(extraction__modalities=["images"]) == 0
+    drive_server.drive.rules.append(Rule("downloadQuotaExceeded", op="media"))
+    assert drive_server.run("--no-wait") == 1
+    assert marker(drive_server.workspace, "0018/e0")["wanted_modalities"] == ["images"], (
+        "the old folder stands meanwhile"
+    )
+    drive_server.drive.rules.clear()
+    (drive_server.workspace.root / "work" / "MANIFEST.sqlite").unlink()
+    assert drive_server.run() == 0
+    assert len(marker(drive_server.workspace, "0018/e0")["wanted_modalities"]) == 11
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (["images"], ["masks", "keypoints2d", "flame"]),
+        (["masks", "flame", "calibration", "keypoints2d"], ["images"]),
+        (["images", "masks"], ["audio"]),
+    ],
+)
+def test_what_came_from_the_other_file_of_a_pair_stays(workspace: Workspace, first: list[str], then: list[str]) -> None:
+    workspace.structure, workspace.subjects = "separate_anno_raw", ["0026"]
+    part = Tiny("0026", "s1_all", cameras=("00", "25", "31"), masks=True)
+    workspace.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
+    workspace.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
+    assert workspace.run(extraction__modalities=first) == 0
+    assert workspace.run(extraction__modalities=then) == 0
+    found = content(workspace.folder("0026/s1_all"))
+    assert workspace.command("verify", "--deep") == 0
+    assert workspace.run("--force", extraction__modalities=[*first, *then]) == 0
+    assert content(workspace.folder("0026/s1_all")) == found and workspace.leftovers() == []
+
+
+@pytest.mark.parametrize("more", [["31"], "ring:1"])
+def test_a_folder_of_a_file_that_has_changed_since_is_extracted_anew(workspace: Workspace, more: Any) -> None:
+    path = workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0", filler=20_000))
+    assert workspace.run(extraction__cameras=["25", "31"], extraction__modalities=["images"]) == 0
+    changed = replace(WIDE, part="e0", filler=30_000)
+    changed.write(path)
+    assert workspace.run(extraction__cameras=more) == 0
+    for camera in ("25", "31"):
+        image = workspace.folder("0018/e0") / f"images/cam_{camera}/frame_000003.jpg"
+        assert image.read_bytes() == changed.image(camera, 3)
+    assert "nothing of its folder is taken over" in workspace.log() and workspace.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        {"at": "rm360_async.system.linux:rename", "when": "after"},
+        {"at": "rm360_async.ledger.ledger:Ledger.completed"},
+    ],
+)
+def test_killed_after_the_exchange_it_is_complete_and_the_old_folder_swept(
+    workspace: Workspace, at: dict[str, Any]
+) -> None:
+    workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0", filler=20_000))
+    assert workspace.run(extraction__cameras=["25"]) == 0
+    with Instance(workspace, hooks=[{"do": "kill", **at}], **RANGES) as run:
+        assert run.wait() == -signal.SIGKILL
+    until(lambda: not children(workspace), "all children gone")
+    assert workspace.run(**RANGES) == 0
+    row = workspace.manifest()["0018/e0"]
+    assert (row["status"], row["cameras_extracted"]) == ("completed", "2")
+    assert workspace.leftovers() == [] and workspace.command("verify", "--deep") == 0
