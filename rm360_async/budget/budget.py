@@ -27,6 +27,7 @@ from rm360_async.budget.policy import (
 )
 from rm360_async.budget.ticket_queue import Busy, QueuedTicket, Ticket, Tickets
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.system.fault_points import reach
 
 POLL_SECONDS = 2.0
 """How often a waiting lease looks again; a lease given back in this process is noticed at once."""
@@ -201,6 +202,7 @@ class Budget:
                 if str(shortage) != told:
                     told = self.waiting[entry.ticket.name] = str(shortage)
                     on_wait(shortage)
+                    reach("waiting for space")
                 await self._next_chance(changed)
         finally:
             self.waiting.pop(entry.ticket.name, None)

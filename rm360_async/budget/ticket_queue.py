@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.system.fault_points import reach
 
 FOLDER = ".leases"
 _PADDED = 1024
@@ -110,6 +111,7 @@ class Tickets:
         except OSError:  # a full disk: an empty ticket says nothing to the others, so it is made anew later
             self._leave(entry)
             raise
+        reach("ticket added")
 
     def grant(self, entry: QueuedTicket) -> None:
         """Make a waiting ticket a lease (guarded)."""
@@ -117,6 +119,7 @@ class Tickets:
         if entry.descriptor is not None:
             self._write(entry.descriptor, granted)
         entry.ticket = granted
+        reach("lease granted")
 
     def note(self, entry: QueuedTicket) -> None:
         """Write the ticket as it is now (guarded)."""
@@ -128,6 +131,7 @@ class Tickets:
         with self._threads:
             entry.dropped = True
             self._leave(entry)
+        reach("ticket dropped")
 
     def _leave(self, entry: QueuedTicket) -> None:
         descriptor, entry.descriptor = entry.descriptor, None

@@ -29,6 +29,7 @@ from rm360_async.download.rclone import RcloneServer, Remote, RemoteFile, Reques
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.pool import WorkerLimits
 from rm360_async.pipeline.job import Job
+from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
 from rm360_async.system.os_errors import writing
 
@@ -74,6 +75,7 @@ class RangeDownloader:
 
         Raises TooDear when that is more than the lease is for, Fault as a whole download does.
         """
+        reach("range download begun")
         self.fetcher.remove_outdated(work)
         refused: dict[str, Fault] = {}
         paths = [source.path for source in work.sources.values()]
@@ -97,9 +99,11 @@ class RangeDownloader:
                 file = fault.file if isinstance(fault, _FileRefused) else listed[paths[0]]
                 await self.fetcher.judge(remote, file, fault, refused)
         if work.way is FetchMode.FILL:
+            reach("sparse file filled")
             await self._settle(work)
         else:
             await self._require_unchanged(work)
+            reach("source found unchanged")
             work.staged = {kind: spool.sparse_path(whole) for kind, whole in self.fetcher.places(work).items()}
 
     def _slow_down(self, remote: Remote) -> None:
@@ -121,6 +125,7 @@ class RangeDownloader:
                 order = self._order(work, job, served)
                 scouting = RangeWorkerClient(order, work, self._counting(work, went_well))
                 said = await scouting.run(served.password, self.pace, self.limits.deadline_seconds)
+                reach("ranges downloaded")
             allowance.made(said["requests"])
             if "refused" not in said:
                 _conclude(said, work, order)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rm360_async.domain.names import Kind, Performance, file_name
 from rm360_async.domain.record import SourceFile
+from rm360_async.system.fault_points import reach
 from rm360_async.system.sparse_file import is_sparse, map_path
 
 KEPT = "kept"
@@ -65,9 +66,11 @@ def kept_path(whole: Path) -> Path:
 
 def commit_part(part: Path, whole: Path) -> None:
     """Give a synced, compared part (or a sparse file that was filled up) its whole name, durably."""
+    reach("committing part")
     part.rename(whole)
     map_path(part).unlink(missing_ok=True)
     _sync_folder(whole.parent)
+    reach("part committed")
 
 
 def quarantine(whole: Path) -> Path:
@@ -104,6 +107,7 @@ def remove(path: Path) -> None:
         map_path(path).unlink(missing_ok=True)
     if path.parent.exists():
         _sync_folder(path.parent)
+    reach("spooled file removed")
 
 
 def outdated(temp_dir: Path, performance: Performance, kind: Kind, current: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from multiprocessing.context import ForkProcess
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.smc import Blob, UnreadableData, check
 from rm360_async.store import ListedFile, NewFiles
+from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import die_with
 
 Task = tuple[str, Blob]
@@ -52,6 +53,7 @@ class Copiers:
         with suppress(OSError):  # it has died, which `take` tells
             self._started[chosen][1].send_bytes(json.dumps(places).encode())
         self._sent.append(chosen)
+        reach("batch sent")
 
     def take(self) -> list[Outcome]:
         """Wait for the oldest batch; return its outcomes in order, or raise the first Fault in it.
@@ -63,6 +65,7 @@ class Copiers:
             answer = json.loads(connection.recv_bytes())
         except (EOFError, OSError):
             raise _death(process) from None
+        reach("batch received")
         if isinstance(answer, dict):
             raise _failure(**answer)
         return [each if isinstance(each, str) else _listed(*each) for each in answer]
@@ -75,6 +78,7 @@ class Copiers:
         for process, _ in self._started:
             process.join()
         self._started.clear()
+        reach("copy processes ended")
 
     def _least_busy(self) -> int:
         """Return the process for the next batch; another one is only started when all have something to do."""
@@ -150,6 +154,7 @@ def copy_blob(stem: str, blob: Blob, files: NewFiles, buffer: memoryview) -> Out
         if blob.size <= len(buffer):
             blob = blob.read_into(buffer)
         relative = stem + check(blob).suffix
+        reach("image checked")
         if blob.data is not None:
             return files.write(relative, blob.data)
         return files.copy(relative, blob.descriptor, blob.offset, blob.size)

@@ -29,6 +29,7 @@ from rm360_async.extraction.modalities.registry import STEPS, carry_out
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.smc import SmcPair, UnreadableData
 from rm360_async.store import StagingFolder, remove_tree
+from rm360_async.system.fault_points import reach
 
 OnProgress = Callable[[int, int], None]
 _log = logging.getLogger(__name__)
@@ -65,11 +66,13 @@ def extract(job: ExtractJob, on_progress: OnProgress = lambda files, size: None)
     is whole; anything is broken and the job says fail), UNKNOWN (what was written does not read back), and
     those of writing. On any failure the staging folder is removed. BadRequest for a camera set of no such name.
     """
+    reach("extraction begun")
     if job.raw is None and job.anno is None:
         raise Fault(Cause.UNREADABLE, f"{job.performance} has no file to extract")
     result = _Result()
     with result.timed("open"):
         source = SmcPair(job.raw, job.anno)
+    reach("source opened")
     with source:
         require_known(job, source)
         with StagingFolder(Path(job.staging)) as folder:
@@ -85,6 +88,7 @@ def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Resu
     most_bytes = _MOST_UNPACKED * sum(file.size for file in source.files) + _ALWAYS_ALLOWED
     with Copier(folder, on_progress, most_bytes) as copier:
         base = PreviousFolder.of(job.base)
+        reach("previous folder read")
         chosen = chosen_cameras(job, source, base)
         work = ExtractionContext(source, folder, copier, frozenset(chosen), base)
         _run_steps(job, work, result)
@@ -98,10 +102,12 @@ def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Resu
         if Modality.METADATA.value in job.modalities:
             with result.timed("metadata"):
                 write_metadata(work, job.performance, facts)
+            reach("metadata written")
         _require_fetched(job, source)
         if job.verify:
             with result.timed("verify"):
                 verify(folder, result.founds)
+            reach("files checked")
         with result.timed("list"):
             folder.write_list()
         copier.progress()
@@ -118,6 +124,7 @@ def _run_steps(job: ExtractJob, work: ExtractionContext, result: _Result) -> Non
             except UnreadableData as refusal:  # not even the index of this modality can be read
                 found = ModalityResult(modality)
                 found.leave_out("", None, refusal.reason)
+        reach(f"{modality.value} extracted")
         work.copier.progress()
         result.founds.append(found)
         for note in found.notes:

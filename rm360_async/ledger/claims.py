@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Protocol
 
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.system.fault_points import reach
 
 CREATION = 0
 """Held while the ledger file is made."""
@@ -175,6 +176,7 @@ class Claims:
         if number in self._held or not self._locks.lock(number):
             return False
         self._held.add(number)
+        reach("claim taken")
         return True
 
     def wait_for(self, number: int) -> None:
@@ -187,6 +189,7 @@ class Claims:
         if number in self._held:
             self._held.discard(number)
             self._locks.unlock(number)
+            reach("claim released")
 
     def held_by_anyone(self, number: int) -> bool:
         """Tell whether a live process, this one included, has the number claimed."""

@@ -25,6 +25,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import is_performance, is_subject
 from rm360_async.domain.stage import Stage
 from rm360_async.ledger.schema import APPLICATION_ID, VERSION, as_fault, damaged
+from rm360_async.system.fault_points import reach
 
 BUSY_SECONDS = 10.0
 _PATIENCE = 12
@@ -98,6 +99,7 @@ class Statements:
 
     async def run(self, sql: str, *values: Any) -> None:
         """Carry out one statement."""
+        reach("ledger statement")
         await self._database.execute_fetchall(sql, values)
 
     async def add(self, sql: str, *values: Any) -> int:
@@ -188,4 +190,5 @@ def faults_of(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
             raise
+        reach("ledger failed")
         raise as_fault(path, error) from error

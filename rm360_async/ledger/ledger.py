@@ -46,6 +46,7 @@ from rm360_async.ledger.runs import Notes
 from rm360_async.ledger.schema import create as create_file
 from rm360_async.ledger.schema import ledger_path, lock_path
 from rm360_async.ledger.values import Attempt, Totals
+from rm360_async.system.fault_points import reach
 
 _FAILURES = (Stage.FAILED.value, Stage.DOWNLOAD_FAILED.value)
 
@@ -68,6 +69,7 @@ class Ledger(Notes):
             raise Fault(Cause.LEDGER, f"the ledger {path} is a symbolic link", hint)
         if create:
             await anyio.to_thread.run_sync(create_file, path)
+            reach("ledger made")
         elif not await anyio.Path(path).exists():
             raise Fault(Cause.LEDGER, f"there is no ledger at {path} yet", "`rm360 run` makes it")
         async with connected(path) as connection:
@@ -80,6 +82,7 @@ class Ledger(Notes):
         async with self._connection.writing() as sql:
             query = "INSERT INTO performance (subject, name, stage, updated) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
             await sql.each(query, values)
+        reach("performances added")
 
     async def numbers(self) -> dict[Performance, int]:
         """Return the row number of each performance, which is its number among the claims; it never changes."""
@@ -138,6 +141,7 @@ class Ledger(Notes):
                 )
             if stage not in IN_HAND:
                 await self._close_attempt(sql, number, stage.value, word, reason, seconds, fetched)
+        reach("stage recorded")
 
     async def stand(self, standings: Mapping[Performance, PlannedState], claims: Claims | None = None) -> None:
         """Put performances where they truly stand at the start of a run, in one transaction.
@@ -156,6 +160,7 @@ class Ledger(Notes):
                 if row.stage not in IN_HAND or as_claimed(number, row, claims).stage is Stage.PENDING:
                     changed[number] = standing_row(row, standing, self._now())
             await store_rows(sql, changed)
+        reach("plan applied")
 
     async def completed(
         self,
@@ -171,11 +176,13 @@ class Ledger(Notes):
             check_move(row.stage, Stage.COMPLETED)
             await store_rows(sql, {number: row_of_record(performance, record, self._now())})
             await self._close_attempt(sql, number, Stage.COMPLETED.value, None, "", seconds, fetched)
+        reach("completion recorded")
 
     async def listed(self, listing: Mapping[Performance, Sequence[SourceFile]]) -> None:
         """Note the remote's files of performances, as now listed, in place of the ones known; all must be known."""
         async with self._connection.writing() as sql:
             await store_sources(sql, {await number_of(sql, p): sources for p, sources in listing.items()})
+        reach("sources recorded")
 
     async def retry(self, selection: Collection[Performance] | None = None) -> list[Performance]:
         """Put failed performances (of the selection) back to pending with no tries; return which."""
@@ -214,7 +221,9 @@ class Ledger(Notes):
             if row.stage in IN_HAND:
                 row = await self._let_go(sql, number, row)
             await sql.run("INSERT INTO attempt (performance, run, started) VALUES (?, ?, ?)", number, run, self._now())
-            return replace(row, sources=await sources_of(sql, number))
+            row = replace(row, sources=await sources_of(sql, number))
+        reach("attempt begun")
+        return row
 
     async def end_attempt(
         self, performance: Performance, *, seconds: Mapping[str, float] | None = None, fetched: int = 0

@@ -21,6 +21,7 @@ from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.claims import MANIFEST, Claims
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.ledger.schema import sync_folder
+from rm360_async.system.fault_points import reach
 
 COLUMNS = (
     *("subject", "performance", "status", "cameras_extracted", "frames", "size_gb", "timestamp", "error"),
@@ -89,8 +90,10 @@ async def _write(fresh: Path, text: str) -> None:
 
 
 def _put_in_place(fresh: Path, path: Path) -> None:
+    reach("manifest written")
     fresh.replace(path)
     sync_folder(path.parent)
+    reach("manifest in place")
 
 
 def _remove(paths: Iterable[Path]) -> None:

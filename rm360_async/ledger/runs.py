@@ -13,6 +13,7 @@ from rm360_async.domain.state import is_due
 from rm360_async.ledger.claims import RUNS, Claims
 from rm360_async.ledger.database import Connection
 from rm360_async.ledger.values import Run
+from rm360_async.system.fault_points import reach
 
 _FORGET = 0.1
 """How fast a learned ratio comes down to a lower observation; it goes up at once."""
@@ -58,6 +59,7 @@ class Notes:
                 "INSERT INTO learned VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET ratio = excluded.ratio, seen = seen + 1"
             )
             await sql.run(query, kind, ratio)
+        reach("ratio recorded")
 
     async def recall(self, key: str) -> str | None:
         """Return a remark of an earlier time, None when there is none."""
@@ -76,12 +78,14 @@ class Notes:
             query = "INSERT INTO run (pid, host, config, started) VALUES (?, ?, ?, ?)"
             number = await sql.add(query, os.getpid(), socket.gethostname(), config, self._now())
             claims.claim(RUNS + number)
+        reach("run recorded")
         return number
 
     async def end_run(self, number: int, claims: Claims) -> None:
         """Note that a run has ended, and give its claim back."""
         async with self._connection.writing() as sql:
             await sql.run("UPDATE run SET ended = ? WHERE id = ?", self._now(), number)
+        reach("end of run recorded")
         claims.release(RUNS + number)
 
     async def note_progress(self, number: int, snapshot: Mapping[str, Any]) -> None:

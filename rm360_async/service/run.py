@@ -50,6 +50,7 @@ from rm360_async.stages.job_log import JobLog
 from rm360_async.stages.reserve import make_room
 from rm360_async.stages.stages import Stages
 from rm360_async.system import log as logs
+from rm360_async.system.fault_points import reach
 from rm360_async.system.systemd import Notifier
 
 log = logs.logger(__name__)
@@ -188,6 +189,7 @@ class _Run:
         rows = await self.ledger.rows(plan.standings.keys(), claims=self.claims)
         for line in summary_lines(self.settings, rows, plan.remarks, seconds):
             log.info(line)
+        reach("summary logged")
         code = STOPPED_AT_ONCE if self.stop.at_once else exit_code(rows, plan.remarks, stopped=self.agenda.draining)
         try:
             await self.manifest.finish()

@@ -21,6 +21,7 @@ from rm360_async.download.rclone import Remote, RemoteListing, StallPolicy, envi
 from rm360_async.ledger import Claims, Ledger, adopt_some, import_existing
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
 from rm360_async.store import find_staging, remove_tree
+from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
 from rm360_async.system.systemd import Notifier
 
@@ -87,6 +88,7 @@ class Reconciler:
         await self.ledger.stand(plan.standings, self.claims)
         if closer and not plan.uncompared:  # by now the ledger knows which are incomplete
             await self.ledger.remember(_SELECTION, str(SelectionPolicy(self.settings)))
+            reach("selection recorded")
         estimate_plan(self.settings, plan, await self.ledger.learned(), plan.open())
         self._say(plan)
         return plan

@@ -12,6 +12,7 @@ from rm360_async.domain.stage import ENDED
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Claims, Ledger, ManifestWriter
 from rm360_async.pipeline.job import Job
+from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
 
 log = logger(__name__)
@@ -57,6 +58,7 @@ class JobLog:
         until = f", until {when(verdict.wait_until)}" if verdict.wait_until else ""
         tell = log.error if verdict.stage in ENDED else log.warning
         tell(f"{work.performance} {verdict.stage.value}{until}: {fault}")
+        reach("failure recorded")
 
     async def completed(self, work: Job, record: Record) -> None:
         """Note a published performance."""

@@ -30,6 +30,7 @@ from rm360_async.stages.reserve import FIRST_RATIO, Leasing
 from rm360_async.store import is_marked_damaged, remove_tree, staging_path
 from rm360_async.store.marker import record_of
 from rm360_async.store.publish import publish
+from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import is_there
 from rm360_async.system.log import logger
 from rm360_async.system.os_errors import writing
@@ -179,6 +180,7 @@ class Stages:
         final = output_folder(self.settings.storage.output_dir, work.performance)
         target = staging_path(final, secrets.token_hex(4))
         self._staging[work.performance] = target
+        reach("ready to extract")
         work.total_bytes = work.staging_bytes
 
         def on_progress(files: int, size: int) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rm360_async.store.file_list import ListedFile
+from rm360_async.system.fault_points import reach
 from rm360_async.system.hashing import hash_of, hash_of_range
 from rm360_async.system.linux import begin_write_back
 from rm360_async.system.os_errors import write_fault, writing
@@ -46,7 +47,9 @@ class NewFiles:
             write_all(target, data)
             return hash_of(data)
 
-        return self._fill(relative, len(data), fill)
+        written = self._fill(relative, len(data), fill)
+        reach("new file written")
+        return written
 
     def copy(self, relative: str, source: int, offset: int, size: int) -> ListedFile:
         """Write a file from a range of an open one; EOFError when that ends before."""

@@ -11,6 +11,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.store.marker import DAMAGED, MARKER
 from rm360_async.store.seal import sync
 from rm360_async.store.staging import remove_tree
+from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename
 from rm360_async.system.os_errors import writing
 
@@ -24,6 +25,7 @@ def publish(staging: Path, final: Path, replace: bool = False) -> None:
     exchanged for the new one and then removed; a file or a symbolic link is never replaced. The old folder
     has the staging name while it is removed, so a crash leaves something that a sweep finds.
     """
+    reach("publishing")
     with writing(final):
         replaced = False
         try:
@@ -33,11 +35,15 @@ def publish(staging: Path, final: Path, replace: bool = False) -> None:
                 raise
             _require_replaceable(final, replace)
             _exchange(staging, final)
+            reach("folders exchanged")
             replaced = True
+        reach("folder renamed")
         sync(final.parent)
         sync(final.parent.parent)
     if replaced:
         remove_tree(staging)
+        reach("old folder removed")
+    reach("published")
 
 
 def mark_damaged(final: Path) -> None:

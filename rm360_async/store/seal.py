@@ -13,6 +13,7 @@ from rm360_async.domain.record import Record
 from rm360_async.store.file_list import FILE_LIST, read_file_list
 from rm360_async.store.file_writer import write_all
 from rm360_async.store.marker import MARKER
+from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import sync_file_system
 from rm360_async.system.os_errors import writing
 
@@ -41,11 +42,15 @@ def seal(staging: Path, record: Record, file_system: int) -> None:
     The folder must hold exactly what its list of files and the record count, else Fault(UNKNOWN): what is not
     as it was written is not published. Write errors are Faults.
     """
+    reach("sealing")
     with writing(staging):
         _check_files(staging, record)
+        reach("files counted")
         _write_new(staging / MARKER, record.to_json())
+        reach("marker written")
         if not sync_file_system(file_system):
             _sync_each(staging)
+    reach("sealed")
 
 
 def files_below(folder: Path) -> Iterator[tuple[str, int]]:
@@ -109,3 +114,4 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    reach("folder synced")

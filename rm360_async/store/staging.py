@@ -15,6 +15,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, is_performance, is_subject
 from rm360_async.store.file_list import FILE_LIST, ListedFile, write_files
 from rm360_async.store.file_writer import NewFiles
+from rm360_async.system.fault_points import reach
 from rm360_async.system.hashing import hash_of_range
 from rm360_async.system.os_errors import writing
 
@@ -36,6 +37,7 @@ class StagingFolder:
         self.sizes: dict[str, int] = {}
         self.hashes: dict[str, bytes | None] = {}
         self.bytes = 0
+        reach("staging folder made")
 
     def __enter__(self) -> StagingFolder:
         return self
@@ -63,6 +65,7 @@ class StagingFolder:
     def write(self, relative: str, data: bytes | memoryview) -> None:
         """Write a new file."""
         self.note(self.new.write(relative, data))
+        reach("file written")
 
     def copy(self, relative: str, source: int, offset: int, size: int) -> None:
         """Write a new file from a range of an open one; EOFError when that ends before."""
@@ -84,13 +87,14 @@ class StagingFolder:
         try:
             if os.fstat(descriptor).st_size != listed.size:
                 raise Fault(Cause.UNKNOWN, f"{source} cannot be taken over: it has no longer {listed.size} bytes")
-            if not self.new.link(source, listed.path):
+            if self.new.link(source, listed.path):
+                hashed = listed.hash or hash_of_range(descriptor, 0, listed.size)
+                self.note(ListedFile(listed.path, listed.size, hashed))
+            else:
                 self.copy(listed.path, descriptor, 0, listed.size)
-                return
-            hashed = listed.hash or hash_of_range(descriptor, 0, listed.size)
-            self.note(ListedFile(listed.path, listed.size, hashed))
         finally:
             os.close(descriptor)
+        reach("file reused")
 
     def write_list(self) -> None:
         """Write the list of all files so far with their hashes; it does not count as a file itself."""
@@ -98,6 +102,7 @@ class StagingFolder:
             text = io.TextIOWrapper(binary, encoding="utf-8", newline="")
             write_files(text, (ListedFile(path, self.sizes[path], self.hashes[path]) for path in sorted(self.sizes)))
             text.detach()  # its owner closes the file
+        reach("file list written")
 
 
 _STAGING = re.compile(r"\.(?P<name>[a-z0-9_]+)\.(?P<attempt>[A-Za-z0-9_-]+)\.staging")

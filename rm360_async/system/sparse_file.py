@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from rm360_async.system.fault_points import reach
 from rm360_async.system.hashing import hash_of
 from rm360_async.system.spans import Span, Spans
 
@@ -70,7 +71,9 @@ class SparseFile:
                 os.ftruncate(self.descriptor, size)
                 self._map = os.open(map_path(path), flags | os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self.size = os.fstat(self.descriptor).st_size
+            reach("sparse file opened")
             self._read_map(proving=size is not None)
+            reach("map read")
         except BaseException:
             self.close()
             raise
@@ -95,10 +98,12 @@ class SparseFile:
         view = memoryview(data)
         while view:
             view = view[os.pwrite(self.descriptor, view, offset + len(data) - len(view)) :]
+        reach("range written")
         entry = _ENTRY.pack(offset, len(data), hash_of(data))
         with self._lock:
             self._append(entry)
             self.present.add(offset, offset + len(data))
+        reach("range recorded")
 
     def want(self, start: int, end: int, *, index: bool) -> bool:
         """Note a range as wanted unless it is here; tell whether it is. Of the index whole blocks are wanted."""

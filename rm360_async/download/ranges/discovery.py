@@ -20,6 +20,7 @@ from rm360_async.extraction.modalities.registry import STEPS, carry_out
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.smc import Blob, SmcPair, UnreadableData, check, read_audio
 from rm360_async.store import ListedFile
+from rm360_async.system.fault_points import reach
 from rm360_async.system.spans import Span
 from rm360_async.system.sparse_file import Hole, SparseFile
 
@@ -106,6 +107,7 @@ def broken_spans(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | Non
             spans.append((blob.offset, blob.offset + blob.size))
 
     discover_ranges(job, raw, anno, judge)
+    reach("images checked")
     return found
 
 
@@ -116,6 +118,7 @@ def discover_ranges(
 
     Raises Fault for a file that cannot be extracted at all, as far as can be seen.
     """
+    reach("discovery round begun")
     base = PreviousFolder.of(job.base)
     with SmcPair(raw, anno) as source:
         require_known(job, source)

@@ -22,6 +22,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from rm360_async.download.ranges.discovery import HEAD
+from rm360_async.system.fault_points import reach
 from rm360_async.system.spans import Span
 from rm360_async.system.sparse_file import SparseFile
 
@@ -112,13 +113,16 @@ class RangeClient:
         self._threads.shutdown(wait=True, cancel_futures=True)
         for connection in self._every:
             connection.close()
+        reach("connections closed")
 
     def fetch(self, wanted: Iterable[tuple[Source, Span]]) -> None:
         """Fetch spans into their files, most lines before all others, and wait for them.
 
         Raises Refused, and OSError when they cannot be written; also when it was one of those meanwhile.
         """
-        self._wait(self._put(wanted, self._now))
+        arriving = self._put(wanted, self._now)
+        reach("ranges requested")
+        self._wait(arriving)
 
     def begin(self, wanted: Iterable[tuple[Source, Span]]) -> None:
         """Have spans fetched meanwhile."""

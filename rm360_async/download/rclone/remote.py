@@ -18,6 +18,7 @@ from rm360_async.download.rclone.errors import diagnose, is_incomplete
 from rm360_async.download.rclone.listing import RemoteFile, RemoteListing, includes, literal, parse, sort_out
 from rm360_async.download.rclone.server import Rate, RcloneServer, served
 from rm360_async.download.rclone.transfer import Follower, OnBytes, Outcome, StallPolicy, disk_fault, opened_part, pull
+from rm360_async.system.fault_points import reach
 from rm360_async.system.processes import run_to_end
 
 _LOG = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class Remote:
         filters = includes(structure, subjects)
         hashes = await self._known_hashes()
         found = await self._list([*filters, *_FEW_TRIES], md5=hashes.free, doing=f"listing {self}")
+        reach("remote listed")
         return sort_out(found, structure)
 
     async def stat(self, path: str, *, read: bool = False) -> RemoteFile:
@@ -104,6 +106,7 @@ class Remote:
         if listed is None:
             raise Fault(Cause.NOT_FOUND, f"{path} is not on {self}")
         _refuse_duplicate(listed)
+        reach("remote file looked up")
         return listed
 
     async def fetch(self, listed: RemoteFile, part: Path, on_bytes: OnBytes = lambda _: None) -> str:
@@ -128,6 +131,7 @@ class Remote:
                 follower.finish()
             if fault is None:
                 fault = _compared(told[-1], os.fstat(descriptor).st_size, follower, part)
+                reach("part compared")
             if fault is not None and fault.cause is Cause.MISMATCH:
                 await anyio.to_thread.run_sync(part.unlink)
             if fault is not None:
@@ -168,6 +172,7 @@ class Remote:
         span = ("--offset", str(offset), "--count", str(listed.size - offset))
         command = self._command("cat", "--include", f"/{literal(listed.path)}", *span, *_CAT, *_ONE_TRY)
         outcome = await pull(command, self._env, descriptor, self._pace, on_bytes)
+        reach("part downloaded")
         size = os.fstat(descriptor).st_size
         return None if size >= listed.size else await self._why_short(listed, size, outcome)
 

@@ -21,6 +21,7 @@ from anyio.abc import ByteReceiveStream, Process
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.download.rclone.errors import diagnose
+from rm360_async.system.fault_points import reach
 from rm360_async.system.processes import Tail, child
 
 _LISTENING = re.compile(rb"http://127\.0\.0\.1:(\d+)/")
@@ -107,6 +108,7 @@ async def served(command: Sequence[str], env: Mapping[str, str], rate: Rate, doi
                 ended = await process.wait()
             tasks.cancel_scope.cancel()
         else:
+            reach("remote served")
             try:
                 yield RcloneServer(found.port, _USER, password)
             except Exception as error:  # noqa: BLE001 - raised again below: out of the group it would come wrapped

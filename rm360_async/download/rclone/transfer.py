@@ -25,6 +25,7 @@ from anyio.abc import Process
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.download.rclone.stall import TRICKLE_TICKS, StallWatch
+from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import begin_write_back
 from rm360_async.system.processes import Tail, child
 
@@ -63,6 +64,7 @@ def opened_part(part: Path, size: int) -> Iterator[int]:
         try:
             if os.fstat(descriptor).st_size > size:
                 os.ftruncate(descriptor, 0)
+            reach("part opened")
             yield descriptor
         finally:
             os.close(descriptor)

@@ -21,6 +21,7 @@ from rm360_async.domain.names import Modality
 from rm360_async.extraction.arrays import write_npz
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.smc import UnreadableData, read_audio
+from rm360_async.system.fault_points import reach
 from rm360_async.system.os_errors import writing
 
 _BITRATE = "320k"
@@ -54,6 +55,7 @@ def _write_playable(work: ExtractionContext, found: ModalityResult, samples: NDA
         found.files += 1
         with _temporary_files_in(work.folder.path):
             encoded = _mp3(sound, rate)
+            reach("mp3 encoded")
         work.folder.write("audio/audio.mp3", encoded)
         found.files += 1
     except UnreadableData as refusal:

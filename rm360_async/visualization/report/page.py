@@ -12,6 +12,7 @@ from rm360_async import __version__
 from rm360_async.domain.cameras.calibration.check import State
 from rm360_async.domain.errors import BadRequest
 from rm360_async.store import MARKER
+from rm360_async.system.fault_points import reach
 from rm360_async.system.hashing import hash_of
 from rm360_async.visualization.raster import write_picture
 from rm360_async.visualization.report.frame_images import load_frame_images
@@ -41,6 +42,7 @@ def write_page(folder: Path, place: Path, *, faces: bool = True, back: str = "")
     `back` is a link to the run's page. The numbers are written last: a page that has them is whole. Raises
     BadRequest when the folder is none, Fault when the page cannot be written.
     """
+    reach("page begun")
     made_from = fingerprint(folder, faces=faces)
     material = read_page_data(folder, faces=faces)
     panels = make_panels(material)
