@@ -114,5 +114,24 @@ def test_the_flow_and_the_rules_do_no_input_or_output(path: Path) -> None:
             assert name.split(".")[1] in ("domain", room_of(path)), f"{path.name} may not import {name}"
 
 
+def top_level_names(path: Path) -> list[tuple[str, bool]]:
+    """Return the public classes and type aliases that a file defines, each with whether it is a class."""
+    names: list[tuple[str, bool]] = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            names.append((node.name, True))
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names.append((node.targets[0].id, False))
+    return [(name, is_class) for name, is_class in names if name[0].isupper() and not name.isupper()]
+
+
+def test_a_class_name_means_one_thing_in_the_package() -> None:
+    """Type aliases may be repeated (`OnProgress`); a class has its name to itself."""
+    defined = [(name, is_class, path.name) for path in FILES for name, is_class in top_level_names(path)]
+    for class_name in {name for name, is_class, _ in defined if is_class}:
+        files = [file for name, _, file in defined if name == class_name]
+        assert len(files) == 1, f"{class_name} is defined in {', '.join(files)}"
+
+
 def test_the_layers_name_only_rooms_that_exist() -> None:
     assert set().union(*LAYERS) == {room_of(path) for path in FILES}

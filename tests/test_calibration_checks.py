@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rm360_async.domain.cameras.calibration.check import State, named
+from rm360_async.domain.cameras.calibration.check import named
 from rm360_async.domain.cameras.calibration.checks import CalibrationReport, check_calibration
 from rm360_async.domain.cameras.calibration.conventions import READINGS, STATED, best_convention
 from rm360_async.domain.cameras.calibration.lens import coefficients, corner_radius, fold_radius
 from rm360_async.domain.cameras.rig import RESOLUTION, S3_CAMERAS, Array, rig, scale_intrinsics
+from rm360_async.domain.check_status import CheckState
 
 Calibration = dict[str, dict[str, Array]]
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -39,7 +40,7 @@ def in_millimetres(RT: Array) -> Array:
 
 def states(report: CalibrationReport) -> dict[str, str]:
     """Return the checks that are not ok, by name."""
-    return {check.name: check.state.value for check in report.checks if check.state is not State.OK}
+    return {check.name: check.state.value for check in report.checks if check.state is not CheckState.OK}
 
 
 def sentence(report: CalibrationReport, name: str) -> str:
@@ -64,7 +65,7 @@ def test_clean_calibrations_pass_and_say_what_cannot_be_checked(
         entry["K"] = scale_intrinsics(entry["K"], scale)
     size = (round(RESOLUTION[0] * scale), round(RESOLUTION[1] * scale))
     report = check_calibration(values, size, cameras)
-    assert report.state is State.OK and not report.failures
+    assert report.state is CheckState.OK and not report.failures
     assert states(report) == dict.fromkeys(unchecked, "not checked")
     assert [standing.id for standing in report.standings] == list(cameras)
 
@@ -218,7 +219,7 @@ def test_what_is_no_calibration_is_a_failed_check_and_never_an_error(bad: float)
     assert [check.name for check in report.failures] == ["present"] and len(report.standings) == 56
     assert told.startswith("cameras 07, 08, 09 and 11 not finite") and "camera 77 with images but without" in told
     nothing = check_calibration({}, None)
-    assert nothing.state is State.FAIL and nothing.head is None and "there is none" in nothing.checks[0].sentence
+    assert nothing.state is CheckState.FAIL and nothing.head is None and "there is none" in nothing.checks[0].sentence
 
 
 def test_random_numbers_never_raise() -> None:
@@ -234,7 +235,7 @@ def test_random_numbers_never_raise() -> None:
             for camera in range(round_ % 7 + 1)
         }
         report = check_calibration(values, RESOLUTION)
-        assert report.state is State.FAIL
+        assert report.state is CheckState.FAIL
         json.dumps([check.as_json() for check in report.checks], allow_nan=False)
 
 

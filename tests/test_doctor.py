@@ -20,8 +20,9 @@ from workspace import Workspace, tree
 
 from rm360_async.cli import main
 from rm360_async.commands.doctor import disks, machine, remote
-from rm360_async.commands.doctor.result import CheckResult, State, as_text, fail
+from rm360_async.commands.doctor.result import CheckResult, as_text, fail
 from rm360_async.config import load_settings
+from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, Structure
 from rm360_async.download.rclone import Account, RemoteFile, RemoteListing, account, environment, find
@@ -299,8 +300,8 @@ def test_a_scope_that_sees_nothing_fails(patient: Patient) -> None:
     with (patient.workspace.root / "rclone.conf").open("a") as config:
         config.write("[files]\ntype = drive\nscope = drive.file\n")
     assert "drive.file" in remote._login("files", Account("drive", scope="drive.file"), "").text
-    assert remote._login("files", Account("drive", scope="drive.file"), "").state is State.FAIL
-    assert remote._login("own", Account("drive", own_client_id=True), "").state is State.OK
+    assert remote._login("files", Account("drive", scope="drive.file"), "").state is CheckState.FAIL
+    assert remote._login("own", Account("drive", own_client_id=True), "").state is CheckState.OK
 
 
 def test_no_secret_is_ever_printed(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
@@ -316,7 +317,7 @@ def test_no_secret_is_ever_printed(patient: Patient, capsys: pytest.CaptureFixtu
             assert "SECRET" not in said.out + said.err, f"{name} {form}"
     text = as_text([fail("remote", "said access_token=ya29.SECRET", "use client_secret=GOCSPX-SECRET")])
     assert "SECRET" not in text and "***" in text
-    assert "\n" not in CheckResult(State.OK, "a", "b\nc").as_dict()["text"]
+    assert "\n" not in CheckResult(CheckState.OK, "a", "b\nc").as_dict()["text"]
 
 
 # --- disks
@@ -405,27 +406,29 @@ def test_what_a_file_system_means(monkeypatch: pytest.MonkeyPatch, kind: str, ke
 
 
 def test_the_clock() -> None:
-    assert machine.clock(NOW).state is State.OK
-    assert machine.clock(3600.0).state is State.FAIL and "1970" in machine.clock(3600.0).text
+    assert machine.clock(NOW).state is CheckState.OK
+    assert machine.clock(3600.0).state is CheckState.FAIL and "1970" in machine.clock(3600.0).text
 
 
-@pytest.mark.parametrize(("limit", "state"), [(20_000, State.OK), (128, State.WARN), (32, State.FAIL), (-1, State.OK)])
-def test_open_files(monkeypatch: pytest.MonkeyPatch, limit: int, state: State) -> None:
+@pytest.mark.parametrize(
+    ("limit", "state"), [(20_000, CheckState.OK), (128, CheckState.WARN), (32, CheckState.FAIL), (-1, CheckState.OK)]
+)
+def test_open_files(monkeypatch: pytest.MonkeyPatch, limit: int, state: CheckState) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda which: (limit, 4096))
     assert machine.open_files().state is state
-    assert (machine.open_files().mend == "ulimit -n 1024") == (state is not State.OK)
+    assert (machine.open_files().mend == "ulimit -n 1024") == (state is not CheckState.OK)
 
 
 def test_memory_and_ffmpeg_and_sqlite(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(workspace.config(processing__workers=4, processing__worker_memory_gb=4))
-    for total, state in ((64, State.OK), (8, State.WARN)):
+    for total, state in ((64, CheckState.OK), (8, CheckState.WARN)):
         (tmp_path / "meminfo").write_text(f"MemTotal: {total * 2**20} kB\n")
         assert machine.memory(settings, tmp_path / "meminfo").state is state
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    assert machine.ffmpeg().state is State.WARN
+    assert machine.ffmpeg().state is CheckState.WARN
     monkeypatch.setattr(machine, "SQLITE_VERSION", (3, 7, 17))
-    assert [line.state for line in machine.versions()] == [State.OK, State.OK, State.FAIL]
+    assert [line.state for line in machine.versions()] == [CheckState.OK, CheckState.OK, CheckState.FAIL]
 
 
 def test_the_user_line_leaves_the_umask_alone() -> None:

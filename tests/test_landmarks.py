@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rm360_async.domain.cameras.calibration.check import State
 from rm360_async.domain.cameras.calibration.landmarks import (
     Landmarks2d,
     Reprojection,
@@ -17,6 +16,7 @@ from rm360_async.domain.cameras.calibration.landmarks import (
     reproject,
 )
 from rm360_async.domain.cameras.rig import Array, project, rig
+from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.names import Performance
 from rm360_async.synthetic import ground_truth
 from rm360_async.synthetic.spec import SmcSpec
@@ -56,7 +56,7 @@ def test_clean_landmarks_agree_and_the_map_is_the_true_one() -> None:
     assert len(result.pairs) == result.points == 73 and len(result.cameras) == 12
     assert max(error.px for error in result.cameras.values()) < 1e-6
     check = check_landmarks(result)
-    assert check.state is State.OK and "73 of 73" in check.sentence and "the worst of 12" in check.sentence
+    assert check.state is CheckState.OK and "73 of 73" in check.sentence and "the worst of 12" in check.sentence
 
 
 @pytest.mark.parametrize("pair", [("21", "22"), ("25", "28")])
@@ -65,21 +65,21 @@ def test_swapped_cameras_stand_out_and_no_others(pair: tuple[str, str]) -> None:
     away = {camera for camera, error in result.cameras.items() if error.mm > 4}
     assert away == set(pair)
     check = check_landmarks(result)
-    assert check.state is State.FAIL and f"more than 4 mm in cameras {pair[0]} and {pair[1]}" in check.sentence
+    assert check.state is CheckState.FAIL and f"more than 4 mm in cameras {pair[0]} and {pair[1]}" in check.sentence
 
 
 @pytest.mark.parametrize("change", [np.linalg.inv, lambda RT: RT @ FLIP])
 def test_another_reading_of_rt_leaves_no_pairs(change: Callable[[Array], Array]) -> None:
     check = check_landmarks(found(cameras(change=lambda camera, RT: change(RT))))
-    assert check.state is State.FAIL and "do not fall on the 2D ones: 0 of 73" in check.sentence
+    assert check.state is CheckState.FAIL and "do not fall on the 2D ones: 0 of 73" in check.sentence
 
 
 def test_a_shift_of_a_centimetre_is_a_warning_in_one_camera_and_a_failure_in_all() -> None:
     shift = np.eye(4)
     shift[0, 3] = 0.01
     one = found(cameras(change=lambda camera, RT: shift @ RT if camera == "25" else RT))
-    assert one.cameras["25"].mm == pytest.approx(10, abs=1) and check_landmarks(one).state is State.WARN
-    assert check_landmarks(found(cameras(change=lambda camera, RT: shift @ RT))).state is State.FAIL
+    assert one.cameras["25"].mm == pytest.approx(10, abs=1) and check_landmarks(one).state is CheckState.WARN
+    assert check_landmarks(found(cameras(change=lambda camera, RT: shift @ RT))).state is CheckState.FAIL
 
 
 def test_a_camera_in_which_all_is_behind_is_infinitely_far_and_json_has_null() -> None:
@@ -87,7 +87,7 @@ def test_a_camera_in_which_all_is_behind_is_infinitely_far_and_json_has_null() -
     result = found(cameras(change=lambda camera, RT: RT @ turn if camera == "26" else RT))
     assert not np.isfinite(result.cameras["26"].mm) and result.cameras["25"].mm < 1e-6
     check = check_landmarks(result)
-    assert check.state is State.FAIL and "behind it" in check.sentence and check.as_json()["number"] is None
+    assert check.state is CheckState.FAIL and "behind it" in check.sentence and check.as_json()["number"] is None
 
 
 def test_one_camera_gives_a_lower_bound_and_none_gives_nothing() -> None:
@@ -95,7 +95,7 @@ def test_one_camera_gives_a_lower_bound_and_none_gives_nothing() -> None:
     result = found(alone)
     assert result.only_bounded and "by at least" in check_landmarks(result).sentence
     assert reproject({}, ground_truth.keypoints3d(SPEC)) is None and reproject(alone, {}) is None
-    assert check_landmarks(None).state is State.UNCHECKED
+    assert check_landmarks(None).state is CheckState.UNCHECKED
 
 
 def test_points_that_are_not_finite_hurt_nobody_else() -> None:

@@ -22,7 +22,7 @@ MB = 2**20
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
-Selection = str | tuple[str, ...]
+IdSelection = str | tuple[str, ...]
 
 
 def _structure(value: object) -> Structure:
@@ -83,9 +83,9 @@ class GoogleDrive(_Section):
 class Extraction(_Section):
     """What is wanted; each of the first three is "all" or a tuple of names."""
 
-    subjects: Annotated[Selection, BeforeValidator(parsers.subjects)]
-    performances: Annotated[Selection, BeforeValidator(parsers.performances)] = parsers.ALL
-    cameras: Annotated[Selection, BeforeValidator(parsers.cameras)] = parsers.ALL
+    subjects: Annotated[IdSelection, BeforeValidator(parsers.subjects)]
+    performances: Annotated[IdSelection, BeforeValidator(parsers.performances)] = parsers.ALL
+    cameras: Annotated[IdSelection, BeforeValidator(parsers.cameras)] = parsers.ALL
     modalities: Annotated[tuple[Modality, ...], BeforeValidator(parsers.modalities)] = tuple(Modality)
 
 

@@ -16,7 +16,7 @@ from enum import Enum
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.names import RAW_ONLY, Modality, Performance, Structure, number_ranges
 from rm360_async.domain.record import LeftOut
-from rm360_async.domain.release import ReleasedContent, Wanted, layouts_of, released_content, surely_wanted
+from rm360_async.domain.release import CameraSelection, ReleasedContent, layouts_of, released_content, surely_wanted
 
 _BY_CAMERA = frozenset({Modality.IMAGES, Modality.MASKS, Modality.KEYPOINTS2D, Modality.SCAN_MASKS})
 _CAMERAS_NAMED = 8
@@ -66,7 +66,7 @@ class Extracted:
 
     performance: Performance
     sources: tuple[str, ...]
-    wanted_cameras: Wanted = "all"
+    wanted_cameras: CameraSelection = "all"
     wanted: frozenset[Modality] = frozenset(Modality)
     absent: frozenset[Modality] = frozenset()
     frames: Mapping[str, Collection[int]] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from rm360_async.domain.cameras.rig import FRONT_CAMERA, S3_CAMERAS, rig
 from rm360_async.domain.cameras.sets import resolve
 from rm360_async.domain.names import Kind, Modality, Performance, Structure, is_performance
 
-Wanted = str | tuple[str, ...]
+CameraSelection = str | tuple[str, ...]
 """Cameras as a config or a record has them: "all", a named set, or ids."""
 
 _ALWAYS = frozenset({Modality.METADATA, Modality.CALIBRATION, Modality.IMAGES})
@@ -73,7 +73,7 @@ def layouts_of(paths: Iterable[str]) -> tuple[Structure, ...]:
     return (Structure.SINGLE,) if remote else (Structure.SINGLE, Structure.PAIR)
 
 
-def absence(camera: str, held: ReleasedContent | None, wanted: Wanted) -> Absence:
+def absence(camera: str, held: ReleasedContent | None, wanted: CameraSelection) -> Absence:
     """Return why a camera has no images in a folder for which `wanted` was asked."""
     if held is None:
         return Absence.UNKNOWN
@@ -82,7 +82,7 @@ def absence(camera: str, held: ReleasedContent | None, wanted: Wanted) -> Absenc
     return Absence.LOST if camera in surely_wanted(wanted, held.cameras) else Absence.NOT_WANTED
 
 
-def surely_wanted(wanted: Wanted, pool: tuple[str, ...]) -> frozenset[str]:
+def surely_wanted(wanted: CameraSelection, pool: tuple[str, ...]) -> frozenset[str]:
     """Return the cameras of the pool that were asked for by name or by a fixed set.
 
     Sets that are chosen among what is there (ring:N, front:N) ask for none in particular, unless for all.
@@ -92,7 +92,7 @@ def surely_wanted(wanted: Wanted, pool: tuple[str, ...]) -> frozenset[str]:
     return frozenset() if chosen_there and len(chosen) < len(pool) else frozenset(chosen)
 
 
-def camera_remarks(structure: Structure, performances: Iterable[Performance], wanted: Wanted) -> list[str]:
+def camera_remarks(structure: Structure, performances: Iterable[Performance], wanted: CameraSelection) -> list[str]:
     """Return a line for each kind of performance of which the release does not hold all wanted cameras."""
     subjects: dict[str, int] = {}
     for each in performances:
@@ -106,7 +106,7 @@ def camera_remarks(structure: Structure, performances: Iterable[Performance], wa
     return [f"{', '.join(names)}: {line}" for line, names in lines.items()]
 
 
-def _camera_remark(held: ReleasedContent, wanted: Wanted) -> str:
+def _camera_remark(held: ReleasedContent, wanted: CameraSelection) -> str:
     there = resolve(wanted, held.cameras)
     asked = resolve(wanted, rig())
     if isinstance(wanted, tuple):

@@ -13,7 +13,7 @@ from functools import cached_property
 from types import TracebackType
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.extraction.copy_processes import Copiers, Outcome, Task, copy_blob
+from rm360_async.extraction.copy_processes import Copiers, CopyResult, Task, copy_blob
 from rm360_async.extraction.previous import ReusedFile
 from rm360_async.smc import Blob, UnreadableData
 from rm360_async.store import ListedFile, StagingFolder
@@ -124,7 +124,7 @@ class Copier:
         self._underway -= sum(item.size for item in batch)
         self.progress()
 
-    def _done_here(self, item: Item) -> Outcome | None:
+    def _done_here(self, item: Item) -> CopyResult | None:
         """Do what needs more than a range of the file: what was published before, or came through HDF5."""
         if isinstance(item.blob, UnreadableData):
             return item.blob.reason

@@ -28,7 +28,7 @@ from rm360_async.system.linux import die_with
 
 Task = tuple[str, Blob]
 """The new file's path without its suffix, and its bytes: a range of an open file, whole there."""
-Outcome = ListedFile | str
+CopyResult = ListedFile | str
 """What was written, or why it was not."""
 
 _PROCESSES = 2
@@ -55,7 +55,7 @@ class Copiers:
         self._sent.append(chosen)
         reach("batch sent")
 
-    def take(self) -> list[Outcome]:
+    def take(self) -> list[CopyResult]:
         """Wait for the oldest batch; return its outcomes in order, or raise the first Fault in it.
 
         A process that dies is Fault(WORKER_DIED); one that lacks memory is a MemoryError, as if we lacked it.
@@ -148,7 +148,7 @@ def _listed(path: str, size: int, hashed: str) -> ListedFile:
     return ListedFile(path, size, bytes.fromhex(hashed))
 
 
-def copy_blob(stem: str, blob: Blob, files: NewFiles, buffer: memoryview) -> Outcome:
+def copy_blob(stem: str, blob: Blob, files: NewFiles, buffer: memoryview) -> CopyResult:
     """Check and write one blob by way of a buffer; return what was written, or why nothing was."""
     try:
         if blob.size <= len(buffer):

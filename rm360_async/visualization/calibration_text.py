@@ -6,15 +6,15 @@ import json
 import math
 from pathlib import Path
 
-from rm360_async.domain.cameras.calibration.check import State
 from rm360_async.domain.cameras.calibration.checks import CalibrationReport, check_calibration
 from rm360_async.domain.cameras.coverage import Coverage, coverage
+from rm360_async.domain.check_status import CheckState
 from rm360_async.visualization.calibration_source import Calibrated
 from rm360_async.visualization.coverage_plot import coverage_map
 from rm360_async.visualization.raster import write_picture
 from rm360_async.visualization.rig_plot import rig_views
 
-_MARKS = {State.OK: "ok  ", State.WARN: "WARN", State.FAIL: "FAIL", State.UNCHECKED: "?   "}
+_MARKS = {CheckState.OK: "ok  ", CheckState.WARN: "WARN", CheckState.FAIL: "FAIL", CheckState.UNCHECKED: "?   "}
 
 
 def analyze(found: Calibrated) -> CalibrationReport:

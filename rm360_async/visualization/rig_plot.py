@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rm360_async.domain.cameras.calibration.check import State
 from rm360_async.domain.cameras.calibration.checks import CalibrationReport, CameraPosition
 from rm360_async.domain.cameras.coverage import TIERS
 from rm360_async.domain.cameras.rig import FACE, Array, head_centre
+from rm360_async.domain.check_status import CheckState
 from rm360_async.visualization.svg import Drawing, Point
 from rm360_async.visualization.theme import BAD, FAINT, INK, MUTED, SKIN, STATE_COLOURS, TIER_COLOURS, UNUSED, WHITE
 
@@ -118,7 +118,7 @@ def _words(drawing: Drawing, title: str, report: CalibrationReport, kept: Collec
     drawing.text((20, 58), f"calibration: {report.state.value}", 15, STATE_COLOURS[report.state.value], weight="bold")
     counted = f"{len(kept)} of {len(report.standings)} cameras have images"
     drawing.text((210, 58), f"read as {report.reading}; {counted}", 14, INK)
-    bad = [check for check in report.checks if check.state in (State.FAIL, State.WARN)]
+    bad = [check for check in report.checks if check.state in (CheckState.FAIL, CheckState.WARN)]
     told = bad or [check for check in report.checks if check.name in ("axes meet", "distance", "ids")]
     lines = [(f"{check.name}: {check.sentence}", STATE_COLOURS[check.state.value]) for check in told[:4]]
     drawing.lines_of_text((20, 82), [(_shortened(text), colour) for text, colour in lines], 12)

@@ -12,8 +12,9 @@ from anyio.to_thread import run_sync
 
 from rm360_async.budget import SystemDisk
 from rm360_async.commands.doctor import disks, ledger, machine, remote
-from rm360_async.commands.doctor.result import CheckResult, State, as_dict, as_text, fail, fail_of, ok, warn
+from rm360_async.commands.doctor.result import CheckResult, as_dict, as_text, fail, fail_of, ok, warn
 from rm360_async.config import Settings, load_settings
+from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.download.rclone import RemoteListing
@@ -29,8 +30,8 @@ _NAMED = 10
 async def examine(config: Path, as_json: bool) -> int:
     """Print what was found; return 0 without a fail, 1 with one, 2 when the config itself is wrong."""
     lines = [line async for line in look(config)]
-    bad_config = any(line.about == "config" and line.state is State.FAIL for line in lines)
-    code = 2 if bad_config else int(any(line.state is State.FAIL for line in lines))
+    bad_config = any(line.about == "config" and line.state is CheckState.FAIL for line in lines)
+    code = 2 if bad_config else int(any(line.state is CheckState.FAIL for line in lines))
     print(json.dumps(as_dict(lines, code), indent=1) if as_json else as_text(lines))
     return code
 
@@ -82,7 +83,7 @@ async def _far_away(settings: Settings) -> AsyncIterator[CheckResult]:
         try:
             async for line in remote.look_at_rclone(settings):
                 lines.append(line)
-            if not any(line.about == "remote" and line.state is State.FAIL for line in lines):
+            if not any(line.about == "remote" and line.state is CheckState.FAIL for line in lines):
                 lines += await _listing(settings)
         except (Fault, BadRequest) as error:
             lines.append(fail_of("remote", error) if isinstance(error, Fault) else fail("config", str(error)))

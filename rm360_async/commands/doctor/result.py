@@ -5,26 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
+from rm360_async.domain.check_status import SEVERITY, CheckState
 from rm360_async.domain.errors import Fault
 from rm360_async.system.log import escaped, masked
-
-
-class State(str, Enum):
-    """How a thing stands: as it should, worth a look, or in the way of a run."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
 
 
 @dataclass(frozen=True)
 class CheckResult:
     """One thing that was looked at; `mend` says what to do. No secret is ever in it: texts are masked."""
 
-    state: State
+    state: CheckState
     about: str
     text: str
     mend: str = ""
@@ -37,17 +29,17 @@ class CheckResult:
 
 def ok(about: str, text: str) -> CheckResult:
     """Return a line of what is as it should be."""
-    return CheckResult(State.OK, about, text)
+    return CheckResult(CheckState.OK, about, text)
 
 
 def warn(about: str, text: str, mend: str = "") -> CheckResult:
     """Return a line of what a person should look at."""
-    return CheckResult(State.WARN, about, text, mend)
+    return CheckResult(CheckState.WARN, about, text, mend)
 
 
 def fail(about: str, text: str, mend: str = "") -> CheckResult:
     """Return a line of what a run cannot go on with."""
-    return CheckResult(State.FAIL, about, text, mend)
+    return CheckResult(CheckState.FAIL, about, text, mend)
 
 
 def fail_of(about: str, fault: Fault) -> CheckResult:
@@ -65,7 +57,7 @@ def as_text(lines: Iterable[CheckResult]) -> str:
         told.append(f"{value['state']:<5}{value['about']:<12}{value['text']}")
         if value["mend"]:
             told.append(f"{'':<17}-> {value['mend']}")
-    return "\n".join([*told, ", ".join(f"{counts[state]} {state.value}" for state in State)])
+    return "\n".join([*told, ", ".join(f"{counts[state]} {state.value}" for state in SEVERITY)])
 
 
 def as_dict(lines: Sequence[CheckResult], code: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rm360_async import __version__
-from rm360_async.domain.cameras.calibration.check import State
+from rm360_async.domain.check_status import CheckState, worst_state
 from rm360_async.domain.errors import BadRequest
 from rm360_async.store import MARKER
 from rm360_async.system.fault_points import reach
@@ -20,7 +20,7 @@ from rm360_async.visualization.report.page_data import PageData, read_page_data
 from rm360_async.visualization.report.panels.contact_sheet import contact_panel
 from rm360_async.visualization.report.panels.frames import presence_panel
 from rm360_async.visualization.report.panels.landmarks import proof_panel
-from rm360_async.visualization.report.panels.panel import Panel, worst_state
+from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.report.panels.sound import sound_panel
 from rm360_async.visualization.report.panels.tables import (
     absent_panel,
@@ -48,7 +48,7 @@ def write_page(folder: Path, place: Path, *, faces: bool = True, back: str = "")
     panels = make_panels(material)
     numbers = page_numbers(material, panels, made_from)
     values = {key: numbers[key] for key in ("made_by", "made", "name", "verdict", "notes")}
-    text = render("page.html", panels=panels, state=State(numbers["state"]), back=back, **values)
+    text = render("page.html", panels=panels, state=CheckState(numbers["state"]), back=back, **values)
     write_picture(place / PAGE, text.encode("utf-8", "replace"))
     write_picture(place / NUMBERS, _json(numbers))
     return numbers

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rm360_async.domain.cameras.calibration.check import Check, State
+from rm360_async.domain.cameras.calibration.check import Check
 from rm360_async.domain.cameras.calibration.checks import CalibrationReport, check_calibration
 from rm360_async.domain.cameras.calibration.conventions import placed
 from rm360_async.domain.cameras.calibration.landmarks import Landmarks2d, Reprojection, reproject
 from rm360_async.domain.cameras.rig import Array
+from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.errors import BadRequest
 from rm360_async.visualization.calibration_source import of_folder, picture_size
 from rm360_async.visualization.published_folder import PublishedFolder, open_folder
@@ -119,5 +120,5 @@ def read_page_data(path: Path, *, faces: bool) -> PageData:
 def no_calibration(material: PageData) -> Check:
     """Return the check of a folder that has no calibration."""
     lost = next((what for check, what in material.told.findings if "calibration" in what), "")
-    state = State.FAIL if lost else State.UNCHECKED
+    state = CheckState.FAIL if lost else CheckState.UNCHECKED
     return Check("calibration", state, lost or "this folder has no calibration")

@@ -5,26 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rm360_async.domain.cameras.calibration.conventions import Placement
 from rm360_async.domain.cameras.rig import Array
+from rm360_async.domain.check_status import CheckState
 
 Matrices = Mapping[str, ArrayLike]
 """K (3, 3) px, D (5,), RT (4, 4) of one camera, by these names."""
 _NAMED = 6
-
-
-class State(str, Enum):
-    """What a check says; `UNCHECKED` is no praise: there was too little to check by."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-    UNCHECKED = "not checked"
 
 
 @dataclass(frozen=True)
@@ -32,7 +23,7 @@ class Check:
     """What one check found: `number` against `limit`, both in `unit`, and a sentence for a person."""
 
     name: str
-    state: State
+    state: CheckState
     sentence: str
     number: float | None = None
     limit: float | None = None
@@ -73,11 +64,11 @@ class Cameras:
         return [camera for camera, is_chosen in zip(self.ids, chosen.tolist(), strict=True) if is_chosen]
 
 
-def graded(number: float, warn: float, fail: float) -> State:
+def graded(number: float, warn: float, fail: float) -> CheckState:
     """Return ok up to `warn`, warn up to `fail`, else fail; what is no number fails."""
     if number <= warn:
-        return State.OK
-    return State.WARN if number <= fail else State.FAIL
+        return CheckState.OK
+    return CheckState.WARN if number <= fail else CheckState.FAIL
 
 
 def named(cameras: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rm360_async.domain.cameras.calibration.check import Cameras, Check, Matrices, State, graded, named
+from rm360_async.domain.cameras.calibration.check import Cameras, Check, Matrices, graded, named
 from rm360_async.domain.cameras.calibration.conventions import (
     STATED,
     PoseConvention,
@@ -26,6 +26,7 @@ from rm360_async.domain.cameras.calibration.conventions import (
 from rm360_async.domain.cameras.calibration.lens import check_distortion, check_in_frame, check_intrinsics, coefficients
 from rm360_async.domain.cameras.calibration.rig_table import check_ids, check_origin
 from rm360_async.domain.cameras.rig import Array, angles_about, tier_of
+from rm360_async.domain.check_status import CheckState, worst_state
 
 ORTHONORMAL = (1e-4, 1e-2)
 """Deviation of R from a rotation above which is a warning, and a failure."""
@@ -63,15 +64,14 @@ class CalibrationReport:
     """Camera-to-world, OpenCV, metres, whatever the reading was."""
 
     @property
-    def state(self) -> State:
-        """Return the worst state of the checks; what was not checked does not count."""
-        states = {check.state for check in self.checks}
-        return next((state for state in (State.FAIL, State.WARN) if state in states), State.OK)
+    def state(self) -> CheckState:
+        """Return the worst state of the checks, disregarding those that were not possible."""
+        return worst_state((check.state for check in self.checks), CheckState.OK)
 
     @property
     def failures(self) -> tuple[Check, ...]:
         """Return the checks that failed."""
-        return tuple(check for check in self.checks if check.state is State.FAIL)
+        return tuple(check for check in self.checks if check.state is CheckState.FAIL)
 
 
 def check_calibration(
@@ -120,8 +120,8 @@ def _check_readable(cameras: Mapping[str, Matrices], usable: Mapping[str, Matric
     problems += ["there is none"] if not cameras else []
     if problems:
         count = float(len(bad) + len(lacking))
-        return Check("present", State.FAIL, "; ".join(problems), count, 0, "cameras")
-    return Check("present", State.OK, f"K, D and RT of {named(usable)} are finite", 0, 0, "cameras")
+        return Check("present", CheckState.FAIL, "; ".join(problems), count, 0, "cameras")
+    return Check("present", CheckState.OK, f"K, D and RT of {named(usable)} are finite", 0, 0, "cameras")
 
 
 def _check_convention(setup: Cameras, reading: PoseConvention, shares: Mapping[PoseConvention, float]) -> Check:
@@ -131,7 +131,7 @@ def _check_convention(setup: Cameras, reading: PoseConvention, shares: Mapping[P
     seen = "have the head upright in front of them at 0.8 to 1.6 m"
     sentence = f"{STATED}: {stated:.0%} of the cameras {seen}"
     strays = strays_of(setup.ids, setup.RT, setup.placement) if reading is STATED and stated >= FITTING else {}
-    state = State.OK if stated == 1 else State.WARN
+    state = CheckState.OK if stated == 1 else CheckState.WARN
     if reading is not STATED:
         sentence = (
             f"RT is not {STATED}, as it must be: read as {reading}, {shares[reading]:.0%} of the cameras {seen}, "
@@ -144,7 +144,7 @@ def _check_convention(setup: Cameras, reading: PoseConvention, shares: Mapping[P
     elif stated < 1:
         sentence += f", not {named(setup.where(~setup.placement.fits))}"
     if reading is not STATED or stated < FITTING or strays:
-        state = State.FAIL
+        state = CheckState.FAIL
     return Check("convention", state, sentence + basis, stated, FITTING)
 
 
@@ -155,10 +155,12 @@ def _check_rotations(setup: Cameras) -> Check:
     mirrored = setup.where(np.linalg.det(rotations) < 0)
     worst = float(deviation.max())
     if mirrored:
-        return Check("rotations", State.FAIL, f"R of {named(mirrored)} mirrors (determinant -1)", worst, ORTHONORMAL[1])
+        return Check(
+            "rotations", CheckState.FAIL, f"R of {named(mirrored)} mirrors (determinant -1)", worst, ORTHONORMAL[1]
+        )
     state = graded(worst, *ORTHONORMAL)
     sentence = f"R is orthonormal within {worst:.1g}"
-    if state is not State.OK:
+    if state is not CheckState.OK:
         sentence = f"R of {named(setup.where(deviation > ORTHONORMAL[0]))} is no rotation: off by up to {worst:.2g}"
     return Check("rotations", state, sentence, worst, ORTHONORMAL[0])
 
@@ -166,7 +168,7 @@ def _check_rotations(setup: Cameras) -> Check:
 def _check_axes(setup: Cameras) -> Check:
     if not setup.placement.own_head:
         sentence = "the optical axes of one camera, or of cameras side by side, do not fix a common point"
-        return Check("axes meet", State.UNCHECKED, sentence, None, MISS_MM[0], "mm")
+        return Check("axes meet", CheckState.UNCHECKED, sentence, None, MISS_MM[0], "mm")
     misses = setup.placement.misses * 1000
     point = ", ".join(f"{value:+.3f}" for value in setup.placement.head)
     sentence = f"the axes miss their nearest point ({point}) m by {misses.mean():.0f} mm on average, {misses.max():.0f}"
@@ -184,7 +186,7 @@ def _check_distance(setup: Cameras) -> Check:
     if outside.any():
         sentence += f"; {named(setup.where(outside))} outside of {DISTANCE_M[0]} to {DISTANCE_M[1]} m"
     limit = DISTANCE_M[1] if worst == high else DISTANCE_M[0]
-    return Check("distance", State.FAIL if outside.any() else State.OK, sentence, worst, limit, "m")
+    return Check("distance", CheckState.FAIL if outside.any() else CheckState.OK, sentence, worst, limit, "m")
 
 
 def _check_roll(setup: Cameras) -> Check:
@@ -192,7 +194,7 @@ def _check_roll(setup: Cameras) -> Check:
     worst = float(roll.max())
     state = graded(worst, *ROLL_DEG)
     sentence = f"cameras stand level within {worst:.1f} degrees"
-    if state is not State.OK:
+    if state is not CheckState.OK:
         sentence = f"{named(setup.where(roll > ROLL_DEG[0]))} rolled by up to {worst:.1f} degrees"
     return Check("level", state, sentence, worst, ROLL_DEG[0], "degrees")
 

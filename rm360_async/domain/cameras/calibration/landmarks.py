@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rm360_async.domain.cameras.calibration.check import Check, State, graded, named
+from rm360_async.domain.cameras.calibration.check import Check, graded, named
 from rm360_async.domain.cameras.calibration.lens import coefficients
 from rm360_async.domain.cameras.rig import Array, to_camera
+from rm360_async.domain.check_status import CheckState
 
 LANDMARK_MM = (4.0, 12.0)
 """Error at the head above which is a warning, and a failure; 1 px of a full image is 0.26 mm there."""
@@ -112,18 +113,20 @@ def _samples(camera: Landmarks2d, points: Mapping[int, Array]) -> tuple[Array, A
 def check_landmarks(found: Reprojection | None) -> Check:
     """Say whether the 3D landmarks fall on the 2D ones in every camera, and in which they do not."""
     if found is None:
-        return Check("landmarks", State.UNCHECKED, "no frame has landmarks in 2D and in 3D", None, LANDMARK_MM[0], "mm")
+        return Check(
+            "landmarks", CheckState.UNCHECKED, "no frame has landmarks in 2D and in 3D", None, LANDMARK_MM[0], "mm"
+        )
     worst = max(found.cameras, key=lambda camera: found.cameras[camera].mm)
     error = found.cameras[worst]
     paired = f"{len(found.pairs)} of {found.points} 3D points lie on a 2D one"
     if len(found.pairs) < found.points * _FEWEST_PAIRED:
         sentence = f"3D landmarks do not fall on the 2D ones: {paired}, within {PAIRED_MM:g} mm in most cameras"
-        return Check("landmarks", State.FAIL, sentence, error.mm, LANDMARK_MM[0], "mm")
+        return Check("landmarks", CheckState.FAIL, sentence, error.mm, LANDMARK_MM[0], "mm")
     state = graded(error.mm, *LANDMARK_MM)
     bound = "at least " if found.only_bounded else ""
     where = f"camera {worst}" + (f", the worst of {len(found.cameras)}," if len(found.cameras) > 1 else "")
     sentence = f"{paired}; in {where} they miss by {bound}{_size(error)}"
-    if state is not State.OK:
+    if state is not CheckState.OK:
         away = [camera for camera, each in found.cameras.items() if each.mm > LANDMARK_MM[0]]
         sentence += f"; more than {LANDMARK_MM[0]:g} mm in {named(away)}"
     return Check("landmarks", state, sentence, error.mm, LANDMARK_MM[0], "mm")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rm360_async.domain.cameras.calibration.check import Cameras, Check, State, named
+from rm360_async.domain.cameras.calibration.check import Cameras, Check, named
 from rm360_async.domain.cameras.rig import Array
+from rm360_async.domain.check_status import CheckState
 
 FOCAL_PER_WIDTH = 4715 / 2448
 """Focal length per image width of the rig's cameras."""
@@ -19,7 +20,7 @@ _NO_SIZE = "there is no image, so the image size is not known"
 def check_in_frame(setup: Cameras) -> Check:
     """Say whether the head's middle is in the frame of every camera, without lens distortion."""
     if setup.size is None:
-        return Check("head in frame", State.UNCHECKED, _NO_SIZE)
+        return Check("head in frame", CheckState.UNCHECKED, _NO_SIZE)
     height, width = setup.size
     in_camera = (setup.placement.matrices[:, :3, :3].transpose(0, 2, 1) @ setup.placement.offsets[:, :, None])[:, :, 0]
     depth = np.where(in_camera[:, 2:] > 0, in_camera[:, 2:], np.nan)
@@ -29,14 +30,14 @@ def check_in_frame(setup: Cameras) -> Check:
     sentence = f"the head's middle is in frame ({width} x {height} px) in all {len(setup.ids)}"
     if outside:
         sentence = f"the head's middle is not in the frame of {width} x {height} px of {named(outside)}"
-    state = State.FAIL if outside else State.OK
+    state = CheckState.FAIL if outside else CheckState.OK
     return Check("head in frame", state, sentence, float(len(outside)), 0, "cameras")
 
 
 def check_intrinsics(setup: Cameras) -> Check:
     """Say whether K is one of the rig's cameras for this image size: scaled with the images, or not."""
     if setup.size is None:
-        return Check("intrinsics", State.UNCHECKED, _NO_SIZE)
+        return Check("intrinsics", CheckState.UNCHECKED, _NO_SIZE)
     height, width = setup.size
     focal = setup.K[:, [0, 1], [0, 1]]
     odd_focal = np.abs(focal / (FOCAL_PER_WIDTH * width) - 1).max(axis=1) > 0.05
@@ -56,7 +57,7 @@ def check_intrinsics(setup: Cameras) -> Check:
         )
         if mask.any()
     ]
-    state = State.WARN if problems else State.OK
+    state = CheckState.WARN if problems else CheckState.OK
     return Check("intrinsics", state, "; ".join([sentence, *problems]), worst, limit, "px")
 
 
@@ -64,19 +65,19 @@ def check_distortion(setup: Cameras) -> Check:
     """Say whether lens distortion is stored, and whether it folds back inside the image."""
     present = np.array([bool(D.any()) for D in setup.D])
     if not present.any():
-        return Check("distortion", State.OK, "D is zero for all cameras: no lens distortion is stored")
+        return Check("distortion", CheckState.OK, "D is zero for all cameras: no lens distortion is stored")
     folds = np.array([fold_radius(D) for D in setup.D])
     corners = np.array([corner_radius(K, setup.size) if setup.size else _USUAL_CORNER for K in setup.K])
     inside = folds < corners
     sentence = f"{named(setup.where(present))} with lens distortion"
     if not inside.any():
-        return Check("distortion", State.OK, f"{sentence}; it folds nowhere inside the image")
+        return Check("distortion", CheckState.OK, f"{sentence}; it folds nowhere inside the image")
     least = int(np.where(inside, folds, np.inf).argmin())
     sentence += (
         f"; it folds back inside the image of {named(setup.where(inside))}, nearest the axis in camera "
         f"{setup.ids[least]} at {folds[least] * setup.K[least, 0, 0]:.0f} px: trust it at the head only"
     )
-    return Check("distortion", State.WARN, sentence, float(folds[least]), float(corners[least]), "tangent")
+    return Check("distortion", CheckState.WARN, sentence, float(folds[least]), float(corners[least]), "tangent")
 
 
 _NOTHING = 1e-9

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from rm360_async.domain.cameras.calibration.check import Cameras, Check, State, named
+from rm360_async.domain.cameras.calibration.check import Cameras, Check, named
 from rm360_async.domain.cameras.coverage import directions
 from rm360_async.domain.cameras.rig import Array, camera_centre, head_centre, rig
+from rm360_async.domain.check_status import CheckState
 
 PLACE_DEG = 2.0
 ORIGIN_CAMERAS = ("02", "14", "29", "41")
@@ -24,7 +25,7 @@ def check_ids(setup: Cameras) -> Check:
     known = np.array([camera in rig() for camera in setup.ids])
     here = setup.where(known)
     if not here:
-        return Check("ids", State.UNCHECKED, "no camera of the rig's table is there", None, PLACE_DEG, "degrees")
+        return Check("ids", CheckState.UNCHECKED, "no camera of the rig's table is there", None, PLACE_DEG, "degrees")
     offset = setup.placement.matrices[known, :3, 3] - head_centre()
     angles = _angles(offset / np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-12), directions())
     own = angles[np.arange(len(here)), [ids.index(camera) for camera in here]]
@@ -33,15 +34,15 @@ def check_ids(setup: Cameras) -> Check:
     worst = float(own.max())
     if not away.any():
         sentence = f"each camera stands where the rig's table has it, within {worst:.2f} degrees{strange}"
-        return Check("ids", State.OK, sentence, worst, PLACE_DEG, "degrees")
+        return Check("ids", CheckState.OK, sentence, worst, PLACE_DEG, "degrees")
     if len(here) > 2 and away.mean() > 0.5:
         sentence = f"most cameras ({away.sum()} of {len(here)}) do not stand where the rig's table has them"
         sentence += f", by {np.median(own):.1f} degrees in the middle: another rig, or another world{strange}"
-        return Check("ids", State.FAIL, sentence, worst, PLACE_DEG, "degrees")
+        return Check("ids", CheckState.FAIL, sentence, worst, PLACE_DEG, "degrees")
     nearest = {here[row]: ids[int(angles[row].argmin())] for row in np.flatnonzero(away)}
     fits = {here[row]: bool(angles[row].min() <= PLACE_DEG) for row in np.flatnonzero(away)}
     degrees = {here[row]: float(own[row]) for row in np.flatnonzero(away)}
-    return Check("ids", State.FAIL, _displaced(nearest, fits, degrees) + strange, worst, PLACE_DEG, "degrees")
+    return Check("ids", CheckState.FAIL, _displaced(nearest, fits, degrees) + strange, worst, PLACE_DEG, "degrees")
 
 
 def _angles(one: Array, other: Array) -> Array:
@@ -65,12 +66,12 @@ def check_origin(setup: Cameras) -> Check:
     lacking = [camera for camera in ORIGIN_CAMERAS if camera not in setup.ids]
     if lacking:
         sentence = f"needs cameras {' '.join(ORIGIN_CAMERAS)}; {named(lacking)} not there"
-        return Check("origin", State.UNCHECKED, sentence, None, ORIGIN_MM, "mm")
+        return Check("origin", CheckState.UNCHECKED, sentence, None, ORIGIN_MM, "mm")
     rows = [setup.ids.index(camera) for camera in ORIGIN_CAMERAS]
     centres = np.stack([camera_centre(setup.placement.matrices[row]) for row in rows])
     away = float(np.linalg.norm(centres.mean(axis=0))) * 1000
     four = " ".join(ORIGIN_CAMERAS)
     if away <= ORIGIN_MM:
-        return Check("origin", State.OK, f"the origin is the middle of cameras {four}", away, ORIGIN_MM, "mm")
+        return Check("origin", CheckState.OK, f"the origin is the middle of cameras {four}", away, ORIGIN_MM, "mm")
     sentence = f"the middle of cameras {four} is {away:.0f} mm from the origin; in known calibrations it is the origin"
-    return Check("origin", State.WARN, sentence, away, ORIGIN_MM, "mm")
+    return Check("origin", CheckState.WARN, sentence, away, ORIGIN_MM, "mm")

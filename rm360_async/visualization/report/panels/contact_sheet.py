@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rm360_async.domain.cameras.calibration.check import State
 from rm360_async.domain.cameras.rig import FRONT_CAMERA, RESOLUTION, Array, project, rig
+from rm360_async.domain.check_status import CheckState
 from rm360_async.visualization.contact_sheet import cells, why_absent
 from rm360_async.visualization.raster import LOSSES
 from rm360_async.visualization.report.frame_images import THUMBNAIL, FrameImage
@@ -79,12 +79,12 @@ def _numbers(
     }
 
 
-def _state(numbers: dict[str, Any]) -> State:
+def _state(numbers: dict[str, Any]) -> CheckState:
     if any(reason in LOSSES for reason in numbers["absent"]):
-        return State.FAIL
+        return CheckState.FAIL
     if numbers["head_in_frame"] < numbers["calibrated"]:
-        return State.FAIL
-    return State.WARN if numbers["head_in_mask"] < _IN_MASK * numbers["masks"] else State.OK
+        return CheckState.FAIL
+    return CheckState.WARN if numbers["head_in_mask"] < _IN_MASK * numbers["masks"] else CheckState.OK
 
 
 def _sentence(numbers: dict[str, Any], shots: dict[str, FrameImage]) -> str:

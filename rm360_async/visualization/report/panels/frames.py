@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rm360_async.domain.cameras.calibration.check import State
 from rm360_async.domain.cameras.rig import rig
+from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.names import number_ranges
 from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.report.panels.panel import Panel
@@ -105,9 +105,15 @@ def presence_panel(material: PageData) -> Panel:
     strip = presence(material)
     counts = {state: int((strip.grid == state).sum()) for state in Presence}
     bad = sum(counts[state] for state in Presence if state >= Presence.MISSING)
-    state = State.FAIL if bad else State.WARN if counts[Presence.SMALL] or counts[Presence.NO_MASK] else State.OK
+    state = (
+        CheckState.FAIL
+        if bad
+        else CheckState.WARN
+        if counts[Presence.SMALL] or counts[Presence.NO_MASK]
+        else CheckState.OK
+    )
     if not strip.grid.size:
-        return Panel("presence", "Every frame", State.UNCHECKED, "no images in this folder", {"frames": 0})
+        return Panel("presence", "Every frame", CheckState.UNCHECKED, "no images in this folder", {"frames": 0})
     told = {camera: _told(strip, row) for camera, row in zip(strip.cameras, strip.grid, strict=True)}
     wrong = {camera: what for camera, what in told.items() if what}
     numbers = {

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from rm360_async.domain.cameras.calibration.check import State, graded
+from rm360_async.domain.cameras.calibration.check import graded
 from rm360_async.domain.cameras.calibration.landmarks import LANDMARK_MM, CameraError, check_landmarks, projected
 from rm360_async.domain.cameras.rig import RESOLUTION, Array, rig
+from rm360_async.domain.check_status import CheckState
 from rm360_async.visualization.report.frame_images import FrameImage
 from rm360_async.visualization.report.jpeg_budget import encode_within
 from rm360_async.visualization.report.page_data import PageData
@@ -61,7 +62,7 @@ def _cells(material: PageData, shots: dict[str, FrameImage], errors: dict[str, C
             "state": states[camera].value,
             "drawing": drawings.get(camera, ""),
         }
-        for camera in sorted(errors, key=lambda camera: (states[camera] is State.OK, places.get(camera, 0.0)))
+        for camera in sorted(errors, key=lambda camera: (states[camera] is CheckState.OK, places.get(camera, 0.0)))
     ]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rm360_async.domain.cameras.calibration.check import State
+from rm360_async.domain.check_status import CheckState
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Panel:
 
     key: str
     title: str
-    state: State
+    state: CheckState
     sentence: str
     numbers: Mapping[str, Any] = field(default_factory=dict)
     drawn: Mapping[str, Any] = field(default_factory=dict)
@@ -23,9 +23,3 @@ class Panel:
     def as_json(self) -> dict[str, Any]:
         """Return the panel's numbers as JSON values."""
         return {"title": self.title, "state": self.state.value, "sentence": self.sentence, **self.numbers}
-
-
-def worst_state(states: Iterable[State]) -> State:
-    """Return the worst state; what was not checked does not count, unless nothing was."""
-    found = set(states)
-    return next((state for state in (State.FAIL, State.WARN, State.OK) if state in found), State.UNCHECKED)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rm360_async.domain.cameras.calibration.check import State
+from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.release import FrameRate, frame_rate
 from rm360_async.visualization.report.arrays import Sound
 from rm360_async.visualization.report.page_data import PageData
@@ -32,7 +32,7 @@ def sound_panel(material: PageData) -> Panel:
     if sound is None or not len(sound.samples):
         lost = any("audio" in what for _, what in material.told.findings)
         sentence = "no sound in this folder" + ("; it was released" if lost else "")
-        return Panel("sound", title, State.FAIL if lost else State.UNCHECKED, sentence)
+        return Panel("sound", title, CheckState.FAIL if lost else CheckState.UNCHECKED, sentence)
     noted = record.fps if record else None
     measured = frame_rate(frames, sound.seconds)
     fps = noted or (measured.fps if measured else None)
@@ -47,7 +47,7 @@ def sound_panel(material: PageData) -> Panel:
         "sound_longer_by": None if away is None else round(away, 4),
     }
     problems = _problems(numbers, measured, away)
-    state = State.FAIL if problems else State.OK if fps else State.UNCHECKED
+    state = CheckState.FAIL if problems else CheckState.OK if fps else CheckState.UNCHECKED
     told = [
         f"{sound.seconds:.2f} s of sound, {frames} frames"
         + (f" = {frames / fps:.2f} s at {fps:g} a second" if fps else "")

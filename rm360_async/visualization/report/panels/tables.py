@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rm360_async.domain.cameras.calibration.check import Check, State
+from rm360_async.domain.cameras.calibration.check import Check
 from rm360_async.domain.cameras.coverage import coverage
 from rm360_async.domain.cameras.rig import rig
+from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.record import Record
 from rm360_async.domain.release import Absence
 from rm360_async.visualization.coverage_plot import coverage_map
@@ -24,7 +25,7 @@ def calibration_panel(material: PageData) -> Panel:
     report = material.calibration
     checks: tuple[Check, ...] = report.checks if report else (no_calibration(material),)
     state = report.state if report else checks[0].state
-    bad = [check for check in checks if check.state in (State.FAIL, State.WARN)]
+    bad = [check for check in checks if check.state in (CheckState.FAIL, CheckState.WARN)]
     sentence = "; ".join(f"{check.name}: {check.sentence}" for check in bad) or (
         f"{len(report.standings)} cameras, read as {report.reading}; all checks pass" if report else checks[0].sentence
     )
@@ -56,7 +57,7 @@ def coverage_panel(material: PageData) -> Panel:
     report = material.calibration
     places = {each.id: (each.azimuth, each.elevation) for each in report.standings} if report else None
     drawn = {"drawing": coverage_map("Coverage", kept, available, places)}
-    return Panel("coverage", "Coverage", State.FAIL if lost else State.OK, sentence, numbers, drawn)
+    return Panel("coverage", "Coverage", CheckState.FAIL if lost else CheckState.OK, sentence, numbers, drawn)
 
 
 def absent_panel(material: PageData) -> Panel:
@@ -64,7 +65,7 @@ def absent_panel(material: PageData) -> Panel:
     record, told = material.folder.record, material.told
     verdict = record.verdict if record else ""
     word = verdict.split(":")[0]
-    state = State.FAIL if word == "damaged" else State.OK if word else State.UNCHECKED
+    state = CheckState.FAIL if word == "damaged" else CheckState.OK if word else CheckState.UNCHECKED
     left_out = [str(item) for item in record.left_out] if record else []
     lost = [{"check": check, "what": what} for check, what in told.findings]
     numbers = {
@@ -93,11 +94,11 @@ def sizes_panel(material: PageData) -> Panel:
     }
     total = sum(numbers["seconds"].values())
     sentence = f"{found.files} files, {found.bytes / _MB:.1f} MB" + (f"; extracted in {total:.1f} s" if total else "")
-    state = State.OK
+    state = CheckState.OK
     if record is None or found.trouble:
-        state = State.UNCHECKED
+        state = CheckState.UNCHECKED
     elif (record.files, record.bytes) != (found.files, found.bytes):
-        state = State.FAIL
+        state = CheckState.FAIL
         sentence += f"; but the marker says {record.files} files, {record.bytes / _MB:.1f} MB"
     most = max((size for _, size in kinds.values()), default=0) or 1
     rows = [(kind, files, size / _MB, round(100 * size / most)) for kind, (files, size) in list(kinds.items())[:_KINDS]]
@@ -115,7 +116,7 @@ def source_panel(material: PageData) -> Panel:
     record = material.folder.record
     if record is None:
         return Panel(
-            "source", "Source", State.UNCHECKED, "an earlier tool or version published it; its source is not known"
+            "source", "Source", CheckState.UNCHECKED, "an earlier tool or version published it; its source is not known"
         )
     sources = [
         {"path": each.path, "size": each.size, "md5": each.md5, "modified": each.modified} for each in record.sources
@@ -124,7 +125,7 @@ def source_panel(material: PageData) -> Panel:
     sentence = f"version {record.version}, published {record.published}; md5 known of {known} of {len(sources)} files"
     sentence += "; fetched by ranges, so the md5 of a whole file was not compared" if record.fetched == "ranges" else ""
     numbers = {"version": record.version, "published": record.published, "fetched": record.fetched, "sources": sources}
-    state = State.OK if known == len(sources) and record.fetched != "ranges" else State.UNCHECKED
+    state = CheckState.OK if known == len(sources) and record.fetched != "ranges" else CheckState.UNCHECKED
     return Panel("source", "Source", state, sentence, numbers, {"record": record, "wanted": _wanted(record)})
 
 
