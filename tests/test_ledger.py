@@ -81,8 +81,10 @@ async def test_a_row_keeps_everything_over_a_reopening(path: Path) -> None:
     async with Ledger.open(path, now=lambda: 100.0) as ledger:
         await ledger.add([C, A, B])
         await ledger.add([A])
-        await ledger.listed({A: [SOURCE, SourceFile("0018/second.smc", 5)]})
-        await ledger.move(A, Stage.WAITING, cause=Cause.FILE_QUOTA, reason="quota", wait_until=500.5, charge=True)
+        await ledger.record_listing({A: [SOURCE, SourceFile("0018/second.smc", 5)]})
+        await ledger.move(
+            A, Stage.WAITING, cause=Cause.FILE_QUOTA, reason="quota", wait_until=500.5, counts_as_try=True
+        )
     async with Ledger.open(path, create=False) as ledger:
         rows = await ledger.rows()
         assert [row.performance for row in rows] == [B, A, C]
@@ -90,7 +92,7 @@ async def test_a_row_keeps_everything_over_a_reopening(path: Path) -> None:
         expected = PerformanceRow(A, Stage.WAITING, 1, Cause.FILE_QUOTA, "quota", 500.5, updated=100.0, sources=sources)
         assert rows[1] == await ledger.row(A) == expected
         assert await ledger.rows({C}) == [PerformanceRow(C, Stage.PENDING, updated=100.0)]
-        await ledger.listed({A: [SOURCE]})
+        await ledger.record_listing({A: [SOURCE]})
         assert (await ledger.row(A)).sources == (SOURCE,)
 
 
@@ -99,26 +101,30 @@ async def test_the_walk_of_one_performance_and_its_attempts(path: Path) -> None:
     clock = iter(range(1, 1000))
     async with Ledger.open(path, now=lambda: float(next(clock))) as ledger:
         await ledger.add([A])
-        await ledger.begin_attempt(A)
+        await ledger.attempts.begin(A)
         await ledger.move(A, Stage.DOWNLOADING)
-        await ledger.move(A, Stage.WAITING, cause=Cause.NETWORK, reason="reset", wait_until=9.0, charge=True, fetched=7)
-        assert (await ledger.begin_attempt(A)).tries == 1
+        await ledger.move(
+            A, Stage.WAITING, cause=Cause.NETWORK, reason="reset", wait_until=9.0, counts_as_try=True, fetched_bytes=7
+        )
+        assert (await ledger.attempts.begin(A)).tries == 1
         for stage in (Stage.DOWNLOADING, Stage.DOWNLOADED, Stage.EXTRACTING, Stage.PUBLISHING):
             await ledger.move(A, stage)
         with pytest.raises(IllegalMove, match="from publishing to downloading"):
             await ledger.move(A, Stage.DOWNLOADING)
         broken = (LeftOut("images", "05", 12, "not a JPEG"),)
-        await ledger.completed(A, a_record(left_out=broken), seconds={"download": 2.5}, fetched=1234)
+        await ledger.record_completed(A, a_record(left_out=broken), seconds={"download": 2.5}, fetched_bytes=1234)
         row = await ledger.row(A)
         assert (row.stage, row.tries, row.cameras_extracted, row.frames, row.bytes) == (Stage.COMPLETED, 0, 2, 13, 5000)
         assert row.reason == "left out: images cam_05 frame 12: not a JPEG"
         assert (row.updated, row.sources, row.wait_until) == (1795348800.0, (SOURCE,), None)
-        first, second = await ledger.attempts(A)
-        assert (first.outcome, first.cause, first.reason, first.fetched) == ("waiting", Cause.NETWORK, "reset", 7)
-        assert (second.outcome, second.seconds, second.fetched) == ("completed", {"download": 2.5}, 1234)
+        first, second = await ledger.attempts.all(A)
+        assert (first.outcome, first.cause, first.reason, first.fetched_bytes) == ("waiting", Cause.NETWORK, "reset", 7)
+        assert (second.outcome, second.seconds, second.fetched_bytes) == ("completed", {"download": 2.5}, 1234)
         assert second.ended is not None and first.ended is not None and first.ended < second.started < second.ended
-        totals = await ledger.totals()
-        assert (totals.planned, totals.ended, totals.bytes, totals.fetched) == (1, 1, 5000, 1241)
+        with Claims(lock_path(path), read_only=True) as claims:
+            totals, rows = await ledger.overview(claims)
+        assert (totals.planned, totals.stages[Stage.COMPLETED], rows) == (1, 1, [])
+        assert (totals.published_bytes, totals.fetched_bytes) == (5000, 1241)
 
 
 @pytest.mark.anyio
@@ -127,11 +133,11 @@ async def test_a_refused_move_changes_nothing(path: Path) -> None:
         await ledger.add([A])
         before = await ledger.row(A)
         with pytest.raises(IllegalMove):
-            await ledger.move(A, Stage.PUBLISHING, charge=True)
+            await ledger.move(A, Stage.PUBLISHING, counts_as_try=True)
         with pytest.raises(Fault, match="0026/e10 is not in the ledger"):
             await ledger.move(C, Stage.DOWNLOADING)
         with pytest.raises(Fault, match="0026/e10 is not in the ledger"):
-            await ledger.listed({A: [SOURCE], C: [SOURCE]})
+            await ledger.record_listing({A: [SOURCE], C: [SOURCE]})
         assert await ledger.row(A) == before
         await ledger.move(A, Stage.DOWNLOADING)
 
@@ -140,11 +146,11 @@ async def test_a_refused_move_changes_nothing(path: Path) -> None:
 async def test_what_a_crash_left_in_hand_is_pending_and_its_attempt_crashed(path: Path) -> None:
     async with Ledger.open(path) as ledger:
         await ledger.add([A, B])
-        await ledger.begin_attempt(A)
+        await ledger.attempts.begin(A)
         await ledger.move(A, Stage.DOWNLOADING)
-    with Claims(lock_path(path)) as mine, Claims(lock_path(path), look_only=True) as looking:
+    with Claims(lock_path(path)) as mine, Claims(lock_path(path), read_only=True) as looking:
         async with Ledger.open(path) as ledger:
-            number = (await ledger.numbers())[A]
+            number = (await ledger.row_numbers())[A]
             assert (await ledger.row(A)).stage is Stage.DOWNLOADING
             assert (await ledger.rows({A}, claims=looking))[0].stage is Stage.PENDING
             totals, told = await ledger.overview(looking)
@@ -154,21 +160,21 @@ async def test_what_a_crash_left_in_hand_is_pending_and_its_attempt_crashed(path
             totals, told = await ledger.overview(looking)
             assert (totals.planned, [row.performance for row in told]) == (2, [A])
             assert (totals.stages[Stage.PENDING], totals.stages[Stage.DOWNLOADING]) == (1, 1)
-            assert (await ledger.begin_attempt(A)).stage is Stage.PENDING
+            assert (await ledger.attempts.begin(A)).stage is Stage.PENDING
             await ledger.move(A, Stage.DOWNLOADING)
-            await ledger.end_attempt(A, fetched=3)
+            await ledger.attempts.interrupt(A)
             assert (await ledger.row(A)).stage is Stage.PENDING
-            outcomes = [(attempt.outcome, attempt.fetched) for attempt in await ledger.attempts()]
-            assert outcomes == [("crashed", 0), ("interrupted", 3)]
+            outcomes = [attempt.outcome for attempt in await ledger.attempts.all()]
+            assert outcomes == ["crashed", "interrupted"]
 
 
 @pytest.mark.anyio
 async def test_retry_and_force_touch_only_what_they_name(path: Path) -> None:
     async with Ledger.open(path) as ledger:
         await ledger.add([A, B, C])
-        await ledger.move(A, Stage.FAILED, cause=Cause.DAMAGED, reason="broken", charge=True)
-        await ledger.move(B, Stage.DOWNLOAD_FAILED, cause=Cause.NOT_FOUND, reason="not there", charge=True)
-        await ledger.completed(C, a_record(C))
+        await ledger.move(A, Stage.FAILED, cause=Cause.DAMAGED, reason="broken", counts_as_try=True)
+        await ledger.move(B, Stage.DOWNLOAD_FAILED, cause=Cause.NOT_FOUND, reason="not there", counts_as_try=True)
+        await ledger.record_completed(C, a_record(C))
         assert await ledger.retry([A, C]) == [A]
         row = await ledger.row(A)
         assert (row.stage, row.tries, row.cause, row.reason) == (Stage.PENDING, 0, None, "")
@@ -180,7 +186,7 @@ async def test_retry_and_force_touch_only_what_they_name(path: Path) -> None:
         await ledger.unforce([C])
         assert not (await ledger.row(C)).forced
         await ledger.force([C])
-        await ledger.completed(C, a_record(C))
+        await ledger.record_completed(C, a_record(C))
         assert not (await ledger.row(C)).forced
 
 
@@ -191,18 +197,18 @@ async def test_stand_puts_rows_where_they_are_and_leaves_what_others_have_in_han
     async with Ledger.open(path) as ledger:
         with Claims(lock_path(path)) as other, Claims(lock_path(path)) as mine:
             remark = PerformanceRow(told, Stage.PENDING, reason="an earlier manifest says so")
-            await ledger.adopt([remark])
+            await ledger.import_rows([remark])
             await ledger.add(names)
             for performance in (gone, done):
-                await ledger.completed(performance, a_record(left_out=(LeftOut("images", "01", 1, "broken"),)))
-            await ledger.move(failed, Stage.FAILED, cause=Cause.DAMAGED, reason="broken", charge=True)
+                await ledger.record_completed(performance, a_record(left_out=(LeftOut("images", "01", 1, "broken"),)))
+            await ledger.move(failed, Stage.FAILED, cause=Cause.DAMAGED, reason="broken", counts_as_try=True)
             await ledger.move(elsewhere, Stage.DOWNLOADING)
             await ledger.move(crashed, Stage.EXTRACTING)
-            assert other.claim((await ledger.numbers())[elsewhere])
+            assert other.claim((await ledger.row_numbers())[elsewhere])
             standings = {name: PlannedState(Stage.PENDING) for name in names}
             standings[failed] = PlannedState(Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, "the remote does not have it")
             standings[done] = PlannedState(Stage.COMPLETED)
-            await ledger.stand(standings, mine)
+            await ledger.apply_plan(standings, mine)
             rows = {row.performance: row for row in await ledger.rows()}
     assert {name: row.stage for name, row in rows.items()} == {
         gone: Stage.PENDING,
@@ -225,39 +231,39 @@ async def test_adopting_does_not_overrule_completed_or_forced_rows(path: Path) -
     ]
     async with Ledger.open(path) as ledger:
         await ledger.add([A, B])
-        await ledger.completed(A, a_record())
+        await ledger.record_completed(A, a_record())
         await ledger.force([B])
-        await ledger.adopt([*found, PerformanceRow(A, Stage.PENDING, reason="no")], remark=("key", "value"))
+        await ledger.import_rows([*found, PerformanceRow(A, Stage.PENDING, reason="no")], meta=("key", "value"))
         rows = {row.performance: row for row in await ledger.rows()}
         assert (rows[A].frames, rows[A].stage) == (13, Stage.COMPLETED)
         assert (rows[B].forced, rows[B].stage) == (True, Stage.PENDING)
         assert rows[C] == found[2]
-        assert await ledger.recall("key") == "value"
+        assert await ledger.hints.get_meta("key") == "value"
 
 
 @pytest.mark.anyio
 async def test_quota_learning_and_remarks(path: Path) -> None:
     clock = [1000.0]
     async with Ledger.open(path, now=lambda: clock[0]) as ledger:
-        await ledger.note_quota("a", "0018/x.smc", 2000.0)
-        await ledger.note_quota("b", "0018/x.smc", 3000.0)
-        assert await ledger.quota("a", "0018/x.smc") == 2000.0
-        assert await ledger.quota("a", "0018/y.smc") is None
+        await ledger.hints.record_quota("a", "0018/x.smc", 2000.0)
+        await ledger.hints.record_quota("b", "0018/x.smc", 3000.0)
+        assert await ledger.hints.quota_until("a", "0018/x.smc") == 2000.0
+        assert await ledger.hints.quota_until("a", "0018/y.smc") is None
         clock[0] = 2500.0
-        assert await ledger.quota("a", "0018/x.smc") is None
-        assert await ledger.quota("b", "0018/x.smc") == 3000.0
-        await ledger.note_quota("b", "0018/x.smc", 9e9)  # by a clock that was years ahead
-        assert await ledger.quota("b", "0018/x.smc") is None
-        assert await ledger.learned() == {}
-        await ledger.learn("s single", input_bytes=100, output_bytes=100)
-        await ledger.learn("s single", input_bytes=100, output_bytes=200)
-        assert await ledger.learned() == {"s single": 2.0}
-        await ledger.learn("s single", input_bytes=100, output_bytes=100)
-        await ledger.learn("s single", input_bytes=0, output_bytes=100)
-        assert await ledger.learned() == {"s single": pytest.approx(1.9)}
-        await ledger.remember("key", "first")
-        await ledger.remember("key", "second")
-        assert await ledger.recall("key") == "second"
+        assert await ledger.hints.quota_until("a", "0018/x.smc") is None
+        assert await ledger.hints.quota_until("b", "0018/x.smc") == 3000.0
+        await ledger.hints.record_quota("b", "0018/x.smc", 9e9)  # by a clock that was years ahead
+        assert await ledger.hints.quota_until("b", "0018/x.smc") is None
+        assert await ledger.hints.ratios() == {}
+        await ledger.hints.record_ratio("s single", input_bytes=100, output_bytes=100)
+        await ledger.hints.record_ratio("s single", input_bytes=100, output_bytes=200)
+        assert await ledger.hints.ratios() == {"s single": 2.0}
+        await ledger.hints.record_ratio("s single", input_bytes=100, output_bytes=100)
+        await ledger.hints.record_ratio("s single", input_bytes=0, output_bytes=100)
+        assert await ledger.hints.ratios() == {"s single": pytest.approx(1.9)}
+        await ledger.hints.set_meta("key", "first")
+        await ledger.hints.set_meta("key", "second")
+        assert await ledger.hints.get_meta("key") == "second"
 
 
 @pytest.mark.anyio
@@ -265,11 +271,13 @@ async def test_thousands_of_rows_in_one_step(path: Path) -> None:
     names = [Performance(f"{s:04d}", name) for s in range(500) for name in ("e0", "e1", "s1_all", "h1_7bk")]
     async with Ledger.open(path) as ledger:
         await ledger.add(names)
-        await ledger.listed({name: [SourceFile(str(name), 1)] for name in names})
+        await ledger.record_listing({name: [SourceFile(str(name), 1)] for name in names})
         rows = await ledger.rows()
         assert [row.performance for row in rows] == sorted(names, key=lambda p: p.sort_key)
         assert all(row.sources == (SourceFile(str(row.performance), 1),) for row in rows)
-        assert (await ledger.totals()).stages[Stage.PENDING] == 2000
+        with Claims(lock_path(path), read_only=True) as claims:
+            totals, _ = await ledger.overview(claims)
+        assert totals.stages[Stage.PENDING] == 2000
 
 
 @pytest.mark.anyio
@@ -383,8 +391,8 @@ async def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 async def test_a_full_disk_is_a_fault_of_the_disk_and_nothing_is_half_done(path: Path) -> None:
     async with Ledger.open(path) as ledger:
         await ledger.add([A])
-        async with ledger._connection.writing() as sql:
-            await sql.all("PRAGMA max_page_count = 1")  # SQLite then says the same as for a full disk
+        async with ledger._database.write() as sql:
+            await sql.fetch_all("PRAGMA max_page_count = 1")  # SQLite then says the same as for a full disk
         with pytest.raises(Fault) as caught:
             await ledger.add([Performance(f"{subject:04d}", "e0") for subject in range(5000)])
         assert caught.value.cause is Cause.DISK_FULL
@@ -437,9 +445,9 @@ async def main():
     async with Ledger.open(Path(sys.argv[1])) as ledger:
         performance = (await ledger.rows())[int(sys.argv[2])].performance
         while True:
-            await ledger.begin_attempt(performance)
+            await ledger.attempts.begin(performance)
             await ledger.move(performance, Stage.DOWNLOADING)
-            await ledger.move(performance, Stage.WAITING, wait_until=1.0, charge=True)
+            await ledger.move(performance, Stage.WAITING, wait_until=1.0, counts_as_try=True)
             print((await ledger.row(performance)).tries, flush=True)
 anyio.run(main)
 """
@@ -462,7 +470,7 @@ async def test_kill_9_between_and_inside_moves_loses_nothing_that_was_done(path:
             rows = await ledger.rows()
             for row, told in zip(rows, known, strict=True):
                 assert told <= row.tries <= told + 1
-                ended = [a for a in await ledger.attempts(row.performance) if a.outcome == Stage.WAITING.value]
+                ended = [a for a in await ledger.attempts.all(row.performance) if a.outcome == Stage.WAITING.value]
                 assert len(ended) == row.tries
 
 
@@ -547,12 +555,12 @@ def test_kill_9_frees_a_claim_at_once_though_a_child_lives_on(
     with Claims(path, locks=kind) as ours, python(CLAIMS_AND_SPAWNS, path, kind.__name__) as holder:
         child = int(line(holder))
         try:
-            assert ours.held_by_anyone(5) and ours.held_by_anyone(RUNS + 3) and ours.others_at_work()
-            assert not ours.claim(5) and not ours.held_by_anyone(6)
+            assert ours.is_claimed(5) and ours.is_claimed(RUNS + 3) and ours.others_at_work()
+            assert not ours.claim(5) and not ours.is_claimed(6)
             holder.kill()
             holder.wait()
             os.kill(child, 0)
-            assert not ours.held_by_anyone(5) and not ours.others_at_work()
+            assert not ours.is_claimed(5) and not ours.others_at_work()
             assert ours.claim(5)
         finally:
             os.kill(child, signal.SIGKILL)
@@ -561,19 +569,19 @@ def test_kill_9_frees_a_claim_at_once_though_a_child_lives_on(
 @LOCKS
 def test_claims_within_one_process(tmp_path: Path, kind: type[ByteLocks | FileLocks]) -> None:
     path = tmp_path / "MANIFEST.lock"
-    with Claims(path, look_only=True, locks=kind) as looking:
-        assert not looking.held_by_anyone(1) and not looking.others_at_work()
+    with Claims(path, read_only=True, locks=kind) as looking:
+        assert not looking.is_claimed(1) and not looking.others_at_work()
     assert list(tmp_path.iterdir()) == []
     with Claims(path, locks=kind) as one, Claims(path, locks=kind) as other:
         assert one.claim(1) and not one.claim(1) and not other.claim(1)
-        assert one.held_by_anyone(1) and other.held_by_anyone(1)
+        assert one.is_claimed(1) and other.is_claimed(1)
         other.release(1)
-        assert other.held_by_anyone(1)
+        assert other.is_claimed(1)
         with Claims(path, locks=kind):
             pass
-        assert other.held_by_anyone(1), "closing another descriptor must not drop the claim"
+        assert other.is_claimed(1), "closing another descriptor must not drop the claim"
         one.release(1)
-        assert not one.held_by_anyone(1) and other.claim(1)
+        assert not one.is_claimed(1) and other.claim(1)
         assert not other.others_at_work() and one.others_at_work()
     with pytest.raises(Fault) as caught:
         Claims(tmp_path / "none" / "MANIFEST.lock", locks=kind)
@@ -583,19 +591,19 @@ def test_claims_within_one_process(tmp_path: Path, kind: type[ByteLocks | FileLo
 @pytest.mark.anyio
 async def test_a_run_is_alive_as_long_as_its_claim(path: Path) -> None:
     async with Ledger.open(path, now=lambda: 50.0) as ledger:
-        with Claims(lock_path(path), look_only=True) as looking:
+        with Claims(lock_path(path), read_only=True) as looking:
             with Claims(lock_path(path)) as mine:
-                number = await ledger.begin_run("config.yaml", mine)
-                await ledger.note_progress(number, {"in_hand": ["0018/s1_all"]})
-                (run,) = await ledger.running(looking)
+                number = await ledger.runs.begin("config.yaml", mine)
+                await ledger.runs.record_progress(number, {"in_hand": ["0018/s1_all"]})
+                (run,) = await ledger.runs.running(looking)
                 assert (run.pid, run.config, run.started, run.progress_at) == (os.getpid(), "config.yaml", 50.0, 50.0)
                 assert run.progress == {"in_hand": ["0018/s1_all"]}
-            assert await ledger.running(looking) == []
+            assert await ledger.runs.running(looking) == []
             with Claims(lock_path(path)) as mine:
-                second = await ledger.begin_run("config.yaml", mine)
-                await ledger.end_run(second, mine)
-                assert await ledger.running(looking) == []
-        assert [run.ended for run in await ledger.runs()] == [None, 50.0]
+                second = await ledger.runs.begin("config.yaml", mine)
+                await ledger.runs.end(second, mine)
+                assert await ledger.runs.running(looking) == []
+        assert [run.ended for run in await ledger.runs.all()] == [None, 50.0]
 
 
 def test_left_out_frames_are_named_and_shortened() -> None:

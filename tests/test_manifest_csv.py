@@ -157,11 +157,12 @@ from pathlib import Path
 from rm360_async.domain.names import Performance
 from rm360_async.ledger import write_manifest
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import Row
+from rm360_async.domain.state import PerformanceRow
 async def main():
     while True:
         for stage in (Stage.PENDING, Stage.COMPLETED):
-            await write_manifest(Path(sys.argv[1]), [Row(Performance(f"{n:04d}", "e0"), stage) for n in range(3000)])
+            rows = [PerformanceRow(Performance(f"{n:04d}", "e0"), stage) for n in range(3000)]
+            await write_manifest(Path(sys.argv[1]), rows)
             print(stage.value, flush=True)
 anyio.run(main)
 """
@@ -211,14 +212,14 @@ async def test_the_writer_follows_at_its_own_pace_and_writes_the_last_state(path
             assert [line["status"] for line in table(path.read_text())] == ["pending"]
             await ledger.move(A, Stage.DOWNLOADING)
             writer.touch()
-            assert claims.claim((await ledger.numbers())[A])
+            assert claims.claim((await ledger.row_numbers())[A])
             assert writer.written == 1
             tasks.cancel_scope.cancel()
             await writer.finish()
             assert writer.written == 2
             assert [line["status"] for line in table(path.read_text())] == ["downloading"]
         async with Ledger.open(ledger_path(path)) as ledger:
-            claims.release((await ledger.numbers())[A])
+            claims.release((await ledger.row_numbers())[A])
             assert await ManifestWriter(path, ledger, claims).write()
             assert [line["status"] for line in table(path.read_text())] == ["pending"]
 

@@ -135,7 +135,7 @@ def test_a_folder_of_a_file_that_has_changed_since_is_extracted_anew(workspace: 
     "at",
     [
         {"at": "rm360_async.system.linux:rename", "when": "after"},
-        {"at": "rm360_async.ledger.ledger:Ledger.completed"},
+        {"at": "rm360_async.ledger.ledger:Ledger.record_completed"},
     ],
 )
 def test_killed_after_the_exchange_it_is_complete_and_the_old_folder_swept(

@@ -75,27 +75,27 @@ def parent_killed(at: str, **more: Any) -> Hook:
 
 
 STEPS: list[Hook] = [
-    {"at": "rm360_async.ledger.ledger:Ledger.begin_attempt", "when": "after"},
+    {"at": "rm360_async.ledger.attempts:Attempts.begin", "when": "after"},
     {"at": "rm360_async.download.spool:commit_part", "when": "after"},
     parent_killed("rm360_async.store.file_writer:NewFiles.write", call=5),
     parent_killed(SEAL, when="after"),
     {"at": "rm360_async.store.publish:publish", "when": "after"},
-    {"at": "rm360_async.ledger.ledger:Ledger.completed", "when": "after"},
+    {"at": "rm360_async.ledger.ledger:Ledger.record_completed", "when": "after"},
     {"at": "rm360_async.download.spool:remove", "when": "after"},
     {"at": "rm360_async.ledger.manifest_csv:_put_in_place"},
 ]
 """The moments at which a run is killed, one after another."""
 MORE_STEPS: list[Hook] = [
     {"at": "rm360_async.ledger.schema:create", "when": "after"},
-    {"at": "rm360_async.ledger.ledger:Ledger.stand", "when": "after"},
+    {"at": "rm360_async.ledger.ledger:Ledger.apply_plan", "when": "after"},
     {"at": "rm360_async.budget.ticket_queue:Tickets.add", "when": "after"},
     {"at": "rm360_async.budget.ticket_queue:Tickets.grant"},
     {"at": "rm360_async.download.spool:commit_part"},
     parent_killed(SEAL),
     {"at": "rm360_async.store.publish:publish"},
     {"at": "rm360_async.system.linux:rename", "when": "after"},
-    {"at": "rm360_async.ledger.ledger:Ledger.completed"},
-    {"at": "rm360_async.ledger.runs:Notes.learn"},
+    {"at": "rm360_async.ledger.ledger:Ledger.record_completed"},
+    {"at": "rm360_async.ledger.hints:Hints.record_ratio"},
     {"at": "rm360_async.download.spool:remove"},
     {"at": "rm360_async.budget.ticket_queue:Tickets.drop"},
     {"at": "rm360_async.ledger.manifest_csv:_put_in_place", "when": "after"},

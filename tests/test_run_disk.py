@@ -251,7 +251,7 @@ def test_a_full_disk_under_ledger_manifest_and_log_loses_nothing(workspace: Work
         }
         barrier, hook = barrier_at(workspace, "gate", "rm360_async.store.publish:publish", when="after", call=1)
         full = workspace.root / "full"
-        no_room = {"at": "rm360_async.ledger.database:Statements.run", "do": "no_room", "path": str(full)}
+        no_room = {"at": "rm360_async.ledger.database:Transaction.execute", "do": "no_room", "path": str(full)}
         with Instance(workspace, prefix=disk.enter, hooks=[hook, no_room], **books) as run:
             reached(barrier)
             full.touch()

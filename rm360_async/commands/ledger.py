@@ -8,13 +8,12 @@ from pathlib import Path
 from rm360_async.config import Settings
 from rm360_async.domain.names import matches
 from rm360_async.domain.stage import Stage
-from rm360_async.ledger import manifest_text, write_manifest
-from rm360_async.ledger.ledger import opened
+from rm360_async.ledger import manifest_text, opened, write_manifest
 
 
 async def export_manifest(settings: Settings, output: str | None) -> int:
     """Write MANIFEST.csv from the ledger to its place, another one, or stdout ('-')."""
-    async with opened(settings) as (ledger, claims):
+    async with opened(settings.storage.manifest_path) as (ledger, claims):
         rows = await ledger.rows(claims=claims)
     if output == "-":
         sys.stdout.write(manifest_text(rows))
@@ -27,7 +26,7 @@ async def export_manifest(settings: Settings, output: str | None) -> int:
 
 async def retry(settings: Settings, subjects: tuple[str, ...], performances: tuple[str, ...]) -> int:
     """Put failed performances of the selection back to pending and say which."""
-    async with opened(settings) as (ledger, _):
+    async with opened(settings.storage.manifest_path) as (ledger, _):
         failed = [row.performance for row in await ledger.rows() if row.stage in (Stage.FAILED, Stage.DOWNLOAD_FAILED)]
         chosen = [
             each

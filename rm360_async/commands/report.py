@@ -20,7 +20,7 @@ from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.names import Performance, matches, output_folder
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
-from rm360_async.ledger.ledger import opened
+from rm360_async.ledger import opened
 from rm360_async.ledger.manifest_csv import error_text
 from rm360_async.service.snapshot import Snapshot
 from rm360_async.visualization.report import (
@@ -101,14 +101,14 @@ class _Run:
 
 
 async def _look(settings: Settings) -> _Run:
-    async with opened(settings) as (ledger, claims):
+    async with opened(settings.storage.manifest_path) as (ledger, claims):
         rows = await ledger.rows(claims=claims)
-        attempts = await ledger.attempts()
-        running = await ledger.running(claims)
+        attempts = await ledger.attempts.all()
+        running = await ledger.runs.running(claims)
     fetched = tuple(
-        (each.ended, each.fetched, each.seconds.get("download", 0.0))
+        (each.ended, each.fetched_bytes, each.seconds.get("download", 0.0))
         for each in attempts
-        if each.ended is not None and each.fetched
+        if each.ended is not None and each.fetched_bytes
     )
     lines = [
         f"running: pid {each.pid} on {each.host}"

@@ -13,8 +13,7 @@ from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import duration, size_text, when
 from rm360_async.domain.stage import IN_HAND, Stage
 from rm360_async.domain.state import PerformanceRow
-from rm360_async.ledger import Run
-from rm360_async.ledger.ledger import opened
+from rm360_async.ledger import Run, opened
 from rm360_async.service.snapshot import Snapshot, bar_text
 
 _NAMED = 20
@@ -39,14 +38,14 @@ async def show(settings: Settings, as_json: bool, watch: bool) -> int:
 
 async def look(settings: Settings) -> dict[str, Any]:
     """Return the status as plain values; sizes in bytes, times in unix seconds."""
-    async with opened(settings) as (ledger, claims):
+    async with opened(settings.storage.manifest_path) as (ledger, claims):
         totals, rows = await ledger.overview(claims)
-        running = await ledger.running(claims)
+        running = await ledger.runs.running(claims)
     return {
         "planned": totals.planned,
         "stages": {stage.value: totals.stages[stage] for stage in Stage if totals.stages[stage]},
-        "bytes_published": totals.bytes,
-        "bytes_fetched": totals.fetched,
+        "bytes_published": totals.published_bytes,
+        "bytes_fetched": totals.fetched_bytes,
         "in_hand": [{"performance": str(r.performance), "stage": r.stage.value} for r in rows if r.stage in IN_HAND],
         "waiting": [_waiting(row) for row in rows if row.stage is Stage.WAITING],
         "failed": [

@@ -15,8 +15,7 @@ from rich.text import Text
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.formatting import size_text
-from rm360_async.ledger import manifest_text
-from rm360_async.ledger.ledger import opened
+from rm360_async.ledger import manifest_text, opened
 from rm360_async.visualization.report.run_data import Cell, GridRow
 from rm360_async.visualization.summary import Tally, by_performance, by_subject, read_manifest, tally, write_plot
 from rm360_async.visualization.theme import SQUARE_COLOURS
@@ -24,7 +23,7 @@ from rm360_async.visualization.theme import SQUARE_COLOURS
 
 async def summarize_run(settings: Settings, output: Path | None, as_json: bool) -> int:
     """Show the manifest as the ledger has it now; return 0."""
-    async with opened(settings) as (ledger, claims):
+    async with opened(settings.storage.manifest_path) as (ledger, claims):
         text = manifest_text(await ledger.rows(claims=claims))
     path = settings.storage.manifest_path
     _show(read_manifest(text, path), path, output, as_json=as_json)

@@ -57,7 +57,7 @@ class Downloader:
                 listed = await self.remotes[0].stat(path)
             self._listed[path] = listed
             work.sources[kind] = listed.source()
-        await self.ledger.listed({work.performance: list(work.sources.values())})
+        await self.ledger.record_listing({work.performance: list(work.sources.values())})
 
     async def fetch(self, work: Job) -> None:
         """Download what is not staged yet; fills `staged`, and the md5 of each source."""
@@ -144,7 +144,7 @@ class Downloader:
     async def judge(self, remote: Remote, listed: RemoteFile, fault: Fault, refused: dict[str, Fault]) -> None:
         """Note a refusal that is this account's own, so that the next one is asked; raise every other fault."""
         if fault.cause is Cause.FILE_QUOTA:
-            await self.ledger.note_quota(str(remote), listed.path, time.time() + self.quota_wait)
+            await self.ledger.hints.record_quota(str(remote), listed.path, time.time() + self.quota_wait)
             log.warning("quota of this file is used up", remote=str(remote), file=listed.path)
         elif fault.cause in _ONE_ACCOUNT_ONLY and len(self.remotes) > 1:
             refused[str(remote)] = fault
@@ -161,10 +161,10 @@ class Downloader:
         in the ledger, because a file of hours may see a restart between the two.
         """
         key = f"mismatch {listed.path}"
-        if await self.ledger.recall(key) == fault.message:
+        if await self.ledger.hints.get_meta(key) == fault.message:
             hint = "the listing of the remote is wrong, or the file is; tell its owner"
             return Fault(Cause.SOURCE_DIFFERS, f"{fault.message}, twice the same", hint)
-        await self.ledger.remember(key, fault.message)
+        await self.ledger.hints.set_meta(key, fault.message)
         return fault
 
     async def next_remote(self, paths: Sequence[str], refused: dict[str, Fault]) -> Remote:
@@ -176,7 +176,7 @@ class Downloader:
         for remote in self.remotes:
             if str(remote) in refused:
                 continue
-            quotas = [(await self.ledger.quota(str(remote), path), path) for path in paths]
+            quotas = [(await self.ledger.hints.quota_until(str(remote), path), path) for path in paths]
             refusals = [(until, path) for until, path in quotas if until is not None]
             if not refusals:
                 return remote

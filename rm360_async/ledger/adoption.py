@@ -24,7 +24,7 @@ from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.ledger import Ledger
-from rm360_async.ledger.rows import row_of_record
+from rm360_async.ledger.rows import row_from_record
 from rm360_async.ledger.schema import sync_folder
 from rm360_async.store import MARKER, read_marker
 
@@ -90,7 +90,7 @@ async def import_existing(ledger: Ledger, manifest_path: Path, output_dir: Path)
     The earlier file is kept beside it as `MANIFEST.csv.earlier`. Lines that cannot be understood are problems,
     with their line numbers. Raises Fault(NOT_WRITABLE) when the earlier file cannot be read or copied.
     """
-    if await ledger.recall(TAKEN_IN) is not None:
+    if await ledger.hints.get_meta(TAKEN_IN) is not None:
         return None
     try:
         claimed, problems = await anyio.to_thread.run_sync(read_manifest, manifest_path)
@@ -102,7 +102,7 @@ async def import_existing(ledger: Ledger, manifest_path: Path, output_dir: Path)
     published = {row.performance for row in adopted.rows}
     now = datetime.now()
     pending = [_pending(line, now.timestamp()) for p, line in claimed.items() if p not in published]
-    await ledger.adopt([*adopted.rows, *pending], remark=(TAKEN_IN, now.isoformat(timespec="seconds")))
+    await ledger.import_rows([*adopted.rows, *pending], meta=(TAKEN_IN, now.isoformat(timespec="seconds")))
     gone = sum(row.reason == _FOLDER_GONE for row in pending)
     return ImportResult(len(adopted.rows), len(pending), gone, copy, (*problems, *adopted.problems))
 
@@ -221,7 +221,7 @@ def _adopt_folder(folder: Path, performance: Performance) -> PerformanceRow | No
         )
     published = marker.st_mtime
     if isinstance(record, Record):
-        return row_of_record(performance, record, published)
+        return row_from_record(performance, record, published)
     cameras = _count_images(folder / "images")
     return PerformanceRow(
         performance,

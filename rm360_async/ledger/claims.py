@@ -56,13 +56,13 @@ class ByteLocks:
 
     supported = _SET != -1 and sys.platform == "linux" and sys.maxsize > 2**32
 
-    def __init__(self, path: Path, *, look_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._file: int | None
         try:
-            flags = os.O_RDONLY if look_only else os.O_RDWR | os.O_CREAT
+            flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
             self._file = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except FileNotFoundError:
-            if not look_only:
+            if not read_only:
                 raise
             self._file = None  # no lock file, so nobody holds anything
 
@@ -102,10 +102,10 @@ class FileLocks:
 
     supported = True
 
-    def __init__(self, path: Path, *, look_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._folder = path.with_name(path.name + ".d")
         self._files: dict[int, int] = {}
-        if not look_only:
+        if not read_only:
             self._folder.mkdir(exist_ok=True)
 
     def lock(self, number: int, *, wait: bool = False) -> bool:
@@ -153,16 +153,16 @@ class FileLocks:
 class Claims:
     """The claims of this process; numbers are row numbers of the ledger, or RUNS + a run's number.
 
-    A context manager. `look_only` is for readers such as `status`: nothing is created, nothing can be claimed.
+    A context manager. `read_only` is for readers such as `status`: nothing is created, nothing can be claimed.
     Raises Fault(NOT_WRITABLE) where the lock file cannot be made.
     """
 
     def __init__(
-        self, path: Path, *, look_only: bool = False, locks: type[ByteLocks | FileLocks] | None = None
+        self, path: Path, *, read_only: bool = False, locks: type[ByteLocks | FileLocks] | None = None
     ) -> None:
         kind = locks or (ByteLocks if ByteLocks.supported else FileLocks)
         try:
-            self._locks: Locks = kind(path, look_only=look_only)
+            self._locks: Locks = kind(path, read_only=read_only)
             self._locks.held(CREATION)  # fails here, with one sentence, where the file system has no locks
         except OSError as error:
             message = f"cannot open the lock file {path}: {error.strerror}"
@@ -191,7 +191,7 @@ class Claims:
             self._locks.unlock(number)
             reach("claim released")
 
-    def held_by_anyone(self, number: int) -> bool:
+    def is_claimed(self, number: int) -> bool:
         """Tell whether a live process, this one included, has the number claimed."""
         return number in self._held or self._locks.held(number)
 

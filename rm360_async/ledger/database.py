@@ -6,7 +6,7 @@ uses a rollback journal: PERSIST, as it was measured a little faster than TRUNCA
 1.00 ms for a commit of three statements with synchronous=FULL). A transaction that writes begins IMMEDIATE,
 so it never has to upgrade a read lock. Each runs shielded from cancellation: two tasks on one connection
 share one transaction, so leaving one open half-way would mix it with the next. An aiosqlite connection that
-is never closed keeps its thread and the interpreter alive for ever, so `connected` always closes it.
+is never closed keeps its thread and the interpreter alive for ever, so `connect` always closes it.
 """
 
 from __future__ import annotations
@@ -37,84 +37,84 @@ _LATEST = 32_503_680_000.0
 _PRAGMAS = ("journal_mode = PERSIST", "synchronous = FULL", "foreign_keys = ON", "journal_size_limit = 1048576")
 
 
-class Connection:
-    """The only way to the database: `writing` and `reading`."""
+class Database:
+    """An open ledger file; every statement runs inside `read` or `write`."""
 
-    def __init__(self, database: aiosqlite.Connection, path: Path) -> None:
-        self._database = database
+    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
+        self._connection = connection
         self._path = path
         self._lock = anyio.Lock()
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Statements]:
+    async def write(self) -> AsyncIterator[Transaction]:
         """Run the block as one transaction that may write; rolled back when the block raises."""
-        async with self._transaction("BEGIN IMMEDIATE") as statements:
-            yield statements
+        async with self._transaction("BEGIN IMMEDIATE") as transaction:
+            yield transaction
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Statements]:
+    async def read(self) -> AsyncIterator[Transaction]:
         """Run the block on one consistent state of the ledger."""
-        async with self._transaction("BEGIN") as statements:
+        async with self._transaction("BEGIN") as transaction:
             # A plain BEGIN takes no lock yet; take it here, where it is waited for.
-            await self._patiently("SELECT 1 FROM sqlite_master LIMIT 1")
-            yield statements
+            await self._execute_patiently("SELECT 1 FROM sqlite_master LIMIT 1")
+            yield transaction
 
     @asynccontextmanager
-    async def _transaction(self, begin: str) -> AsyncIterator[Statements]:
+    async def _transaction(self, begin: str) -> AsyncIterator[Transaction]:
         with anyio.CancelScope(shield=True), faults_of(self._path):
             async with self._lock:
-                await self._patiently(begin)
+                await self._execute_patiently(begin)
                 try:
-                    yield Statements(self._database)
-                    await self._patiently("COMMIT")
+                    yield Transaction(self._connection)
+                    await self._execute_patiently("COMMIT")
                 except BaseException:
-                    if self._database.in_transaction:
-                        await self._database.execute_fetchall("ROLLBACK")
+                    if self._connection.in_transaction:
+                        await self._connection.execute_fetchall("ROLLBACK")
                     raise
 
-    async def _patiently(self, sql: str) -> None:
+    async def _execute_patiently(self, sql: str) -> None:
         for _ in range(_PATIENCE - 1):
             try:
-                await self._database.execute_fetchall(sql)
+                await self._connection.execute_fetchall(sql)
                 return
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error):
                     raise
-        await self._database.execute_fetchall(sql)
+        await self._connection.execute_fetchall(sql)
 
 
-class Statements:
+class Transaction:
     """SQL inside a transaction."""
 
-    def __init__(self, database: aiosqlite.Connection) -> None:
-        self._database = database
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
 
-    async def all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    async def fetch_all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
-        return [tuple(row) for row in await self._database.execute_fetchall(sql, values)]
+        return [tuple(row) for row in await self._connection.execute_fetchall(sql, values)]
 
-    async def one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
+    async def fetch_one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
         """Return the first row of a query, None when it has none."""
-        return next(iter(await self.all(sql, *values)), None)
+        return next(iter(await self.fetch_all(sql, *values)), None)
 
-    async def run(self, sql: str, *values: Any) -> None:
+    async def execute(self, sql: str, *values: Any) -> None:
         """Carry out one statement."""
         reach("ledger statement")
-        await self._database.execute_fetchall(sql, values)
+        await self._connection.execute_fetchall(sql, values)
 
-    async def add(self, sql: str, *values: Any) -> int:
+    async def insert(self, sql: str, *values: Any) -> int:
         """Carry out one INSERT and return the new row's number."""
-        row = await self._database.execute_insert(sql, values)
+        row = await self._connection.execute_insert(sql, values)
         assert row is not None
         return int(row[0])
 
-    async def each(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    async def execute_many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Carry out one statement for each row of values."""
-        await (await self._database.executemany(sql, rows)).close()
+        await (await self._connection.executemany(sql, rows)).close()
 
 
 @asynccontextmanager
-async def connected(path: Path) -> AsyncIterator[Connection]:
+async def connect(path: Path) -> AsyncIterator[Database]:
     """Open a ledger file that is there, check that it is ours and sound, and close it in every case.
 
     Raises Fault(LEDGER) for a foreign, damaged or newer file, Fault(NOT_WRITABLE) when it cannot be opened.
@@ -122,14 +122,14 @@ async def connected(path: Path) -> AsyncIterator[Connection]:
     with faults_of(path), anyio.CancelScope(shield=True):
         # Where aiosqlite cannot connect, its thread lives on and may report to a loop that is closed by then.
         await anyio.to_thread.run_sync(_can_open, path)
-        database = await aiosqlite.connect(_uri(path), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
+        connection = await aiosqlite.connect(_uri(path), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
     try:
         with faults_of(path), anyio.CancelScope(shield=True):
-            await _check(database, path)
-        yield Connection(database, path)
+            await _check(connection, path)
+        yield Database(connection, path)
     finally:
         with anyio.CancelScope(shield=True):
-            await database.close()
+            await connection.close()
 
 
 def _can_open(path: Path) -> None:

@@ -1,8 +1,7 @@
-"""Rows of the ledger's tables to values and back; every function works inside a transaction of the caller."""
+"""SQL of performances and their source files; what takes `sql` works inside a transaction of the caller."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -14,8 +13,8 @@ from rm360_async.domain.record import Record, SourceFile
 from rm360_async.domain.stage import ENDED, IN_HAND, Stage, check_move
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.ledger.claims import Claims
-from rm360_async.ledger.database import Statements
-from rm360_async.ledger.values import Attempt, Totals, left_out_text
+from rm360_async.ledger.database import Transaction
+from rm360_async.ledger.values import Totals, left_out_text
 
 COLUMNS = (
     "id, subject, name, stage, tries, cause, reason, wait_until, forced, cameras_extracted, frames, bytes, updated, "
@@ -23,12 +22,15 @@ COLUMNS = (
 )
 
 
-def row_of_record(performance: Performance, record: Record, otherwise: float) -> PerformanceRow:
-    """Return the completed row that a published folder's record describes; `otherwise` if it has no time."""
+def row_from_record(performance: Performance, record: Record, default_updated: float) -> PerformanceRow:
+    """Return the completed row that a published folder's record describes.
+
+    `default_updated` (unix seconds) is used if the record holds no time of publication that can be read.
+    """
     try:
-        published = datetime.fromisoformat(record.published.replace("Z", "+00:00")).timestamp()
+        updated = datetime.fromisoformat(record.published.replace("Z", "+00:00")).timestamp()
     except ValueError:
-        published = otherwise
+        updated = default_updated
     return PerformanceRow(
         performance,
         Stage.COMPLETED,
@@ -36,164 +38,163 @@ def row_of_record(performance: Performance, record: Record, otherwise: float) ->
         cameras_extracted=record.cameras_extracted,
         frames=record.frames,
         bytes=record.bytes,
-        updated=published,
+        updated=updated,
         sources=record.sources,
         verdict=record.verdict,
     )
 
 
-async def find_row(sql: Statements, performance: Performance) -> tuple[int, PerformanceRow]:
-    """Return the number and the row (without its sources) of a performance; Fault(LEDGER) when there is none."""
-    query = f"SELECT {COLUMNS} FROM performance WHERE subject = ? AND name = ?"
-    values = await sql.one(query, performance.subject, performance.name)
-    if values is None:
-        raise _unknown(performance)
-    return values[0], row_of(values, ())
-
-
-async def number_of(sql: Statements, performance: Performance) -> int:
-    """Return the number of a performance; Fault(LEDGER) when there is none."""
-    query = "SELECT id FROM performance WHERE subject = ? AND name = ?"
-    values = await sql.one(query, performance.subject, performance.name)
-    if values is None:
-        raise _unknown(performance)
-    return int(values[0])
-
-
-def _unknown(performance: Performance) -> Fault:
-    return Fault(Cause.LEDGER, f"{performance} is not in the ledger", "`rm360 doctor` compares it with the folders")
-
-
-async def totals_of(sql: Statements) -> Totals:
-    """Return the counts of the stages as stored, and the bytes published and fetched."""
-    found = await sql.all("SELECT stage, count(*), sum(bytes) FROM performance GROUP BY stage")
-    fetched = await sql.one("SELECT coalesce(sum(fetched), 0) FROM attempt")
-    stages = {stage: 0 for stage in Stage} | {Stage(word): count for word, count, _ in found}
-    return Totals(stages, sum(row[2] for row in found), fetched[0] if fetched else 0)
-
-
-async def sources_of(sql: Statements, number: int) -> tuple[SourceFile, ...]:
-    """Return the source files of the performance with this number, as last listed."""
-    query = "SELECT path, size, md5, modified FROM source WHERE performance = ? ORDER BY place"
-    return tuple([SourceFile(*values) for values in await sql.all(query, number)])
-
-
-def row_of(values: Sequence[Any], sources: Sequence[SourceFile]) -> PerformanceRow:
+def row_from_values(values: Sequence[Any], sources: Sequence[SourceFile] = ()) -> PerformanceRow:
     """Return the row that the values of COLUMNS hold."""
-    _, subject, name, stage, tries, cause, reason, wait_until, forced, *counts, updated, verdict = values
-    cameras, frames, size = counts
-    return PerformanceRow(
-        Performance(subject, name),
-        Stage(stage),
-        tries,
-        None if cause is None else Cause.from_word(cause),
-        reason,
-        wait_until,
-        bool(forced),
-        cameras,
-        frames,
-        size,
-        updated,
-        tuple(sources),
-        verdict,
-    )
+    _, subject, name, stage, tries, code, reason, wait_until, forced, cameras, frames, size, updated, verdict = values
+    cause = None if code is None else Cause.from_word(code)
+    state = (Stage(stage), tries, cause, reason, wait_until, bool(forced))
+    return PerformanceRow(Performance(subject, name), *state, cameras, frames, size, updated, tuple(sources), verdict)
 
 
-def rows_of(
-    found: Sequence[Sequence[Any]],
-    sources: Sequence[Sequence[Any]],
+def rows_from_values(
+    rows: Iterable[Sequence[Any]],
+    sources: Iterable[Sequence[Any]],
     selection: Collection[Performance] | None,
     claims: Claims | None,
 ) -> list[PerformanceRow]:
     """Return the rows (of the selection), sorted, from the values of both tables."""
-    listed: dict[int, list[SourceFile]] = {}
-    for number, *values in sources:
-        listed.setdefault(number, []).append(SourceFile(*values))
-    rows = [(values[0], row_of(values, listed.get(values[0], ()))) for values in found]
-    wanted = None if selection is None else set(selection)
-    kept = [as_claimed(n, row, claims) for n, row in rows if wanted is None or row.performance in wanted]
-    return sorted(kept, key=lambda row: row.performance.sort_key)
+    sources_by_number: dict[int, list[SourceFile]] = {}
+    for number, *source in sources:
+        sources_by_number.setdefault(number, []).append(SourceFile(*source))
+    selected = None if selection is None else set(selection)
+    decoded = [(row[0], row_from_values(row, sources_by_number.get(row[0], ()))) for row in rows]
+    kept = [(number, row) for number, row in decoded if selected is None or row.performance in selected]
+    return sorted(
+        (pending_if_unclaimed(number, row, claims) for number, row in kept), key=lambda row: row.performance.sort_key
+    )
 
 
-def as_claimed(number: int, row: PerformanceRow, claims: Claims | None) -> PerformanceRow:
-    """Return the row, as pending when it is in hand and no live process has claimed it."""
-    if claims is None or row.stage not in IN_HAND or claims.held_by_anyone(number):
+def pending_if_unclaimed(number: int, row: PerformanceRow, claims: Claims | None) -> PerformanceRow:
+    """Return the row, as pending if its stage needs a live process and no process has claimed it."""
+    if claims is None or row.stage not in IN_HAND or claims.is_claimed(number):
         return row
     return replace(row, stage=Stage.PENDING)
 
 
-def attempt_of(values: Sequence[Any]) -> Attempt:
-    """Return the attempt that the values hold."""
-    subject, name, started, ended, outcome, cause, reason, seconds, fetched = values
-    word = None if cause is None else Cause.from_word(cause)
-    return Attempt(Performance(subject, name), started, ended, outcome, word, reason, json.loads(seconds), fetched)
+async def select_row(sql: Transaction, performance: Performance) -> tuple[int, PerformanceRow]:
+    """Return the number and the row (without its sources) of a performance; Fault(LEDGER) if there is none."""
+    query = f"SELECT {COLUMNS} FROM performance WHERE subject = ? AND name = ?"
+    values = await sql.fetch_one(query, performance.subject, performance.name)
+    if values is None:
+        hint = "run `rm360 doctor` to compare the ledger with the folders"
+        raise Fault(Cause.LEDGER, f"{performance} is not in the ledger", hint)
+    return values[0], row_from_values(values)
 
 
-async def enter_rows(sql: Statements, rows: Iterable[PerformanceRow]) -> None:
-    """Write rows found outside, unless what the ledger has goes first; see `Ledger.adopt`."""
-    found = await sql.all("SELECT subject, name, stage, forced FROM performance")
-    known = {Performance(subject, name): (stage, forced) for subject, name, stage, forced in found}
-    kept = [row for row in rows if _overrules(row, known.get(row.performance))]
-    new = [(r.performance.subject, r.performance.name, Stage.PENDING.value, r.updated) for r in kept]
+async def select_sources(sql: Transaction, number: int) -> tuple[SourceFile, ...]:
+    """Return the source files of the performance with this number, as last listed."""
+    query = "SELECT path, size, md5, modified FROM source WHERE performance = ? ORDER BY place"
+    return tuple([SourceFile(*values) for values in await sql.fetch_all(query, number)])
+
+
+async def select_totals(sql: Transaction) -> Totals:
+    """Return the number of performances in each stage as stored, and the bytes published and fetched."""
+    counts = await sql.fetch_all("SELECT stage, count(*), sum(bytes) FROM performance GROUP BY stage")
+    fetched = await sql.fetch_one("SELECT coalesce(sum(fetched), 0) FROM attempt")
+    stages = {stage: 0 for stage in Stage} | {Stage(stage): count for stage, count, _ in counts}
+    return Totals(stages, sum(size for *_, size in counts), fetched[0] if fetched else 0)
+
+
+async def insert_pending(sql: Transaction, performances: Iterable[tuple[Performance, float]]) -> None:
+    """Insert performances as pending, each with the time of its last change; known ones stay as they are."""
+    values = [(each.subject, each.name, Stage.PENDING.value, updated) for each, updated in performances]
     query = "INSERT INTO performance (subject, name, stage, updated) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
-    await sql.each(query, new)
-    numbers = {Performance(s, n): i for s, n, i in await sql.all("SELECT subject, name, id FROM performance")}
-    await store_rows(sql, {numbers[row.performance]: row for row in kept})
+    await sql.execute_many(query, values)
 
 
-def _overrules(row: PerformanceRow, known: tuple[str, int] | None) -> bool:
+async def reset_to_pending(sql: Transaction, numbers: Iterable[int], now: float) -> None:
+    """Put performances back to pending, with all their tries and without a reason."""
+    query = "UPDATE performance SET stage=?, tries=0, cause=NULL, reason='', wait_until=NULL, updated=? WHERE id=?"
+    await sql.execute_many(query, [(Stage.PENDING.value, now, number) for number in numbers])
+
+
+async def import_rows(sql: Transaction, rows: Iterable[PerformanceRow]) -> None:
+    """Store rows of published folders, unless what the ledger has takes precedence; see `Ledger.import_rows`."""
+    stored = await sql.fetch_all("SELECT subject, name, stage, forced FROM performance")
+    known = {Performance(subject, name): (stage, forced) for subject, name, stage, forced in stored}
+    accepted = [row for row in rows if _takes_precedence(row, known.get(row.performance))]
+    await insert_pending(sql, [(row.performance, row.updated) for row in accepted])
+    numbers = {
+        Performance(s, n): number for s, n, number in await sql.fetch_all("SELECT subject, name, id FROM performance")
+    }
+    await update_rows(sql, {numbers[row.performance]: row for row in accepted})
+
+
+def _takes_precedence(row: PerformanceRow, known: tuple[str, int] | None) -> bool:
     if known is None:
         return True
     stage, forced = known
     return row.stage is Stage.COMPLETED and stage != Stage.COMPLETED.value and not forced
 
 
-async def store_rows(sql: Statements, rows: Mapping[int, PerformanceRow]) -> None:
-    """Write whole rows by number, and the sources of those that have any."""
+async def update_rows(sql: Transaction, rows: Mapping[int, PerformanceRow]) -> None:
+    """Store whole rows by number, and the sources of those that have any."""
     query = (
         "UPDATE performance SET stage=?, tries=?, cause=?, reason=?, wait_until=?, forced=?, "
         "cameras_extracted=?, frames=?, bytes=?, updated=?, verdict=? WHERE id=?"
     )
-    await sql.each(query, [(*_values(row), number) for number, row in rows.items()])
-    await store_sources(sql, {number: row.sources for number, row in rows.items() if row.sources})
+    await sql.execute_many(query, [(*_values(row), number) for number, row in rows.items()])
+    await replace_sources(sql, {number: row.sources for number, row in rows.items() if row.sources})
 
 
 def _values(row: PerformanceRow) -> tuple[Any, ...]:
-    word = row.cause.word if row.cause else None
-    state = (row.stage.value, row.tries, word, row.reason, row.wait_until, int(row.forced))
+    code = row.cause.word if row.cause else None
+    state = (row.stage.value, row.tries, code, row.reason, row.wait_until, int(row.forced))
     return (*state, row.cameras_extracted, row.frames, row.bytes, row.updated, row.verdict)
 
 
-async def store_sources(sql: Statements, sources: Mapping[int, Sequence[SourceFile]]) -> None:
-    """Write the source files of performances (by number) in place of those known."""
-    await sql.each("DELETE FROM source WHERE performance = ?", [(number,) for number in sources])
+async def replace_sources(sql: Transaction, sources: Mapping[int, Sequence[SourceFile]]) -> None:
+    """Store the source files of performances (by number) in place of the known ones."""
+    if not sources:
+        return
+    await sql.execute_many("DELETE FROM source WHERE performance = ?", [(number,) for number in sources])
     values = [
-        (number, place, source.path, source.size, source.md5, source.modified)
+        (number, position, source.path, source.size, source.md5, source.modified)
         for number, files in sources.items()
-        for place, source in enumerate(files)
+        for position, source in enumerate(files)
     ]
-    await sql.each("INSERT INTO source VALUES (?, ?, ?, ?, ?, ?)", values)
+    await sql.execute_many("INSERT INTO source VALUES (?, ?, ?, ?, ?, ?)", values)
 
 
-def standing_row(row: PerformanceRow, standing: PlannedState, now: float) -> PerformanceRow:
-    """Return the row put back to pending and from there to its standing; see `Ledger.stand`."""
+def planned_changes(
+    rows: Iterable[Sequence[Any]], plan: Mapping[Performance, PlannedState], claims: Claims | None, now: float
+) -> dict[int, PerformanceRow]:
+    """Return the rows that a plan changes, by number; see `Ledger.apply_plan`."""
+    changes = {}
+    for number, row in ((values[0], row_from_values(values)) for values in rows):
+        state = plan.get(row.performance)
+        if state is None or _is_in_state(row, state):
+            continue
+        if row.stage not in IN_HAND or pending_if_unclaimed(number, row, claims).stage is Stage.PENDING:
+            changes[number] = _row_in_state(row, state, now)
+    return changes
+
+
+def _is_in_state(row: PerformanceRow, state: PlannedState) -> bool:
+    """Return True if the row needs no change; a completed or pending one keeps the reason it has."""
+    if row.stage is state.stage and row.stage in (Stage.COMPLETED, Stage.PENDING):
+        return True
+    return state == PlannedState(row.stage, row.cause, row.reason, row.wait_until)
+
+
+def _row_in_state(row: PerformanceRow, state: PlannedState, now: float) -> PerformanceRow:
+    """Return the row put back to pending and from there to its planned state."""
     check_move(row.stage, Stage.PENDING)
-    check_move(Stage.PENDING, standing.stage)
-    gone = row.stage is Stage.COMPLETED and not row.forced
-    kept = replace(row, cameras_extracted=0, frames=0, bytes=0, verdict="") if gone else row
+    check_move(Stage.PENDING, state.stage)
+    if row.stage is Stage.COMPLETED and not row.forced:  # its folder is gone
+        row = replace(row, cameras_extracted=0, frames=0, bytes=0, verdict="")
     return replace(
-        kept,
-        stage=standing.stage,
+        row,
+        stage=state.stage,
         tries=0 if row.stage in ENDED else row.tries,
-        cause=standing.cause,
-        reason=standing.reason,
-        wait_until=standing.wait_until,
+        cause=state.cause,
+        reason=state.reason,
+        wait_until=state.wait_until,
         updated=now,
     )
-
-
-def stands_already(row: PerformanceRow, standing: PlannedState) -> bool:
-    """Tell whether the row needs no change; a completed or pending one keeps the reason it has."""
-    if row.stage is standing.stage and row.stage in (Stage.COMPLETED, Stage.PENDING):
-        return True
-    return standing == PlannedState(row.stage, row.cause, row.reason, row.wait_until)

@@ -1,4 +1,4 @@
-"""What the ledger's tables hold beside the rows of performances, as values; and short texts for people."""
+"""What the ledger holds beside the rows of performances, as values; and the text of what was left out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance, number_ranges
 from rm360_async.domain.record import LeftOut
-from rm360_async.domain.stage import ENDED, Stage
+from rm360_async.domain.stage import Stage
 
-_GROUPS_NAMED = 4
+_MAX_GROUPS_SHOWN = 4
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a performance; times are unix seconds, `fetched` bytes that crossed the network.
+    """One attempt at a performance; times are unix seconds, `fetched_bytes` those that crossed the network.
 
-    `outcome` is the stage it ended in, or "interrupted" (asked to stop) or "crashed"; "" while it goes on.
+    `outcome` is the stage in which it ended, or "interrupted" (asked to stop) or "crashed"; "" while it runs.
     """
 
     performance: Performance
@@ -28,12 +28,12 @@ class Attempt:
     cause: Cause | None
     reason: str
     seconds: Mapping[str, float]
-    fetched: int
+    fetched_bytes: int
 
 
 @dataclass(frozen=True)
 class Run:
-    """One instance of the service; `progress` is the last snapshot that it left, taken at `progress_at`."""
+    """One instance of the service; `progress` is its last snapshot, taken at `progress_at`; times are unix seconds."""
 
     number: int
     pid: int
@@ -47,32 +47,27 @@ class Run:
 
 @dataclass(frozen=True)
 class Totals:
-    """How many performances stand in each stage, the bytes published, and the bytes fetched so far."""
+    """The number of performances in each stage, the bytes published, and the bytes fetched so far."""
 
     stages: Mapping[Stage, int]
-    bytes: int
-    fetched: int
+    published_bytes: int
+    fetched_bytes: int
 
     @property
     def planned(self) -> int:
         """Return the number of all performances that the ledger knows."""
         return sum(self.stages.values())
 
-    @property
-    def ended(self) -> int:
-        """Return the number of performances with which nothing more happens by itself."""
-        return sum(count for stage, count in self.stages.items() if stage in ENDED)
-
 
 def left_out_text(left_out: Iterable[LeftOut]) -> str:
-    """Return e.g. `left out: images cam_05 frames 3, 7-9: not a JPEG`; "" when nothing is."""
+    """Return e.g. `left out: images cam_05 frames 3, 7-9: not a JPEG`; "" if nothing was left out."""
     groups: dict[tuple[str, str, str], list[int | None]] = {}
     for item in left_out:
         groups.setdefault((item.modality, item.camera, item.reason), []).append(item.frame)
     if not groups:
         return ""
-    parts = [_group_text(*key, frames) for key, frames in list(groups.items())[:_GROUPS_NAMED]]
-    more = sum(len(frames) for frames in list(groups.values())[_GROUPS_NAMED:])
+    parts = [_group_text(*key, frames) for key, frames in list(groups.items())[:_MAX_GROUPS_SHOWN]]
+    more = sum(len(frames) for frames in list(groups.values())[_MAX_GROUPS_SHOWN:])
     return "left out: " + "; ".join(parts) + (f"; and {more} more" if more else "")
 
 

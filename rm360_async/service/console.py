@@ -102,7 +102,7 @@ async def follow(
 async def _note(ledger: Ledger, run: int, snapshot: Snapshot, *, tell: bool) -> bool:
     """Leave the snapshot for `status`; False when there was no room for it, which is told once."""
     try:
-        await ledger.note_progress(run, snapshot.as_dict())
+        await ledger.runs.record_progress(run, snapshot.as_dict())
     except Fault as fault:  # a picture for onlookers: a full disk must not end the work for it
         if tell:
             log.warning(f"the progress could not be noted: {fault}")

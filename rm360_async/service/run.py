@@ -24,8 +24,7 @@ from rm360_async.download.range_downloader import RangeDownloader
 from rm360_async.download.rclone import Remote, RemoteListing
 from rm360_async.download.throttle import Throttle
 from rm360_async.extraction.pool import WorkerLimits, Workers
-from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path
-from rm360_async.ledger.ledger import opened
+from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path, opened
 from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
@@ -79,7 +78,10 @@ async def run(settings: Settings, options: RunOptions) -> int:
     )
     with log_file:
         try:
-            async with opened(settings, create=True) as (ledger, claims), _noted(settings, ledger, claims) as number:
+            async with (
+                opened(settings.storage.manifest_path, create=True) as (ledger, claims),
+                _noted(settings, ledger, claims) as number,
+            ):
                 return await _Run(settings, options, remotes, ledger, claims, number, log_file).work()
         except BaseException as error:
             log.error(f"the run cannot go on: {fault_in(error) or repr(error)}")
@@ -93,9 +95,9 @@ async def dry_run(settings: Settings, options: RunOptions, remote: Remote) -> in
     learned: dict[str, float] = {}
     closer = False
     if ledger_path(settings.storage.manifest_path).exists():
-        async with opened(settings) as (ledger, claims):
+        async with opened(settings.storage.manifest_path) as (ledger, claims):
             rows = await ledger.rows(claims=claims)
-            learned, closer = await ledger.learned(), await looks_closer(ledger, settings)
+            learned, closer = await ledger.hints.ratios(), await looks_closer(ledger, settings)
     if forced(settings, options):
         rows = [PerformanceRow(each, Stage.PENDING, forced=True) for each in listing.files]
     plan = make_plan(settings, listing, rows, time.time(), look_closer=closer)
@@ -112,13 +114,13 @@ def forced(settings: Settings, options: RunOptions) -> bool:
 @asynccontextmanager
 async def _noted(settings: Settings, ledger: Ledger, claims: Claims) -> AsyncIterator[int]:
     """Enter this process among the running instances; give its run number."""
-    number = await ledger.begin_run(str(settings.storage.output_dir), claims)
+    number = await ledger.runs.begin(str(settings.storage.output_dir), claims)
     try:
         yield number
     finally:
         with anyio.CancelScope(shield=True):
             try:
-                await ledger.end_run(number, claims)
+                await ledger.runs.end(number, claims)
             except Fault as fault:  # its claim ends with this process, and that is what counts
                 log.warning(f"the end of the run could not be noted: {fault}")
 
@@ -211,7 +213,7 @@ class _Run:
     async def _crew(self) -> Stages:
         settings = self.settings
         processing, storage = settings.processing, settings.storage
-        books = JobLog(self.ledger, self.claims, self.number, await self.ledger.numbers(), self.manifest)
+        books = JobLog(self.ledger, self.claims, self.number, await self.ledger.row_numbers(), self.manifest)
         fetcher = Downloader(
             self.remotes,
             self.ledger,

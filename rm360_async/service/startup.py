@@ -36,7 +36,7 @@ _FORCED = "forced"
 
 async def looks_closer(ledger: Ledger, settings: Settings) -> bool:
     """Tell whether the last run on this ledger wanted something else, so that published folders may lack some."""
-    return await ledger.recall(_SELECTION) != str(SelectionPolicy(settings))
+    return await ledger.hints.get_meta(_SELECTION) != str(SelectionPolicy(settings))
 
 
 class Reconciler:
@@ -60,7 +60,7 @@ class Reconciler:
         for problem in taken.problems if taken is not None else ():
             log.warning(problem)
         left = await run_sync(find_staging, storage.output_dir)
-        numbers = await self.ledger.numbers() if left else {}
+        numbers = await self.ledger.row_numbers() if left else {}
         for performance, folder in left:
             await self._sweep(numbers.get(performance), folder)
 
@@ -85,11 +85,11 @@ class Reconciler:
         if force:
             plan = await self._forced(plan, listing)
         await self._adopt(plan)
-        await self.ledger.stand(plan.standings, self.claims)
+        await self.ledger.apply_plan(plan.standings, self.claims)
         if closer and not plan.uncompared:  # by now the ledger knows which are incomplete
-            await self.ledger.remember(_SELECTION, str(SelectionPolicy(self.settings)))
+            await self.ledger.hints.set_meta(_SELECTION, str(SelectionPolicy(self.settings)))
             reach("selection recorded")
-        estimate_plan(self.settings, plan, await self.ledger.learned(), plan.open())
+        estimate_plan(self.settings, plan, await self.ledger.hints.ratios(), plan.open())
         self._say(plan)
         return plan
 
@@ -98,8 +98,8 @@ class Reconciler:
         asked = " ".join([str(SelectionPolicy(self.settings)), *map(str, plan.standings)])
         print_of_it = hashlib.sha256(asked.encode()).hexdigest()
         rows = await self.ledger.rows(plan.standings.keys())
-        if not any(row.forced for row in rows) or await self.ledger.recall(_FORCED) != print_of_it:
-            await self.ledger.remember(_FORCED, print_of_it)
+        if not any(row.forced for row in rows) or await self.ledger.hints.get_meta(_FORCED) != print_of_it:
+            await self.ledger.hints.set_meta(_FORCED, print_of_it)
             await self.ledger.force(plan.standings)
         return make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
 
@@ -110,7 +110,7 @@ class Reconciler:
         unknown = {row.performance for row in rows if row.stage is not Stage.COMPLETED}
         if unknown:
             adopted = await adopt_some(self.settings.storage.output_dir, unknown)
-            await self.ledger.adopt(adopted.rows)
+            await self.ledger.import_rows(adopted.rows)
             for problem in adopted.problems:
                 log.warning(problem)
 

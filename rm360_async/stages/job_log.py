@@ -36,7 +36,7 @@ class JobLog:
     async def enter(self, work: Job) -> None:
         """Note the stage that the work is in; the first one of an attempt begins it."""
         if work.performance not in self._open_attempts:
-            await self.ledger.begin_attempt(work.performance, self.run)
+            await self.ledger.attempts.begin(work.performance, self.run)
             self._open_attempts.add(work.performance)
         await self.ledger.move(work.performance, work.stage)
         self.manifest.touch()
@@ -49,9 +49,9 @@ class JobLog:
             cause=fault.cause,
             reason=str(fault),
             wait_until=verdict.wait_until,
-            charge=verdict.charge,
+            counts_as_try=verdict.charge,
             seconds=work.seconds,
-            fetched=work.fetched_bytes,
+            fetched_bytes=work.fetched_bytes,
         )
         self._open_attempts.discard(work.performance)
         self.manifest.touch()
@@ -62,7 +62,9 @@ class JobLog:
 
     async def completed(self, work: Job, record: Record) -> None:
         """Note a published performance."""
-        await self.ledger.completed(work.performance, record, seconds=work.seconds, fetched=work.fetched_bytes)
+        await self.ledger.record_completed(
+            work.performance, record, seconds=work.seconds, fetched_bytes=work.fetched_bytes
+        )
         self._open_attempts.discard(work.performance)
         self.manifest.touch()
         log.info(
@@ -91,7 +93,7 @@ class JobLog:
         try:
             if performance in self._open_attempts:
                 self._open_attempts.discard(performance)
-                await self.ledger.end_attempt(performance)
+                await self.ledger.attempts.interrupt(performance)
         except Fault as fault:
             if fault.cause is not Cause.DISK_FULL:
                 raise

@@ -98,10 +98,10 @@ class Stages:
         if row.stage is not Stage.COMPLETED:
             log.info(f"{work.performance} was published by a run that was killed")
             found = await adopt_some(self.settings.storage.output_dir, [work.performance])
-            await self.books.ledger.adopt(found.rows)
+            await self.books.ledger.import_rows(found.rows)
             for problem in found.problems:
                 log.warning(problem)
-        await self.books.ledger.end_attempt(work.performance)
+        await self.books.ledger.attempts.interrupt(work.performance)
         await self.clear(work, published=True)
 
     async def look_up(self, work: Job) -> None:
@@ -112,7 +112,7 @@ class Stages:
     async def lease(self, work: Job) -> None:
         """Take the lease of bytes, in order, or keep the one that it has if it fits; waits for room, and says so."""
         size = sum(source.size for source in work.sources.values())
-        learned = await self.books.ledger.learned()
+        learned = await self.books.ledger.hints.ratios()
         found = estimate_sizes(
             self._structure, work.performance, self.adding.selection(work.performance), size, learned
         )
@@ -237,9 +237,11 @@ class Stages:
     async def _learn(self, work: Job, record: Record) -> None:
         size = sum(source.size for source in work.sources.values())
         try:
-            await self.books.ledger.learn(self.kind_of(work.performance), input_bytes=size, output_bytes=record.bytes)
+            await self.books.ledger.hints.record_ratio(
+                self.kind_of(work.performance), input_bytes=size, output_bytes=record.bytes
+            )
             for key, of_all in shares(self._structure, work.performance, record).items():
-                await self.books.ledger.learn(key, input_bytes=size, output_bytes=of_all)
+                await self.books.ledger.hints.record_ratio(key, input_bytes=size, output_bytes=of_all)
         except Fault as fault:  # only a guess of the next lease: never a reason to fail what is published
             log.warning(f"the size of {work.performance} could not be learned: {fault}")
 

@@ -76,7 +76,7 @@ async def _steps(bench: Bench, path: Path, performance: Performance) -> None:
     async with Ledger.open(path) as ledger:
         with Claims(lock_path(path)) as claims:
             writer = ManifestWriter(manifest, ledger, claims)
-            claims.claim((await ledger.numbers())[performance])
+            claims.claim((await ledger.row_numbers())[performance])
             start = time.perf_counter()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(writer.follow)

@@ -34,7 +34,8 @@ class Step:
 
 
 _LEDGER = "rm360_async.ledger.ledger:Ledger"
-_NOTES = "rm360_async.ledger.runs:Notes"
+_RUNS = "rm360_async.ledger.runs:Runs"
+_HINTS = "rm360_async.ledger.hints:Hints"
 _CLAIMS = "rm360_async.ledger.claims:Claims"
 _TICKETS = "rm360_async.budget.ticket_queue:Tickets"
 _REMOTE = "rm360_async.download.rclone.remote"
@@ -44,31 +45,31 @@ _RANGING = "rm360_async.download.range_downloader:RangeDownloader"
 _SPARSE = "rm360_async.system.sparse_file:SparseFile"
 
 SERVICE = (
-    Step("run noted", f"{_NOTES}.begin_run"),
+    Step("run noted", f"{_RUNS}.begin"),
     Step("remote listed", f"{_REMOTE}:Remote.listing"),
     Step("performances entered", f"{_LEDGER}.add"),
-    Step("books put where they stand", f"{_LEDGER}.stand"),
-    Step("selection remembered", f"{_NOTES}.remember"),
+    Step("books put where they stand", f"{_LEDGER}.apply_plan"),
+    Step("selection remembered", f"{_HINTS}.set_meta"),
     Step("claim taken", f"{_CLAIMS}.claim", calls=2),
-    Step("attempt begun", f"{_LEDGER}.begin_attempt"),
+    Step("attempt begun", "rm360_async.ledger.attempts:Attempts.begin"),
     Step("stage noted", f"{_LEDGER}.move", calls=4),
     Step("file looked up", f"{_REMOTE}:Remote.stat"),
-    Step("source noted", f"{_LEDGER}.listed"),
+    Step("source noted", f"{_LEDGER}.record_listing"),
     Step("lease asked for", f"{_TICKETS}.add"),
     Step("lease granted", f"{_TICKETS}.grant"),
     Step("extraction", "rm360_async.stages.stages:Stages.extract"),
     Step("publication", "rm360_async.store.publish:publish"),
     Step("rename", "rm360_async.system.linux:rename"),
     Step("folder synced", f"{_SEALING}:sync", calls=2),
-    Step("output size learned", f"{_NOTES}.learn"),
-    Step("ledger told", f"{_LEDGER}.completed"),
+    Step("output size learned", f"{_HINTS}.record_ratio"),
+    Step("ledger told", f"{_LEDGER}.record_completed"),
     Step(".smc removed", "rm360_async.download.spool:remove"),
     Step("lease given back", f"{_TICKETS}.drop"),
     Step("claim given back", f"{_CLAIMS}.release"),
     Step("manifest written", "rm360_async.ledger.manifest_csv:write_manifest"),
     Step("manifest in its place", "rm360_async.ledger.manifest_csv:_put_in_place"),
     Step("summary", "rm360_async.service.end_summary:summary_lines"),
-    Step("end of the run noted", f"{_NOTES}.end_run"),
+    Step("end of the run noted", f"{_RUNS}.end"),
 )
 WHOLE = (
     Step("ledger made", "rm360_async.ledger.schema:create"),

@@ -40,28 +40,29 @@ async def _write(path: Path) -> None:
     async with Ledger.open(path) as ledger:
         await ledger.add(performances)
         sources = {p: [SourceFile(f"{p.subject}/{p.subject}_{p.name}_raw.smc", 10**9, "0" * 32)] for p in performances}
-        await ledger.listed(sources)
+        await ledger.record_listing(sources)
         with Claims(lock_path(path)) as claims:
-            number = await ledger.begin_run("config.yaml", claims)
-            await ledger.note_progress(number, {"rate": 1.0})
+            number = await ledger.runs.begin("config.yaml", claims)
+            await ledger.runs.record_progress(number, {"rate": 1.0})
             for performance in performances[:20]:
-                await ledger.begin_attempt(performance, number)
+                await ledger.attempts.begin(performance, number)
                 await ledger.move(performance, Stage.DOWNLOADING)
                 await ledger.move(
-                    performance, Stage.FAILED, cause=Cause.DAMAGED, reason="damaged in its source", charge=True
+                    performance, Stage.FAILED, cause=Cause.DAMAGED, reason="damaged in its source", counts_as_try=True
                 )
-            await ledger.end_run(number, claims)
-        await ledger.learn("single e", input_bytes=100, output_bytes=120)
-        await ledger.remember("key", "value")
+            await ledger.runs.end(number, claims)
+        await ledger.hints.record_ratio("single e", input_bytes=100, output_bytes=120)
+        await ledger.hints.set_meta("key", "value")
 
 
 async def _picture(path: Path) -> Any:
     """Read everything that a run and `status` read."""
     async with Ledger.open(path) as ledger:
         rows = await ledger.rows()
-        totals = await ledger.totals()
-        attempts, runs = await ledger.attempts(), await ledger.runs()
-        rest = (await ledger.recall("key"), await ledger.learned(), len(await ledger.numbers()))
+        with Claims(lock_path(path), read_only=True) as claims:
+            totals = await ledger.overview(claims)
+        attempts, runs = await ledger.attempts.all(), await ledger.runs.all()
+        rest = (await ledger.hints.get_meta("key"), await ledger.hints.ratios(), len(await ledger.row_numbers()))
         return manifest_text(rows), rows, totals, attempts, runs, rest
 
 
@@ -112,7 +113,7 @@ def _nonsense(rows: Any) -> list[str]:
 async def _changed(path: Path) -> None:
     async with Ledger.open(path) as ledger:
         await ledger.add([Performance("9999", "e0")])
-        await ledger.begin_attempt(Performance("9999", "e0"))
+        await ledger.attempts.begin(Performance("9999", "e0"))
         await ledger.retry()
 
 

@@ -97,7 +97,7 @@ async def _entered(path: Path, listing: RemoteListing) -> None:
     sources = {each: [file.source() for file in kinds.values()] for each, kinds in listing.files.items()}
     async with Ledger.open(path) as ledger:
         await ledger.add(sources)
-        await ledger.listed(sources)
+        await ledger.record_listing(sources)
         for row in await ledger.rows():
             assert list(row.sources) == sources[row.performance], "the ledger changed what was listed"
 

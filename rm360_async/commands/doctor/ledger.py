@@ -13,8 +13,7 @@ from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
-from rm360_async.ledger import ledger_path
-from rm360_async.ledger.ledger import opened
+from rm360_async.ledger import ledger_path, opened
 from rm360_async.service.run_plan import is_published
 from rm360_async.system.linux import is_there
 
@@ -28,9 +27,9 @@ async def look_at_ledger(settings: Settings) -> AsyncIterator[CheckResult]:
         yield ok("ledger", f"there is none at {path} yet; the first run makes it")
         return
     try:
-        async with opened(settings) as (ledger, claims):
+        async with opened(settings.storage.manifest_path) as (ledger, claims):
             rows = await ledger.rows(claims=claims)
-            running = await ledger.running(claims)
+            running = await ledger.runs.running(claims)
     except Fault as fault:
         yield fail_of("ledger", fault)
         return
@@ -55,7 +54,7 @@ async def rows_of(settings: Settings) -> list[PerformanceRow]:
     if not is_there(ledger_path(settings.storage.manifest_path)):
         return []
     try:
-        async with opened(settings) as (ledger, claims):
+        async with opened(settings.storage.manifest_path) as (ledger, claims):
             return await ledger.rows(claims=claims)
     except Fault:
         return []

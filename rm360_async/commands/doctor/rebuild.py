@@ -35,7 +35,7 @@ async def rebuild(settings: Settings) -> int:
     if is_there(path):
         kept = await run_sync(quarantine, path)
     else:
-        with Claims(lock_path(path), look_only=True) as claims:
+        with Claims(lock_path(path), read_only=True) as claims:
             if claims.others_at_work():
                 raise Fault(Cause.LEDGER, f"the ledger {path} is in use", "end the running instances first")
     async with Ledger.open(path) as ledger:

@@ -17,8 +17,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, matches, output_folder
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
-from rm360_async.ledger import Claims, Ledger, ManifestWriter
-from rm360_async.ledger.ledger import opened
+from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
 from rm360_async.store import mark_damaged
 
 _REASON = "found damaged by verify, to be extracted again"
@@ -28,9 +27,9 @@ _NOT_OURS = "an earlier tool published it, so it is left alone; `rm360 run --for
 
 async def repair(settings: Settings, found: VerifyReport) -> None:
     """Queue what is damaged or gone; `found` gets what was queued, and why the rest was not."""
-    async with opened(settings, create=True) as (ledger, claims):
+    async with opened(settings.storage.manifest_path, create=True) as (ledger, claims):
         await ledger.add(found.damaged)
-        numbers = await ledger.numbers()
+        numbers = await ledger.row_numbers()
         for each in found.damaged:
             check = found.checked.get(each)
             if check is not None and check.damaged and not is_repairable(check):
@@ -61,9 +60,9 @@ async def _queue(settings: Settings, found: VerifyReport, each: Performance, led
                 raise
             found.not_queued[each] = str(fault)
             return
-    await ledger.end_attempt(each)
+    await ledger.attempts.interrupt(each)
     standing = PlannedState(Stage.PENDING, reason=_REASON_GONE if gone else _REASON)
-    await ledger.stand({each: standing}, claims)
+    await ledger.apply_plan({each: standing}, claims)
     found.queued.append(each)
 
 

@@ -22,8 +22,7 @@ from rm360_async.domain.names import Performance, is_performance, is_subject, ma
 from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
-from rm360_async.ledger import ledger_path
-from rm360_async.ledger.ledger import opened
+from rm360_async.ledger import ledger_path, opened
 from rm360_async.store import Depth, FolderCheck, check_folder, read_marker
 
 _THREADS = 4
@@ -69,7 +68,7 @@ async def _rows(
         found.remarks.append("there is no ledger; the folders were checked alone")
         return None
     try:
-        async with opened(settings) as (ledger, claims):
+        async with opened(settings.storage.manifest_path) as (ledger, claims):
             rows = await ledger.rows(claims=claims)
     except Fault as fault:
         if options.repair:

@@ -1,0 +1,87 @@
+"""The attempts at performances: when each began and ended, how, and what it took."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rm360_async.domain.errors import Cause
+from rm360_async.domain.names import Performance
+from rm360_async.domain.stage import IN_HAND, Stage
+from rm360_async.domain.state import PerformanceRow
+from rm360_async.ledger.database import Database, Transaction
+from rm360_async.ledger.rows import select_row, select_sources, update_rows
+from rm360_async.ledger.values import Attempt
+from rm360_async.system.fault_points import reach
+
+
+class Attempts:
+    """The attempts in one ledger; `ledger.attempts`. What changes rows is for the holder of the claim."""
+
+    def __init__(self, database: Database, now: Callable[[], float]) -> None:
+        self._database, self._now = database, now
+
+    async def begin(self, performance: Performance, run: int | None = None) -> PerformanceRow:
+        """Begin an attempt; return the row as it is now.
+
+        What a crash left is repaired: an open attempt becomes "crashed", a row in a stage of IN_HAND pending.
+        """
+        async with self._database.write() as sql:
+            number, row = await self._end(sql, performance, "crashed")
+            query = "INSERT INTO attempt (performance, run, started) VALUES (?, ?, ?)"
+            await sql.execute(query, number, run, self._now())
+            row = replace(row, sources=await select_sources(sql, number))
+        reach("attempt begun")
+        return row
+
+    async def interrupt(self, performance: Performance) -> None:
+        """End the open attempt, if any, as "interrupted": the run was asked to stop; its row becomes pending."""
+        async with self._database.write() as sql:
+            await self._end(sql, performance, "interrupted")
+
+    async def all(self, performance: Performance | None = None) -> list[Attempt]:
+        """Return the attempts (at one performance), the oldest first."""
+        columns = "subject, name, started, ended, outcome, attempt.cause, attempt.reason, seconds, fetched"
+        table = "attempt JOIN performance ON performance.id = attempt.performance"
+        where = "WHERE subject = ? AND name = ?" if performance else ""
+        values = (performance.subject, performance.name) if performance else ()
+        async with self._database.read() as sql:
+            rows = await sql.fetch_all(f"SELECT {columns} FROM {table} {where} ORDER BY attempt.id", *values)
+        return [_attempt_from_values(row) for row in rows]
+
+    async def _end(self, sql: Transaction, performance: Performance, outcome: str) -> tuple[int, PerformanceRow]:
+        """End the open attempt, if any; return number and row, put back to pending from a stage of IN_HAND."""
+        number, row = await select_row(sql, performance)
+        await close_attempt(sql, number, outcome, self._now())
+        if row.stage in IN_HAND:
+            row = replace(row, stage=Stage.PENDING, updated=self._now())
+            await update_rows(sql, {number: row})
+        return number, row
+
+
+async def close_attempt(
+    sql: Transaction,
+    number: int,
+    outcome: str,
+    now: float,
+    cause: Cause | None = None,
+    reason: str = "",
+    seconds: Mapping[str, float] | None = None,
+    fetched_bytes: int = 0,
+) -> None:
+    """End the open attempt, if any, at the performance with this row number, inside the caller's transaction."""
+    query = (
+        "UPDATE attempt SET ended=?, outcome=?, cause=?, reason=?, seconds=?, fetched=? "
+        "WHERE performance=? AND ended IS NULL"
+    )
+    steps = json.dumps(dict(seconds or {}))
+    await sql.execute(query, now, outcome, cause.word if cause else None, reason, steps, fetched_bytes, number)
+
+
+def _attempt_from_values(values: Sequence[Any]) -> Attempt:
+    subject, name, started, ended, outcome, code, reason, seconds, fetched_bytes = values
+    cause = None if code is None else Cause.from_word(code)
+    performance = Performance(subject, name)
+    return Attempt(performance, started, ended, outcome, cause, reason, json.loads(seconds), fetched_bytes)
