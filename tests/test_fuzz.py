@@ -37,7 +37,7 @@ from rm360_async.config import load_settings
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.names import Kind, Performance, Structure
 from rm360_async.domain.record import Record, SourceFile
-from rm360_async.download.rclone.listing import parse, sort_out
+from rm360_async.download.rclone.listing import group_by_performance, parse_listing
 from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.modalities import audio
@@ -355,17 +355,17 @@ def test_odd_scalars_in_a_config_are_mistakes(tmp_path: Path, value: str) -> Non
 )
 def test_what_is_no_listing_is_a_fault(answer: bytes) -> None:
     with pytest.raises(Fault, match="rclone's answer is not a listing") as caught:
-        parse(answer, "listing lab:")
+        parse_listing(answer, "listing lab:")
     assert caught.value.cause is Cause.UNKNOWN and str(caught.value).isprintable()
 
 
 def test_odd_values_in_a_listing_are_not_passed_on() -> None:
     entry = {"Path": "0018/0018_e0_raw.smc", "Size": 5, "ModTime": ["x"], "ID": "a\nb", "Hashes": {"md5": "\ud800"}}
     other = {"Path": "0018/0018_e1_raw.smc", "Size": -1}
-    listing = sort_out(parse(json.dumps([entry, other]).encode(), "listing lab:"), Structure.SINGLE)
+    listing = group_by_performance(parse_listing(json.dumps([entry, other]).encode(), "listing lab:"), Structure.SINGLE)
     (files,) = listing.files.values()
     assert files[Kind.RAW].source() == SourceFile("0018/0018_e0_raw.smc", 5)
-    assert listing.strange == ("0018/0018_e1_raw.smc",)
+    assert listing.unrecognized == ("0018/0018_e1_raw.smc",)
 
 
 @pytest.mark.anyio

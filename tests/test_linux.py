@@ -12,7 +12,7 @@ import pytest
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.download.rclone import transfer
-from rm360_async.download.rclone.transfer import Follower
+from rm360_async.download.rclone.transfer import PartHasher
 from rm360_async.store import NewFiles
 from rm360_async.system import linux
 
@@ -26,9 +26,9 @@ def answers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(linux, "_call", call)
 
 
-def follow(part: Path, write: Callable[[], None] = lambda: None) -> Follower:
+def follow(part: Path, write: Callable[[], None] = lambda: None) -> PartHasher:
     """Follow a part to its end; `write` comes once the follower has read what is there."""
-    follower = Follower(part)
+    follower = PartHasher(part)
 
     async def both() -> None:
         async with anyio.create_task_group() as tasks:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rm360_async.download.ranges.range_client import Address, RangeClient, RangeRefused, Source
+from rm360_async.download.ranges.range_client import RangeClient, RangeRefused, RangeSource, ServerAddress
 from rm360_async.system.sparse_file import SparseFile
 
 CONTENT = bytes(range(256)) * 40
@@ -61,7 +61,7 @@ def workspace(folder: Path, connections: int) -> Iterator[tuple[Server, RangeCli
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    lines = RangeClient(Address(server.server_port, "user", "word"), connections, lambda size: None)
+    lines = RangeClient(ServerAddress(server.server_port, "user", "word"), connections, lambda size: None)
     try:
         with SparseFile(folder / "a.smc.sparse", len(CONTENT)) as file:
             yield server, lines, file
@@ -77,7 +77,7 @@ def workspace(folder: Path, connections: int) -> Iterator[tuple[Server, RangeCli
 
 def test_the_index_is_here_while_pictures_are_still_on_their_way(tmp_path: Path) -> None:
     with workspace(tmp_path, 6) as (server, lines, file):
-        source = Source("a.smc", file)
+        source = RangeSource("a.smc", file)
         server.held = {5000, 6000}
         lines.begin((source, (start, start + 10)) for start in (5000, 6000, 7000))
         for start in (0, 1000, 2000, 3000):
@@ -92,7 +92,7 @@ def test_the_index_is_here_while_pictures_are_still_on_their_way(tmp_path: Path)
 
 def test_after_a_refusal_nothing_is_asked_for_and_what_is_on_its_way_is_kept(tmp_path: Path) -> None:
     with workspace(tmp_path, 2) as (server, lines, file):
-        source = Source("a.smc", file)
+        source = RangeSource("a.smc", file)
         server.held, server.refused = {5000, 9000}, {9000}
         lines.begin([(source, (5000, 5010))])
         server.holding.acquire()
@@ -110,7 +110,7 @@ def test_after_a_refusal_nothing_is_asked_for_and_what_is_on_its_way_is_kept(tmp
 
 def test_a_range_that_breaks_off_keeps_what_arrived(tmp_path: Path) -> None:
     with workspace(tmp_path, 1) as (_, lines, file):
-        source = Source("a.smc", file)
+        source = RangeSource("a.smc", file)
         with pytest.raises(RangeRefused) as refused:
             lines.fetch([(source, (len(CONTENT) - 1000, len(CONTENT) + 500))])
         assert not refused.value.unopened

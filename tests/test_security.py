@@ -27,8 +27,8 @@ from rm360_async.cli import main
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Structure, output_folder, remote_path
 from rm360_async.download import spool
-from rm360_async.download.rclone import find
-from rm360_async.download.rclone.listing import parse, sort_out
+from rm360_async.download.rclone import find_rclone
+from rm360_async.download.rclone.listing import group_by_performance, parse_listing
 from rm360_async.store import staging_path
 
 GOOD = "0018/0018_e0_raw.smc"
@@ -76,15 +76,17 @@ def done(workspace: Workspace, once: Path) -> Workspace:
 @pytest.mark.parametrize("structure", Structure)
 def test_hostile_paths_of_a_listing_are_no_performances(structure: Structure) -> None:
     entries = [{"Path": path, "Size": 10, "ModTime": "x", "ID": "../id"} for path in HOSTILE_PATHS]
-    listing = sort_out(parse(json.dumps(entries).encode(), "listing"), structure)
-    assert listing.files == {} and len(listing.strange) == len(HOSTILE_PATHS)
+    listing = group_by_performance(parse_listing(json.dumps(entries).encode(), "listing"), structure)
+    assert listing.files == {} and len(listing.unrecognized) == len(HOSTILE_PATHS)
 
 
 @given(st.text(max_size=60) | st.from_regex(r"[0-9]{4}/[0-9]{4}_[ehs][0-9./]{1,3}[_a-z.]{0,6}_raw\.smc"), st.text())
 def test_any_path_of_a_listing_stays_in_its_place(path: str, other: str) -> None:
     entry = {"Path": path, "Size": 10, "Hashes": {"md5": other}, "ModTime": other, "ID": other}
     temp, output = Path("/data/temp"), Path("/data/subjects")
-    for performance, kinds in sort_out(parse(json.dumps([entry]).encode(), "x"), Structure.SINGLE).files.items():
+    for performance, kinds in group_by_performance(
+        parse_listing(json.dumps([entry]).encode(), "x"), Structure.SINGLE
+    ).files.items():
         for kind, listed in kinds.items():
             assert remote_path(Structure.SINGLE, performance, kind) == listed.path == path
             whole = spool.whole_path(temp, performance, kind, listed.source())
@@ -111,7 +113,7 @@ def test_any_path_of_a_listing_stays_in_its_place(path: str, other: str) -> None
 )
 def test_a_listing_with_missing_or_wrong_fields_is_one_sentence(entry: Any) -> None:
     with pytest.raises(Fault, match="is not a listing"):
-        parse(json.dumps([entry]).encode(), "listing lab:")
+        parse_listing(json.dumps([entry]).encode(), "listing lab:")
 
 
 class FakeRclone:
@@ -120,7 +122,7 @@ class FakeRclone:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         folder.mkdir()
-        real = find()
+        real = find_rclone()
         (folder / "rclone").write_text(
             f"#!{sys.executable}\n"
             "import json, pathlib, subprocess, sys\n"

@@ -14,15 +14,15 @@ from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.download.ranges.cost import index_spans
 from rm360_async.download.ranges.discovery import discovery_rounds
 from rm360_async.download.ranges.range_client import (
-    Address,
     RangeClient,
     RangeRefused,
+    RangeSource,
     RangesUnsupported,
-    Source,
+    ServerAddress,
     probe_range_support,
 )
-from rm360_async.download.rclone import Remote, RemoteFile, RequestQuota, environment, find
-from rm360_async.download.rclone.server import Rate
+from rm360_async.download.rclone import Remote, RemoteFile, RequestQuota, find_rclone, rclone_environment
+from rm360_async.download.rclone.server import RequestRate
 from rm360_async.system.sparse_file import SparseFile
 
 Found = TypeVar("Found")
@@ -46,7 +46,7 @@ async def look_into(target: str, look: Callable[[SparseFile], Found]) -> Found:
         where += ":"
     if not name.endswith(".smc"):
         raise BadRequest(f"{target}: give the path of one .smc, e.g. gdrive:0018/0018_s3_all_raw.smc")
-    remote = Remote(where, "", find(), environment(os.environ))
+    remote = Remote(where, "", find_rclone(), rclone_environment(os.environ))
     listed = await remote.stat(name)
     with (
         tempfile.TemporaryDirectory(prefix="rm360-look-") as folder,
@@ -63,7 +63,7 @@ async def _fetch_and_look(
         try:
             return await _once(remote, listed, file, look, allowance.rate())
         except RangeRefused as refused:
-            if fault := await remote.why(listed, refused.start):
+            if fault := await remote.explain_refusal(listed, refused.start):
                 raise fault from refused
             allowance.slow_down()
             words = refused.words
@@ -75,17 +75,17 @@ async def _fetch_and_look(
 
 
 async def _once(
-    remote: Remote, listed: RemoteFile, file: SparseFile, look: Callable[[SparseFile], Found], rate: Rate
+    remote: Remote, listed: RemoteFile, file: SparseFile, look: Callable[[SparseFile], Found], rate: RequestRate
 ) -> Found:
-    async with remote.serving(rate) as served:
-        lines = RangeClient(Address(served.port, served.user, served.password), _CONNECTIONS, lambda size: None)
+    async with remote.serve(rate) as served:
+        lines = RangeClient(ServerAddress(served.port, served.user, served.password), _CONNECTIONS, lambda size: None)
 
         def work() -> Found:
             probe_range_support(lines, {listed.path: file})
             found: list[Found] = []
             for _ in discovery_rounds(lambda: found.append(look(file)), [file]):
                 found.clear()
-                lines.fetch((Source(listed.path, file), span) for span in index_spans(file))
+                lines.fetch((RangeSource(listed.path, file), span) for span in index_spans(file))
             return found[-1]
 
         try:

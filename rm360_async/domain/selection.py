@@ -24,11 +24,15 @@ BY_CAMERA = frozenset({Modality.IMAGES, Modality.MASKS, Modality.KEYPOINTS2D, Mo
 
 
 class FetchMode(str, Enum):
-    """How the files of a performance are fetched: WHOLE, by their RANGES, or FILLed up after ranges were too dear."""
+    """How the files of a performance are downloaded.
+
+    WHOLE files, only the RANGES that are needed, or COMPLETE_SPARSE: what sparse files lack, after ranges turned
+    out too expensive.
+    """
 
     WHOLE = "whole"
     RANGES = "ranges"
-    FILL = "fill"
+    COMPLETE_SPARSE = "complete sparse"
 
 
 @dataclass(frozen=True)

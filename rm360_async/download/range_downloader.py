@@ -65,9 +65,9 @@ class _FileRefused(Fault):
 class RangeDownloader:
     """Brings the ranges of performances in, resumably, from the first remote that lets us."""
 
-    def __init__(self, fetcher: Downloader, pace: StallPolicy, limits: WorkerLimits, at_any_cost: bool) -> None:
+    def __init__(self, fetcher: Downloader, pace: StallPolicy, limits: WorkerLimits, ignore_cost: bool) -> None:
         self.fetcher, self.pace, self.limits = fetcher, pace, limits
-        self.at_any_cost = at_any_cost
+        self.ignore_cost = ignore_cost
         self._allowances = {str(remote): RequestQuota(fetcher.throttle.full_width) for remote in fetcher.remotes}
 
     async def fetch(self, work: Job, job: ExtractJob) -> None:
@@ -86,19 +86,19 @@ class RangeDownloader:
                 async with self.fetcher.admitted(work) as went_well:
                     await self._from(remote, work, job, listed, went_well)
                     break
-            except _RangesUnsupported as rangeless:
-                log.warning(f"{work.performance} is fetched whole: {rangeless}", remote=str(remote))
+            except _RangesUnsupported as unsupported:
+                log.warning(f"{work.performance} is fetched whole: {unsupported}", remote=str(remote))
                 for whole in self.fetcher.places(work).values():
                     await run_sync(spool.remove, spool.sparse_path(whole))
                 raise RangesTooExpensive(
                     sum(source.size for source in work.sources.values()), FetchMode.WHOLE
-                ) from rangeless
+                ) from unsupported
             except Fault as fault:
                 if fault.cause is Cause.RATE_LIMIT:
                     self._slow_down(remote)
                 file = fault.file if isinstance(fault, _FileRefused) else listed[paths[0]]
                 await self.fetcher.judge(remote, file, fault, refused)
-        if work.way is FetchMode.FILL:
+        if work.way is FetchMode.COMPLETE_SPARSE:
             reach("sparse file filled")
             await self._settle(work)
         else:
@@ -121,18 +121,18 @@ class RangeDownloader:
     ) -> None:
         refusals, before, allowance = 0, -1, self._allowances[str(remote)]
         while True:
-            async with remote.serving(allowance.rate()) as served:
+            async with remote.serve(allowance.rate()) as served:
                 order = self._order(work, job, served)
                 scouting = RangeWorkerClient(order, work, self._counting(work, went_well))
                 said = await scouting.run(served.password, self.pace, self.limits.deadline_seconds)
                 reach("ranges downloaded")
-            allowance.made(said["requests"])
+            allowance.record(said["requests"])
             if "refused" not in said:
                 _conclude(said, work, order)
                 return
             path, offset, words, unopened = said["refused"]
             log.info("a range was refused", file=path, offset=offset, words=words)
-            fault = await remote.why(listed[path], offset)
+            fault = await remote.explain_refusal(listed[path], offset)
             refusals = refusals + 1 if work.fetched_bytes == before else 1
             before = work.fetched_bytes
             if fault is not None:
@@ -168,8 +168,8 @@ class RangeDownloader:
             served.user,
             work.staging_bytes,
             self.limits.memory_bytes,
-            whole=work.way is FetchMode.FILL,
-            at_any_cost=self.at_any_cost or job.base is not None,
+            whole_files=work.way is FetchMode.COMPLETE_SPARSE,
+            ignore_cost=self.ignore_cost or job.base is not None,
         )
 
     async def _require_unchanged(self, work: Job) -> None:
@@ -207,15 +207,15 @@ def _conclude(said: Mapping[str, Any], work: Job, order: RangeJob) -> None:
     if "done" in said:
         log.info(f"ranges of {work.performance} are here", bytes=said["done"], requests=said["requests"])
         return
-    if "dear" in said:
-        size, requests = said["dear"]
+    if "too_expensive" in said:
+        size, requests = said["too_expensive"]
         whole = sum(file.size for file in order.files.values())
-        if said["too_dear"]:
+        if said["whole_is_cheaper"]:
             log.info(f"{work.performance} is fetched whole: ranges would be dearer", bytes=size, requests=requests)
-            raise RangesTooExpensive(whole, FetchMode.FILL)
+            raise RangesTooExpensive(whole, FetchMode.COMPLETE_SPARSE)
         raise RangesTooExpensive(size, FetchMode.RANGES)
-    if "rangeless" in said:
-        raise _RangesUnsupported(said["rangeless"], "other bytes came than were asked for")
+    if "ranges_unsupported" in said:
+        raise _RangesUnsupported(said["ranges_unsupported"], "other bytes came than were asked for")
     if "error" in said:
         number, words = said["error"]
         raise disk_fault(OSError(number, words), Path(next(iter(order.files.values())).local))

@@ -22,13 +22,13 @@ def dry_run_text(settings: Settings, plan: RunPlan, listing: RemoteListing) -> s
     """Return the plan as text, one line a performance, with the bytes that both ways of fetching would cost."""
     wish = settings.processing.fetch
     lines = [f"{'performance':<16} {'to do':<16} {'whole':>10} {'ranges':>10} {'fetch':<7}"]
-    staged = {each: plan.foreseen[each].staged(wish) for each in plan.open()}
+    staged = {each: plan.foreseen[each].staging_bytes(wish) for each in plan.open()}
     for each, place in plan.standings.items():
         found = plan.foreseen[each]
         todo = "extract" if place.stage is Stage.PENDING else place.stage.value
         todo = "complete" if each in plan.completing else todo
-        way = found.way(wish).value if each in staged else "-"
-        costs = f"{size_text(found.whole):>10} {'~' + size_text(found.ranges):>10} {way:<7}"
+        way = found.fetch_mode(wish).value if each in staged else "-"
+        costs = f"{size_text(found.whole_bytes):>10} {'~' + size_text(found.range_bytes):>10} {way:<7}"
         lines.append(f"{each!s:<16} {todo:<16} {costs} {place.reason}".rstrip())
     counts = Counter(place.stage.value for place in plan.standings.values())
     fetch, largest = sum(staged.values()), max(staged.values(), default=0)
@@ -45,10 +45,9 @@ def dry_run_text(settings: Settings, plan: RunPlan, listing: RemoteListing) -> s
     lines += [f"will fail: {each} {reason}" for each, reason in plan.too_large(settings).items()]
     lines += [f"cameras: {remark}" for remark in _cameras(settings, plan)]
     lines += [f"note: {remark}" for remark in plan.remarks]
-    if listing.strange:
-        lines.append(
-            f"note: {len(listing.strange)} names on the remote are no .smc of the release, e.g. {listing.strange[0]}"
-        )
+    if listing.unrecognized:
+        ignored = listing.unrecognized
+        lines.append(f"note: ignored {len(ignored)} remote files outside the dataset layout, e.g. {ignored[0]!r}")
     return "\n".join(lines)
 
 

@@ -239,7 +239,7 @@ class _Run:
         processing = self.settings.processing
         width = Width(processing.downloads, processing.worker_count)
         hand: dict[Performance, Job] = {}
-        sizes = {each: found.staged(processing.fetch) for each, found in plan.foreseen.items()}
+        sizes = {each: found.staging_bytes(processing.fetch) for each, found in plan.foreseen.items()}
         progress = Progress(self.agenda, hand, sizes, crew.budget, lambda: crew.fetcher.fetched_bytes)
         path = self.settings.storage.metrics_path
         metrics = Metrics(path) if path is not None else None

@@ -53,7 +53,7 @@ class RunPlan:
         """Return why each of those fails that staging can never hold."""
         limits, storage = settings.limits, settings.storage
         budget = Budget(storage.temp_dir, storage.output_dir, limits.max_temp_bytes, limits.min_free_bytes)
-        staged = {each: self.foreseen[each].staged(settings.processing.fetch) for each in self.open()}
+        staged = {each: self.foreseen[each].staging_bytes(settings.processing.fetch) for each in self.open()}
         reasons = {each: budget.impossible(size) for each, size in staged.items()}
         return {each: reason for each, reason in reasons.items() if reason is not None}
 

@@ -17,7 +17,7 @@ from rm360_async.domain.formatting import duration
 from rm360_async.domain.retry import RetryPolicy, startup_retry_delay
 from rm360_async.domain.selection import SelectionPolicy
 from rm360_async.domain.stage import Stage
-from rm360_async.download.rclone import Remote, RemoteListing, StallPolicy, environment, find
+from rm360_async.download.rclone import Remote, RemoteListing, StallPolicy, find_rclone, rclone_environment
 from rm360_async.ledger import Claims, Ledger, adopt_some, import_existing
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
 from rm360_async.store import find_staging, remove_tree
@@ -75,8 +75,8 @@ class Reconciler:
 
     async def plan(self, listing: RemoteListing, *, force: bool) -> RunPlan:
         """Return where every wanted performance stands, with the ledger put there too."""
-        if listing.strange:
-            number, shown = len(listing.strange), ", ".join(map(repr, listing.strange[:_SHOWN]))
+        if listing.unrecognized:
+            number, shown = len(listing.unrecognized), ", ".join(map(repr, listing.unrecognized[:_SHOWN]))
             log.info(f"ignored {number} names on the remote that are no .smc of the release, such as {shown}")
         closer = await looks_closer(self.ledger, self.settings)
         rows = await self.ledger.rows(claims=self.claims)
@@ -175,7 +175,7 @@ _TICKS = 1.0
 
 def connect(settings: Settings) -> list[Remote]:
     """Return the remotes of the config on the rclone that is here; raises Fault(RCLONE_MISSING)."""
-    program, env = find(), environment(os.environ)
+    program, env = find_rclone(), rclone_environment(os.environ)
     pace = pace_of(settings)
     folder = settings.google_drive.root_folder_id
     return [Remote(name, folder, program, env, pace) for name in settings.google_drive.remotes]

@@ -20,7 +20,7 @@ from rm360_async.domain.state import Observed, PerformanceRow, PlannedState, dec
 from rm360_async.download import spool
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.range_downloader import RangeDownloader, RangesTooExpensive
-from rm360_async.download.ranges.estimate import Estimate, estimate_sizes, shares
+from rm360_async.download.ranges.estimate import Estimate, estimate_sizes, full_sizes
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.pool import Workers
 from rm360_async.ledger import adopt_some
@@ -118,7 +118,7 @@ class Stages:
         )
         self._choose_way(work, found)
         ratio = learned.get(self.kind_of(work.performance), FIRST_RATIO)
-        output = work.staging_bytes if work.way is FetchMode.RANGES else max(int(size * ratio), found.ranges)
+        output = work.staging_bytes if work.way is FetchMode.RANGES else max(int(size * ratio), found.range_bytes)
         await self.leasing.lease(work, output)
 
     def _choose_way(self, work: Job, found: Estimate) -> None:
@@ -128,12 +128,12 @@ class Stages:
         sparse = any(spool.sparse_path(each).exists() for each in places)
         wish = self.settings.processing.fetch
         if whole:
-            work.way = FetchMode.FILL if sparse else FetchMode.WHOLE
-        elif work.way is not FetchMode.FILL:
-            work.way = found.way(wish)
+            work.way = FetchMode.COMPLETE_SPARSE if sparse else FetchMode.WHOLE
+        elif work.way is not FetchMode.COMPLETE_SPARSE:
+            work.way = found.fetch_mode(wish)
             if work.way is FetchMode.WHOLE and sparse:
-                work.way = FetchMode.FILL
-        predicted = found.staged(wish) if work.way is FetchMode.RANGES else found.whole
+                work.way = FetchMode.COMPLETE_SPARSE
+        predicted = found.staging_bytes(wish) if work.way is FetchMode.RANGES else found.whole_bytes
         work.staging_bytes = max(predicted, work.staging_bytes if work.way is FetchMode.RANGES else 0)
 
     @property
@@ -197,7 +197,7 @@ class Stages:
             on_progress(0, 0)
             if isinstance(error, Fault) and error.cause is Cause.NOT_FETCHED:
                 log.warning(f"{error}; the whole is fetched")
-                work.way = FetchMode.FILL
+                work.way = FetchMode.COMPLETE_SPARSE
                 work.staged.clear()
             if isinstance(error, Fault):
                 raise bad_at_the_source(error, work) from error
@@ -240,7 +240,7 @@ class Stages:
             await self.books.ledger.hints.record_ratio(
                 self.kind_of(work.performance), input_bytes=size, output_bytes=record.bytes
             )
-            for key, of_all in shares(self._structure, work.performance, record).items():
+            for key, of_all in full_sizes(self._structure, work.performance, record).items():
                 await self.books.ledger.hints.record_ratio(key, input_bytes=size, output_bytes=of_all)
         except Fault as fault:  # only a guess of the next lease: never a reason to fail what is published
             log.warning(f"the size of {work.performance} could not be learned: {fault}")

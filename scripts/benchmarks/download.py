@@ -14,7 +14,7 @@ from benchmarks.material import RM360, config, full_resolution, tiny
 from benchmarks.table import Bench
 from drive_emulator import ROOT_ID, serve
 
-from rm360_async.download.rclone import find
+from rm360_async.download.rclone import find_rclone
 
 _FETCH = """
 import sys, os, anyio
@@ -34,7 +34,7 @@ def measure(bench: Bench) -> None:
     folder = bench.place("download")
     size = full_resolution(folder / "remote" / _FILE, 1500 if bench.full else 200).stat().st_size / 1e9
     options = ("--include", f"/{_FILE}", "--drive-root-folder-id", ROOT_ID, "--log-level", "ERROR")
-    copy: list[str | Path] = [find(), "copy", "gdrive:", folder / "copied", *options]
+    copy: list[str | Path] = [find_rclone(), "copy", "gdrive:", folder / "copied", *options]
 
     def clean() -> None:
         bench.set_aside(folder / "copied")

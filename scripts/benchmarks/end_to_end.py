@@ -10,7 +10,7 @@ from benchmarks.clock import Took, middle
 from benchmarks.material import RM360, config, full_resolution, usual_way
 from benchmarks.table import Bench
 
-from rm360_async.download.rclone import find
+from rm360_async.download.rclone import find_rclone
 
 _ALLOWED = 3.0
 """Seconds that a run under a cap may take beside 1.05 times the download."""
@@ -48,13 +48,13 @@ def measure(bench: Bench) -> None:
 
 def _floor(folder: Path) -> str:
     copied, again = folder / "copied" / "once", folder / "copied" / "twice"
-    return f"'{find()}' copy bench: '{copied}' && cp -r '{copied}' '{again}' && sync -f '{again}'"
+    return f"'{find_rclone()}' copy bench: '{copied}' && cp -r '{copied}' '{again}' && sync -f '{again}'"
 
 
 def _usual(bench: Bench, folder: Path, env: dict[str, str], sources: list[Path]) -> Took:
     """Return what the usual way would take: its download, and its frames by the speed of some of them."""
     some = 60 if bench.full else 6
-    download = clock.command([find(), "copy", "bench:", folder / "copied"], env)
+    download = clock.command([find_rclone(), "copy", "bench:", folder / "copied"], env)
     frames = clock.function(lambda: usual_way(sources[0], folder / "work", some))
     count = sum(_frames(path) for path in sources) / some
     return Took(download.wall + frames.wall * count, download.cpu + frames.cpu * count)
@@ -70,7 +70,7 @@ def _frames(path: Path) -> int:
 def _capped(bench: Bench, path: Path, env: dict[str, str], cap: int, clean: Callable[[], None]) -> None:
     works: dict[str, Callable[[], Took]] = {
         "ours": lambda: clock.command([*RM360, "run", path], env),
-        "alone": lambda: clock.command([find(), "copy", "bench:", path.parent / "copied"], env),
+        "alone": lambda: clock.command([find_rclone(), "copy", "bench:", path.parent / "copied"], env),
     }
     found = clock.in_turns(1 if cap == 20 or not bench.full else bench.rounds, works, clean)
     ours, alone = middle(found["ours"]), middle(found["alone"])

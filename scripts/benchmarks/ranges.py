@@ -26,7 +26,7 @@ from drive_emulator import ROOT_ID, Rule, serve
 
 from rm360_async.domain.cameras.rig import S3_CAMERAS
 from rm360_async.domain.names import Performance
-from rm360_async.download.rclone import find
+from rm360_async.download.rclone import find_rclone
 from rm360_async.synthetic.smc_writer import write_smc
 from rm360_async.synthetic.spec import SmcSpec
 
@@ -98,7 +98,7 @@ def run_once(folder: Path, remote: Path, case: Case, order: str, cap: int, delay
     with serve(remote, work / "drive") as drive:
         drive.rules.append(Rule("latency", op="any", seconds=delay))
         environment = {**os.environ, **drive.env(), "RCLONE_BWLIMIT": f"{cap}M"}
-        know = [find(), "lsf", "--recursive", "--drive-root-folder-id", ROOT_ID, "gdrive:"]
+        know = [find_rclone(), "lsf", "--recursive", "--drive-root-folder-id", ROOT_ID, "gdrive:"]
         subprocess.run(know, env=environment, check=True, capture_output=True)  # a Drive knows the md5s of its files
         start, busy = time.perf_counter(), _cpu()
         subprocess.run(

@@ -73,14 +73,14 @@ SERVICE = (
 )
 WHOLE = (
     Step("ledger made", "rm360_async.ledger.schema:create"),
-    Step("part opened", "rm360_async.download.rclone.transfer:opened_part", only="before"),
-    Step("bytes of a download", "rm360_async.download.rclone.transfer:pull"),
+    Step("part opened", "rm360_async.download.rclone.transfer:open_part", only="before"),
+    Step("bytes of a download", "rm360_async.download.rclone.transfer:run_download"),
     Step("md5 compared", f"{_REMOTE}:_compared"),
     Step("whole file staged", "rm360_async.download.spool:commit_part"),
 )
 RANGES = (
     Step("ranges begun", f"{_RANGING}.fetch", way="ranges"),
-    Step("remote served", "rm360_async.download.rclone.server:served", only="before", way="ranges"),
+    Step("remote served", "rm360_async.download.rclone.server:serve_remote", only="before", way="ranges"),
     Step("ranges brought", "rm360_async.download.ranges.worker_client:RangeWorkerClient.run", way="ranges"),
     Step("found unchanged", f"{_RANGING}._require_unchanged", way="ranges"),
 )
@@ -92,7 +92,7 @@ SCOUT = (
         "ranges asked for", "rm360_async.download.ranges.range_client:RangeClient.fetch", "scout", calls=4, way="ranges"
     ),
     Step("range kept", f"{_SPARSE}.write", "scout", calls=12, way="ranges"),
-    Step("pictures judged", "rm360_async.download.ranges.discovery:broken_spans", "scout", way="ranges"),
+    Step("pictures judged", "rm360_async.download.ranges.discovery:find_broken_spans", "scout", way="ranges"),
     Step("connections closed", "rm360_async.download.ranges.range_client:RangeClient.close", "scout", way="ranges"),
 )
 FILLING = (

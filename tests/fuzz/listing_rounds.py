@@ -13,7 +13,7 @@ from fault_injection.result import Case, SuiteResult
 from fuzz.telling import told_well
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Structure, remote_path
-from rm360_async.download.rclone.listing import RemoteListing, parse, sort_out
+from rm360_async.download.rclone.listing import RemoteListing, group_by_performance, parse_listing
 from rm360_async.ledger import Ledger
 
 _MD5 = "d41d8cd98f00b204e9800998ecf8427e"
@@ -50,7 +50,7 @@ def one(case: Case, folder: Path) -> SuiteResult:
     path.write_bytes(answer)
     structure = random.choice(list(Structure))
     try:
-        listing = sort_out(parse(answer, "listing lab:"), structure)
+        listing = group_by_performance(parse_listing(answer, "listing lab:"), structure)
     except Fault as fault:
         wrong = told_well(str(fault), "the message")
         return SuiteResult(
@@ -87,7 +87,7 @@ def _lost(answer: bytes, listing: RemoteListing) -> list[str]:
     """Every path of the answer is in the listing once; one that came twice is marked."""
     paths = [str(entry["Path"]) for entry in json.loads(answer)]
     listed = {file.path: file for kinds in listing.files.values() for file in kinds.values()}
-    strange = set(listing.strange)
+    strange = set(listing.unrecognized)
     wrong = [f"{path!r} is lost" for path in paths if path not in listed and path not in strange]
     twice = {path for path in listed if paths.count(path) > 1} if len(paths) < 1000 else set()
     return wrong + [f"{path} was listed twice and is not marked" for path in twice if not listed[path].duplicate]

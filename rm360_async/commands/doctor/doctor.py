@@ -111,7 +111,7 @@ def _work(settings: Settings, plan: RunPlan, listing: RemoteListing) -> Iterable
     for each, reason in list(plan.too_large(settings).items())[:_NAMED]:
         yield fail("work", f"{each} {reason}", "see limits in the config")
     space = SystemDisk().space(settings.storage.output_dir)
-    wanted = sum(found.staged(settings.processing.fetch) for found in plan.foreseen.values())
+    wanted = sum(found.staging_bytes(settings.processing.fetch) for found in plan.foreseen.values())
     room = space.free_bytes - settings.limits.min_free_bytes
     text = f"{len(plan.open())} of {len(plan.standings)} performances to do, {size_text(wanted)} to fetch"
     files = wanted // _FRAME_BYTES

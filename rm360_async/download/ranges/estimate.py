@@ -15,7 +15,7 @@ from rm360_async.domain.names import Modality, Performance, Structure
 from rm360_async.domain.record import Record
 from rm360_async.domain.release import released_content
 from rm360_async.domain.selection import BY_CAMERA, FetchMode, Selection, cameras_of
-from rm360_async.download.ranges.cost import MOST_SHARE
+from rm360_async.download.ranges.cost import MAX_SHARE
 
 _GUESSED = {
     Modality.IMAGES: 0.95,
@@ -42,20 +42,24 @@ class Estimate:
     `completes`: a published folder is added to; then ranges fetch nothing twice, and a whole file nearly all.
     """
 
-    whole: int
-    ranges: int
+    whole_bytes: int
+    range_bytes: int
     completes: bool = False
 
-    def way(self, wish: str) -> FetchMode:
-        """Return the way to go: the wish ("whole", "ranges"), or for "auto" what pays."""
-        if wish != "auto":
-            return FetchMode(wish)
-        pays = self.completes or (self.whole > _TOO_SMALL and self.ranges <= MOST_SHARE * self.whole)
+    def fetch_mode(self, fetch_setting: str) -> FetchMode:
+        """Return the way to go: the fetch_setting ("whole", "ranges"), or for "auto" what pays."""
+        if fetch_setting != "auto":
+            return FetchMode(fetch_setting)
+        pays = self.completes or (self.whole_bytes > _TOO_SMALL and self.range_bytes <= MAX_SHARE * self.whole_bytes)
         return FetchMode.RANGES if pays else FetchMode.WHOLE
 
-    def staged(self, wish: str) -> int:
+    def staging_bytes(self, fetch_setting: str) -> int:
         """Return the bytes of disk that the way needs in staging."""
-        return self.whole if self.way(wish) is FetchMode.WHOLE else min(self.whole, int(self.ranges * _SPARE))
+        return (
+            self.whole_bytes
+            if self.fetch_mode(fetch_setting) is FetchMode.WHOLE
+            else min(self.whole_bytes, int(self.range_bytes * _SPARE))
+        )
 
 
 def share_key(structure: Structure, performance: Performance, modality: Modality) -> str:
@@ -63,7 +67,7 @@ def share_key(structure: Structure, performance: Performance, modality: Modality
     return f"share {structure.value} {performance.family} {modality.value}"
 
 
-def shares(structure: Structure, performance: Performance, record: Record) -> dict[str, int]:
+def full_sizes(structure: Structure, performance: Performance, record: Record) -> dict[str, int]:
     """Return the bytes that each modality of a published folder would have with all cameras, by `share_key`."""
     there = len(cameras_of(structure, performance))
     scale = there / record.cameras_extracted if record.cameras_extracted else 0.0

@@ -21,7 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 from urllib.parse import quote
 
-from rm360_async.download.ranges.discovery import HEAD
+from rm360_async.download.ranges.discovery import HEAD_BYTES
 from rm360_async.system.fault_points import reach
 from rm360_async.system.spans import Span
 from rm360_async.system.sparse_file import SparseFile
@@ -36,7 +36,7 @@ _PICTURES_FIRST = 3
 
 
 @dataclass(frozen=True)
-class Address:
+class ServerAddress:
     """Where rclone listens on loopback, and the credentials made for this one child."""
 
     port: int
@@ -59,23 +59,23 @@ class _NotServed(http.client.HTTPException):
     """Another answer than the range."""
 
 
-class Sink(Protocol):
+class ByteSink(Protocol):
     """What takes the bytes that arrive: a sparse file, or a test of the remote."""
 
     def write(self, offset: int, data: bytes) -> None:
         """Keep bytes; from several threads."""
 
 
-class Source:
+class RangeSource:
     """One file on the remote, and what its bytes go into."""
 
-    def __init__(self, path: str, file: Sink) -> None:
+    def __init__(self, path: str, file: ByteSink) -> None:
         self.path, self.file = path, file
 
 
 @dataclass(frozen=True)
 class _RangeRequest:
-    source: Source
+    source: RangeSource
     span: Span
     arrived: Future[None]
     """Done when it is here, or will never come."""
@@ -87,7 +87,7 @@ class RangeClient:
     Mutable state: the two queues of wishes, as many in both as tasks wait for a thread; and `_failure`, set once.
     """
 
-    def __init__(self, address: Address, connections: int, on_bytes: Callable[[int], None]) -> None:
+    def __init__(self, address: ServerAddress, connections: int, on_bytes: Callable[[int], None]) -> None:
         self._address, self._on_bytes = address, on_bytes
         threading.stack_size(_STACK)  # address space is limited, and these threads go nowhere deep
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="range")
@@ -115,7 +115,7 @@ class RangeClient:
             connection.close()
         reach("connections closed")
 
-    def fetch(self, wanted: Iterable[tuple[Source, Span]]) -> None:
+    def fetch(self, wanted: Iterable[tuple[RangeSource, Span]]) -> None:
         """Fetch spans into their files, most lines before all others, and wait for them.
 
         Raises Refused, and OSError when they cannot be written; also when it was one of those meanwhile.
@@ -124,7 +124,7 @@ class RangeClient:
         reach("ranges requested")
         self._wait(arriving)
 
-    def begin(self, wanted: Iterable[tuple[Source, Span]]) -> None:
+    def begin(self, wanted: Iterable[tuple[RangeSource, Span]]) -> None:
         """Have spans fetched meanwhile."""
         self._begun += self._put(wanted, self._meanwhile)
 
@@ -132,7 +132,7 @@ class RangeClient:
         """Wait for all that was begun. Raises as `fetch`."""
         self._wait(self._begun)
 
-    def _put(self, wanted: Iterable[tuple[Source, Span]], queue: SimpleQueue[_RangeRequest]) -> list[Future[None]]:
+    def _put(self, wanted: Iterable[tuple[RangeSource, Span]], queue: SimpleQueue[_RangeRequest]) -> list[Future[None]]:
         arriving: list[Future[None]] = []
         for source, span in wanted:
             self.requests += 1
@@ -172,7 +172,7 @@ class RangeClient:
         except Empty:
             return second.get_nowait()
 
-    def _one(self, source: Source, span: Span) -> None:
+    def _one(self, source: RangeSource, span: Span) -> None:
         start, end = span
         try:
             with self._answer(source.path, start, end) as response:
@@ -190,7 +190,7 @@ class RangeClient:
             self._forget_connection()
             raise
 
-    def _keep(self, file: Sink, offset: int, data: bytes) -> None:
+    def _keep(self, file: ByteSink, offset: int, data: bytes) -> None:
         try:
             file.write(offset, data)
         except ConnectionError as error:  # a disk on a network: not what the remote refused
@@ -222,7 +222,7 @@ class RangeClient:
             self._own.connection = None
 
 
-_ECHOED: Span = (HEAD // 2, HEAD // 2 + 1024)
+_ECHOED: Span = (HEAD_BYTES // 2, HEAD_BYTES // 2 + 1024)
 
 
 class RangesUnsupported(Exception):
@@ -247,9 +247,11 @@ def probe_range_support(lines: RangeClient, files: Mapping[str, SparseFile]) -> 
     """Fetch the start of each file, by its path on the remote, and some of it again. Raises Rangeless, Refused."""
     echoes = {path: _Probe() for path in files}
     starts = (
-        (Source(path, file), gap) for path, file in files.items() for gap in file.missing(0, min(HEAD, file.size))
+        (RangeSource(path, file), gap)
+        for path, file in files.items()
+        for gap in file.missing(0, min(HEAD_BYTES, file.size))
     )
-    again = ((Source(path, echoes[path]), _ECHOED) for path, file in files.items() if file.size >= HEAD)
+    again = ((RangeSource(path, echoes[path]), _ECHOED) for path, file in files.items() if file.size >= HEAD_BYTES)
     lines.fetch([*starts, *again])
     for path, file in files.items():
         came = echoes[path].bytes

@@ -19,14 +19,14 @@ from typing import Any
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Kind
 from rm360_async.download.ranges.cost import Cost, bytes_on_disk, data_spans, gap_spans, index_spans
-from rm360_async.download.ranges.discovery import broken_spans, discover_ranges, discovery_rounds
-from rm360_async.download.ranges.job import PASSWORD, RangeJob
+from rm360_async.download.ranges.discovery import discover_ranges, discovery_rounds, find_broken_spans
+from rm360_async.download.ranges.job import PASSWORD_VARIABLE, RangeJob
 from rm360_async.download.ranges.range_client import (
-    Address,
     RangeClient,
     RangeRefused,
+    RangeSource,
     RangesUnsupported,
-    Source,
+    ServerAddress,
     probe_range_support,
 )
 from rm360_async.system.spans import Span, Spans
@@ -50,7 +50,7 @@ class _RangeWorker:
     ) -> None:
         self.order, self.by_kind, self.lines, self.say = order, by_kind, lines, say
         self.files = list(by_kind.values())
-        self.sources = [Source(order.files[kind].path, file) for kind, file in by_kind.items()]
+        self.sources = [RangeSource(order.files[kind].path, file) for kind, file in by_kind.items()]
         self.size = sum(file.size for file in self.files)
         self.begun = [Spans() for _ in self.sources]
         """What was asked for of the data of each file, and may be here or not."""
@@ -60,7 +60,7 @@ class _RangeWorker:
         probe_range_support(
             self.lines, {source.path: file for source, file in zip(self.sources, self.files, strict=True)}
         )
-        if self.order.whole:
+        if self.order.whole_files:
             self._begin([gap_spans(file) for file in self.files])
             self.lines.finish()
             return self.size
@@ -82,11 +82,11 @@ class _RangeWorker:
         fresh = [data_spans(_without(file.data, begun)) for file, begun in zip(self.files, self.begun, strict=True)]
         spans = [[*more, *begun, *new] for more, begun, new in zip(index, self.begun, fresh, strict=True)]
         cost = Cost(self.lines.requests + sum(map(len, (*index, *fresh))), bytes_on_disk(self.files, spans))
-        if cost.too_dear(self.size) and not self.order.at_any_cost:
+        if cost.is_too_expensive(self.size) and not self.order.ignore_cost:
             raise _TooExpensive(cost, for_ever=True)
-        if cost.here <= self.order.most_bytes:
+        if cost.here <= self.order.max_bytes:
             self._begin(fresh)
-        elif complete or bytes_on_disk(self.files, index) > self.order.most_bytes:
+        elif complete or bytes_on_disk(self.files, index) > self.order.max_bytes:
             raise _TooExpensive(cost, for_ever=False)
         return cost
 
@@ -99,12 +99,12 @@ class _RangeWorker:
     def _fetch_broken_again(self) -> None:
         """Fetch once more what is not whole: what is then still broken is so at the source."""
         with self._looking():
-            broken = broken_spans(self.order.job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
+            broken = find_broken_spans(self.order.extract_job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
         self.lines.fetch(self._of_sources([broken.get(os.fstat(file.descriptor).st_ino, []) for file in self.files]))
 
     def _look(self) -> None:
         with self._looking():
-            discover_ranges(self.order.job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
+            discover_ranges(self.order.extract_job, self.by_kind.get(Kind.RAW), self.by_kind.get(Kind.ANNO))
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
@@ -113,7 +113,7 @@ class _RangeWorker:
         yield
         self.say.line({"looking": False})
 
-    def _of_sources(self, spans: list[list[Span]]) -> list[tuple[Source, Span]]:
+    def _of_sources(self, spans: list[list[Span]]) -> list[tuple[RangeSource, Span]]:
         return [(source, span) for source, each in zip(self.sources, spans, strict=True) for span in each]
 
 
@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> int:
         fetched += size
         say.progress(fetched)
 
-    address = Address(order.port, order.user, os.environ.pop(PASSWORD, ""))
+    address = ServerAddress(order.port, order.user, os.environ.pop(PASSWORD_VARIABLE, ""))
     lines = RangeClient(address, _CONNECTIONS, on_bytes)
     try:
         with ExitStack() as opened:
@@ -157,9 +157,9 @@ def _outcome(scout: _RangeWorker) -> dict[str, Any]:
     try:
         return {"done": scout.work()}
     except _TooExpensive as dear:
-        return {"dear": [dear.cost.here, dear.cost.requests], "too_dear": dear.for_ever}
+        return {"too_expensive": [dear.cost.here, dear.cost.requests], "whole_is_cheaper": dear.for_ever}
     except RangesUnsupported as rangeless:
-        return {"rangeless": rangeless.path}
+        return {"ranges_unsupported": rangeless.path}
     except RangeRefused as refused:
         return {"refused": [refused.path, refused.start, refused.words, refused.unopened]}
     except Fault as fault:

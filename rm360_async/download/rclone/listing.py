@@ -43,10 +43,10 @@ class RemoteListing:
     """The performances a remote holds, and the `.smc` files whose names are outside the grammar."""
 
     files: dict[Performance, dict[Kind, RemoteFile]] = field(default_factory=dict)
-    strange: tuple[str, ...] = ()
+    unrecognized: tuple[str, ...] = ()
 
 
-def parse(output: bytes, doing: str) -> list[RemoteFile]:
+def parse_listing(output: bytes, doing: str) -> list[RemoteFile]:
     """Return the files in the answer of `rclone lsjson`, one entry per path, doubles marked.
 
     Raises Fault(UNKNOWN) when the answer is not what lsjson prints.
@@ -81,19 +81,19 @@ def _words(error: Exception) -> str:
     return words if words.isprintable() else repr(words)
 
 
-def sort_out(listed: Iterable[RemoteFile], structure: Structure) -> RemoteListing:
+def group_by_performance(listed: Iterable[RemoteFile], structure: Structure) -> RemoteListing:
     """Return the files by performance and kind."""
-    listing, strange = RemoteListing(), []
+    listing, unrecognized = RemoteListing(), []
     for file in sorted(listed, key=lambda file: file.path):
         known = parse_remote_path(structure, file.path)
         if known is None or not 0 <= file.size <= _LARGEST_SIZE:  # -1: a document that Drive keeps as no file
-            strange.append(file.path)
+            unrecognized.append(file.path)
         else:
             listing.files.setdefault(known[0], {})[known[1]] = file
-    return replace(listing, strange=tuple(strange))
+    return replace(listing, unrecognized=tuple(unrecognized))
 
 
-def includes(structure: Structure, subjects: Sequence[str] | None) -> list[str]:
+def include_filters(structure: Structure, subjects: Sequence[str] | None) -> list[str]:
     """Return the filter arguments for the `.smc` files of some subjects, or of all (None).
 
     Named subjects give anchored patterns, so rclone looks into their folders only. For all of them the
@@ -103,9 +103,9 @@ def includes(structure: Structure, subjects: Sequence[str] | None) -> list[str]:
         return ["--include", "*.smc"]
     kinds = (Kind.RAW,) if structure is Structure.SINGLE else (Kind.RAW, Kind.ANNO)
     folders = [remote_folder(structure, subject, kind) for subject in subjects for kind in kinds]
-    return [part for folder in folders for part in ("--include", f"/{literal(folder)}/*.smc")]
+    return [part for folder in folders for part in ("--include", f"/{escape_filter(folder)}/*.smc")]
 
 
-def literal(path: str) -> str:
+def escape_filter(path: str) -> str:
     """Return a filter pattern that fits exactly this path (https://rclone.org/filtering/)."""
     return _GLOB_SPECIAL.sub(lambda match: "\\" + match[0], path)

@@ -14,10 +14,25 @@ import anyio
 
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.names import Structure
-from rm360_async.download.rclone.errors import diagnose, is_incomplete
-from rm360_async.download.rclone.listing import RemoteFile, RemoteListing, includes, literal, parse, sort_out
-from rm360_async.download.rclone.server import Rate, RcloneServer, served
-from rm360_async.download.rclone.transfer import Follower, OnBytes, Outcome, StallPolicy, disk_fault, opened_part, pull
+from rm360_async.download.rclone.errors import classify_failure, is_incomplete_listing
+from rm360_async.download.rclone.listing import (
+    RemoteFile,
+    RemoteListing,
+    escape_filter,
+    group_by_performance,
+    include_filters,
+    parse_listing,
+)
+from rm360_async.download.rclone.server import RcloneServer, RequestRate, serve_remote
+from rm360_async.download.rclone.transfer import (
+    OnBytes,
+    PartHasher,
+    StallPolicy,
+    TransferResult,
+    disk_fault,
+    open_part,
+    run_download,
+)
 from rm360_async.system.fault_points import reach
 from rm360_async.system.processes import run_to_end
 
@@ -72,7 +87,7 @@ class Remote:
         ended = await run_to_end(self._command("lsf", "--max-depth", "1", "--dirs-only", *_ONE_TRY), env=self._env)
         if ended.returncode == 0:
             return
-        fault = diagnose(ended.returncode, ended.stderr, f"looking into {self}", self._hint_name)
+        fault = classify_failure(ended.returncode, ended.stderr, f"looking into {self}", self._hint_name)
         if fault.cause is Cause.REMOTE_UNKNOWN:
             raise Fault(fault.cause, f"{fault.message}; there is {await self._known()}", fault.hint)
         if ended.returncode == _NO_FOLDER or fault.cause is Cause.NOT_FOUND:
@@ -87,11 +102,11 @@ class Remote:
         """
         if subjects is not None and not subjects:
             return RemoteListing()
-        filters = includes(structure, subjects)
+        filters = include_filters(structure, subjects)
         hashes = await self._known_hashes()
         found = await self._list([*filters, *_FEW_TRIES], md5=hashes.free, doing=f"listing {self}")
         reach("remote listed")
-        return sort_out(found, structure)
+        return group_by_performance(found, structure)
 
     async def stat(self, path: str, *, read: bool = False) -> RemoteFile:
         """Return one file as the remote has it now, with its md5 where the remote knows it.
@@ -101,7 +116,9 @@ class Remote:
         """
         hashes = await self._known_hashes()
         doing = f"looking up {path} on {self}"
-        found = await self._list(["--include", f"/{literal(path)}", *_ONE_TRY], md5=hashes.free or read, doing=doing)
+        found = await self._list(
+            ["--include", f"/{escape_filter(path)}", *_ONE_TRY], md5=hashes.free or read, doing=doing
+        )
         listed = next((file for file in found if file.path == path), None)
         if listed is None:
             raise Fault(Cause.NOT_FOUND, f"{path} is not on {self}")
@@ -120,8 +137,8 @@ class Remote:
         _refuse_duplicate(listed)
         if listed.size == 0:
             raise Fault(Cause.UNREADABLE, f"{listed.path} is empty (0 bytes) on the remote", "ask its owner")
-        follower, told = Follower(part), [listed]
-        with opened_part(part, listed.size) as descriptor:
+        follower, told = PartHasher(part), [listed]
+        with open_part(part, listed.size) as descriptor:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(follower.follow)
                 tasks.start_soon(self._have_md5_read, told)
@@ -139,18 +156,18 @@ class Remote:
             await anyio.to_thread.run_sync(os.fsync, descriptor)
         return follower.md5
 
-    def serving(self, rate: Rate) -> AbstractAsyncContextManager[RcloneServer]:
+    def serve(self, rate: RequestRate) -> AbstractAsyncContextManager[RcloneServer]:
         """Serve the remote on loopback for many ranges of its files (see `serving`)."""
-        return served(self._command("serve", "restic", *_ONE_TRY), self._env, rate, f"serving {self}")
+        return serve_remote(self._command("serve", "restic", *_ONE_TRY), self._env, rate, f"serving {self}")
 
-    async def why(self, listed: RemoteFile, offset: int) -> Fault | None:
+    async def explain_refusal(self, listed: RemoteFile, offset: int) -> Fault | None:
         """Ask for one byte of a file of which a range was refused; return the reason, None when it comes now."""
         span = ("--offset", str(offset), "--count", "1")
-        command = self._command("cat", "--include", f"/{literal(listed.path)}", *span, *_CAT, *_ONE_TRY)
+        command = self._command("cat", "--include", f"/{escape_filter(listed.path)}", *span, *_CAT, *_ONE_TRY)
         ended = await run_to_end(command, env=self._env)
         if ended.returncode == 0 and len(ended.stdout) == 1:
             return None
-        return await self._why_short(listed, offset, Outcome(ended.returncode, ended.stderr))
+        return await self._why_short(listed, offset, TransferResult(ended.returncode, ended.stderr))
 
     async def _have_md5_read(self, told: list[RemoteFile]) -> None:
         """Have a remote that keeps no md5 read the file for it, beside the download; what it says is added.
@@ -170,22 +187,22 @@ class Remote:
             on_bytes(offset)
             return None
         span = ("--offset", str(offset), "--count", str(listed.size - offset))
-        command = self._command("cat", "--include", f"/{literal(listed.path)}", *span, *_CAT, *_ONE_TRY)
-        outcome = await pull(command, self._env, descriptor, self._pace, on_bytes)
+        command = self._command("cat", "--include", f"/{escape_filter(listed.path)}", *span, *_CAT, *_ONE_TRY)
+        outcome = await run_download(command, self._env, descriptor, self._pace, on_bytes)
         reach("part downloaded")
         size = os.fstat(descriptor).st_size
         return None if size >= listed.size else await self._why_short(listed, size, outcome)
 
-    async def _why_short(self, listed: RemoteFile, size: int, outcome: Outcome) -> Fault:
+    async def _why_short(self, listed: RemoteFile, size: int, outcome: TransferResult) -> Fault:
         doing = f"downloading {listed.path} from {self}"
         short = Fault(Cause.TRUNCATED, f"{doing}: it ended after {size} of {listed.size} bytes")
         if outcome.stalled:
             return Fault(Cause.STALL, f"{doing}: {outcome.stalled}, at {size} of {listed.size} bytes")
-        if outcome.returncode == 0 and not is_incomplete(outcome.stderr):
+        if outcome.returncode == 0 and not is_incomplete_listing(outcome.stderr):
             return short
-        if outcome.returncode == _NO_MATCH and not is_incomplete(outcome.stderr):
+        if outcome.returncode == _NO_MATCH and not is_incomplete_listing(outcome.stderr):
             return await self._gone(listed.path) or short
-        fault = diagnose(outcome.returncode, outcome.stderr, doing, self._hint_name)
+        fault = classify_failure(outcome.returncode, outcome.stderr, doing, self._hint_name)
         if fault.cause is not Cause.NOT_FOUND:
             return fault
         refused = Fault(Cause.SERVER_ERROR, f"{fault.message}, though it lists the file")
@@ -203,19 +220,19 @@ class Remote:
         hashing = ("--hash", "--hash-type", "md5") if md5 else ()
         command = self._command("lsjson", "--recursive", "--files-only", "--no-mimetype", *hashing, *filters)
         ended = await run_to_end(command, env=self._env)
-        if ended.returncode != 0 or is_incomplete(ended.stderr):
-            fault = diagnose(ended.returncode, ended.stderr, doing, self._hint_name)
+        if ended.returncode != 0 or is_incomplete_listing(ended.stderr):
+            fault = classify_failure(ended.returncode, ended.stderr, doing, self._hint_name)
             if fault.cause is Cause.NOT_FOUND:  # the root itself: nothing of one performance
                 raise Fault(Cause.REMOTE_UNKNOWN, fault.message, _CHECK_THE_FOLDER)
             raise fault
-        return parse(ended.stdout, doing)
+        return parse_listing(ended.stdout, doing)
 
     async def _known_hashes(self) -> _Hashes:
         if self._hashes is None:
             doing = f"asking {self} for its features"
             ended = await run_to_end(self._command("backend", "features", *_ONE_TRY), env=self._env)
             if ended.returncode != 0:
-                raise diagnose(ended.returncode, ended.stderr, doing, self._hint_name)
+                raise classify_failure(ended.returncode, ended.stderr, doing, self._hint_name)
             self._hashes = _hashes(ended.stdout, doing)
         return self._hashes
 
@@ -254,7 +271,7 @@ def _refuse_duplicate(listed: RemoteFile) -> None:
         raise Fault(Cause.DUPLICATE_NAME, message, "rename or remove one of them, or run: rclone dedupe")
 
 
-def _compared(listed: RemoteFile, size: int, follower: Follower, part: Path) -> Fault | None:
+def _compared(listed: RemoteFile, size: int, follower: PartHasher, part: Path) -> Fault | None:
     """Return what is wrong with a part that rclone is done with, or None."""
     if follower.error is not None:
         return disk_fault(follower.error, part)

@@ -20,7 +20,7 @@ _SERVICE_ACCOUNT = ("service_account_file", "service_account_credentials", "env_
 
 
 @dataclass(frozen=True)
-class Account:
+class RemoteLogin:
     """What kind of storage a remote is in the end ("" when nobody knows), and how it logs in."""
 
     type: str
@@ -29,7 +29,7 @@ class Account:
     scope: str = ""
 
 
-async def account(program: str, env: Mapping[str, str], name: str) -> Account:
+async def read_login(program: str, env: Mapping[str, str], name: str) -> RemoteLogin:
     """Return how the remote `name` (as the config has it, e.g. `gdrive` or `gdrive:folder`) logs in.
 
     Raises Fault(AUTH) when rclone cannot read its own config, e.g. without its password.
@@ -45,9 +45,9 @@ async def account(program: str, env: Mapping[str, str], name: str) -> Account:
     return _resolve(remotes, env, name, _WRAPPED)
 
 
-def _resolve(remotes: Mapping[str, Any], env: Mapping[str, str], name: str, depth: int) -> Account:
+def _resolve(remotes: Mapping[str, Any], env: Mapping[str, str], name: str, depth: int) -> RemoteLogin:
     if name.startswith(("/", ".")):
-        return Account("local")
+        return RemoteLogin("local")
     head = name.removeprefix(":").partition(":")[0]
     remote, *inline = head.split(",")
     values = {"type": remote} if name.startswith(":") else _values(remotes, env, remote)
@@ -59,7 +59,7 @@ def _resolve(remotes: Mapping[str, Any], env: Mapping[str, str], name: str, dept
     own = bool(values.get("client_id") or env.get("RCLONE_DRIVE_CLIENT_ID"))
     service = any(values.get(key) not in (None, "", "false") for key in _SERVICE_ACCOUNT)
     service = service or bool(env.get("RCLONE_DRIVE_SERVICE_ACCOUNT_FILE"))
-    return Account(kind, own, service, str(values.get("scope", "")))
+    return RemoteLogin(kind, own, service, str(values.get("scope", "")))
 
 
 def _values(remotes: Mapping[str, Any], env: Mapping[str, str], remote: str) -> dict[str, str]:
@@ -70,7 +70,7 @@ def _values(remotes: Mapping[str, Any], env: Mapping[str, str], remote: str) -> 
     return values | {key[len(prefix) :].lower(): value for key, value in env.items() if key.startswith(prefix)}
 
 
-async def config_file(program: str, env: Mapping[str, str]) -> Path | None:
+async def find_config_file(program: str, env: Mapping[str, str]) -> Path | None:
     """Return where rclone's config lies; None when it has none."""
     ended = await run_to_end([program, "config", "file", "--ask-password=false"], env=env)
     lines = ended.stdout.decode(errors="replace").strip().splitlines()

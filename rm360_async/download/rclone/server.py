@@ -20,7 +20,7 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.download.rclone.errors import diagnose
+from rm360_async.download.rclone.errors import classify_failure
 from rm360_async.system.fault_points import reach
 from rm360_async.system.processes import Tail, child
 
@@ -35,16 +35,16 @@ _SLOWEST = 0.01
 
 
 @dataclass(frozen=True)
-class Rate:
+class RequestRate:
     """How many requests one server may make at once, and then in a second."""
 
-    at_once: int
-    a_second: float
+    burst: int
+    per_second: float
 
-    def variables(self) -> dict[str, str]:
+    def to_environment(self) -> dict[str, str]:
         """Return what tells rclone; its own rate is 100 at once and then 10 a second."""
-        pause = f"{1000 / self.a_second:.0f}ms"
-        return {"RCLONE_DRIVE_PACER_MIN_SLEEP": pause, "RCLONE_DRIVE_PACER_BURST": str(self.at_once)}
+        pause = f"{1000 / self.per_second:.0f}ms"
+        return {"RCLONE_DRIVE_PACER_MIN_SLEEP": pause, "RCLONE_DRIVE_PACER_BURST": str(self.burst)}
 
 
 class RequestQuota:
@@ -59,14 +59,14 @@ class RequestQuota:
         self._clock = clock
         self._made: list[tuple[float, int]] = []
 
-    def rate(self) -> Rate:
+    def rate(self) -> RequestRate:
         """Return the rate of the next server."""
         since = self._clock() - _MINUTE
         self._made = [(when, requests) for when, requests in self._made if when > since]
         left = _AT_ONCE - sum(requests for _, requests in self._made)
-        return Rate(max(1, int(left * self.share)), _A_SECOND * self.share)
+        return RequestRate(max(1, int(left * self.share)), _A_SECOND * self.share)
 
-    def made(self, requests: int) -> None:
+    def record(self, requests: int) -> None:
         """Take the requests that a server has made, at its end."""
         self._made.append((self._clock(), requests))
 
@@ -85,14 +85,16 @@ class RcloneServer:
 
 
 @asynccontextmanager
-async def served(command: Sequence[str], env: Mapping[str, str], rate: Rate, doing: str) -> AsyncIterator[RcloneServer]:
+async def serve_remote(
+    command: Sequence[str], env: Mapping[str, str], rate: RequestRate, doing: str
+) -> AsyncIterator[RcloneServer]:
     """Serve a remote for the length of the block; `command` is the rclone command without address and account.
 
     `doing` begins the sentence of the Fault when rclone does not begin to serve: what it said or died of decides
     the cause (see `faults`), and STALL is a silence.
     """
     password = secrets.token_urlsafe(24)
-    own = {**rate.variables(), **env, "RCLONE_USER": _USER, "RCLONE_PASS": password}
+    own = {**rate.to_environment(), **env, "RCLONE_USER": _USER, "RCLONE_PASS": password}
     errors, found = Tail(), _Port()
     failed: Exception | None = None
     ended: int | None = None
@@ -119,7 +121,7 @@ async def served(command: Sequence[str], env: Mapping[str, str], rate: Rate, doi
     if found.port is None and ended is None:
         raise Fault(Cause.STALL, f"{doing}: rclone did not begin to serve within {_SECONDS:.0f} seconds")
     if found.port is None:
-        raise diagnose(ended or 0, errors.text, doing)
+        raise classify_failure(ended or 0, errors.text, doing)
 
 
 class _Port:

@@ -45,7 +45,7 @@ class StallPolicy:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TransferResult:
     """How rclone ended, and why we ended it ('' when we did not)."""
 
     returncode: int
@@ -54,7 +54,7 @@ class Outcome:
 
 
 @contextmanager
-def opened_part(part: Path, size: int) -> Iterator[int]:
+def open_part(part: Path, size: int) -> Iterator[int]:
     """Open a part file for appending and give its descriptor; a part longer than `size` is emptied first.
 
     Raises Fault(DISK_FULL) or Fault(NOT_WRITABLE).
@@ -80,9 +80,9 @@ def disk_fault(error: OSError, part: Path) -> Fault:
     return Fault(Cause.NOT_WRITABLE, f"{part} cannot be written: {reason}", "check storage.temp_dir")
 
 
-async def pull(
+async def run_download(
     command: Sequence[str], env: Mapping[str, str], descriptor: int, pace: StallPolicy, on_bytes: OnBytes
-) -> Outcome:
+) -> TransferResult:
     """Run rclone with its output in the descriptor, until it ends or stalls."""
     errors, stalled = Tail(), ""
     running = child(command, env=env, stdout=descriptor, stderr=PIPE)
@@ -92,7 +92,7 @@ async def pull(
         if stalled:
             tasks.cancel_scope.cancel()
     returncode = process.returncode
-    return Outcome(-1 if returncode is None else returncode, errors.text, stalled)
+    return TransferResult(-1 if returncode is None else returncode, errors.text, stalled)
 
 
 async def _watch(process: Process, descriptor: int, pace: StallPolicy, on_bytes: OnBytes) -> str:
@@ -109,7 +109,7 @@ async def _watch(process: Process, descriptor: int, pace: StallPolicy, on_bytes:
     return ""
 
 
-class Follower:
+class PartHasher:
     """The md5 of a file that is still being written; each byte is read once.
 
     The disk begins to write what was read at once: else gigabytes of it wait for the sync at the end, and with
