@@ -78,7 +78,7 @@ class Instance:
             **os.environ,
             "PATH": os.pathsep.join([str(workspace.root / "bin"), os.environ["PATH"]]),
             "PYTHONPATH": str(ROOT / "tests" / "hook"),
-            "RM360_LAB": json.dumps(list(hooks)),
+            "RM360_FAULT_HOOKS": json.dumps(list(hooks)),
             **(environment or {}),
         }
         command = [*prefix, sys.executable, "-m", "rm360_async", "run", str(config), *arguments]
@@ -147,12 +147,12 @@ def children(workspace: Workspace) -> list[str]:
     return [command.replace("\0", " ") for command in processes(workspace).values()]
 
 
-def barrier_at(workspace: Workspace, name: str, at: str, **more: Any) -> tuple[Path, Hook]:
-    """Return a gate's path, and the hook that waits there; `<path>.reached` tells that someone does."""
+def barrier_at(workspace: Workspace, name: str, point: str, **more: Any) -> tuple[Path, Hook]:
+    """Return the path of a barrier at a fault point, and the hook that waits there (see hook/sitecustomize.py)."""
     path = workspace.root / name
-    return path, {"at": at, "do": "gate", "path": str(path), **more}
+    return path, {"point": point, "do": "barrier", "path": str(path), **more}
 
 
 def reached(barrier: Path) -> None:
-    """Wait until somebody stands at the gate."""
+    """Wait until a process waits at the barrier."""
     until(Path(f"{barrier}.reached").exists, f"{barrier.name} reached")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import ast
 import re
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -23,13 +24,35 @@ from rm360_async.store import MARKER
 SEED = 360
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-def test_every_named_step_is_a_function_of_the_service(step: object) -> None:
-    module, _, path = step.at.partition(":")  # type: ignore[attr-defined]
-    found = importlib.import_module(module)
-    for name in path.split("."):
-        found = getattr(found, name)
-    assert callable(found)
+TESTS = Path(__file__).resolve().parent
+
+
+def trees(folder: Path) -> list[ast.AST]:
+    return [ast.parse(path.read_text()) for path in sorted(folder.rglob("*.py"))]
+
+
+def points_of_package() -> list[str]:
+    """Return the point of each call of `reach` in the package; a part that is filled in at run time is a `*`."""
+    points = []
+    for node in (node for tree in trees(TESTS.parent / "rm360_async") for node in ast.walk(tree)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "reach":
+            (argument,) = node.args
+            parts = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
+            points.append("".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in parts))
+    return points
+
+
+def test_every_step_is_a_fault_point_of_the_package() -> None:
+    points = points_of_package()
+    assert [step.point for step in STEPS if not any(fnmatch(step.point, point) for point in points)] == []
+
+
+def test_every_fault_point_is_reached_by_one_name_and_used_by_a_test() -> None:
+    points = points_of_package()
+    assert sorted(points) == sorted(set(points)), "two calls of reach have the same name"
+    used = {node.value for tree in trees(TESTS) for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    names = {name for name in used if isinstance(name, str)}
+    assert [point for point in points if not any(fnmatch(name, point) for name in names)] == []
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from rm360_async.store import MARKER
 
 pytestmark = pytest.mark.anyio
 GB = 2**30
-SEAL = "rm360_async.store.seal:seal"
 HOOK = Path(__file__).resolve().parent / "hook"
 
 
@@ -38,7 +37,7 @@ def job(tmp_path: Path) -> ExtractJob:
 
 def hooked(monkeypatch: pytest.MonkeyPatch, do: str, **more: object) -> None:
     monkeypatch.setenv("PYTHONPATH", str(HOOK))
-    monkeypatch.setenv("RM360_LAB", json.dumps([{"at": SEAL, "side": "worker", "do": do, **more}]))
+    monkeypatch.setenv("RM360_FAULT_HOOKS", json.dumps([{"point": "sealing", "side": "worker", "do": do, **more}]))
 
 
 def pool(memory: float = 4, seconds: float = 60, count: int = 1) -> Workers:
@@ -75,7 +74,7 @@ async def test_the_childs_own_fault_comes_through(job: ExtractJob) -> None:
     [
         ("kill", "was killed by SIGKILL (by hand, or by the system because memory was short)"),
         ("segv", "was killed by SIGSEGV"),
-        ("swell", "needed more than 2 GB of memory (processing.worker_memory_gb)"),
+        ("exhaust_memory", "needed more than 2 GB of memory (processing.worker_memory_gb)"),
     ],
 )
 async def test_a_death_is_told_by_what_it_was(
@@ -101,8 +100,8 @@ async def test_a_child_that_cannot_start_says_its_last_words(job: ExtractJob, mo
 
 
 async def test_cancelling_leaves_no_child(job: ExtractJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    barrier = tmp_path / "gate"
-    hooked(monkeypatch, "gate", path=str(barrier))
+    barrier = tmp_path / "barrier"
+    hooked(monkeypatch, "barrier", path=str(barrier))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(extracted, pool(), job)
         with anyio.fail_after(30):
@@ -116,8 +115,8 @@ async def test_cancelling_leaves_no_child(job: ExtractJob, monkeypatch: pytest.M
 async def test_no_more_run_at_once_than_were_asked_for(
     job: ExtractJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    barrier = tmp_path / "gate"
-    hooked(monkeypatch, "gate", path=str(barrier))
+    barrier = tmp_path / "barrier"
+    hooked(monkeypatch, "barrier", path=str(barrier))
     workers, most = pool(count=1), 0
     async with anyio.create_task_group() as tasks:
         for number in range(3):

@@ -262,9 +262,9 @@ def test_a_folder_that_is_gone_costs_its_own_page_only(ran: Workspace, capsys: p
 def test_a_page_that_brings_its_process_down_costs_that_page_only(
     ran: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hook = {"at": "rm360_async.visualization.report.page:write_page", "when": "before", "do": "segv"}
+    hook = {"point": "page begun", "do": "segv"}
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "hook"))
-    monkeypatch.setenv("RM360_LAB", json.dumps([hook | {"once": str(ran.root / "once")}]))
+    monkeypatch.setenv("RM360_FAULT_HOOKS", json.dumps([hook | {"once": str(ran.root / "once")}]))
     assert report(ran) == 1
     captured = capsys.readouterr()
     assert "2 pages made" in captured.out and captured.err.count("the process that drew it died") == 1

@@ -131,19 +131,11 @@ def test_a_folder_of_a_file_that_has_changed_since_is_extracted_anew(workspace: 
     assert "nothing of its folder is taken over" in workspace.log() and workspace.leftovers() == []
 
 
-@pytest.mark.parametrize(
-    "at",
-    [
-        {"at": "rm360_async.system.linux:rename", "when": "after"},
-        {"at": "rm360_async.ledger.ledger:Ledger.record_completed"},
-    ],
-)
-def test_killed_after_the_exchange_it_is_complete_and_the_old_folder_swept(
-    workspace: Workspace, at: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("point", ["folder renamed", "published"])
+def test_killed_after_the_exchange_it_is_complete_and_the_old_folder_swept(workspace: Workspace, point: str) -> None:
     workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0", filler=20_000))
     assert workspace.run(extraction__cameras=["25"]) == 0
-    with Instance(workspace, hooks=[{"do": "kill", **at}], **RANGES) as run:
+    with Instance(workspace, hooks=[{"do": "kill", "point": point}], **RANGES) as run:
         assert run.wait() == -signal.SIGKILL
     until(lambda: not children(workspace), "all children gone")
     assert workspace.run(**RANGES) == 0

@@ -24,7 +24,6 @@ from workspace import Workspace, tree
 from rm360_async.store import MARKER
 
 ROUNDS = int(os.environ.get("RM360_ROUNDS", "30"))
-SEAL = "rm360_async.store.seal:seal"
 SLOW = {"RCLONE_BWLIMIT": "1M"}
 LARGE = Tiny(part="e1", filler=500_000)
 """4 MB: seconds of a slow download."""
@@ -70,35 +69,35 @@ def assert_settled(workspace: Workspace, names: list[str]) -> None:
     assert all("" not in ended and ended.count("completed") <= 1 for ended in outcomes(workspace).values())
 
 
-def parent_killed(at: str, **more: Any) -> Hook:
-    return {"at": at, "side": "worker", "do": "kill_parent", **more}
+def parent_killed(point: str, **more: Any) -> Hook:
+    return {"point": point, "side": "worker", "do": "kill_parent", **more}
 
 
 STEPS: list[Hook] = [
-    {"at": "rm360_async.ledger.attempts:Attempts.begin", "when": "after"},
-    {"at": "rm360_async.download.spool:commit_part", "when": "after"},
-    parent_killed("rm360_async.store.file_writer:NewFiles.write", call=5),
-    parent_killed(SEAL, when="after"),
-    {"at": "rm360_async.store.publish:publish", "when": "after"},
-    {"at": "rm360_async.ledger.ledger:Ledger.record_completed", "when": "after"},
-    {"at": "rm360_async.download.spool:remove", "when": "after"},
-    {"at": "rm360_async.ledger.manifest_csv:_put_in_place"},
+    {"point": "attempt begun"},
+    {"point": "part committed"},
+    parent_killed("new file written", nth=5),
+    parent_killed("sealed"),
+    {"point": "published"},
+    {"point": "completion recorded"},
+    {"point": "spooled file removed"},
+    {"point": "manifest written"},
 ]
 """The moments at which a run is killed, one after another."""
 MORE_STEPS: list[Hook] = [
-    {"at": "rm360_async.ledger.schema:create", "when": "after"},
-    {"at": "rm360_async.ledger.ledger:Ledger.apply_plan", "when": "after"},
-    {"at": "rm360_async.budget.ticket_queue:Tickets.add", "when": "after"},
-    {"at": "rm360_async.budget.ticket_queue:Tickets.grant"},
-    {"at": "rm360_async.download.spool:commit_part"},
-    parent_killed(SEAL),
-    {"at": "rm360_async.store.publish:publish"},
-    {"at": "rm360_async.system.linux:rename", "when": "after"},
-    {"at": "rm360_async.ledger.ledger:Ledger.record_completed"},
-    {"at": "rm360_async.ledger.hints:Hints.record_ratio"},
-    {"at": "rm360_async.download.spool:remove"},
-    {"at": "rm360_async.budget.ticket_queue:Tickets.drop"},
-    {"at": "rm360_async.ledger.manifest_csv:_put_in_place", "when": "after"},
+    {"point": "ledger made"},
+    {"point": "plan applied"},
+    {"point": "ticket added"},
+    {"point": "lease granted"},
+    {"point": "committing part"},
+    parent_killed("sealing"),
+    {"point": "publishing"},
+    {"point": "folder renamed"},
+    {"point": "published"},
+    {"point": "ratio recorded"},
+    {"point": "completion recorded"},
+    {"point": "ticket dropped"},
+    {"point": "manifest in place"},
 ]
 
 
@@ -172,7 +171,7 @@ def test_ten_kills_in_one_download_ask_for_no_byte_twice(workspace: Workspace) -
 
 def test_a_run_without_work_takes_away_the_lease_that_a_killed_one_left(workspace: Workspace) -> None:
     names = fill(workspace, 1)
-    with Instance(workspace, hooks=[{"at": "rm360_async.budget.ticket_queue:Tickets.drop", "do": "kill"}]) as run:
+    with Instance(workspace, hooks=[{"point": "spooled file removed", "do": "kill"}]) as run:
         assert run.wait() == -signal.SIGKILL
     until(lambda: not children(workspace), "all children gone")
     assert list(published(workspace)) == names and list((workspace.temp / ".leases").glob("*.lease"))
@@ -183,7 +182,7 @@ def test_a_run_without_work_takes_away_the_lease_that_a_killed_one_left(workspac
 def test_no_rclone_and_no_worker_outlives_a_killed_run(workspace: Workspace) -> None:
     fill(workspace, 2, filler=30_000)
     rclone = Rclone(workspace)
-    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker", match="e0")
+    barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker", match="e0")
     rclone.hold.touch()
     with Instance(workspace, hooks=[hook], environment={"RCLONE_BWLIMIT": "64k"}, processing__downloads=1):
         until(lambda: rclone.fetched("e0"), "a download")
@@ -201,7 +200,7 @@ def test_term_lets_the_extraction_end_and_the_next_run_goes_on_in_the_part(works
     fill(workspace, 3)
     workspace.put("0018/0018_e1_raw.smc", LARGE)
     rclone = Rclone(workspace)
-    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker", match="e0")
+    barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker", match="e0")
     with Instance(workspace, hooks=[hook], environment=SLOW, processing__downloads=1) as run:
         reached(barrier)
         until(
@@ -225,7 +224,7 @@ def test_term_lets_the_extraction_end_and_the_next_run_goes_on_in_the_part(works
 
 def test_after_the_grace_what_is_extracted_is_broken_off(workspace: Workspace) -> None:
     fill(workspace, 1)
-    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker")
+    barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker")
     with Instance(workspace, hooks=[hook], processing__grace_seconds=0.3) as run:
         reached(barrier)
         run.signal(signal.SIGTERM)
@@ -240,7 +239,7 @@ def test_a_second_signal_stops_at_once(workspace: Workspace) -> None:
     """Although the worker answers no signal but KILL."""
     fill(workspace, 2)
     workspace.put("0018/0018_e1_raw.smc", LARGE)
-    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker")
+    barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker")
     with Instance(workspace, hooks=[hook], environment=SLOW) as run:
         reached(barrier)
         os.kill(worker_of(workspace), signal.SIGSTOP)
@@ -290,7 +289,7 @@ def test_a_signal_while_waiting_ends_the_run_cleanly(workspace: Workspace, waits
 
 def test_what_the_starter_ignores_stays_ignored(workspace: Workspace) -> None:
     fill(workspace, 1)
-    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker")
+    barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker")
     with Instance(workspace, hooks=[hook], prefix=["env", "--ignore-signal=HUP,INT"]) as run:
         reached(barrier)
         run.signal(signal.SIGHUP)
@@ -306,7 +305,7 @@ def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(workspace: Workspace, 
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored, rightly
     request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
     fill(workspace, 2)
-    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker", match="e0")
+    barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker", match="e0")
     with Instance(workspace, hooks=[hook], processing__downloads=1, processing__workers=1) as run:
         reached(barrier)
         os.killpg(run.process.pid, signal.SIGINT)
@@ -314,7 +313,7 @@ def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(workspace: Workspace, 
         barrier.touch()
         assert run.wait() == 0
     assert list(published(workspace)) == ["0018/e0"]
-    barrier, hook = barrier_at(workspace, "second", SEAL, side="worker", match="e1")
+    barrier, hook = barrier_at(workspace, "second", "sealing", side="worker", match="e1")
     master, slave = pty.openpty()
     config = workspace.config(logging__console_output=True)
     with Instance(workspace, hooks=[hook], config=config, terminal=slave) as run:
@@ -327,7 +326,7 @@ def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(workspace: Workspace, 
     assert_settled(workspace, ["0018/e0", "0018/e1"])
 
 
-DEATHS = {"e0": "kill", "e1": "segv", "e2": "hang", "e3": "swell"}
+DEATHS = {"e0": "kill", "e1": "segv", "e2": "hang", "e3": "exhaust_memory"}
 WORDS = {
     "e0": "was killed by SIGKILL",
     "e1": "was killed by SIGSEGV",
@@ -339,7 +338,9 @@ WORDS = {
 def test_each_death_of_a_worker_costs_an_attempt_of_its_own_performance_only(workspace: Workspace) -> None:
     names = fill(workspace, 5)
     rclone = Rclone(workspace)
-    hooks: list[Hook] = [{"at": SEAL, "side": "worker", "match": f'"{name}"', "do": do} for name, do in DEATHS.items()]
+    hooks: list[Hook] = [
+        {"point": "sealing", "side": "worker", "match": f'"{name}"', "do": do} for name, do in DEATHS.items()
+    ]
     limits: dict[str, Any] = {"processing__extraction_minutes": 0.1, "processing__worker_memory_gb": 2}
     with Instance(workspace, hooks=hooks, processing__max_retries=0, **limits) as run:
         assert run.wait() == 1
@@ -379,8 +380,8 @@ def test_three_runs_at_once_share_the_work(workspace: Workspace) -> None:
 def test_the_work_of_a_killed_run_is_taken_over_at_once(workspace: Workspace) -> None:
     names = fill(workspace, 4)
     config = workspace.config(processing__workers=1, processing__downloads=1)
-    barrier, hook = barrier_at(workspace, "gate", "rm360_async.download.spool:commit_part")
-    after = {"at": "rm360_async.store.publish:publish", "when": "after", "do": "kill"}
+    barrier, hook = barrier_at(workspace, "barrier", "committing part")
+    after = {"point": "published", "do": "kill"}
     with ExitStack() as stack:
         first = stack.enter_context(Instance(workspace, config=config, hooks=[hook]))
         reached(barrier)

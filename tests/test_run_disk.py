@@ -23,7 +23,6 @@ from rm360_async.store import MARKER
 
 GB = 2**30
 MB = 2**20
-SEAL = "rm360_async.store.seal:seal"
 
 
 def put(workspace: Workspace, name: str, filler: int, subject: str = "0018") -> int:
@@ -111,7 +110,7 @@ def test_two_runs_that_share_a_temp_dir_share_its_budget(workspace: Workspace) -
             limits__max_temp_size_gb=budget / GB,
         )
         configs.append(config.rename(workspace.root / f"{name}.yaml"))
-    barrier, hook = barrier_at(workspace, "gate", SEAL, side="worker", match="e0")
+    barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker", match="e0")
     with sampled(workspace.temp) as seen, Instance(workspace, config=configs[0], hooks=[hook]) as one:
         reached(barrier)
         with Instance(workspace, config=configs[1]) as two:
@@ -169,9 +168,7 @@ def children_fetching(workspace: Workspace) -> list[str]:
 def test_a_disk_that_fills_up_under_an_extraction(workspace: Workspace) -> None:
     put(workspace, "e0", 500_000)
     with on_small_disk(workspace, 32 * MB) as (disk, more):
-        barrier, hook = barrier_at(
-            workspace, "gate", "rm360_async.store.staging:StagingFolder.write", side="worker", call=3
-        )
+        barrier, hook = barrier_at(workspace, "barrier", "file written", side="worker", nth=2)
         with Instance(workspace, **more, hooks=[hook], logging__console_output=True) as run:
             reached(barrier)
             disk.fill()
@@ -224,7 +221,7 @@ def test_a_download_stops_where_it_is_when_a_stranger_takes_the_free_space(works
 def test_a_staging_folder_that_becomes_read_only_under_a_download_stops_with_a_sentence(workspace: Workspace) -> None:
     put(workspace, "e0", 1000)
     with on_small_disk(workspace, 32 * MB) as (disk, more):
-        barrier, hook = barrier_at(workspace, "gate", "rm360_async.download.spool:commit_part")
+        barrier, hook = barrier_at(workspace, "barrier", "committing part")
         with Instance(workspace, **more, hooks=[hook]) as run:
             reached(barrier)
             disk.take_away("temp")
@@ -249,9 +246,9 @@ def test_a_full_disk_under_ledger_manifest_and_log_loses_nothing(workspace: Work
             "processing__workers": 1,
             "processing__downloads": 1,
         }
-        barrier, hook = barrier_at(workspace, "gate", "rm360_async.store.publish:publish", when="after", call=1)
+        barrier, hook = barrier_at(workspace, "barrier", "published", nth=1)
         full = workspace.root / "full"
-        no_room = {"at": "rm360_async.ledger.database:Transaction.execute", "do": "no_room", "path": str(full)}
+        no_room = {"point": "ledger statement", "do": "no_room", "path": str(full)}
         with Instance(workspace, prefix=disk.enter, hooks=[hook, no_room], **books) as run:
             reached(barrier)
             full.touch()

@@ -158,13 +158,8 @@ def test_killed_between_the_two_files_of_a_pair_that_is_filled_up_it_fetches_non
     workspace.put("raw/0026/0026_e0_raw.smc", replace(part, calibration=False))
     workspace.put("anno/0026/0026_e0_anno.smc", replace(part, images=False, audio=False, anno=True))
     rclone = Rclone(workspace)
-    for way, at in (
-        (RANGES, "rm360_async.stages.stages:Stages.extract"),
-        (WHOLE, "rm360_async.download.spool:commit_part"),
-    ):
-        with Instance(
-            workspace, hooks=[{"at": at, "when": "after" if way is WHOLE else "before", "do": "kill"}], **way
-        ) as run:
+    for way, point in ((RANGES, "ready to extract"), (WHOLE, "part committed")):
+        with Instance(workspace, hooks=[{"point": point, "do": "kill"}], **way) as run:
             assert run.wait() == -signal.SIGKILL
         until(lambda: not children(workspace), "all children gone")
     assert len(list(workspace.temp.glob("*.smc"))) == len(list(workspace.temp.glob("*.sparse"))) == 1
@@ -288,12 +283,8 @@ def test_a_pair_that_was_filled_up_by_half_goes_on_there(workspace: Workspace) -
     part = Tiny("0026", "s1_all", cameras=("00", "25", "31"), masks=True, filler=30_000)
     workspace.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
     workspace.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
-    steps: list[tuple[str, dict[str, Any]]] = [
-        ("ranges", {"at": "rm360_async.download.range_downloader:RangeDownloader._require_unchanged"}),
-        ("whole", {"at": "rm360_async.download.spool:commit_part", "when": "after"}),
-    ]
-    for fetch, hook in steps:
-        with Instance(workspace, hooks=[{"do": "kill", **hook}], processing__fetch=fetch) as run:
+    for fetch, point in (("ranges", "ranges downloaded"), ("whole", "part committed")):
+        with Instance(workspace, hooks=[{"do": "kill", "point": point}], processing__fetch=fetch) as run:
             assert run.wait() == -signal.SIGKILL
         until(lambda: not children(workspace), "all children gone")
     assert len(list(workspace.temp.glob("*.sparse"))) == 1 == len(list(workspace.temp.glob("*.smc")))

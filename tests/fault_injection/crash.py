@@ -31,7 +31,7 @@ KINDS = {
     "worker-time": "kill -9 of a worker, or of a scout of ranges, at a random moment",
     "rclone-time": "kill -9 of an rclone at a random moment",
 }
-NAMED = frozenset(step.name for step in STEPS)
+NAMED = frozenset(step.point for step in STEPS)
 _SHARE = {"group-step": 4, "service-step": 2, "worker-step": 2, "rclone-byte": 2}
 _LARGE = 30_000
 _SLOW = {"RCLONE_BWLIMIT": "200k"}
@@ -81,14 +81,14 @@ def _at_a_step(session: Session, who: str) -> bool:
     step = session.random.choice(session.steps())
     do = "kill_all" if who == "group" else "kill" if step.side == "service" else "kill_parent"
     hook = step.hook(session.random, do)
-    with session.run(hook, way=step.way) as run:
+    with session.run(hook, way=step.fetch) as run:
         killed = session.ended(run) == -signal.SIGKILL
         if not killed:
             session.require(run, 0)
     if killed:
         session.rounds += 1
-        session.hit[step.name] += 1
-    session.rest(f"{hook['when']} {step.name}")
+        session.hit[step.point] += 1
+    session.rest(f"at {step.point}")
     return killed
 
 
@@ -116,9 +116,9 @@ def _workers_at_steps(session: Session) -> None:
     hooks = []
     for number, step in enumerate(steps):
         hooks.append(
-            {**step.hook(session.random, "kill"), "once": str(session.workspace.root / f"kill{number}.{step.name}")}
+            {**step.hook(session.random, "kill"), "once": str(session.workspace.root / f"kill{number}.{step.point}")}
         )
-    with session.run(*hooks, way=max(step.way for step in steps)) as run:
+    with session.run(*hooks, way=max(step.fetch for step in steps)) as run:
         session.require(run, 0)
     for mark in session.workspace.root.glob("kill*.*"):
         session.hit[mark.suffix[1:]] += 1

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from instance import Instance, Rclone, barrier_at
+from instance import Hook, Instance, Rclone, barrier_at
 from small_disk import NoSmallDisk, SmallDisk
 from workspace import Workspace
 
@@ -41,7 +41,8 @@ SHARES = {kind: 2 if kind == "stranger-step" else 1 for kind in KINDS}
 _SIZE, _FILES = 16 * 2**20, 3000
 _MOST = 4
 """Disturbances in one life."""
-_PAUSES = ("Insufficient", "no space left", "disk is full", "disk quota exceeded")
+_PAUSES = ("waiting for space", "failure recorded", "ledger failed")
+"""The fault points that a run reaches when it has said that it waits or tries again."""
 _WRITES = ("write", "pwrite", "copy_file_range")
 _CALLS = (*_WRITES, "create", "fsync", "fdatasync", "syncfs", "ftruncate", "rename", "unlink", "mkdir", "link")
 _WORDS = ("rm360_async run", "rm360_async.extraction.worker", "rm360_async.download.ranges.worker")
@@ -112,14 +113,15 @@ def _filled(session: Session, disk: SmallDisk) -> bool:
     step, hooks = None, []
     if when == "step":
         step = session.random.choice(session.steps())
-        do = "fill" if what == "stranger" else "use_up"
+        do = "fill" if what == "stranger" else "use_inodes"
         leave = leave if what == "stranger" else session.random.randrange(40)
         where = {"path": str(disk.place / "stranger"), "leave": leave, "once": str(mark)}
         hooks = [{**step.hook(session.random, do), **where}]
     elif when == "first":
         disk.fill(leave)
         mark.touch()
-    with session.run(*hooks, way=step.way if step else "", logging__console_output=True) as run:
+    paused = _marks_of_pauses(session)
+    with session.run(*hooks, *paused, way=step.fetch if step else "", logging__console_output=True) as run:
         if when == "time":
             with suppress(TimeoutError):
                 wait(run, session.random.uniform(0.2, 3))
@@ -131,7 +133,7 @@ def _filled(session: Session, disk: SmallDisk) -> bool:
             _begin_full(session, mark)
         disk.clear()
         ended = session.require(run, 0, 3, *((-signal.SIGKILL,) if killed else ()))
-    name = f"{session.case.kind} {step.name if step else ''}".strip()
+    name = f"{session.case.kind} {step.point if step else ''}".strip()
     if mark.exists():
         session.rounds += 1
         session.hit[name] += 1
@@ -141,23 +143,33 @@ def _filled(session: Session, disk: SmallDisk) -> bool:
 
 def _begin_full(session: Session, mark: Path) -> None:
     """Start a run on a full disk, and kill it when it pauses."""
-    with session.run(logging__console_output=True) as run:
+    with session.run(*_marks_of_pauses(session), logging__console_output=True) as run:
         if _pauses(session, run, mark):
             kill_all(session.workspace, session.random)
         else:
             session.require(run, 0, 3)
 
 
+def _marks_of_pauses(session: Session) -> list[Hook]:
+    """Return the hooks by which the next run shows that it pauses."""
+    _paused(session).unlink(missing_ok=True)
+    return [{"point": point, "do": "mark", "path": str(_paused(session))} for point in _PAUSES]
+
+
+def _paused(session: Session) -> Path:
+    return session.workspace.root / "paused"
+
+
 def _pauses(session: Session, run: Instance, mark: Path) -> bool:
-    """Wait until a disturbed run pauses and says so (True), or ends (False)."""
+    """Wait until a disturbed run pauses (True), or ends (False)."""
     end = time.monotonic() + LONGEST_RUN
     while run.process.poll() is None:
-        if mark.exists() and any(words in run.said for words in _PAUSES):
+        if mark.exists() and _paused(session).exists():
             with suppress(TimeoutError):
                 wait(run, session.random.uniform(0, 0.5))
             return run.process.poll() is None
         if time.monotonic() > end:
-            session.violations.append(f"it neither ends nor says that it pauses: {run.said[-2000:]}")
+            session.violations.append(f"it neither ends nor pauses: {run.said[-2000:]}")
             return False
         time.sleep(0.01)
     return False
@@ -166,12 +178,12 @@ def _pauses(session: Session, run: Instance, mark: Path) -> bool:
 def _taken_away(session: Session, disk: SmallDisk) -> bool:
     """Make a folder read-only while a run stands at a step; tell whether there is anything left to do."""
     step, folder = session.random.choice(session.steps()), session.random.choice(("", "subjects", "temp"))
-    hook = step.hook(session.random, "gate")
+    hook = step.hook(session.random, "barrier")
     barrier, hook = barrier_at(
-        session.workspace, f"gate{session.rounds}", **{key: hook[key] for key in ("at", "side", "when", "call")}
+        session.workspace, f"barrier{session.rounds}", **{key: hook[key] for key in ("point", "side", "nth")}
     )
     reached = Path(f"{barrier}.reached")
-    with session.run(hook, way=step.way, logging__console_output=True) as run:
+    with session.run(hook, way=step.fetch, logging__console_output=True) as run:
         while run.process.poll() is None and not reached.exists():
             time.sleep(0.005)
         if not reached.exists():
@@ -183,8 +195,8 @@ def _taken_away(session: Session, disk: SmallDisk) -> bool:
         ended = session.require(run, 0, 3)
         disk.give_back(folder)
     session.rounds += 1
-    session.hit[f"read-only {step.name}"] += 1
-    session.rest(f"{folder or 'all'} read-only {hook['when']} {step.name}")
+    session.hit[f"read-only {step.point}"] += 1
+    session.rest(f"{folder or 'all'} read-only at {step.point}")
     return ended != 0
 
 
@@ -209,7 +221,9 @@ def _preloaded(session: Session) -> bool:
     }
     environment = {f"RM360_FAULTY_{name}": str(value) for name, value in settings.items()}
     with session.run(
-        environment={**environment, "LD_PRELOAD": str(_built(root.parent))}, logging__console_output=True
+        *_marks_of_pauses(session),
+        environment={**environment, "LD_PRELOAD": str(_built(root.parent))},
+        logging__console_output=True,
     ) as run:
         if full and not once:
             _pauses(session, run, told)

@@ -24,7 +24,7 @@ from workspace import Workspace
 from fault_injection.checks import Seen, gone, look, wrong_at_rest, wrong_at_the_end
 from fault_injection.result import Case, SuiteResult
 from fault_injection.small_remote import Original, run_on
-from fault_injection.steps import COMPLETING, FILLING, RANGES, SCOUT, SERVICE, WHOLE, WORKER, Step
+from fault_injection.steps import COMPLETE_SPARSE, RANGE_DOWNLOAD, REUSE, SERVICE, WHOLE_DOWNLOAD, WORKER, Step
 
 LONGEST_RUN = 120.0
 
@@ -56,9 +56,9 @@ class Session:
     def steps(self) -> tuple[Step, ...]:
         """Return the steps that can come now; where ranges are the way, most are those that come there only."""
         if "ranges" not in self.original.ways:
-            return (*SERVICE, *WHOLE, *WORKER)
-        filling = FILLING if "whole" in self.original.ways and any(self.workspace.temp.glob("*.sparse")) else ()
-        own = (*RANGES, *SCOUT, *filling, *(COMPLETING if self.original.earlier is not None else ()))
+            return (*SERVICE, *WHOLE_DOWNLOAD, *WORKER)
+        sparse = COMPLETE_SPARSE if "whole" in self.original.ways and any(self.workspace.temp.glob("*.sparse")) else ()
+        own = (*RANGE_DOWNLOAD, *sparse, *(REUSE if self.original.earlier is not None else ()))
         return (*own, *own, *own, *SERVICE, *WORKER)
 
     def finish(self) -> None:

@@ -1,18 +1,24 @@
-"""Do something at a named function: loaded by every Python that a test starts with this folder on PYTHONPATH.
+"""Act at fault points: loaded by every Python that a test starts with this folder on PYTHONPATH.
 
-RM360_LAB holds a JSON list. Each entry: `at` ("module:Class.method"), `when` ("before" or "after" it), `call` (the
-how manieth call, from 1), `side` ("service", "worker" or "scout"), `match` (a word of the worker's job), `once` (a
-path: only for the first process that makes it), and `do`:
-kill, kill_parent, kill_all (every process that was started with the same RCLONE_CONFIG, ourselves last), segv, hang,
-swell, gate (make `<path>.reached`, then wait until `path` is there), no_room (fail as SQLite does on a full disk,
-while `path` is there), fill (take all but `leave` bytes of the disk of `path`), or use_up (all but `leave` inodes).
+RM360_FAULT_HOOKS holds a JSON list of hooks. Each has `point` (see rm360_async/system/fault_points.py), `nth` (which
+time that the process reaches the point, from 1; without it every time), `side` ("service", "worker" or "range
+worker"), `match` (a part of the process's command line), `once` (a path: only the first process that creates it
+acts), and `do`:
+
+kill, kill_parent       SIGKILL to this process, or to the service that started it
+kill_all                SIGKILL to every process with the same RCLONE_CONFIG, this one last
+segv, hang              die by SIGSEGV, sleep for ever
+exhaust_memory          allocate until there is no memory left
+barrier                 create `<path>.reached`, then wait until `path` exists
+mark                    create `path`
+no_room                 fail as SQLite does on a full disk, as long as `path` exists
+fill, use_inodes        take all but `leave` bytes (or inodes) of the disk of `path`
 """
 
 from __future__ import annotations
 
 import importlib.abc
 import importlib.util
-import inspect
 import json
 import os
 import signal
@@ -21,41 +27,44 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import wraps
+from itertools import count
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-Entry = dict[str, Any]
-SIDES = {"rm360_async.extraction.worker": "worker", "rm360_async.download.ranges.worker": "scout"}
-"""Which child of the service a command line is."""
+Hook = dict[str, Any]
+FAULT_POINTS = "rm360_async.system.fault_points"
+SIDES = {"rm360_async.extraction.worker": "worker", "rm360_async.download.ranges.worker": "range worker"}
+"""Which side a process is, by a part of its command line; every other one is the service."""
 PARENT = os.getppid()
-"""Of a child the service, also for the processes that the child forks."""
+"""The service, as seen from a child of it and from the processes that the child forks."""
 
 
-def act(entry: Entry) -> None:
-    """Do what the entry says."""
-    if "once" in entry:
+def act(hook: Hook) -> None:
+    """Do what the hook says."""
+    if "once" in hook:
         try:
-            os.close(os.open(entry["once"], os.O_CREAT | os.O_EXCL))
+            os.close(os.open(hook["once"], os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return
-    actions: dict[str, Callable[[], None]] = {
+    actions: dict[str, Callable[[], object]] = {
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "kill_parent": lambda: os.kill(PARENT, signal.SIGKILL),
         "kill_all": kill_all,
         "segv": lambda: os.kill(os.getpid(), signal.SIGSEGV),
         "hang": lambda: time.sleep(1e6),
-        "swell": swell,
-        "gate": lambda: barrier(entry["path"]),
-        "no_room": lambda: no_room(entry["path"]),
-        "fill": lambda: fill(entry["path"], entry["leave"]),
-        "use_up": lambda: use_up(entry["path"], entry["leave"]),
+        "exhaust_memory": exhaust_memory,
+        "barrier": lambda: wait_at_barrier(Path(hook["path"])),
+        "mark": lambda: Path(hook["path"]).touch(),
+        "no_room": lambda: fail_for_lack_of_room(Path(hook["path"])),
+        "fill": lambda: fill(hook["path"], hook["leave"]),
+        "use_inodes": lambda: use_inodes(hook["path"], hook["leave"]),
     }
-    actions[entry["do"]]()
+    actions[hook["do"]]()
 
 
 def kill_all() -> None:
-    """Kill all of a run: the service, its workers, its rclones."""
+    """Kill all processes of a run: the service, its workers, its rclones."""
     mark = f"RCLONE_CONFIG={os.environ['RCLONE_CONFIG']}\0".encode()
     for name in os.listdir("/proc"):
         if not name.isdecimal() or int(name) == os.getpid():
@@ -68,29 +77,28 @@ def kill_all() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def swell() -> None:
-    """Take memory until there is none (zeroes that are never written to cost only address space)."""
-    taken = []
+def exhaust_memory() -> None:
+    """Allocate zeroed memory, which costs only address space, until there is none left."""
+    blocks = []
     while True:
-        taken.append(bytes(2**28))
+        blocks.append(bytes(2**28))
 
 
-def barrier(path: str) -> None:
-    """Say that we are here, and wait until we may go on."""
-    with open(f"{path}.reached", "w"):
-        pass
-    while not os.path.exists(path):
+def wait_at_barrier(path: Path) -> None:
+    """Create `<path>.reached`, and wait until `path` exists."""
+    Path(f"{path}.reached").touch()
+    while not path.exists():
         time.sleep(0.005)
 
 
-def no_room(path: str) -> None:
-    """Fail as SQLite does on a full disk, which needs a ledger that has to grow just then."""
-    if os.path.exists(path):
+def fail_for_lack_of_room(path: Path) -> None:
+    """Fail as SQLite does on a full disk; a really full disk does so only when the ledger has to grow."""
+    if path.exists():
         raise sqlite3.OperationalError("database or disk is full")
 
 
 def fill(path: str, leave: int) -> None:
-    """Take all but some bytes of a disk, in one file."""
+    """Take all but `leave` bytes of a disk, in one file."""
     disk = os.statvfs(os.path.dirname(path))
     size = disk.f_bavail * disk.f_frsize - leave
     file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
@@ -99,89 +107,53 @@ def fill(path: str, leave: int) -> None:
     os.close(file)
 
 
-def use_up(path: str, leave: int) -> None:
-    """Take all but some inodes of a disk, one file each."""
+def use_inodes(path: str, leave: int) -> None:
+    """Take all but `leave` inodes of a disk, one file each."""
     for number in range(os.statvfs(os.path.dirname(path)).f_favail - leave):
         os.close(os.open(f"{path}.{number}", os.O_WRONLY | os.O_CREAT, 0o666))
 
 
-def hooked(original: Callable[..., Any], entry: Entry) -> Callable[..., Any]:
-    """Return the function with the entry's deed before or after it, at the wanted call."""
-    calls = 0
+def reach_with(hooks: Sequence[Hook]) -> Callable[[str], None]:
+    """Return the function that takes the place of `fault_points.reach`."""
+    counted = [(hook, count(1)) for hook in hooks]
 
-    def due(when: str) -> bool:
-        return bool(entry.get("when", "before") == when and calls == entry.get("call", calls))
+    def reach(point: str) -> None:
+        for hook, times in counted:
+            if hook["point"] == point and hook.get("nth") in (None, next(times)):
+                act(hook)
 
-    if inspect.iscoroutinefunction(original):
-
-        @wraps(original)
-        async def later(*arguments: Any, **named: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if due("before"):
-                act(entry)
-            result = await original(*arguments, **named)
-            if due("after"):
-                act(entry)
-            return result
-
-        return later
-
-    @wraps(original)
-    def at_once(*arguments: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if due("before"):
-            act(entry)
-        result = original(*arguments, **named)
-        if due("after"):
-            act(entry)
-        return result
-
-    return at_once
-
-
-def patch(module: ModuleType, entries: Sequence[Entry]) -> None:
-    """Put the hooks of a module in place."""
-    for entry in entries:
-        *path, name = entry["at"].split(":")[1].split(".")
-        owner: Any = module
-        for part in path:
-            owner = getattr(owner, part)
-        setattr(owner, name, hooked(getattr(owner, name), entry))
+    return reach
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Patches each named module as soon as it is imported."""
+    """Puts the acting `reach` into the module of the fault points when that is imported."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.entries: dict[str, list[Entry]] = {}
-        for entry in entries:
-            self.entries.setdefault(entry["at"].split(":")[0], []).append(entry)
+    def __init__(self, hooks: Sequence[Hook]) -> None:
+        self.hooks = hooks
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-        """Return the module's own spec, with our patch after its loading."""
-        entries = self.entries.pop(fullname, None)
-        if entries is None:
+        """Return the spec of the fault points with a loader that replaces `reach`; None for all other modules."""
+        if fullname != FAULT_POINTS:
             return None
+        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         assert spec is not None and spec.loader is not None
         load = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
             load(module)
-            patch(module, entries)
+            module.reach = reach_with(self.hooks)  # type: ignore[attr-defined]
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
-def ours(entry: Entry) -> bool:
-    """Tell whether the entry is meant for this process."""
+def is_for_this_process(hook: Hook) -> bool:
+    """Return True if the hook's side and match are those of this process."""
     command = " ".join(sys.orig_argv)
-    side = next((side for word, side in SIDES.items() if word in command), "service")
-    return side == entry.get("side", "service") and entry.get("match", "") in command
+    side = next((side for module, side in SIDES.items() if module in command), "service")
+    return side == hook.get("side", "service") and hook.get("match", "") in command
 
 
-if "RM360_LAB" in os.environ:
-    sys.meta_path.insert(0, Finder([entry for entry in json.loads(os.environ["RM360_LAB"]) if ours(entry)]))
+if "RM360_FAULT_HOOKS" in os.environ:
+    sys.meta_path.insert(0, Finder(list(filter(is_for_this_process, json.loads(os.environ["RM360_FAULT_HOOKS"])))))
