@@ -150,13 +150,13 @@ async def test_the_next_waits_until_one_is_given_back_and_says_why(house: House)
         await asking.until_waiting("b")
         sentence = "Insufficient staging space: 4.0 GB of 10.0 GB left, 5.0 GB required; waiting"
         assert budget.waiting == {"b": sentence}
-        first.give_back()
-        first.give_back()
+        first.release()
+        first.release()
         await asking.until_got("b")
     (shortage, goes_on) = asking.told["b"]
     assert shortage is not None and str(shortage) == sentence and not shortage.stuck
     assert goes_on is None and budget.waiting == {}
-    asking.got["b"].give_back()
+    asking.got["b"].release()
 
 
 async def test_order_holds_although_a_later_one_would_fit(house: House) -> None:
@@ -170,7 +170,7 @@ async def test_order_holds_although_a_later_one_would_fit(house: House) -> None:
         await asking.until_waiting("small")
         assert budget.waiting["small"] == "Waiting for storage behind large"
         assert asking.got == {}
-        first.give_back()
+        first.release()
         await asking.until_got("large", "small")
     assert list(asking.got) == ["large", "small"]
 
@@ -192,7 +192,7 @@ async def test_free_space_less_what_is_promised_stays_above_the_floor(house: Hou
         house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=13 * GB)
         house.clock.strike()
         await asking.until_got("b")
-    first.give_back()
+    first.release()
 
 
 @pytest.mark.parametrize(("output_device", "granted"), [(1, False), (2, True)])
@@ -263,9 +263,9 @@ async def test_what_a_lease_has_staged_is_not_counted_twice(house: House) -> Non
         asking.ask(budget, "c", 100 * KB)
         await asking.until_waiting("c")
         part.rename(part.with_suffix(""))
-        first.give_back()  # its file stays, without a lease: 400 + 100 + 100
+        first.release()  # its file stays, without a lease: 400 + 100 + 100
         await asking.until_got("c")
-    second.give_back()
+    second.release()
 
 
 async def test_written_output_is_not_counted_twice(house: House) -> None:
@@ -301,7 +301,7 @@ async def test_parts_do_not_block_each_other_for_ever(house: House) -> None:
         await asking.until_got("b")
         assert list(asking.got) == ["b"]
         part.unlink()
-        asking.got["b"].give_back()
+        asking.got["b"].release()
         await asking.until_got("a", "small")
     assert list(asking.got) == ["b", "a", "small"]
 
@@ -316,7 +316,7 @@ async def test_the_same_files_are_leased_to_one_only_and_hold_up_nobody_else(hou
         assert other.waiting == {"a again": "Waiting until another run has done a"}
         asking.ask(other, "b", GB)
         await asking.until_got("b")
-        first.give_back()
+        first.release()
         await asking.until_got("a again")
 
 
@@ -372,7 +372,7 @@ async def test_leftovers_give_way_when_nothing_else_makes_room_and_only_then(hou
         asking.ask(budget, "b", 500 * KB)
         await asking.until_waiting("b")
         assert part.exists() and not asked, "a lease is out, so its end will make room"
-        first.give_back()
+        first.release()
         await asking.until_got("b")
     assert [(shortage.stuck, shortage.lacking) for shortage in asked] == [(True, 100 * KB)]
 
@@ -394,7 +394,7 @@ async def test_cancelled_while_waiting_leaves_no_trace(house: House) -> None:
             await checkpoint()
     assert house.tickets() == ["first", "next"]
     assert (leaving.got, budget.waiting) == ({}, {})
-    first.give_back()
+    first.release()
 
 
 async def test_a_callback_that_fails_leaves_no_trace(house: House) -> None:
@@ -407,7 +407,7 @@ async def test_a_callback_that_fails_leaves_no_trace(house: House) -> None:
     with pytest.raises(RuntimeError, match="broken"):
         await budget.lease("a", GB, on_wait=broken)
     assert house.tickets() == ["first"]
-    first.give_back()
+    first.release()
 
 
 async def test_what_can_never_be_is_said_before(house: House) -> None:
@@ -430,7 +430,7 @@ async def test_instances_share_one_budget_and_one_order(house: House) -> None:
         asking.ask(one, "one/small", 1 * GB)
         await asking.until_waiting("one/small")
         assert one.waiting == {"one/small": "Waiting for storage behind two/large"}
-        first.give_back()
+        first.release()
         house.clock.strike()
         await asking.until_got("two/large")
         house.clock.strike()
@@ -503,7 +503,7 @@ async def test_a_dead_one_that_waited_is_no_longer_in_the_way(house: House) -> N
             await asking.until_waiting("ours")
             process.kill()
             process.wait(30)
-            first.give_back()
+            first.release()
             await asking.until_got("ours")
         assert house.tickets() == ["ours"]
 
@@ -512,7 +512,7 @@ async def test_children_do_not_keep_a_lease(house: House) -> None:
     budget = house.budget(10 * GB)
     first = await budget.lease("first", 10 * GB)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False) as child:
-        first.give_back()
+        first.release()
         with await house.budget(10 * GB).lease("second", 10 * GB):
             assert child.poll() is None
         assert child.stdin is not None
@@ -527,7 +527,7 @@ async def test_leases_hold_although_somebody_clears_temp_dir(house: House) -> No
         asking = Asking(group, house.clock)
         asking.ask(budget, "second", 1 * GB)
         await asking.until_waiting("second")
-        first.give_back()
+        first.release()
         await asking.until_got("second")
 
 
@@ -639,7 +639,7 @@ async def _any_order(house: House, sizes: list[int], choices: list[int], instanc
             assert list(asking.got) == [str(number) for number in range(len(asking.got))]
             assert sum(sizes[int(name)] for name in out) <= 25 // 3
             name = out[choices.pop() % len(out)] if choices else out[0]
-            asking.got[name].give_back()
+            asking.got[name].release()
             returned.add(name)
             house.clock.strike()
             await checkpoint()

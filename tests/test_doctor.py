@@ -25,8 +25,8 @@ from rm360_async.config import load_settings
 from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, Structure
+from rm360_async.domain.record import RemoteFile
 from rm360_async.download.rclone import (
-    RemoteFile,
     RemoteListing,
     RemoteLogin,
     find_rclone,

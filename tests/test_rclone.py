@@ -18,7 +18,8 @@ from drive_emulator import ROOT_ID, Drive, Rule, serve
 
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.names import Kind, Performance, Structure
-from rm360_async.download.rclone import Remote, RemoteFile, StallPolicy, find_rclone, rclone_environment, rclone_version
+from rm360_async.domain.record import RemoteFile
+from rm360_async.download.rclone import Remote, StallPolicy, find_rclone, rclone_environment, rclone_version
 from rm360_async.download.rclone.errors import classify_failure
 from rm360_async.download.rclone.stall import StallWatch
 

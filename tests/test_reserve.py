@@ -13,55 +13,57 @@ from rm360_async.domain.names import Kind, Performance
 from rm360_async.domain.record import SourceFile
 from rm360_async.download import spool
 from rm360_async.pipeline.job import Job
-from rm360_async.stages.reserve import Leasing, make_room
+from rm360_async.stages.reserve import evict_orphans, take_lease
 
 KB = 1024
 P = Performance("0018", "e0")
 FILE = SourceFile("0018/0018_e0_raw.smc", 10_000, "aa")
 
 
-def leasing(folder: Path, budget: int = 100 * KB) -> Leasing:
-    return Leasing(Budget(folder / "temp", folder / "subjects", budget, 0, min_free_files=0), folder / "temp")
+def budget_in(folder: Path, limit: int = 100 * KB) -> Budget:
+    return Budget(folder / "temp", folder / "subjects", limit, 0, min_free_files=0)
 
 
-def work_of(source: SourceFile) -> Job:
-    return Job(P, sources={Kind.RAW: source}, staging_bytes=source.size)
+def job_of(folder: Path, source: SourceFile) -> Job:
+    whole = spool.whole_path(folder / "temp", P, Kind.RAW, source)
+    return Job(P, sources={Kind.RAW: source}, spool_paths={Kind.RAW: whole}, spool_need=source.size)
 
 
 @pytest.mark.anyio
 async def test_a_lease_is_of_whole_blocks_and_of_part_and_whole(tmp_path: Path) -> None:
-    work = work_of(FILE)
-    await leasing(tmp_path).lease(work, 20_000)
-    assert isinstance(work.lease, Lease)
-    ticket, whole = work.lease.entry.ticket, spool.whole_path(tmp_path / "temp", P, Kind.RAW, FILE)
+    job = job_of(tmp_path, FILE)
+    await take_lease(job, budget_in(tmp_path), 20_000)
+    assert isinstance(job.lease, Lease)
+    ticket, whole = job.lease.entry.ticket, spool.whole_path(tmp_path / "temp", P, Kind.RAW, FILE)
     assert (ticket.staging_bytes, ticket.output_bytes) == (12 * KB, 20_000)
-    assert work.lease.staged == spool.places(whole)
-    work.lease.give_back()
+    assert job.lease.staged == spool.all_paths(whole)
+    job.lease.release()
 
 
 @pytest.mark.anyio
 async def test_a_file_that_just_fits_is_leased_and_one_byte_more_never(tmp_path: Path) -> None:
-    work = work_of(FILE)
-    await leasing(tmp_path, FILE.size).lease(work, 0)
-    assert work.lease is not None
-    work.lease.give_back()
+    job = job_of(tmp_path, FILE)
+    await take_lease(job, budget_in(tmp_path, FILE.size), 0)
+    assert job.lease is not None
+    job.lease.release()
     with pytest.raises(Fault, match=r"0018/e0 needs 0\.0 MB in temp_dir") as caught:
-        await leasing(tmp_path, FILE.size - 1).lease(work_of(FILE), 0)
+        await take_lease(job_of(tmp_path, FILE), budget_in(tmp_path, FILE.size - 1), 0)
     assert caught.value.cause is Cause.TOO_LARGE
 
 
 @pytest.mark.anyio
 async def test_the_same_files_keep_their_lease_and_changed_ones_get_another(tmp_path: Path) -> None:
-    ours, work = leasing(tmp_path), work_of(FILE)
-    await ours.lease(work, 0)
-    first = work.lease
-    await ours.lease(work, 0)
-    assert work.lease is first
-    work.sources[Kind.RAW] = SourceFile(FILE.path, FILE.size, "bb")
-    await ours.lease(work, 0)
-    assert work.lease is not first and len(list((tmp_path / "temp" / ".leases").glob("*.lease"))) == 1
-    assert work.lease is not None
-    work.lease.give_back()
+    budget, job = budget_in(tmp_path), job_of(tmp_path, FILE)
+    await take_lease(job, budget, 0)
+    first = job.lease
+    await take_lease(job, budget, 0)
+    assert job.lease is first
+    changed = SourceFile(FILE.path, FILE.size, "bb")
+    job.spool_paths[Kind.RAW] = spool.whole_path(tmp_path / "temp", P, Kind.RAW, changed)
+    await take_lease(job, budget, 0)
+    assert job.lease is not first and len(list((tmp_path / "temp" / ".leases").glob("*.lease"))) == 1
+    assert job.lease is not None
+    job.lease.release()
 
 
 def left(folder: Path, *names: str) -> tuple[tuple[Path, int], ...]:
@@ -95,8 +97,8 @@ def test_who_gives_way(
 ) -> None:
     """A whole file that is set aside frees the budget, not the disk; a stranger's file is never touched."""
     leftovers = left(tmp_path, *PARTS, WHOLE, "notes.smc.part", "0018_e5_raw.smc")
-    assert make_room(Shortage(lack, "", 1, lacking, leftovers, stuck=True)) is enough
+    assert evict_orphans(Shortage(lack, "", 1, lacking, leftovers, stuck=True)) is enough
     missing = {path.name for path, _ in leftovers if not path.exists()}
     assert missing == {*gone, *kept}
-    aside = tmp_path / spool.KEPT
+    aside = tmp_path / spool.QUARANTINE
     assert {path.name for path in aside.glob("*")} == set(kept)

@@ -199,7 +199,7 @@ def test_a_foreign_folder_in_the_way_costs_no_download_and_is_not_touched(worksp
     (workspace.folder("0018/e0")).mkdir(parents=True)
     (workspace.folder("0018/e0") / "mine.txt").write_text("mine")
     assert workspace.run() == 1
-    assert "is there already" in workspace.manifest()["0018/e0"]["error"]
+    assert "already exists" in workspace.manifest()["0018/e0"]["error"]
     assert tree(workspace.folder("0018/e0")) == {"mine.txt": b"mine"} and workspace.leftovers() == []
 
 

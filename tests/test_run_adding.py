@@ -17,7 +17,7 @@ from test_run_ranges import RANGES, WIDE, content, marker
 from tiny_smc import Tiny
 from workspace import Workspace
 
-from rm360_async.domain import selection
+from rm360_async.store import marker as marker_module
 
 
 def test_what_is_wanted_later_is_added_and_nothing_fetched_twice(drive_server: DriveServer) -> None:
@@ -49,7 +49,7 @@ def test_a_small_folder_too_is_completed_by_ranges(drive_server: DriveServer) ->
     before = sum(request.sent for request in drive_server.asked("e0"))
     assert drive_server.run() == 0
     added = sum(request.sent for request in drive_server.asked("e0")) - before
-    assert added < 12 * 200_000 * 1.15 + 400_000 and "fetched whole" not in drive_server.workspace.log()
+    assert added < 12 * 200_000 * 1.15 + 400_000 and "would cost more" not in drive_server.workspace.log()
     assert drive_server.workspace.manifest()["0018/e0"]["cameras_extracted"] == "2"
 
 
@@ -73,7 +73,7 @@ def test_a_marker_that_cannot_be_read_is_told_when_more_is_wanted(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as unreadable:
-        unreadable.setattr(selection, "read_marker", refused)
+        unreadable.setattr(marker_module, "read_marker", refused)
         assert drive_server.run() == 1
     assert f"0018/e0 cannot be compared with what is wanted: {folder} cannot be read" in drive_server.workspace.log()
     assert len(drive_server.asked("e0")) == asked and (folder / "images").is_dir(), "and is left as it is"
@@ -128,7 +128,7 @@ def test_a_folder_of_a_file_that_has_changed_since_is_extracted_anew(workspace: 
     for camera in ("25", "31"):
         image = workspace.folder("0018/e0") / f"images/cam_{camera}/frame_000003.jpg"
         assert image.read_bytes() == changed.image(camera, 3)
-    assert "nothing of its folder is taken over" in workspace.log() and workspace.leftovers() == []
+    assert "nothing of its folder is reused" in workspace.log() and workspace.leftovers() == []
 
 
 @pytest.mark.parametrize("point", ["folder renamed", "published"])

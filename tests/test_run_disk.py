@@ -157,7 +157,7 @@ def test_low_disk_pauses_says_so_and_goes_on_by_itself(workspace: Workspace) -> 
             assert not children_fetching(workspace) and not list(workspace.temp.glob("*.smc*"))
             disk.clear()
             assert run.wait() == 0
-        assert finished(workspace, "0018/e0") and "room again, going on" in workspace.log()
+        assert finished(workspace, "0018/e0") and "space available again, continuing" in workspace.log()
         assert tries(workspace) == {"0018/e0": 0}
 
 
@@ -276,7 +276,7 @@ def test_a_part_that_nobody_has_in_hand_gives_way_when_nothing_else_can(workspac
     with Instance(workspace, limits__max_temp_size_gb=(size + 900 * 1024) / GB) as run:
         assert run.wait() == 0
     assert old.exists() and foreign.exists() and not older.exists(), "as few as it takes, the oldest first"
-    assert "removed a part to make room" in workspace.log()
+    assert "removed an unfinished download to free space" in workspace.log()
 
 
 def test_a_broken_connection_does_not_cost_the_part_although_others_wait_for_its_room(workspace: Workspace) -> None:

@@ -100,7 +100,7 @@ def test_a_pure_guess_that_is_too_dear_is_put_right_by_the_index(
     assert drive_server.run(extraction__cameras=["25", "31"], extraction__modalities=["images"]) == 0
     assert (
         marker(drive_server.workspace, "0018/e0")["fetched"] == "whole"
-        and "fetched whole" in drive_server.workspace.log()
+        and "would cost more" in drive_server.workspace.log()
     )
     sent = sum(request.sent for request in drive_server.asked("e0"))
     assert sent < path.stat().st_size + 300_000, "what was here already was fetched again"
@@ -206,14 +206,14 @@ def test_a_file_that_changes_meanwhile_starts_over(workspace: Workspace, monkeyp
     path = workspace.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("25",), frames=9))
     from rm360_async.download.range_downloader import RangeDownloader
 
-    fetch, changed = RangeDownloader._from, Tiny(part="s1_all", cameras=("25",), frames=9, filler=900)
+    fetch, changed = RangeDownloader._from_remote, Tiny(part="s1_all", cameras=("25",), frames=9, filler=900)
 
     async def and_change(self: RangeDownloader, *arguments: Any) -> None:
         await fetch(self, *arguments)
-        monkeypatch.setattr(RangeDownloader, "_from", fetch)
+        monkeypatch.setattr(RangeDownloader, "_from_remote", fetch)
         changed.write(path)
 
-    monkeypatch.setattr(RangeDownloader, "_from", and_change)
+    monkeypatch.setattr(RangeDownloader, "_from_remote", and_change)
     assert workspace.run(**RANGES) == 0
     assert "changed on the remote" in workspace.log()
     assert (workspace.folder("0018/s1_all") / "images/cam_25/frame_000003.jpg").read_bytes() == changed.image("25", 3)
@@ -267,7 +267,7 @@ def test_a_remote_without_ranges_gives_whole_files_and_no_rubbish(
         assert workspace.run("--force", extraction__cameras=["25"], **RANGES) == 0
         assert main(["inspect", "lab:0018/0018_e0_raw.smc"]) == 3
     assert content(workspace.folder("0018/e0")) == whole and marker(workspace, "0018/e0")["fetched"] == "whole"
-    assert "gives no ranges" in workspace.log() and workspace.leftovers() == []
+    assert "does not serve ranges" in workspace.log() and workspace.leftovers() == []
     assert "download the file" in capsys.readouterr().err
 
 

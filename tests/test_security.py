@@ -90,7 +90,7 @@ def test_any_path_of_a_listing_stays_in_its_place(path: str, other: str) -> None
         for kind, listed in kinds.items():
             assert remote_path(Structure.SINGLE, performance, kind) == listed.path == path
             whole = spool.whole_path(temp, performance, kind, listed.source())
-            for place in (whole, spool.part_path(whole), spool.kept_path(whole)):
+            for place in (whole, spool.part_path(whole), spool.quarantine_path(whole)):
                 assert inside(place, temp) and re.fullmatch(r"[0-9a-z_.]+", place.name)
             final = output_folder(output, performance)
             for place in (final, staging_path(final, "a1")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from rm360_async.domain.formatting import duration, size_text, when
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow, PlannedState
-from rm360_async.pipeline.job import Job
+from rm360_async.pipeline.job import StageProgress
 from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.console import picture
 from rm360_async.service.end_summary import exit_code
@@ -56,17 +57,19 @@ class Clock:
 @pytest.fixture
 def progress(tmp_path: Path) -> tuple[Progress, Clock, list[int]]:
     """A run of four: A done, B downloading half of 1000 bytes, C pending, D waiting."""
-    agenda = Scheduler()
-    agenda.put(A, PlannedState(Stage.COMPLETED))
-    agenda.put(B, PlannedState(Stage.PENDING))
-    agenda.put(C, PlannedState(Stage.PENDING))
-    agenda.put(D, PlannedState(Stage.WAITING, Cause.FILE_QUOTA, "", time.time() + 3600))
-    agenda.pending.pop(B)
-    agenda.in_hand.add(B)
-    hand = {B: Job(B, done_bytes=500, total_bytes=1000, since=time.monotonic() - 10, fetched_bytes=500)}
+    scheduler = Scheduler()
+    scheduler.update(A, PlannedState(Stage.COMPLETED))
+    scheduler.update(B, PlannedState(Stage.PENDING))
+    job = asyncio.run(scheduler.next_job())
+    assert job is not None
+    job.progress = StageProgress(time.monotonic() - 10, done_bytes=500, total_bytes=1000)
+    job.fetched_bytes = 500
+    scheduler.update(C, PlannedState(Stage.PENDING))
+    scheduler.update(D, PlannedState(Stage.WAITING, Cause.FILE_QUOTA, "", time.time() + 3600))
     fetched, clock = [0], Clock()
     sizes = dict.fromkeys((A, B, C, D), 1000)
-    return Progress(agenda, hand, sizes, Budget(tmp_path, tmp_path, 1, 0), lambda: fetched[0], clock), clock, fetched
+    budget = Budget(tmp_path, tmp_path, 1, 0)
+    return Progress(scheduler, sizes, budget, lambda: fetched[0], clock), clock, fetched
 
 
 def test_a_snapshot_counts_bytes_and_expects_an_end(progress: tuple[Progress, Clock, list[int]]) -> None:

@@ -66,7 +66,7 @@ class Lease:
             self._noted = output_bytes
             self._budget.note(entry)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Return the bytes to the budget; nothing happens the second time. Call it in the event loop."""
         if not self.entry.dropped:
             self._budget.take_back(self.entry)
@@ -77,7 +77,7 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.give_back()
+        self.release()
 
 
 class Budget:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import BadRequest, Cause, Fault
+from rm360_async.domain.record import RemoteFile
 from rm360_async.download.ranges.cost import index_spans
 from rm360_async.download.ranges.discovery import discovery_rounds
 from rm360_async.download.ranges.range_client import (
@@ -21,7 +22,7 @@ from rm360_async.download.ranges.range_client import (
     ServerAddress,
     probe_range_support,
 )
-from rm360_async.download.rclone import Remote, RemoteFile, RequestQuota, find_rclone, rclone_environment
+from rm360_async.download.rclone import Remote, RequestQuota, find_rclone, rclone_environment
 from rm360_async.download.rclone.server import RequestRate
 from rm360_async.system.sparse_file import SparseFile
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from rm360_async.config import parsers
 from rm360_async.config.parsers import ConfigErrors
 from rm360_async.domain.names import Modality, Structure, is_subject
+from rm360_async.domain.selection import SelectionPolicy
 from rm360_async.domain.state import HOUR, LONGEST_WAIT
 
 GB = 2**30
@@ -195,3 +196,11 @@ class Settings(_Section):
     processing: Processing = Processing()
     limits: Limits = Limits()
     logging: Logging = Logging()
+
+    @property
+    def selection_policy(self) -> SelectionPolicy:
+        """Return what the config wants of each performance."""
+        wanted = self.extraction
+        return SelectionPolicy(
+            wanted.subjects, wanted.performances, wanted.cameras, wanted.modalities, self.google_drive.structure
+        )

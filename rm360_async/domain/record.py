@@ -19,6 +19,26 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
+class RemoteFile:
+    """One file on the remote: path below its root, bytes, modification time (RFC 3339), id and md5 if it has them.
+
+    `duplicate`: the remote holds two files of this very path (Drive allows that); nothing says which one is right,
+    so it is never downloaded.
+    """
+
+    path: str
+    size: int
+    modified: str | None = None
+    id: str | None = None
+    md5: str | None = None
+    duplicate: bool = False
+
+    def source(self) -> SourceFile:
+        """Return it as the record of a published folder holds it."""
+        return SourceFile(self.path, self.size, self.md5, self.modified)
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """One stored blob that was not published because it is broken in the source."""
 

@@ -1,8 +1,8 @@
-"""What the remotes have, and how a performance's files get into staging.
+"""What the remotes have, and how a job's whole files get into the spool.
 
-Several remotes are several accounts that see the same release. The first one is asked what there is. Each has
-its own quota for a file, noted in the ledger, and its own rights; a file is asked from the first one that does
-not refuse it, and waits only when all do.
+Several remotes are several accounts that see the same release. The first one is asked what there is. Each account
+has its own quota for a file, which is noted, and its own permissions; a file is downloaded from the first account
+that does not refuse it, and waits only when all do.
 """
 
 from __future__ import annotations
@@ -13,176 +13,164 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import anyio
+from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Structure, remote_path
+from rm360_async.domain.record import RemoteFile
 from rm360_async.download import spool
-from rm360_async.download.rclone import Remote, RemoteFile
+from rm360_async.download.rclone import Remote
 from rm360_async.download.throttle import Throttle
-from rm360_async.ledger import Ledger
 from rm360_async.pipeline.job import Job
+from rm360_async.pipeline.ports import SourceNotes
 from rm360_async.system.log import logger
 from rm360_async.system.os_errors import writing
 
 log = logger(__name__)
-_ONE_ACCOUNT_ONLY = frozenset({Cause.NOT_FOUND, Cause.FORBIDDEN, Cause.ABUSIVE_FILE})
-"""Refusals that another account may not get: it has other rights."""
+_ACCOUNT_ONLY = frozenset({Cause.NOT_FOUND, Cause.FORBIDDEN, Cause.ABUSIVE_FILE})
+"""Refusals that another account may not get: it has other permissions."""
 
 
 class Downloader:
-    """Look up and download the files of performances, resumably, from the first remote that lets us."""
+    """Look up and download the files of jobs, resumably, from the first remote that does not refuse."""
 
     def __init__(
         self,
         remotes: Sequence[Remote],
-        ledger: Ledger,
+        notes: SourceNotes,
         temp_dir: Path,
         structure: Structure,
         throttle: Throttle,
         quota_wait: float,
     ) -> None:
-        self.remotes, self.ledger, self.temp_dir = remotes, ledger, temp_dir
+        self.remotes, self.notes, self.temp_dir = remotes, notes, temp_dir
         self.structure, self.throttle, self.quota_wait = structure, throttle, quota_wait
         self.fetched_bytes = 0
         """Bytes that crossed the network in this run."""
-        self._listed: dict[str, RemoteFile] = {}
 
-    async def look_up(self, work: Job, kinds: Sequence[Kind]) -> None:
-        """Fill in the sources of a performance as the remote has them now; an attempt to bring it in begins here."""
-        work.fetched_bytes = 0
+    async def look_up(self, job: Job, kinds: Sequence[Kind]) -> None:
+        """Fill in the job's remote files as they are now, and where they will be in the spool."""
         for kind in kinds:
-            path = remote_path(self.structure, work.performance, kind)
-            async with self.admitted(work):
-                listed = await self.remotes[0].stat(path)
-            self._listed[path] = listed
-            work.sources[kind] = listed.source()
-        await self.ledger.record_listing({work.performance: list(work.sources.values())})
+            async with self.admitted(job):
+                file = await self.remotes[0].stat(remote_path(self.structure, job.performance, kind))
+            job.remote_files[kind] = file
+            job.sources[kind] = file.source()
+            job.spool_paths[kind] = spool.whole_path(self.temp_dir, job.performance, kind, job.sources[kind])
 
-    async def fetch(self, work: Job) -> None:
-        """Download what is not staged yet; fills `staged`, and the md5 of each source."""
-        work.total_bytes = sum(source.size for source in work.sources.values())
+    async def download(self, job: Job) -> None:
+        """Download what is not in the spool yet; fills `spooled`, and the md5 of each source."""
+        job.progress.total_bytes = job.source_bytes
         done = 0
-        self.remove_outdated(work)
-        for kind, whole in self.places(work).items():
-            source = work.sources[kind]
+        self.remove_outdated(job)
+        for kind, whole in job.spool_paths.items():
+            source = job.sources[kind]
             with writing(whole):
                 there = whole.exists() or spool.restore(whole)
             if not there:
-                md5 = await self._download(work, self._listed[source.path], whole, done)
-                work.sources[kind] = replace(source, md5=md5)
+                md5 = await self._download_file(job, job.remote_files[kind], whole, done)
+                job.sources[kind] = replace(source, md5=md5)
             done += source.size
-            work.done_bytes = done
-            work.staged[kind] = whole
+            _set_done(job, done)
+            job.spooled[kind] = whole
 
-    def places(self, work: Job) -> dict[Kind, Path]:
-        """Return the places of the whole staged files of a performance."""
-        sources = work.sources.items()
-        return {kind: spool.whole_path(self.temp_dir, work.performance, kind, source) for kind, source in sources}
-
-    def remove_outdated(self, work: Job) -> None:
-        """Remove what is staged of earlier selves of the remote's files."""
-        for kind, whole in self.places(work).items():
-            for stale in spool.outdated(self.temp_dir, work.performance, kind, whole):
-                log.info("the remote's file has changed, starting over", performance=str(work.performance))
+    def remove_outdated(self, job: Job) -> None:
+        """Remove from the spool what came from earlier versions of the remote's files."""
+        for kind, whole in job.spool_paths.items():
+            for stale in spool.outdated_files(self.temp_dir, job.performance, kind, whole):
+                log.info("the remote's file has changed, starting over", performance=str(job.performance))
                 with writing(stale):
                     spool.remove(stale)
 
-    def listed_of(self, work: Job) -> dict[Kind, RemoteFile]:
-        """Return the files of a performance as they were looked up."""
-        return {kind: self._listed[source.path] for kind, source in work.sources.items()}
-
-    def forget(self, work: Job) -> None:
-        """Forget the files of a performance that has ended."""
-        for source in work.sources.values():
-            self._listed.pop(source.path, None)
-
-    def count(self, work: Job, size: int) -> None:
+    def count(self, job: Job, size: int) -> None:
         """Count bytes that have crossed the network."""
-        work.fetched_bytes += size
+        job.fetched_bytes += size
         self.fetched_bytes += size
 
-    async def _download(self, work: Job, listed: RemoteFile, whole: Path, before: int) -> str:
-        refused: dict[str, Fault] = {}
-        while True:
-            remote = await self.next_remote([listed.path], refused)
-            try:
-                md5 = await self._ask(remote, work, listed, spool.part_path(whole), before)
-            except Fault as fault:
-                await self.judge(remote, listed, fault, refused)
-                continue
-            with writing(whole):
-                await anyio.to_thread.run_sync(spool.commit_part, spool.part_path(whole), whole)
-            return md5
-
-    async def _ask(self, remote: Remote, work: Job, listed: RemoteFile, part: Path, before: int) -> str:
-        async with self.admitted(work) as went_well:
-            return await remote.fetch(listed, part, self._counting(work, part, before, went_well))
-
-    def _counting(self, work: Job, part: Path, before: int, went_well: Callable[[], None]) -> Callable[[int], None]:
-        """Return what notes the bytes of a part as it grows; `before` counts those of the performance's other file."""
-        start = part.stat().st_size if part.exists() else 0
-
-        def on_bytes(size: int) -> None:
-            nonlocal start
-            work.done_bytes = before + size
-            if size > start:
-                self.count(work, size - start)
-                went_well()
-            start = size  # smaller when the part had to be emptied
-
-        return on_bytes
-
     @asynccontextmanager
-    async def admitted(self, work: Job) -> AsyncIterator[Callable[[], None]]:
-        """Wait until the throttle lets us; the work says why it waits."""
-        work.note = self.throttle.reason
-        async with self.throttle.admitted() as went_well:
-            work.note = ""
-            yield went_well
-
-    async def judge(self, remote: Remote, listed: RemoteFile, fault: Fault, refused: dict[str, Fault]) -> None:
-        """Note a refusal that is this account's own, so that the next one is asked; raise every other fault."""
-        if fault.cause is Cause.FILE_QUOTA:
-            await self.ledger.hints.record_quota(str(remote), listed.path, time.time() + self.quota_wait)
-            log.warning("quota of this file is used up", remote=str(remote), file=listed.path)
-        elif fault.cause in _ONE_ACCOUNT_ONLY and len(self.remotes) > 1:
-            refused[str(remote)] = fault
-            log.warning(str(fault), remote=str(remote))
-        elif fault.cause is Cause.MISMATCH:
-            raise await self._mismatch(listed, fault)
-        else:
-            raise fault
-
-    async def _mismatch(self, listed: RemoteFile, fault: Fault) -> Fault:
-        """Return the fault itself, or SOURCE_DIFFERS for the second of two that are equal.
-
-        The message holds the md5 that arrived: the same wrong one twice is no accident of the line. It is kept
-        in the ledger, because a file of hours may see a restart between the two.
-        """
-        key = f"mismatch {listed.path}"
-        if await self.ledger.hints.get_meta(key) == fault.message:
-            hint = "the listing of the remote is wrong, or the file is; tell its owner"
-            return Fault(Cause.SOURCE_DIFFERS, f"{fault.message}, twice the same", hint)
-        await self.ledger.hints.set_meta(key, fault.message)
-        return fault
+    async def admitted(self, job: Job) -> AsyncIterator[Callable[[], None]]:
+        """Wait until the throttle admits the job, whose note says why; gives what to call when bytes arrive."""
+        job.progress.note = self.throttle.reason
+        async with self.throttle.admitted() as on_success:
+            job.progress.note = ""
+            yield on_success
 
     async def next_remote(self, paths: Sequence[str], refused: dict[str, Fault]) -> Remote:
         """Return the first remote that refuses none of the files.
 
-        When all do: Fault(FILE_QUOTA) until the first quota is given back, else the last refusal.
+        If all do: raises Fault(FILE_QUOTA) until the first quota is reset, else the last refusal.
         """
         waits: list[tuple[float, str]] = []
         for remote in self.remotes:
             if str(remote) in refused:
                 continue
-            quotas = [(await self.ledger.hints.quota_until(str(remote), path), path) for path in paths]
-            refusals = [(until, path) for until, path in quotas if until is not None]
-            if not refusals:
+            quotas = [(await self.notes.quota_until(str(remote), path), path) for path in paths]
+            used_up = [(until, path) for until, path in quotas if until is not None]
+            if not used_up:
                 return remote
-            waits.append(max(refusals))
+            waits.append(max(used_up))
         if not waits:
             raise list(refused.values())[-1]
         accounts = "its account" if len(self.remotes) == 1 else f"all {len(self.remotes)} accounts"
         until, path = min(waits)
         raise Fault(Cause.FILE_QUOTA, f"the download quota of {path} is used up for {accounts}", until=until)
+
+    async def handle_refusal(self, remote: Remote, file: RemoteFile, fault: Fault, refused: dict[str, Fault]) -> None:
+        """Note a refusal that concerns this account alone, so that the next one is asked; raise every other fault."""
+        if fault.cause is Cause.FILE_QUOTA:
+            await self.notes.record_quota(str(remote), file.path, time.time() + self.quota_wait)
+            log.warning("download quota of this file is used up", remote=str(remote), file=file.path)
+        elif fault.cause in _ACCOUNT_ONLY and len(self.remotes) > 1:
+            refused[str(remote)] = fault
+            log.warning(str(fault), remote=str(remote))
+        elif fault.cause is Cause.MISMATCH:
+            raise await self._mismatch(file, fault)
+        else:
+            raise fault
+
+    async def _download_file(self, job: Job, file: RemoteFile, whole: Path, before: int) -> str:
+        """Download one file and return its md5; `before` are the bytes of the job's other file."""
+        refused: dict[str, Fault] = {}
+        part = spool.part_path(whole)
+        while True:
+            remote = await self.next_remote([file.path], refused)
+            try:
+                async with self.admitted(job) as on_success:
+                    md5 = await remote.fetch(file, part, self._counting(job, part, before, on_success))
+            except Fault as fault:
+                await self.handle_refusal(remote, file, fault, refused)
+                continue
+            with writing(whole):
+                await run_sync(spool.commit_part, part, whole)
+            return md5
+
+    def _counting(self, job: Job, part: Path, before: int, on_success: Callable[[], None]) -> Callable[[int], None]:
+        """Return what takes the size of a part as it grows."""
+        start = part.stat().st_size if part.exists() else 0
+        _set_done(job, before + start)
+
+        def on_bytes(size: int) -> None:
+            nonlocal start
+            _set_done(job, before + size)
+            if size > start:
+                self.count(job, size - start)
+                on_success()
+            start = size  # smaller if the part had to be emptied
+
+        return on_bytes
+
+    async def _mismatch(self, file: RemoteFile, fault: Fault) -> Fault:
+        """Return the fault itself, or SOURCE_DIFFERS for the second of two that are equal.
+
+        The message holds the md5 that arrived: the same wrong one twice is no accident of the line. It is stored,
+        because a file of hours may see a restart between the two.
+        """
+        key = f"mismatch {file.path}"
+        if await self.notes.get_meta(key) == fault.message:
+            hint = "the listing of the remote is wrong, or the file is; report it to its owner"
+            return Fault(Cause.SOURCE_DIFFERS, f"{fault.message}, twice the same", hint)
+        await self.notes.set_meta(key, fault.message)
+        return fault
+
+
+def _set_done(job: Job, size: int) -> None:
+    job.progress.done_bytes = job.spooled_bytes = size

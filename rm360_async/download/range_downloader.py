@@ -1,8 +1,8 @@
-"""Fetch only the wanted ranges of a performance's files, or fill up what ranges were begun with.
+"""Download only the needed ranges of a job's files, or complete files of which ranges are on disk already.
 
-The work itself is done by the scout (see `ranges`) against an rclone that serves the remote. Here both are
+The work itself is done by the range worker (see `ranges`) against an rclone that serves the remote. Here both are
 started and watched, and a refusal gets its reason: the serving rclone has none to give, so the byte that was
-refused is asked for once more by `cat`, whose words are the best.
+refused is asked for once more by `cat`, whose error message is the best.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind
+from rm360_async.domain.record import RemoteFile
 from rm360_async.domain.selection import FetchMode
 from rm360_async.domain.state import source_changed
 from rm360_async.download import spool
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.ranges.job import RangeFile, RangeJob
 from rm360_async.download.ranges.worker_client import RangeWorkerClient
-from rm360_async.download.rclone import RcloneServer, Remote, RemoteFile, RequestQuota, StallPolicy, disk_fault
+from rm360_async.download.rclone import RcloneServer, Remote, RequestQuota, StallPolicy, disk_fault
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.pool import WorkerLimits
 from rm360_async.pipeline.job import Job
@@ -34,28 +35,28 @@ from rm360_async.system.log import logger
 from rm360_async.system.os_errors import writing
 
 log = logger(__name__)
-_MOST_REFUSALS = 3
-"""In a row without a byte in between, where `cat` gets what was refused: then the remote has no ranges for us."""
-_CHUNK = 4 * 2**20
+MAX_REFUSALS = 3
+"""Refusals in a row, without a byte in between, of ranges that `cat` does get: then the remote serves no ranges."""
+_HASH_CHUNK_BYTES = 4 * 2**20
 
 
 @dataclass
 class RangesTooExpensive(Exception):
-    """The leased bytes will not do; `bytes` are needed in staging, by that way."""
+    """The leased bytes are not enough; `bytes` are needed in the spool, by that mode."""
 
     bytes: int
-    way: FetchMode
+    mode: FetchMode
 
 
 class _RangesUnsupported(Exception):
-    """A remote that gives a file but no ranges of it, or others than were asked for."""
+    """A remote serves a file but no ranges of it, or other ranges than were asked for."""
 
-    def __init__(self, path: str, words: str) -> None:
-        super().__init__(f"the remote gives no ranges of {path} ({words})")
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"the remote does not serve ranges of {path} ({reason})")
 
 
 class _FileRefused(Fault):
-    """A fault of one of the files, of several that are fetched together."""
+    """A fault of one file among several that are downloaded together."""
 
     def __init__(self, fault: Fault, file: RemoteFile) -> None:
         super().__init__(fault.cause, fault.message, fault.hint, until=fault.until)
@@ -63,131 +64,120 @@ class _FileRefused(Fault):
 
 
 class RangeDownloader:
-    """Brings the ranges of performances in, resumably, from the first remote that lets us."""
+    """Download ranges, resumably, from the first remote that does not refuse."""
 
-    def __init__(self, fetcher: Downloader, pace: StallPolicy, limits: WorkerLimits, ignore_cost: bool) -> None:
-        self.fetcher, self.pace, self.limits = fetcher, pace, limits
+    def __init__(
+        self, downloader: Downloader, stall_policy: StallPolicy, limits: WorkerLimits, ignore_cost: bool
+    ) -> None:
+        self.downloader, self.stall_policy, self.limits = downloader, stall_policy, limits
         self.ignore_cost = ignore_cost
-        self._allowances = {str(remote): RequestQuota(fetcher.throttle.full_width) for remote in fetcher.remotes}
+        self._quotas = {str(remote): RequestQuota(downloader.throttle.full_width) for remote in downloader.remotes}
 
-    async def fetch(self, work: Job, job: ExtractJob) -> None:
-        """Fetch what the job needs (or all of it, where the work's way is FILL); fills `staged`.
+    async def download(self, job: Job, extract_job: ExtractJob) -> None:
+        """Download what `extract_job` needs (or everything, in mode COMPLETE_SPARSE); fills `spooled`.
 
-        Raises TooDear when that is more than the lease is for, Fault as a whole download does.
+        Raises RangesTooExpensive when that is more than the lease is for, Fault as a whole download does.
         """
         reach("range download begun")
-        self.fetcher.remove_outdated(work)
+        self.downloader.remove_outdated(job)
+        await self._from_any_remote(job, extract_job)
+        if job.fetch_mode is FetchMode.COMPLETE_SPARSE:
+            await self._verify_and_commit(job)
+            reach("sparse file filled")
+        else:
+            await self._require_unchanged(job)
+            reach("source found unchanged")
+            job.spooled = {kind: spool.sparse_path(whole) for kind, whole in job.spool_paths.items()}
+
+    async def _from_any_remote(self, job: Job, extract_job: ExtractJob) -> None:
         refused: dict[str, Fault] = {}
-        paths = [source.path for source in work.sources.values()]
-        listed = {each.path: each for each in self.fetcher.listed_of(work).values()}
+        files = list(job.remote_files.values())
         while True:
-            remote = await self.fetcher.next_remote(paths, refused)
+            remote = await self.downloader.next_remote([file.path for file in files], refused)
             try:
-                async with self.fetcher.admitted(work) as went_well:
-                    await self._from(remote, work, job, listed, went_well)
-                    break
+                async with self.downloader.admitted(job) as on_success:
+                    await self._from_remote(remote, job, extract_job, on_success)
+                    return
             except _RangesUnsupported as unsupported:
-                log.warning(f"{work.performance} is fetched whole: {unsupported}", remote=str(remote))
-                for whole in self.fetcher.places(work).values():
+                log.warning(f"downloading {job.performance} whole: {unsupported}", remote=str(remote))
+                for whole in job.spool_paths.values():
                     await run_sync(spool.remove, spool.sparse_path(whole))
-                raise RangesTooExpensive(
-                    sum(source.size for source in work.sources.values()), FetchMode.WHOLE
-                ) from unsupported
+                raise RangesTooExpensive(job.source_bytes, FetchMode.WHOLE) from unsupported
             except Fault as fault:
                 if fault.cause is Cause.RATE_LIMIT:
                     self._slow_down(remote)
-                file = fault.file if isinstance(fault, _FileRefused) else listed[paths[0]]
-                await self.fetcher.judge(remote, file, fault, refused)
-        if work.way is FetchMode.COMPLETE_SPARSE:
-            reach("sparse file filled")
-            await self._settle(work)
-        else:
-            await self._require_unchanged(work)
-            reach("source found unchanged")
-            work.staged = {kind: spool.sparse_path(whole) for kind, whole in self.fetcher.places(work).items()}
+                file = fault.file if isinstance(fault, _FileRefused) else files[0]
+                await self.downloader.handle_refusal(remote, file, fault, refused)
 
     def _slow_down(self, remote: Remote) -> None:
-        allowance = self._allowances[str(remote)]
-        allowance.slow_down()
-        log.info("fewer ranges are asked for at once from now on", remote=str(remote), share=round(allowance.share, 3))
+        quota = self._quotas[str(remote)]
+        quota.slow_down()
+        log.info("asking for fewer ranges at once from now on", remote=str(remote), share=round(quota.share, 3))
 
-    async def _from(
-        self,
-        remote: Remote,
-        work: Job,
-        job: ExtractJob,
-        listed: Mapping[str, RemoteFile],
-        went_well: Callable[[], None],
+    async def _from_remote(
+        self, remote: Remote, job: Job, extract_job: ExtractJob, on_success: Callable[[], None]
     ) -> None:
-        refusals, before, allowance = 0, -1, self._allowances[str(remote)]
+        refusals, before, quota = 0, -1, self._quotas[str(remote)]
+        files = {file.path: file for file in job.remote_files.values()}
         while True:
-            async with remote.serve(allowance.rate()) as served:
-                order = self._order(work, job, served)
-                scouting = RangeWorkerClient(order, work, self._counting(work, went_well))
-                said = await scouting.run(served.password, self.pace, self.limits.deadline_seconds)
+            async with remote.serve(quota.rate()) as server:
+                range_job = self._range_job(job, extract_job, server)
+                client = RangeWorkerClient(range_job, job, self._counting(job, on_success))
+                outcome = await client.run(server.password, self.stall_policy, self.limits.deadline_seconds)
                 reach("ranges downloaded")
-            allowance.record(said["requests"])
-            if "refused" not in said:
-                _conclude(said, work, order)
+            quota.record(outcome["requests"])
+            if "refused" not in outcome:
+                _conclude(outcome, job, range_job)
                 return
-            path, offset, words, unopened = said["refused"]
-            log.info("a range was refused", file=path, offset=offset, words=words)
-            fault = await remote.explain_refusal(listed[path], offset)
-            refusals = refusals + 1 if work.fetched_bytes == before else 1
-            before = work.fetched_bytes
+            path, offset, message, unopened = outcome["refused"]
+            log.info("a range was refused", file=path, offset=offset, message=message)
+            fault = await remote.explain_refusal(files[path], offset)
+            refusals = refusals + 1 if job.fetched_bytes == before else 1
+            before = job.fetched_bytes
             if fault is not None:
-                raise _FileRefused(fault, listed[path])
-            if refusals >= _MOST_REFUSALS:
-                raise _RangesUnsupported(path, words)
-            if unopened:  # and let through a moment later: too many at once
+                raise _FileRefused(fault, files[path])
+            if refusals >= MAX_REFUSALS:
+                raise _RangesUnsupported(path, message)
+            if unopened:  # and served a moment later: too many at once
                 self._slow_down(remote)
 
-    def _counting(self, work: Job, went_well: Callable[[], None]) -> Callable[[int], None]:
+    def _counting(self, job: Job, on_success: Callable[[], None]) -> Callable[[int], None]:
         def on_bytes(size: int) -> None:
-            self.fetcher.count(work, size)
-            went_well()
+            self.downloader.count(job, size)
+            on_success()
 
         return on_bytes
 
-    def _open(self, work: Job) -> dict[Kind, Path]:
-        """Return the files that are not whole yet, by the places where they would be."""
-        places = self.fetcher.places(work)
-        if work.way is FetchMode.RANGES:
-            return places
-        return {kind: whole for kind, whole in places.items() if not whole.exists() and not spool.restore(whole)}
-
-    def _order(self, work: Job, job: ExtractJob, served: RcloneServer) -> RangeJob:
+    def _range_job(self, job: Job, extract_job: ExtractJob, server: RcloneServer) -> RangeJob:
         files = {
-            kind: RangeFile(work.sources[kind].path, work.sources[kind].size, str(spool.sparse_path(whole)))
-            for kind, whole in self._open(work).items()
+            kind: RangeFile(job.sources[kind].path, job.sources[kind].size, str(spool.sparse_path(whole)))
+            for kind, whole in _incomplete(job).items()
         }
         return RangeJob(
-            _with_files(job, files),
+            _with_files(extract_job, files),
             files,
-            served.port,
-            served.user,
-            work.staging_bytes,
+            server.port,
+            server.user,
+            job.spool_need,
             self.limits.memory_bytes,
-            whole_files=work.way is FetchMode.COMPLETE_SPARSE,
-            ignore_cost=self.ignore_cost or job.base is not None,
+            whole_files=job.fetch_mode is FetchMode.COMPLETE_SPARSE,
+            ignore_cost=self.ignore_cost or extract_job.base is not None,
         )
 
-    async def _require_unchanged(self, work: Job) -> None:
-        """Raise Fault(TRUNCATED) when the remote's files are others by now: no md5 would tell."""
-        before = tuple(work.sources.values())
-        now = tuple([(await self.fetcher.remotes[0].stat(source.path)).source() for source in before])
+    async def _require_unchanged(self, job: Job) -> None:
+        """Raise Fault(TRUNCATED) if the remote's files are others by now: no md5 would tell."""
+        before = tuple(job.sources.values())
+        now = tuple([(await self.downloader.remotes[0].stat(source.path)).source() for source in before])
         if source_changed(before, now):
-            raise Fault(
-                Cause.TRUNCATED, f"{work.performance} changed on the remote while it was fetched; starting over"
-            )
+            message = f"{job.performance} changed on the remote while it was downloaded; starting over"
+            raise Fault(Cause.TRUNCATED, message)
 
-    async def _settle(self, work: Job) -> None:
-        """Compare files that were filled up with the remote's md5, and give them their whole names."""
-        # asked for first: the names are of what the remote lists, which may have no md5, and below it becomes known
-        wholes = self.fetcher.places(work)
-        for kind, whole in self._open(work).items():
-            sparse, source = spool.sparse_path(whole), work.sources[kind]
-            wanted = source.md5 or (await self.fetcher.remotes[0].stat(source.path, read=True)).md5
+    async def _verify_and_commit(self, job: Job) -> None:
+        """Compare completed files with the remote's md5, and give them their whole names."""
+        remote = self.downloader.remotes[0]
+        for kind, whole in _incomplete(job).items():
+            sparse, source = spool.sparse_path(whole), job.sources[kind]
+            wanted = source.md5 or (await remote.stat(source.path, read=True)).md5
             with writing(sparse):
                 md5 = await _md5(sparse)
             if wanted is not None and md5 != wanted:
@@ -195,44 +185,59 @@ class RangeDownloader:
                     await run_sync(spool.remove, sparse)
                 message = f"{source.path}: the md5 of what arrived is {md5}, the remote lists {wanted}"
                 fault = Fault(Cause.MISMATCH, message)
-                await self.fetcher.judge(self.fetcher.remotes[0], self.fetcher.listed_of(work)[kind], fault, {})
+                await self.downloader.handle_refusal(remote, job.remote_files[kind], fault, {})
             with writing(whole):
                 await run_sync(spool.commit_part, sparse, whole)
-            work.sources[kind] = replace(source, md5=md5)
-        work.staged = wholes
+            job.sources[kind] = replace(source, md5=md5)
+        job.spooled = dict(job.spool_paths)
 
 
-def _conclude(said: Mapping[str, Any], work: Job, order: RangeJob) -> None:
-    """Return when all is here; raise what the scout's last line says otherwise."""
-    if "done" in said:
-        log.info(f"ranges of {work.performance} are here", bytes=said["done"], requests=said["requests"])
+def _incomplete(job: Job) -> dict[Kind, Path]:
+    """Return the paths of the files that the job's mode has still to download.
+
+    In mode COMPLETE_SPARSE a whole file is restored from the quarantine if it lies there.
+    """
+    if job.fetch_mode is FetchMode.RANGES:
+        return job.spool_paths
+    wholes = job.spool_paths.items()
+    return {kind: whole for kind, whole in wholes if not whole.exists() and not spool.restore(whole)}
+
+
+def _conclude(outcome: Mapping[str, Any], job: Job, range_job: RangeJob) -> None:
+    """Return if all ranges are here; raise what the worker's last line says otherwise."""
+    if "done" in outcome:
+        log.info(f"ranges of {job.performance} are here", bytes=outcome["done"], requests=outcome["requests"])
         return
-    if "too_expensive" in said:
-        size, requests = said["too_expensive"]
-        whole = sum(file.size for file in order.files.values())
-        if said["whole_is_cheaper"]:
-            log.info(f"{work.performance} is fetched whole: ranges would be dearer", bytes=size, requests=requests)
+    if "too_expensive" in outcome:
+        size, requests = outcome["too_expensive"]
+        if outcome["whole_is_cheaper"]:
+            log.info(
+                f"downloading the whole files of {job.performance}: byte ranges would cost more",
+                bytes=size,
+                requests=requests,
+            )
+            whole = sum(file.size for file in range_job.files.values())
             raise RangesTooExpensive(whole, FetchMode.COMPLETE_SPARSE)
         raise RangesTooExpensive(size, FetchMode.RANGES)
-    if "ranges_unsupported" in said:
-        raise _RangesUnsupported(said["ranges_unsupported"], "other bytes came than were asked for")
-    if "error" in said:
-        number, words = said["error"]
-        raise disk_fault(OSError(number, words), Path(next(iter(order.files.values())).local))
-    word, message, hint = said["fault"]
+    if "ranges_unsupported" in outcome:
+        raise _RangesUnsupported(outcome["ranges_unsupported"], "other bytes came than were asked for")
+    if "error" in outcome:
+        number, message = outcome["error"]
+        raise disk_fault(OSError(number, message), Path(next(iter(range_job.files.values())).local))
+    word, message, hint = outcome["fault"]
     raise Fault(Cause.from_word(word), message, hint)
 
 
-def _with_files(job: ExtractJob, files: Mapping[Kind, RangeFile]) -> ExtractJob:
+def _with_files(extract_job: ExtractJob, files: Mapping[Kind, RangeFile]) -> ExtractJob:
     paths = {kind: file.local for kind, file in files.items()}
-    return replace(job, raw=paths.get(Kind.RAW), anno=paths.get(Kind.ANNO))
+    return replace(extract_job, raw=paths.get(Kind.RAW), anno=paths.get(Kind.ANNO))
 
 
 async def _md5(path: Path) -> str:
-    """Return the md5 of a file that is then durable; a stop need not wait for all of it."""
-    hashed = hashlib.md5(usedforsecurity=False)
+    """Return the md5 of a file that is durable afterwards; a stop need not wait for all of it."""
+    digest = hashlib.md5(usedforsecurity=False)
     async with await anyio.open_file(path, "rb") as file:
-        while chunk := await file.read(_CHUNK):
-            await run_sync(hashed.update, chunk)
+        while chunk := await file.read(_HASH_CHUNK_BYTES):
+            await run_sync(digest.update, chunk)
         await run_sync(os.fsync, file.wrapped.fileno())
-    return hashed.hexdigest()
+    return digest.hexdigest()

@@ -21,8 +21,8 @@ from rm360_async.domain.record import SourceFile
 from rm360_async.system.fault_points import reach
 from rm360_async.system.sparse_file import is_sparse, map_path
 
-KEPT = "kept"
-_OURS = re.compile(r"\d{4}_\w+_(?:raw|anno)\.[0-9a-f]{8}\.smc(?:\.part|\.sparse(?:\.map)?)?")
+QUARANTINE = "kept"
+_SPOOL_NAME = re.compile(r"\d{4}_\w+_(?:raw|anno)\.[0-9a-f]{8}\.smc(?:\.part|\.sparse(?:\.map)?)?")
 _UNFINISHED = (".smc.part", ".smc.sparse", ".smc.sparse.map")
 
 
@@ -48,20 +48,20 @@ def sparse_path(whole: Path) -> Path:
     return whole.with_name(whole.name + ".sparse")
 
 
-def whole_places(whole: Path) -> list[Path]:
+def whole_paths(whole: Path) -> list[Path]:
     """Return every name that the whole file or a part of a download of it may have."""
-    return [whole, part_path(whole), kept_path(whole)]
+    return [whole, part_path(whole), quarantine_path(whole)]
 
 
-def places(whole: Path) -> list[Path]:
+def all_paths(whole: Path) -> list[Path]:
     """Return every name that bytes of a file may have in staging."""
     sparse = sparse_path(whole)
     return [whole, part_path(whole), sparse, map_path(sparse)]
 
 
-def kept_path(whole: Path) -> Path:
+def quarantine_path(whole: Path) -> Path:
     """Return the place where a whole file is set aside."""
-    return whole.parent / KEPT / whole.name
+    return whole.parent / QUARANTINE / whole.name
 
 
 def commit_part(part: Path, whole: Path) -> None:
@@ -75,15 +75,15 @@ def commit_part(part: Path, whole: Path) -> None:
 
 def quarantine(whole: Path) -> Path:
     """Move a whole file to `kept/`; return its new place."""
-    kept = kept_path(whole)
-    kept.parent.mkdir(exist_ok=True)
-    whole.rename(kept)
-    return kept
+    quarantined = quarantine_path(whole)
+    quarantined.parent.mkdir(exist_ok=True)
+    whole.rename(quarantined)
+    return quarantined
 
 
-def kept(temp_dir: Path) -> tuple[int, int]:
+def quarantined(temp_dir: Path) -> tuple[int, int]:
     """Return how many files are set aside, and their bytes; only a person removes them."""
-    folder = temp_dir / KEPT
+    folder = temp_dir / QUARANTINE
     sizes = []
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(FileNotFoundError):  # another instance has just taken it back
@@ -94,7 +94,7 @@ def kept(temp_dir: Path) -> tuple[int, int]:
 def restore(whole: Path) -> bool:
     """Move a file of that name back from `kept/`; False when there is none."""
     try:
-        kept_path(whole).rename(whole)
+        quarantine_path(whole).rename(whole)
     except FileNotFoundError:
         return False
     return True
@@ -110,30 +110,30 @@ def remove(path: Path) -> None:
     reach("spooled file removed")
 
 
-def outdated(temp_dir: Path, performance: Performance, kind: Kind, current: Path) -> list[Path]:
+def outdated_files(temp_dir: Path, performance: Performance, kind: Kind, current: Path) -> list[Path]:
     """Return parts and whole files of the same source whose remote file has changed since."""
-    return [path for path in staged(temp_dir, performance, kind) if path not in places(current)]
+    return [path for path in files_of(temp_dir, performance, kind) if path not in all_paths(current)]
 
 
-def staged(temp_dir: Path, performance: Performance, kind: Kind) -> list[Path]:
+def files_of(temp_dir: Path, performance: Performance, kind: Kind) -> list[Path]:
     """Return all parts and whole files of one source that are staged."""
     stem = file_name(performance, kind).removesuffix(".smc") + "."
     # not by glob, which compiles a pattern for each name and keeps the last some hundred
     names = os.listdir(temp_dir) if temp_dir.is_dir() else []  # noqa: PTH208
-    return sorted(temp_dir / name for name in names if name.startswith(stem) and _OURS.fullmatch(name))
+    return sorted(temp_dir / name for name in names if name.startswith(stem) and _SPOOL_NAME.fullmatch(name))
 
 
-def is_ours(path: Path) -> bool:
+def is_spool_file(path: Path) -> bool:
     """Tell whether a file in temp_dir has the name of a staged one, part or whole."""
-    return _OURS.fullmatch(path.name) is not None
+    return _SPOOL_NAME.fullmatch(path.name) is not None
 
 
-def is_part(path: Path) -> bool:
+def is_unfinished(path: Path) -> bool:
     """Tell whether a staged file's name says that it never arrived whole."""
     return path.name.endswith(_UNFINISHED)
 
 
-def begun(temp_dir: Path) -> set[str]:
+def stems(temp_dir: Path) -> set[str]:
     """Return the stems (`0018_s1_all_raw`) of which parts or whole files are staged."""
     names = [path.name for path in temp_dir.glob("*.smc*")] if temp_dir.is_dir() else []
     return {name.split(".", 1)[0] for name in names}

@@ -79,6 +79,12 @@ class Ledger:
             rows = await sql.fetch_all("SELECT subject, name, id FROM performance")
         return {Performance(subject, name): number for subject, name, number in rows}
 
+    async def row_number(self, performance: Performance) -> int:
+        """Return the row number of one performance; Fault(LEDGER) if there is none."""
+        async with self._database.read() as sql:
+            number, _ = await select_row(sql, performance)
+            return number
+
     async def rows(
         self, selection: Collection[Performance] | None = None, *, claims: Claims | None = None
     ) -> list[PerformanceRow]:

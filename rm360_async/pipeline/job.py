@@ -1,80 +1,121 @@
-"""What the pipeline works on, and the parts that do the work, as it sees them.
+"""The job: one performance being processed, with everything that it is and needs.
 
-`Job` is the only mutable state that travels through the pipeline. The protocols are all that the pipeline
-knows of remote, disk, children and ledger; `service` has the real ones, the tests simulated ones.
+Invariant: a `Job` is the only mutable state that travels through the pipeline. Scheduler, stages, downloaders and
+the job log keep nothing by performance beside it, so a job that ends takes its state with it and nothing has to be
+forgotten. A job lives from the moment the scheduler hands it out until it is finished; a retry that keeps the
+job's bytes on disk keeps the job, any other attempt starts with a new one.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from rm360_async.domain.names import Kind, Performance
-from rm360_async.domain.record import SourceFile
-from rm360_async.domain.selection import FetchMode
+from rm360_async.domain.record import Record, RemoteFile, SourceFile
+from rm360_async.domain.selection import FetchMode, Selection
 from rm360_async.domain.stage import Stage
 
 
 class DiskLease(Protocol):
-    """Bytes of disk that are ours until given back."""
+    """Bytes of disk that are reserved for a job until it releases them."""
 
     def wrote(self, output_bytes: int, output_files: int) -> None:
-        """Tell how much of the output lies on disk by now."""
+        """Record how much of the output is on disk by now."""
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Return the bytes to the budget."""
 
 
 @dataclass
-class Job:
-    """One performance in hand."""
+class StageProgress:
+    """How far a job is in the stage that it is in; sizes in bytes, `since` in seconds of the monotonic clock."""
 
-    performance: Performance
-    stage: Stage = Stage.DOWNLOADING
     since: float = field(default_factory=time.monotonic)
     done_bytes: int = 0
     total_bytes: int = 0
-    fetched_bytes: int = 0
-    """Bytes that crossed the network in this attempt."""
     files: int = 0
     note: str = ""
-    way: FetchMode = FetchMode.WHOLE
-    staging_bytes: int = 0
-    """Bytes of disk in staging that its lease is for."""
-    sources: dict[Kind, SourceFile] = field(default_factory=dict)
-    staged: dict[Kind, Path] = field(default_factory=dict)
-    lease: DiskLease | None = None
+    """What the job waits for; empty while it works."""
+
+
+@dataclass
+class Job:
+    """One performance being processed."""
+
+    performance: Performance
+    stage: Stage = Stage.DOWNLOADING
+    progress: StageProgress = field(default_factory=StageProgress)
+    fetched_bytes: int = 0
+    """Bytes that crossed the network in this attempt."""
     seconds: dict[str, float] = field(default_factory=dict)
-    begun: bool = False
-    """Bytes lay on disk under its lease when it entered the stage."""
+    """Wall time by step (download, extract, publish), summed over the attempts of this job."""
+
+    row_number: int | None = None
+    """Number of its ledger row, and of its claim; None until claimed."""
+    attempt_open: bool = False
+    """True while the ledger has an attempt of this job that has not ended."""
+
+    target: Path = Path()
+    """The folder under its final name."""
+    replace: bool = False
+    """True if what stands under the final name may be replaced."""
+    previous: Record | None = None
+    """What the published folder holds that this job completes; None if it starts from nothing."""
+    selection: Selection = field(default_factory=Selection)
+    """What to extract."""
+    staging_dir: Path | None = None
+    """The folder that is being written, sealed and then renamed to `target`."""
+
+    remote_files: dict[Kind, RemoteFile] = field(default_factory=dict)
+    """The files as the remote lists them now."""
+    sources: dict[Kind, SourceFile] = field(default_factory=dict)
+    """The same as the record will name them; the md5 is filled in once it is known."""
+    spool_paths: dict[Kind, Path] = field(default_factory=dict)
+    """Where each whole file will be in the spool; computed once, from the identity that the remote listed."""
+    spooled: dict[Kind, Path] = field(default_factory=dict)
+    """The files that have arrived: whole, or as sparse files with every byte that the job needs."""
+    spooled_bytes: int = 0
+    """Bytes of its files that lie in the spool."""
+    fetch_mode: FetchMode = FetchMode.WHOLE
+    spool_need: int = 0
+    """Bytes of disk in the spool that its lease is for."""
+    lease: DiskLease | None = None
 
     @property
     def arrived(self) -> bool:
-        """Tell whether every source is whole on disk."""
-        return bool(self.sources) and self.staged.keys() >= self.sources.keys()
+        """Return True if everything that the extraction needs is on disk."""
+        return bool(self.sources) and self.spooled.keys() >= self.sources.keys()
 
     @property
     def holds_bytes(self) -> bool:
-        """Tell whether it has a lease and anything on disk under it."""
-        return self.lease is not None and bool(self.begun or self.staged or self.done_bytes)
+        """Return True if it has a lease and anything on disk under it."""
+        return self.lease is not None and bool(self.spooled or self.spooled_bytes)
+
+    @property
+    def source_bytes(self) -> int:
+        """Return the size of its files on the remote."""
+        return sum(source.size for source in self.sources.values())
 
     def enter(self, stage: Stage) -> None:
-        """Go to the next stage; its clock starts."""
-        self.begun = self.holds_bytes
-        self.stage, self.since, self.done_bytes, self.total_bytes, self.note = stage, time.monotonic(), 0, 0, ""
+        """Go to another stage; its progress and its clock start from zero."""
+        self.stage, self.progress = stage, StageProgress()
 
+    def release_lease(self) -> None:
+        """Return the lease, if there is one, to the budget."""
+        if self.lease is not None:
+            self.lease.release()
+            self.lease = None
 
-class timed:
-    """Add the seconds of a block to the work's `seconds`."""
-
-    def __init__(self, work: Job, step: str) -> None:
-        self.work, self.step = work, step
-
-    def __enter__(self) -> None:
-        self.started = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        seconds = self.work.seconds.get(self.step, 0.0) + time.monotonic() - self.started
-        self.work.seconds[self.step] = seconds
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the wall seconds of the body to `seconds[step]`."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start

@@ -1,6 +1,7 @@
-"""The parts that do the work, as the pipeline sees them.
+"""What the pipeline and the downloads need from the outside, as protocols.
 
-The protocols are all that the pipeline knows of remote, disk, children and ledger.
+The pipeline knows no remote, disk, child process or database; it knows these. `stages` implements them with the
+real parts, the tests with simulated ones.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from rm360_async.domain.errors import Fault
-from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record
 from rm360_async.domain.retry import RetryDecision
 from rm360_async.domain.state import PerformanceRow, PlannedState
@@ -16,54 +16,73 @@ from rm360_async.pipeline.job import Job
 
 
 class JobLogPort(Protocol):
-    """The ledger and the claims."""
+    """The ledger, and the claims that keep two instances from working on the same performance.
 
-    async def take(self, performance: Performance) -> PerformanceRow | None:
-        """Claim a performance and return its row; None when another instance has it in hand."""
+    Methods that write raise Fault(DISK_FULL) when the ledger's disk has no room.
+    """
 
-    async def enter(self, work: Job) -> None:
-        """Note the stage that the work is in."""
+    async def claim(self, job: Job) -> PerformanceRow | None:
+        """Claim the job's performance and return its row; None when another instance is working on it."""
 
-    async def settle(self, work: Job, verdict: RetryDecision, fault: Fault) -> None:
-        """Note a failure and what follows from it; raises Fault(DISK_FULL) when there is no room for the note."""
+    async def enter_stage(self, job: Job) -> None:
+        """Record the stage that the job is in; the first stage of an attempt begins the attempt."""
 
-    async def completed(self, work: Job, record: Record) -> None:
-        """Note a published performance."""
+    async def record_failure(self, job: Job, decision: RetryDecision, fault: Fault) -> None:
+        """Record a failure and what follows from it; ends the attempt."""
 
-    async def row(self, performance: Performance) -> PerformanceRow:
-        """Return the row as it stands now."""
+    async def record_completed(self, job: Job, record: Record) -> None:
+        """Record a published performance; ends the attempt."""
 
-    async def release(self, performance: Performance) -> None:
-        """Give the claim back."""
+    async def row(self, job: Job) -> PerformanceRow:
+        """Return the job's row as it is now."""
+
+    async def release(self, job: Job) -> None:
+        """Release the claim; an attempt that is still open was interrupted."""
 
 
 class StagePort(Protocol):
-    """The parts that do the work; each raises Fault and nothing else for what the world does to it."""
+    """The stages of a job, in their order; each raises Fault, and nothing else, for what the world does to it."""
 
     @property
-    def books(self) -> JobLogPort:
-        """The ledger and the claims."""
+    def log(self) -> JobLogPort:
+        """Return the ledger and the claims."""
 
-    async def look_up(self, work: Job) -> None:
-        """Fill in the sources (path, size, md5) as the remote has them now."""
+    async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
+        """Reconcile the claimed job with what is on disk; return the state that it is really in."""
 
-    async def lease(self, work: Job) -> None:
-        """Take the lease of bytes, in order, or keep the one that it has if it fits; waits for room."""
+    async def look_up_sources(self, job: Job) -> None:
+        """Fill in the remote's files (path, size, md5) as they are now."""
 
-    async def room(self, work: Job) -> None:
-        """Wait until what the lease has still to write fits on the disks: a stranger may have filled them."""
+    async def reserve(self, job: Job) -> None:
+        """Take a lease of disk space, in order, or keep the one that still fits; waits for space."""
 
-    async def fetch(self, work: Job) -> None:
-        """Download what is not staged yet; fills `staged` with whole, compared files."""
+    async def wait_for_space(self, job: Job) -> None:
+        """Wait until what the lease has still to write fits on the disks: other programs may have filled them."""
 
-    async def extract(self, work: Job) -> Record:
+    async def download(self, job: Job) -> None:
+        """Download what is not in the spool yet; fills `spooled` with compared files."""
+
+    async def extract(self, job: Job) -> Record:
         """Extract into a sealed staging folder."""
 
-    async def publish(self, work: Job, record: Record) -> None:
+    async def publish(self, job: Job, record: Record) -> None:
         """Make the folder appear under its final name, in one step, durably."""
 
-    async def clear(self, work: Job, *, published: bool) -> None:
-        """Remove (published) or set aside (failed) the whole staged files; never raises."""
+    async def cleanup(self, job: Job, *, published: bool) -> None:
+        """Remove (published) or quarantine (failed) the files in the spool; never raises."""
 
-    async def lookup(self, work: Job, row: PerformanceRow) -> PlannedState:
-        """Return where the claimed performance stands by now: another instance may have ended it, or died on it."""
+
+class SourceNotes(Protocol):
+    """What downloads remember about the remote's files, across restarts."""
+
+    async def quota_until(self, remote: str, path: str) -> float | None:
+        """Return until when (unix seconds) a remote's quota for a file is used up; None if it is not."""
+
+    async def record_quota(self, remote: str, path: str, until: float) -> None:
+        """Record that a remote's quota for a file is used up until `until` (unix seconds)."""
+
+    async def get_meta(self, key: str) -> str | None:
+        """Return the value stored under a key; None if there is none."""
+
+    async def set_meta(self, key: str, value: str) -> None:
+        """Store a value under a key."""

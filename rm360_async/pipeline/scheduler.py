@@ -1,7 +1,7 @@
-"""The books of one run, in memory: what is pending, waiting, in hand, elsewhere, and ended.
+"""The scheduler of one run: which performance is pending, waiting, active, held by others, or ended.
 
-Invariant: every planned performance is in exactly one of these places, so that
-planned = pending + waiting + in hand + elsewhere + ended holds at every await. `next` hands out the work in
+Invariant: every planned performance is in exactly one of these collections, so that
+planned = pending + waiting + active + held by others + ended holds at every await. `next_job` hands out jobs in
 plan order and decides by itself when nothing is left; it never polls a clock that it was not given.
 """
 
@@ -18,9 +18,12 @@ from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import ENDED, Stage
 from rm360_async.domain.state import PlannedState, is_due
+from rm360_async.pipeline.job import Job
 
-LOOK_ELSEWHERE = 2.0
-"""Seconds between two looks at performances that another instance has in hand."""
+RETRY_INTERVAL = 2.0
+"""Seconds after which a performance that another instance was working on is tried again."""
+_MAX_SLEEP = 60.0
+"""Seconds; a wall clock that is set back must not let the scheduler sleep for years."""
 
 
 @dataclass(frozen=True)
@@ -33,101 +36,104 @@ class Wait:
 
 
 class Scheduler:
-    """Hand out performances in plan order; know what each of the others is waiting for."""
+    """Hand out jobs in plan order; know what every other performance is waiting for."""
 
     def __init__(
-        self, *, wait_for_quota: bool = True, now: Callable[[], float] = time.time, look: float = LOOK_ELSEWHERE
+        self,
+        *,
+        wait_for_quota: bool = True,
+        now: Callable[[], float] = time.time,
+        retry_interval: float = RETRY_INTERVAL,
     ) -> None:
         self.pending: OrderedDict[Performance, None] = OrderedDict()
         self.waiting: dict[Performance, Wait] = {}
-        self.in_hand: set[Performance] = set()
-        self.elsewhere: dict[Performance, float] = {}
+        self.active: dict[Performance, Job] = {}
+        self.held_by_others: dict[Performance, float] = {}
+        """When (unix seconds) each performance that another instance was working on is tried again."""
         self.ended: dict[Performance, Stage] = {}
-        self.drained = anyio.Event()
+        self.stopped = anyio.Event()
+        """Set once no further job is handed out, because a stop was asked for."""
         self._wait_for_quota = wait_for_quota
         self._now = now
-        self._look = look
+        self._retry_interval = retry_interval
         self._changed = anyio.Event()
 
     @property
-    def draining(self) -> bool:
-        """Tell whether nothing more is handed out, because someone asked us to stop."""
-        return self.drained.is_set()
+    def stopping(self) -> bool:
+        """Return True if no further job is handed out, because a stop was asked for."""
+        return self.stopped.is_set()
 
     @property
     def planned(self) -> int:
         """Return the number of all performances of this run."""
-        places = (self.pending, self.waiting, self.in_hand, self.elsewhere, self.ended)
-        return sum(len(place) for place in places)
+        collections = (self.pending, self.waiting, self.active, self.held_by_others, self.ended)
+        return sum(len(each) for each in collections)
 
-    def put(self, performance: Performance, standing: PlannedState) -> None:
-        """Enter a performance, or give one back from the hand, with where it now stands."""
-        self._forget(performance)
-        if standing.stage in ENDED:
-            self.ended[performance] = standing.stage
-        elif standing.stage is Stage.WAITING and standing.wait_until is not None:
-            self.waiting[performance] = Wait(standing.wait_until, standing.cause, standing.reason)
+    def update(self, performance: Performance, state: PlannedState) -> None:
+        """Add a performance, or take back an active one, in the state that it is in now."""
+        self._remove(performance)
+        if state.stage in ENDED:
+            self.ended[performance] = state.stage
+        elif state.stage is Stage.WAITING and state.wait_until is not None:
+            self.waiting[performance] = Wait(state.wait_until, state.cause, state.reason)
         else:
             self.pending[performance] = None
-        self._wake()
+        self._notify()
 
-    def leave_elsewhere(self, performance: Performance) -> None:
-        """Note that another instance has it in hand; it is handed out again after a while."""
-        self._forget(performance)
-        self.elsewhere[performance] = self._now() + self._look
-        self._wake()
+    def retry_later(self, performance: Performance) -> None:
+        """Hand a performance that another instance is working on out again after `retry_interval`."""
+        self._remove(performance)
+        self.held_by_others[performance] = self._now() + self._retry_interval
+        self._notify()
 
-    def drain(self) -> None:
-        """Hand out nothing more."""
-        self.drained.set()
-        self._wake()
+    def stop_admitting(self) -> None:
+        """Hand out no further job."""
+        self.stopped.set()
+        self._notify()
 
-    async def next(self) -> Performance | None:
-        """Return the next performance to work on, now in hand; None when nothing is left to hand out."""
-        while not self.draining:
-            performance = self._due()
+    async def next_job(self) -> Job | None:
+        """Return the next job, which is active from now on; None when nothing is left to hand out."""
+        while not self.stopping:
+            performance = self._next_due()
             if performance is not None:
-                self._forget(performance)
-                self.in_hand.add(performance)
-                return performance
+                self._remove(performance)
+                job = self.active[performance] = Job(performance)
+                return job
             if self._nothing_to_come():
                 return None
-            await self._until_something_happens()
+            await self._wait_for_change()
         return None
 
     def first_due(self) -> float | None:
-        """Return when the first waiting performance is due (unix seconds), None when none waits."""
+        """Return when the first waiting performance is due (unix seconds); None if none waits."""
         return min((wait.until for wait in self.waiting.values()), default=None)
 
-    def _due(self) -> Performance | None:
+    def _next_due(self) -> Performance | None:
         if self.pending:
             return next(iter(self.pending))
         now = self._now()
         due = [(wait.until, p.sort_key, p) for p, wait in self.waiting.items() if is_due(wait.until, now)]
-        # Further away than it can be means that the wall clock was set back.
-        due += [(at, p.sort_key, p) for p, at in self.elsewhere.items() if at <= now or at > now + self._look]
+        # A moment further away than it can be means that the wall clock was set back.
+        latest = now + self._retry_interval
+        due += [(at, p.sort_key, p) for p, at in self.held_by_others.items() if at <= now or at > latest]
         return min(due)[2] if due else None
 
     def _nothing_to_come(self) -> bool:
-        if self.in_hand or self.elsewhere:
+        if self.active or self.held_by_others:
             return False
         return all(not self._wait_for_quota and wait.cause is Cause.FILE_QUOTA for wait in self.waiting.values())
 
-    async def _until_something_happens(self) -> None:
+    async def _wait_for_change(self) -> None:
         changed = self._changed
-        moments = [wait.until for wait in self.waiting.values()] + list(self.elsewhere.values())
-        # A wall clock that is set back must not let us sleep for years: look again once a minute.
-        pause = min(max(0.0, min(moments) - self._now()), 60.0) if moments else 60.0
+        moments = [wait.until for wait in self.waiting.values()] + list(self.held_by_others.values())
+        pause = min(max(0.0, min(moments) - self._now()), _MAX_SLEEP) if moments else _MAX_SLEEP
         with anyio.move_on_after(pause):
             await changed.wait()
 
-    def _forget(self, performance: Performance) -> None:
-        self.pending.pop(performance, None)
-        self.waiting.pop(performance, None)
-        self.in_hand.discard(performance)
-        self.elsewhere.pop(performance, None)
-        self.ended.pop(performance, None)
+    def _remove(self, performance: Performance) -> None:
+        for collection in (self.pending, self.waiting, self.active, self.held_by_others, self.ended):
+            collection.pop(performance, None)
 
-    def _wake(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()

@@ -34,9 +34,9 @@ def summary_lines(
         f"  took        {duration(seconds)}",
         f"  manifest    {settings.storage.manifest_path}",
     ]
-    files, size = spool.kept(settings.storage.temp_dir)
+    files, size = spool.quarantined(settings.storage.temp_dir)
     if files:
-        lines.append(f"  kept        {files} .smc, {size_text(size)} in {settings.storage.temp_dir / spool.KEPT}")
+        lines.append(f"  kept        {files} .smc, {size_text(size)} in {settings.storage.temp_dir / spool.QUARANTINE}")
     told = [row for row in rows if row.stage in _FAILURES or row.stage is Stage.WAITING]
     lines += [f"  {row.performance}: {row.stage.value}: {_reason(row)}" for row in told[:_NAMED]]
     if len(told) > _NAMED:

@@ -23,46 +23,52 @@ class Progress:
 
     def __init__(
         self,
-        agenda: Scheduler,
-        hand: Mapping[Performance, Job],
+        scheduler: Scheduler,
         sizes: Mapping[Performance, int],
         budget: Budget,
         fetched: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.agenda, self.hand, self.sizes, self.budget = agenda, hand, sizes, budget
+        self.scheduler, self.sizes, self.budget = scheduler, sizes, budget
         self._clock = clock
         self._fetched = fetched
         self._history: deque[tuple[float, int]] = deque()
 
     def snapshot(self) -> Snapshot:
         """Return the run as it is now."""
-        ended = Counter(self.agenda.ended.values())
+        ended = Counter(self.scheduler.ended.values())
         rate = self._rate()
         left = self._left()
         return Snapshot(
             at=time.time(),
-            planned=self.agenda.planned,
+            planned=self.scheduler.planned,
             completed=ended[Stage.COMPLETED],
             failed=ended[Stage.FAILED] + ended[Stage.DOWNLOAD_FAILED],
-            waiting=len(self.agenda.waiting),
-            pending=len(self.agenda.pending),
-            in_hand=tuple(self._in_hand(work) for work in self.hand.values()),
-            elsewhere=len(self.agenda.elsewhere),
+            waiting=len(self.scheduler.waiting),
+            pending=len(self.scheduler.pending),
+            in_hand=tuple(self._in_hand(job) for job in self.scheduler.active.values()),
+            elsewhere=len(self.scheduler.held_by_others),
             fetched=self._fetched(),
             left=left,
             rate=rate,
             expected_end=self._expected_end(left, rate),
-            next_due=self.agenda.first_due(),
+            next_due=self.scheduler.first_due(),
             free=self._free(),
         )
 
-    def _in_hand(self, work: Job) -> InHand:
-        seconds = time.monotonic() - work.since
-        moved = work.fetched_bytes if work.stage is Stage.DOWNLOADING else work.done_bytes
+    def _in_hand(self, job: Job) -> InHand:
+        progress = job.progress
+        seconds = time.monotonic() - progress.since
+        moved = job.fetched_bytes if job.stage is Stage.DOWNLOADING else progress.done_bytes
         rate = moved / seconds if seconds > 1 else 0.0
         return InHand(
-            str(work.performance), work.stage.value, work.done_bytes, work.total_bytes, seconds, rate, work.note
+            str(job.performance),
+            job.stage.value,
+            progress.done_bytes,
+            progress.total_bytes,
+            seconds,
+            rate,
+            progress.note,
         )
 
     def _rate(self) -> float:
@@ -75,15 +81,15 @@ class Progress:
         return (self._fetched() - first) / (now - first_at) if now > first_at else 0.0
 
     def _left(self) -> int:
-        still = [*self.agenda.pending, *self.agenda.waiting]
-        downloading = [work for work in self.hand.values() if work.stage is Stage.DOWNLOADING]
-        rest = sum(max(0, self.sizes.get(work.performance, 0) - work.done_bytes) for work in downloading)
+        still = [*self.scheduler.pending, *self.scheduler.waiting]
+        downloading = [job for job in self.scheduler.active.values() if job.stage is Stage.DOWNLOADING]
+        rest = sum(max(0, self.sizes.get(job.performance, 0) - job.progress.done_bytes) for job in downloading)
         return rest + sum(self.sizes.get(each, 0) for each in still)
 
     def _expected_end(self, left: int, rate: float) -> float | None:
         if not left or rate <= 0:
             return None
-        waits = [wait.until for wait in self.agenda.waiting.values()]
+        waits = [wait.until for wait in self.scheduler.waiting.values()]
         return max([time.time() + left / rate, *waits])
 
     def _free(self) -> int | None:

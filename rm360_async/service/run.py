@@ -10,22 +10,13 @@ from dataclasses import dataclass
 import anyio
 from anyio.to_thread import run_sync
 
-from rm360_async.budget import Budget
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault, fault_in
-from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryPolicy
-from rm360_async.domain.selection import FetchMode
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow, PlannedState
-from rm360_async.download import spool
-from rm360_async.download.downloader import Downloader
-from rm360_async.download.range_downloader import RangeDownloader
 from rm360_async.download.rclone import Remote, RemoteListing
-from rm360_async.download.throttle import Throttle
-from rm360_async.extraction.pool import WorkerLimits, Workers
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path, opened
-from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
 from rm360_async.pipeline.scheduler import Scheduler
@@ -46,8 +37,8 @@ from rm360_async.service.startup import (
     stay_alive,
 )
 from rm360_async.stages.job_log import JobLog
-from rm360_async.stages.reserve import make_room
 from rm360_async.stages.stages import Stages
+from rm360_async.stages.wiring import build_stages
 from rm360_async.system import log as logs
 from rm360_async.system.fault_points import reach
 from rm360_async.system.systemd import Notifier
@@ -153,10 +144,12 @@ class _Run:
         self.opening = Reconciler(settings, ledger, claims)
         self.notifier = Notifier.from_environment()
         self.manifest = ManifestWriter(settings.storage.manifest_path, ledger, claims)
-        self.agenda = Scheduler(wait_for_quota=options.wait)
+        self.scheduler = Scheduler(wait_for_quota=options.wait)
         processing = settings.processing
-        self.rules = RetryPolicy(processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600)
-        self.stop = Stop(self.agenda, processing.grace_seconds, self.notifier.stopping)
+        self.retry_policy = RetryPolicy(
+            processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600
+        )
+        self.stop = Stop(self.scheduler, processing.grace_seconds, self.notifier.stopping)
 
     async def work(self) -> int:
         """Plan, run the pipeline, sum up; signals are obeyed all the while."""
@@ -174,12 +167,12 @@ class _Run:
                 plan = await self.opening.plan(await self._listed(), force=forced(self.settings, self.options))
                 self.manifest.touch()
                 for each, standing in plan.standings.items():
-                    self.agenda.put(each, PlannedState(Stage.PENDING) if each in plan.untidy else standing)
-                crew = await self._crew()
-                await run_sync(crew.budget.sweep)
-                await self._until_done(crew, plan)
-                if not self.agenda.draining:
-                    await self.ledger.unforce(each for each in plan.standings if each not in self.agenda.waiting)
+                    self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.untidy else standing)
+                stages = self._stages()
+                await run_sync(stages.budget.sweep)
+                await self._until_done(stages, plan)
+                if not self.scheduler.stopping:
+                    await self.ledger.unforce(each for each in plan.standings if each not in self.scheduler.waiting)
         finally:
             self.notifier.stopping()
             with anyio.CancelScope(shield=True):
@@ -192,7 +185,7 @@ class _Run:
         for line in summary_lines(self.settings, rows, plan.remarks, seconds):
             log.info(line)
         reach("summary logged")
-        code = STOPPED_AT_ONCE if self.stop.at_once else exit_code(rows, plan.remarks, stopped=self.agenda.draining)
+        code = STOPPED_AT_ONCE if self.stop.at_once else exit_code(rows, plan.remarks, stopped=self.scheduler.stopping)
         try:
             await self.manifest.finish()
         except Fault as fault:  # nothing is lost: the ledger has it all
@@ -206,41 +199,20 @@ class _Run:
         self.notifier.ready()
         async with anyio.create_task_group() as around:
             around.start_soon(stay_alive, self.notifier)
-            listing = await list_patiently(self.settings, self.remotes, self.rules)
+            listing = await list_patiently(self.settings, self.remotes, self.retry_policy)
             around.cancel_scope.cancel()
         return listing
 
-    async def _crew(self) -> Stages:
-        settings = self.settings
-        processing, storage = settings.processing, settings.storage
-        books = JobLog(self.ledger, self.claims, self.number, await self.ledger.row_numbers(), self.manifest)
-        fetcher = Downloader(
-            self.remotes,
-            self.ledger,
-            storage.temp_dir,
-            settings.google_drive.structure,
-            Throttle(processing.downloads, self.rules),
-            processing.quota_wait_hours * 3600,
-        )
-        limits = settings.limits
-        budget = Budget(
-            storage.temp_dir,
-            storage.output_dir,
-            limits.max_temp_bytes,
-            limits.min_free_bytes,
-            aside=(storage.temp_dir / spool.KEPT,),
-            make_room=make_room,
-        )
-        worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
-        ranging = RangeDownloader(fetcher, pace_of(settings), worker_limits, processing.fetch == FetchMode.RANGES.value)
-        return Stages(settings, books, fetcher, ranging, budget, Workers(processing.worker_count, worker_limits))
+    def _stages(self) -> Stages:
+        job_log = JobLog(self.ledger, self.claims, self.number, self.manifest)
+        stall_policy = pace_of(self.settings)
+        return build_stages(self.settings, job_log, self.ledger.hints, self.remotes, self.retry_policy, stall_policy)
 
-    async def _until_done(self, crew: Stages, plan: RunPlan) -> None:
+    async def _until_done(self, stages: Stages, plan: RunPlan) -> None:
         processing = self.settings.processing
         width = Width(processing.downloads, processing.worker_count)
-        hand: dict[Performance, Job] = {}
         sizes = {each: found.staging_bytes(processing.fetch) for each, found in plan.foreseen.items()}
-        progress = Progress(self.agenda, hand, sizes, crew.budget, lambda: crew.fetcher.fetched_bytes)
+        progress = Progress(self.scheduler, sizes, stages.budget, lambda: stages.downloader.fetched_bytes)
         path = self.settings.storage.metrics_path
         metrics = Metrics(path) if path is not None else None
         with live_display(self.log_file, self.settings.logging.console_output) as live:
@@ -249,7 +221,7 @@ class _Run:
                     around.start_soon(self.manifest.follow)
                     around.start_soon(follow, progress, self.ledger, self.number, self.notifier, live, metrics)
                     self.stop.working = True
-                    await run_pipeline(self.agenda, crew, width, self.rules, hand)
+                    await run_pipeline(self.scheduler, stages, width, self.retry_policy)
                     self.stop.working = False
                     around.cancel_scope.cancel()
             finally:

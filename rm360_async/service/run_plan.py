@@ -21,7 +21,7 @@ from rm360_async.domain.names import (
     remote_path,
 )
 from rm360_async.domain.record import EarlierRecord, Record, SourceFile
-from rm360_async.domain.selection import SelectionPolicy, is_of_other_files
+from rm360_async.domain.selection import SelectionPolicy, selection_for
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import Observed, PerformanceRow, PlannedState, decide_state
 from rm360_async.download import spool
@@ -98,9 +98,9 @@ def make_plan(
     plan = RunPlan()
     chosen, plan.remarks = choose(settings, listing)
     known = {row.performance: row for row in rows}
-    wanted = SelectionPolicy(settings)
+    policy = settings.selection_policy
     kinds = kinds_needed(settings.google_drive.structure, settings.extraction.modalities)
-    begun = spool.begun(settings.storage.temp_dir)
+    begun = spool.stems(settings.storage.temp_dir)
     for each in sorted(chosen, key=lambda each: not _is_begun(each, begun)):
         row = known.get(each, PerformanceRow(each, Stage.PENDING))
         evidence = find_evidence(settings, listing, each, kinds)
@@ -112,7 +112,7 @@ def make_plan(
                 plan.uncompared.add(each)
                 plan.remarks.append(f"{each} cannot be compared with what is wanted: {fault}")
         if record is not None:
-            evidence = replace(find_evidence(settings, listing, each, wanted.kinds(each, record)), incomplete=True)
+            evidence = replace(find_evidence(settings, listing, each, _kinds(policy, each, record)), incomplete=True)
         plan.sources[each] = evidence.listed or ()
         plan.standings[each] = decide_state(row, evidence, now)
         if record is not None and plan.standings[each].stage is Stage.PENDING:
@@ -126,14 +126,16 @@ def estimate_plan(
     settings: Settings, plan: RunPlan, learned: Mapping[str, float], chosen: Iterable[Performance]
 ) -> None:
     """Fill in what each way of fetching would cost for some performances of the plan."""
-    structure, wanted = settings.google_drive.structure, SelectionPolicy(settings)
+    policy = settings.selection_policy
     for each in chosen:
         record, sources = plan.completing.get(each), plan.sources[each]
-        anew = record is not None and is_of_other_files(record, sources)
-        selection = wanted.anew(each, record) if record is not None and anew else wanted.selection(each, record)
-        plan.foreseen[each] = estimate_sizes(
-            structure, each, selection, sum(source.size for source in sources), learned
-        )
+        selection, size = selection_for(policy, each, record, sources), sum(source.size for source in sources)
+        plan.foreseen[each] = estimate_sizes(policy.structure, each, selection, size, learned)
+
+
+def _kinds(policy: SelectionPolicy, performance: Performance, previous: Record) -> tuple[Kind, ...]:
+    """Return which files are needed, those included that what the published folder has came from."""
+    return kinds_needed(policy.structure, selection_for(policy, performance, previous).modalities)
 
 
 def find_evidence(
@@ -155,7 +157,7 @@ def is_published(output_dir: Path, performance: Performance) -> bool:
 def incomplete(settings: Settings, performance: Performance) -> Record | None:
     """Return what a published folder has that lacks something wanted by now, None for any other; Fault IN_THE_WAY."""
     record = record_of(output_folder(settings.storage.output_dir, performance))
-    return record if isinstance(record, Record) and SelectionPolicy(settings).lacking(performance, record) else None
+    return record if isinstance(record, Record) and settings.selection_policy.is_lacking(performance, record) else None
 
 
 def _is_begun(performance: Performance, begun: set[str]) -> bool:

@@ -27,8 +27,8 @@ class Stop:
     which all the work is done. The second signal always does.
     """
 
-    def __init__(self, agenda: Scheduler, grace_seconds: float, on_stop: Callable[[], None]) -> None:
-        self.agenda, self.grace_seconds, self._on_stop = agenda, grace_seconds, on_stop
+    def __init__(self, scheduler: Scheduler, grace_seconds: float, on_stop: Callable[[], None]) -> None:
+        self.scheduler, self.grace_seconds, self._on_stop = scheduler, grace_seconds, on_stop
         self.scope = anyio.CancelScope()
         self.working = False
         self.at_once = False
@@ -48,12 +48,12 @@ class Stop:
 
     def take(self, name: str) -> None:
         """Answer one signal."""
-        if self.agenda.draining:
+        if self.scheduler.stopping:
             log.warning("stopping at once", signal=name)
             self.at_once = True
             self.scope.cancel()
             return
-        self.agenda.drain()
+        self.scheduler.stop_admitting()
         self._on_stop()
         if not self.working:
             log.warning("stopping", signal=name)

@@ -15,7 +15,6 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import duration
 from rm360_async.domain.retry import RetryPolicy, startup_retry_delay
-from rm360_async.domain.selection import SelectionPolicy
 from rm360_async.domain.stage import Stage
 from rm360_async.download.rclone import Remote, RemoteListing, StallPolicy, find_rclone, rclone_environment
 from rm360_async.ledger import Claims, Ledger, adopt_some, import_existing
@@ -36,7 +35,7 @@ _FORCED = "forced"
 
 async def looks_closer(ledger: Ledger, settings: Settings) -> bool:
     """Tell whether the last run on this ledger wanted something else, so that published folders may lack some."""
-    return await ledger.hints.get_meta(_SELECTION) != str(SelectionPolicy(settings))
+    return await ledger.hints.get_meta(_SELECTION) != settings.selection_policy.fingerprint()
 
 
 class Reconciler:
@@ -87,7 +86,7 @@ class Reconciler:
         await self._adopt(plan)
         await self.ledger.apply_plan(plan.standings, self.claims)
         if closer and not plan.uncompared:  # by now the ledger knows which are incomplete
-            await self.ledger.hints.set_meta(_SELECTION, str(SelectionPolicy(self.settings)))
+            await self.ledger.hints.set_meta(_SELECTION, self.settings.selection_policy.fingerprint())
             reach("selection recorded")
         estimate_plan(self.settings, plan, await self.ledger.hints.ratios(), plan.open())
         self._say(plan)
@@ -95,7 +94,7 @@ class Reconciler:
 
     async def _forced(self, plan: RunPlan, listing: RemoteListing) -> RunPlan:
         """Mark everything to be done again, unless this very run was interrupted: then what it has still to do."""
-        asked = " ".join([str(SelectionPolicy(self.settings)), *map(str, plan.standings)])
+        asked = " ".join([self.settings.selection_policy.fingerprint(), *map(str, plan.standings)])
         print_of_it = hashlib.sha256(asked.encode()).hexdigest()
         rows = await self.ledger.rows(plan.standings.keys())
         if not any(row.forced for row in rows) or await self.ledger.hints.get_meta(_FORCED) != print_of_it:

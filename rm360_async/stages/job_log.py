@@ -1,11 +1,10 @@
-"""The ledger and the claims as the pipeline sees them, and the commands that only need them."""
+"""What happens to jobs, in the ledger and in the log; and the claims that keep two instances off one performance."""
 
 from __future__ import annotations
 
 from rm360_async.domain.completeness import CompletenessLevel
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text, when
-from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record
 from rm360_async.domain.retry import RetryDecision
 from rm360_async.domain.stage import ENDED
@@ -19,85 +18,89 @@ log = logger(__name__)
 
 
 class JobLog:
-    """What the pipeline notes, in the ledger; the claim of a performance is held from `take` to `release`."""
+    """Record jobs in the ledger; the claim of a performance is held from `claim` to `release`."""
 
-    def __init__(
-        self, ledger: Ledger, claims: Claims, run: int, numbers: dict[Performance, int], manifest: ManifestWriter
-    ) -> None:
-        self.ledger, self.claims, self.run, self.numbers, self.manifest = ledger, claims, run, numbers, manifest
-        self._open_attempts: set[Performance] = set()
+    def __init__(self, ledger: Ledger, claims: Claims, run: int, manifest: ManifestWriter) -> None:
+        self.ledger, self.claims, self.run, self.manifest = ledger, claims, run, manifest
 
-    async def take(self, performance: Performance) -> PerformanceRow | None:
-        """Claim a performance and return its row; None when another instance has it in hand."""
-        if not self.claims.claim(self.numbers[performance]):
+    async def claim(self, job: Job) -> PerformanceRow | None:
+        """Claim the job's performance and return its row; None when another instance is working on it."""
+        number = await self.ledger.row_number(job.performance)
+        if not self.claims.claim(number):
             return None
-        return await self.ledger.row(performance)
+        job.row_number = number
+        return await self.row(job)
 
-    async def enter(self, work: Job) -> None:
-        """Note the stage that the work is in; the first one of an attempt begins it."""
-        if work.performance not in self._open_attempts:
-            await self.ledger.attempts.begin(work.performance, self.run)
-            self._open_attempts.add(work.performance)
-        await self.ledger.move(work.performance, work.stage)
+    async def enter_stage(self, job: Job) -> None:
+        """Record the stage that the job is in; the first stage of an attempt begins the attempt."""
+        if not job.attempt_open:
+            await self.ledger.attempts.begin(job.performance, self.run)
+            job.attempt_open, job.fetched_bytes = True, 0
+        await self.ledger.move(job.performance, job.stage)
         self.manifest.touch()
 
-    async def settle(self, work: Job, verdict: RetryDecision, fault: Fault) -> None:
-        """Note a failure and what follows from it."""
+    async def record_sources(self, job: Job) -> None:
+        """Record the remote's files as they were looked up."""
+        await self.ledger.record_listing({job.performance: list(job.sources.values())})
+
+    async def record_failure(self, job: Job, decision: RetryDecision, fault: Fault) -> None:
+        """Record a failure and what follows from it; ends the attempt."""
         await self.ledger.move(
-            work.performance,
-            verdict.stage,
+            job.performance,
+            decision.stage,
             cause=fault.cause,
             reason=str(fault),
-            wait_until=verdict.wait_until,
-            counts_as_try=verdict.charge,
-            seconds=work.seconds,
-            fetched_bytes=work.fetched_bytes,
+            wait_until=decision.wait_until,
+            counts_as_try=decision.charge,
+            seconds=job.seconds,
+            fetched_bytes=job.fetched_bytes,
         )
-        self._open_attempts.discard(work.performance)
-        self.manifest.touch()
-        until = f", until {when(verdict.wait_until)}" if verdict.wait_until else ""
-        tell = log.error if verdict.stage in ENDED else log.warning
-        tell(f"{work.performance} {verdict.stage.value}{until}: {fault}")
         reach("failure recorded")
+        job.attempt_open = False
+        self.manifest.touch()
+        until = f", until {when(decision.wait_until)}" if decision.wait_until else ""
+        write = log.error if decision.stage in ENDED else log.warning
+        write(f"{job.performance} {decision.stage.value}{until}: {fault}")
 
-    async def completed(self, work: Job, record: Record) -> None:
-        """Note a published performance."""
+    async def record_completed(self, job: Job, record: Record) -> None:
+        """Record a published performance; ends the attempt."""
         await self.ledger.record_completed(
-            work.performance, record, seconds=work.seconds, fetched_bytes=work.fetched_bytes
+            job.performance, record, seconds=job.seconds, fetched_bytes=job.fetched_bytes
         )
-        self._open_attempts.discard(work.performance)
+        job.attempt_open = False
         self.manifest.touch()
         log.info(
-            f"published {work.performance}",
-            fetched=size_text(work.fetched_bytes),
+            f"published {job.performance}",
+            fetched=size_text(job.fetched_bytes),
             size=size_text(record.bytes),
             files=record.files,
             cameras=record.cameras_extracted,
             frames=record.frames,
-            **{f"{step}_s": round(seconds, 2) for step, seconds in work.seconds.items()},
+            **{f"{step}_s": round(seconds, 2) for step, seconds in job.seconds.items()},
         )
         for item in record.left_out:
-            log.warning(f"{work.performance} left out: {item}")
+            log.warning(f"{job.performance} left out: {item}")
         if record.verdict.startswith(CompletenessLevel.DAMAGED):
-            log.warning(f"{work.performance} is {record.verdict}")
+            log.warning(f"{job.performance} is {record.verdict}")
 
-    async def row(self, performance: Performance) -> PerformanceRow:
-        """Return the row as it stands now."""
-        return await self.ledger.row(performance)
+    async def row(self, job: Job) -> PerformanceRow:
+        """Return the job's row as it is now."""
+        return await self.ledger.row(job.performance)
 
-    async def release(self, performance: Performance) -> None:
-        """Give the claim back; an attempt that nobody ended was interrupted.
+    async def release(self, job: Job) -> None:
+        """Release the claim; an attempt that is still open was interrupted.
 
-        Where the ledger's disk is full the attempt stays open: without a claim it counts as crashed.
+        If the ledger's disk is full the attempt stays open: without a claim it counts as crashed.
         """
         try:
-            if performance in self._open_attempts:
-                self._open_attempts.discard(performance)
-                await self.ledger.attempts.interrupt(performance)
+            if job.attempt_open:
+                job.attempt_open = False
+                await self.ledger.attempts.interrupt(job.performance)
         except Fault as fault:
             if fault.cause is not Cause.DISK_FULL:
                 raise
-            log.warning(f"{performance} was interrupted, which could not be noted: {fault}")
+            log.warning(f"{job.performance} was interrupted, which could not be recorded: {fault}")
         finally:
-            self.claims.release(self.numbers[performance])
+            if job.row_number is not None:
+                self.claims.release(job.row_number)
             self.manifest.touch()

@@ -1,8 +1,8 @@
-"""The lease of bytes of a performance in hand: how much it asks for, what is said while it waits, who makes room."""
+"""Second stage: how the files are downloaded, and the lease of disk space for that; who makes way if nothing fits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import anyio
@@ -10,118 +10,145 @@ from anyio.to_thread import run_sync
 
 from rm360_async.budget import POLL_SECONDS, Budget, Lack, Lease, Shortage
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance, Structure
+from rm360_async.domain.selection import FetchMode
 from rm360_async.download import spool
+from rm360_async.download.ranges.estimate import Estimate, estimate_sizes
 from rm360_async.pipeline.job import Job
 from rm360_async.system.log import logger
 
 log = logger(__name__)
-_BLOCK = 4096
+_BLOCK_BYTES = 4096
 """Files take whole blocks of the disk; this is the size of one nearly everywhere."""
-FIRST_RATIO = 1.1
-"""Output bytes per input byte before anything was learned: verbatim images, plus wav and npz of the audio."""
 _BYTES_PER_FILE = 50_000
 """A careful guess of the mean size of an extracted file: small masks beside images of 280 KB."""
+OUTPUT_RATIO = 1.1
+"""Output bytes per input byte before any was measured: verbatim images, plus wav and npz of the audio."""
 
 
-class Leasing:
-    """Takes the leases of the performances in hand from one budget."""
-
-    def __init__(self, budget: Budget, temp_dir: Path) -> None:
-        self.budget, self.temp_dir = budget, temp_dir
-
-    async def lease(self, work: Job, output_bytes: int) -> None:
-        """Take a lease of the work's staging bytes, or keep the one that it has if that is for the same and enough.
-
-        `output_bytes` is what will be written, as far as can be known. Raises Fault(TOO_LARGE) for what
-        can never be leased. One that is kept waits for room like one before an extraction.
-        """
-        wholes = [spool.whole_path(self.temp_dir, work.performance, *each) for each in work.sources.items()]
-        places = [path for whole in wholes for path in spool.places(whole)]
-        if (
-            isinstance(work.lease, Lease)
-            and work.lease.staged == places
-            and work.lease.entry.ticket.staging_bytes >= self._staging(work)
-        ):
-            await self.room(work)
-            return
-        if work.lease is not None:
-            work.lease.give_back()
-            work.lease = None
-        work.lease = await self._take(work, places, output_bytes)
-
-    def _staging(self, work: Job) -> int:
-        """Return the bytes that the work's files take on the disk, in whole blocks."""
-        blocks = -(-work.staging_bytes // _BLOCK) + len(work.sources) - 1
-        return min(blocks * _BLOCK, self.budget.limits.max_temp_bytes)
-
-    async def _take(self, work: Job, places: list[Path], output_bytes: int) -> Lease:
-        size = work.staging_bytes
-        reason = self.budget.impossible(size)
-        if reason is not None:
-            raise Fault(Cause.TOO_LARGE, f"{work.performance} {reason}", "raise or lower that limit, or add disk")
-        return await self.budget.lease(
-            str(work.performance),
-            self._staging(work),
-            output_bytes,
-            output_bytes // _BYTES_PER_FILE,
-            staged=places,
-            on_wait=_telling(work),
-        )
-
-    async def room(self, work: Job) -> None:
-        """Wait until what the lease has still to write fits on the disks."""
-        if isinstance(work.lease, Lease):
-            await self.budget.room(work.lease, on_wait=_telling(work))
-
-    async def until_low(self) -> str:
-        """Wait until strangers have brought the free space of temp_dir clearly below its floor; return the sentence."""
-        while True:
-            sentence = await run_sync(self.budget.low)
-            if sentence is not None:
-                return sentence
-            await anyio.sleep(POLL_SECONDS)
+def ratio_key(structure: Structure, performance: Performance) -> str:
+    """Return the key that output ratios are stored under, e.g. `single s`."""
+    return f"{structure.value} {performance.family}"
 
 
-def _telling(work: Job) -> Callable[[Shortage | None], None]:
-    """Return what keeps the work's note and tells the log when the waiting begins, changes its kind, and ends."""
-    told: tuple[Lack, bool] | None = None
+async def reserve(
+    job: Job, budget: Budget, ratios: Mapping[str, float], structure: Structure, fetch_setting: str
+) -> None:
+    """Choose how to download, and take the lease for it (or keep the one that the job has, if it is enough).
+
+    Waits for space, and says so. Raises Fault(TOO_LARGE) for what can never be leased.
+    """
+    size = job.source_bytes
+    estimate = estimate_sizes(structure, job.performance, job.selection, size, ratios)
+    await run_sync(choose_fetch_mode, job, estimate, fetch_setting)
+    ratio = ratios.get(ratio_key(structure, job.performance), OUTPUT_RATIO)
+    by_ranges = job.fetch_mode is FetchMode.RANGES
+    await take_lease(job, budget, job.spool_need if by_ranges else max(int(size * ratio), estimate.range_bytes))
+
+
+def choose_fetch_mode(job: Job, estimate: Estimate, fetch_setting: str) -> None:
+    """Choose how to download, unless an attempt has found that out; what is on disk already is continued."""
+    wholes = job.spool_paths.values()
+    has_whole = any(path.exists() for whole in wholes for path in spool.whole_paths(whole))
+    has_sparse = any(spool.sparse_path(whole).exists() for whole in wholes)
+    if has_whole:
+        job.fetch_mode = FetchMode.COMPLETE_SPARSE if has_sparse else FetchMode.WHOLE
+    elif job.fetch_mode is not FetchMode.COMPLETE_SPARSE:
+        job.fetch_mode = estimate.fetch_mode(fetch_setting)
+        if job.fetch_mode is FetchMode.WHOLE and has_sparse:
+            job.fetch_mode = FetchMode.COMPLETE_SPARSE
+    by_ranges = job.fetch_mode is FetchMode.RANGES
+    needed = estimate.staging_bytes(fetch_setting) if by_ranges else estimate.whole_bytes
+    job.spool_need = max(needed, job.spool_need if by_ranges else 0)
+
+
+async def take_lease(job: Job, budget: Budget, output_bytes: int) -> None:
+    """Take a lease of `spool_need`, or keep the one that the job has if it is for the same files and enough.
+
+    `output_bytes` is what will be written, as far as can be known. A lease that is kept waits for space like one
+    before an extraction.
+    """
+    paths = [path for whole in job.spool_paths.values() for path in spool.all_paths(whole)]
+    needed = _on_disk(job, budget)
+    lease = job.lease
+    if isinstance(lease, Lease) and lease.staged == paths and lease.entry.ticket.staging_bytes >= needed:
+        await wait_for_space(job, budget)
+        return
+    job.release_lease()
+    reason = budget.impossible(job.spool_need)
+    if reason is not None:
+        raise Fault(Cause.TOO_LARGE, f"{job.performance} {reason}", "raise or lower that limit, or add disk")
+    job.lease = await budget.lease(
+        str(job.performance),
+        needed,
+        output_bytes,
+        output_bytes // _BYTES_PER_FILE,
+        staged=paths,
+        on_wait=_reporting(job),
+    )
+
+
+def _on_disk(job: Job, budget: Budget) -> int:
+    """Return the bytes that the job's files take on the disk, in whole blocks."""
+    blocks = -(-job.spool_need // _BLOCK_BYTES) + len(job.sources) - 1
+    return min(blocks * _BLOCK_BYTES, budget.limits.max_temp_bytes)
+
+
+async def wait_for_space(job: Job, budget: Budget) -> None:
+    """Wait until what the job's lease has still to write fits on the disks."""
+    if isinstance(job.lease, Lease):
+        await budget.room(job.lease, on_wait=_reporting(job))
+
+
+async def until_below_floor(budget: Budget) -> str:
+    """Wait until other programs have filled temp_dir's disk clearly below its floor of free space; return a message."""
+    while True:
+        message = await run_sync(budget.low)
+        if message is not None:
+            return message
+        await anyio.sleep(POLL_SECONDS)
+
+
+def _reporting(job: Job) -> Callable[[Shortage | None], None]:
+    """Return what keeps the job's note, and logs when a wait begins, changes its kind, and ends."""
+    logged: tuple[Lack, bool] | None = None
 
     def on_wait(shortage: Shortage | None) -> None:
-        nonlocal told
-        work.note = str(shortage or "")
+        nonlocal logged
+        job.progress.note = str(shortage or "")
         if shortage is None:
-            log.info("room again, going on", performance=str(work.performance))
-        elif (shortage.lack, shortage.stuck) != told:
-            told = shortage.lack, shortage.stuck
-            log.warning(str(shortage), performance=str(work.performance))
+            log.info("space available again, continuing", performance=str(job.performance))
+        elif (shortage.lack, shortage.stuck) != logged:
+            logged = shortage.lack, shortage.stuck
+            log.warning(str(shortage), performance=str(job.performance))
 
     return on_wait
 
 
-def make_room(shortage: Shortage) -> bool:
-    """Give up staged files that nobody has in hand, the oldest first, as many as it takes; True when it was enough.
+def evict_orphans(shortage: Shortage) -> bool:
+    """Remove spool files that no job uses, the oldest first, as many as it takes; return True if that was enough.
 
-    Nothing else would ever make that room. A part never arrived whole, so it is removed and no byte is lost that
-    the remote does not have; a whole file is set aside (which frees the budget, not the disk), and is taken
-    back when its turn comes. When all of it would not be enough, nothing is touched.
+    Nothing else would ever free that space. A part never arrived whole, so it is removed, and no byte is lost that
+    the remote does not have; a whole file is moved to the quarantine (which frees the budget, not the disk), and is
+    restored when its job runs. If all of them would not be enough, nothing is touched.
     """
-    ours = [(path, taken) for path, taken in shortage.leftovers if spool.is_ours(path)]
+    orphans = [(path, taken) for path, taken in shortage.leftovers if spool.is_spool_file(path)]
     if shortage.lack is not Lack.STAGING:
-        ours = [(path, taken) for path, taken in ours if spool.is_part(path)]
-    if sum(taken for _, taken in ours) < shortage.lacking:
+        orphans = [(path, taken) for path, taken in orphans if spool.is_unfinished(path)]
+    if sum(taken for _, taken in orphans) < shortage.lacking:
         return False
     freed = 0
-    for path, taken in sorted(ours, key=lambda each: (not spool.is_part(each[0]), each[0].stat().st_mtime)):
+    for path, taken in sorted(orphans, key=lambda each: (not spool.is_unfinished(each[0]), each[0].stat().st_mtime)):
         if freed < shortage.lacking:
-            _give_up(path)
+            _evict(path)
             freed += taken
     return True
 
 
-def _give_up(path: Path) -> None:
-    if spool.is_part(path):
-        log.warning("removed a part to make room; it is fetched again from its start", file=path.name)
+def _evict(path: Path) -> None:
+    if spool.is_unfinished(path):
+        log.warning("removed an unfinished download to free space; it will start over", file=path.name)
         spool.remove(path)
     else:
-        log.warning("set aside a staged file to make room", file=path.name)
+        log.warning("moved a downloaded file to the quarantine to free space", file=path.name)
         spool.quarantine(path)

@@ -13,9 +13,9 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.domain.names import Structure, parse_remote_path
+from rm360_async.domain.record import RemoteFile
 from rm360_async.download.rclone import (
     Remote,
-    RemoteFile,
     RemoteListing,
     RemoteLogin,
     find_config_file,

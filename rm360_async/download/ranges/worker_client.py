@@ -44,8 +44,8 @@ class RangeWorkerWatchdog:
 class RangeWorkerClient:
     """One scout: what it has said, and the bytes that it has fetched."""
 
-    def __init__(self, order: RangeJob, work: Job, on_bytes: Callable[[int], None]) -> None:
-        self._order, self._work, self._on_bytes = order, work, on_bytes
+    def __init__(self, order: RangeJob, job: Job, on_bytes: Callable[[int], None]) -> None:
+        self._order, self._job, self._on_bytes = order, job, on_bytes
         self._begun = sum(_allocated(Path(file.local)) for file in order.files.values())
         self._fetched, self._looking = 0, False
         self._last: dict[str, Any] = {}
@@ -69,7 +69,7 @@ class RangeWorkerClient:
                 command, {**environment_of_child(), PASSWORD_VARIABLE: password}, self._hear
             )
             tasks.cancel_scope.cancel()
-        performance = self._work.performance
+        performance = self._job.performance
         if ended:
             raise Fault(ended[0].cause, f"{performance}: {ended[0].message}")
         if not self._last:
@@ -83,7 +83,7 @@ class RangeWorkerClient:
         if fetched > self._fetched:
             self._on_bytes(fetched - self._fetched)
             self._fetched = fetched
-        self._work.done_bytes = self._begun + self._fetched
+        self._job.progress.done_bytes = self._job.spooled_bytes = self._begun + self._fetched
         if "progress" not in line and "looking" not in line:
             self._last = line
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rm360_async.download.rclone.binary import find_rclone, rclone_environment, rclone_version
-from rm360_async.download.rclone.listing import RemoteFile, RemoteListing
+from rm360_async.download.rclone.listing import RemoteListing
 from rm360_async.download.rclone.remote import Remote
 from rm360_async.download.rclone.remote_config import RemoteLogin, find_config_file, read_login
 from rm360_async.download.rclone.server import RcloneServer, RequestQuota
@@ -13,7 +13,6 @@ from rm360_async.download.rclone.transfer import StallPolicy, disk_fault
 __all__ = [
     "RcloneServer",
     "Remote",
-    "RemoteFile",
     "RemoteListing",
     "RemoteLogin",
     "RequestQuota",

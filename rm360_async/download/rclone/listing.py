@@ -10,32 +10,12 @@ from typing import Any
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Performance, Structure, parse_remote_path, remote_folder
-from rm360_async.domain.record import SourceFile
+from rm360_async.domain.record import RemoteFile
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _LONGEST_TEXT = 500
 _LARGEST_SIZE = 2**63 - 1
 _GLOB_SPECIAL = re.compile(r"[*?\[\]{}\\]")
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file on the remote: path below its root, bytes, modification time (RFC 3339), id and md5 if it has them.
-
-    `duplicate`: the remote holds two files of this very path (Drive allows that); which one is right, nobody
-    can say, so it is never fetched.
-    """
-
-    path: str
-    size: int
-    modified: str | None = None
-    id: str | None = None
-    md5: str | None = None
-    duplicate: bool = False
-
-    def source(self) -> SourceFile:
-        """Return it as the record of a published folder holds it."""
-        return SourceFile(self.path, self.size, self.md5, self.modified)
 
 
 @dataclass(frozen=True)

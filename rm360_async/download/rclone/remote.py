@@ -14,9 +14,9 @@ import anyio
 
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.names import Structure
+from rm360_async.domain.record import RemoteFile
 from rm360_async.download.rclone.errors import classify_failure, is_incomplete_listing
 from rm360_async.download.rclone.listing import (
-    RemoteFile,
     RemoteListing,
     escape_filter,
     group_by_performance,

@@ -1,0 +1,85 @@
+"""Fourth stage: a child process extracts the files into a sealed staging folder beside the final one."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from rm360_async.config import Settings
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Kind
+from rm360_async.domain.record import Record
+from rm360_async.domain.selection import FetchMode
+from rm360_async.extraction.job import ExtractJob
+from rm360_async.extraction.pool import Workers
+from rm360_async.pipeline.job import Job
+from rm360_async.store import remove_tree, staging_path
+from rm360_async.system.fault_points import reach
+from rm360_async.system.log import logger
+
+log = logger(__name__)
+
+
+async def extract(job: Job, settings: Settings, workers: Workers) -> Record:
+    """Extract into a sealed staging folder, in a child process; a failed extraction leaves nothing behind."""
+    job.staging_dir = staging_path(job.target, secrets.token_hex(4))
+    job.progress.total_bytes = job.spool_need
+
+    def on_progress(files: int, size: int) -> None:
+        job.progress.files, job.progress.done_bytes = files, size
+        if job.lease is not None:
+            job.lease.wrote(size, files)
+
+    reach("ready to extract")
+    try:
+        return await workers.extract(make_extract_job(job, settings), on_progress)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            await run_sync(_remove_staging, job.staging_dir)
+        on_progress(0, 0)
+        if isinstance(error, Fault) and error.cause is Cause.NOT_FETCHED:
+            log.warning(f"{error}: byte ranges were not enough, downloading the whole file")
+            job.fetch_mode = FetchMode.COMPLETE_SPARSE
+            job.spooled.clear()
+        if isinstance(error, Fault):
+            raise with_source_advice(error, job) from error
+        raise
+
+
+def make_extract_job(job: Job, settings: Settings) -> ExtractJob:
+    """Return what the child process is to extract."""
+    paths = {kind: str(path) for kind, path in job.spooled.items()}
+    return ExtractJob(
+        performance=job.performance,
+        raw=paths.get(Kind.RAW),
+        anno=paths.get(Kind.ANNO),
+        sources=tuple(job.sources.values()),
+        staging=str(job.staging_dir or ""),
+        cameras=job.selection.cameras,
+        modalities=tuple(modality.value for modality in job.selection.modalities),
+        damaged=settings.processing.damaged,
+        verify=settings.processing.verify_extraction,
+        fetched=(FetchMode.RANGES if job.fetch_mode is FetchMode.RANGES else FetchMode.WHOLE).value,
+        base=str(job.target) if job.selection.completes else None,
+    )
+
+
+def with_source_advice(fault: Fault, job: Job) -> Fault:
+    """Return the fault with the right advice: a file whose md5 was compared is the same after another download."""
+    compared = job.fetch_mode is not FetchMode.RANGES and all(source.md5 for source in job.sources.values())
+    if fault.cause not in (Cause.UNREADABLE, Cause.DAMAGED) or not compared:
+        return fault
+    hint = "size and md5 match the remote, so the file is damaged there: report it to its owner"
+    return Fault(fault.cause, fault.message, hint)
+
+
+def _remove_staging(staging: Path) -> None:
+    """Remove a staging folder, and the subject's folder if nothing else is in it."""
+    remove_tree(staging)
+    try:
+        staging.parent.rmdir()
+    except OSError:  # other performances are there
+        return

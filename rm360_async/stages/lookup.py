@@ -1,0 +1,95 @@
+"""First stage: what is really there, on disk and on the remote, before anything is done.
+
+`lookup` runs when a job is claimed, and has side effects: it removes staging folders that a crash left, completes
+what a killed instance could not record any more, and fills in the job's target, whether it may be replaced, and the
+published folder that it completes. `look_up_sources` asks the remote, at the start of every attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from anyio.to_thread import run_sync
+
+from rm360_async.config import Settings
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import kinds_needed, output_folder
+from rm360_async.domain.record import EarlierRecord, Record
+from rm360_async.domain.selection import SelectionPolicy, is_of_other_files, selection_for
+from rm360_async.domain.stage import Stage
+from rm360_async.domain.state import Observed, PerformanceRow, PlannedState, decide_state
+from rm360_async.download.downloader import Downloader
+from rm360_async.ledger import adopt_some
+from rm360_async.pipeline.job import Job
+from rm360_async.stages.cleanup import cleanup
+from rm360_async.stages.job_log import JobLog
+from rm360_async.store import is_marked_damaged, record_of, remove_tree, staging_path
+from rm360_async.system.log import logger
+
+log = logger(__name__)
+
+
+async def lookup(job: Job, row: PerformanceRow, settings: Settings, job_log: JobLog) -> PlannedState:
+    """Reconcile a claimed job with what is on disk; return the state that it is really in.
+
+    Another instance may have ended it, or died on it. As the job is claimed, any staging folder that it has belongs
+    to a dead process and is removed. Raises Fault(IN_THE_WAY) if something that is not a published folder, or cannot
+    be read, stands under the final name.
+    """
+    job.target = output_folder(settings.storage.output_dir, job.performance)
+    await run_sync(_remove_stale_staging, job.target)
+    record = await run_sync(record_of, job.target)
+    is_lacking = settings.selection_policy.is_lacking(job.performance, record)
+    state = decide_state(row, Observed(record, incomplete=is_lacking), time.time())
+    if state.stage is Stage.COMPLETED:
+        await _finish_completed(job, row, settings, job_log)
+    if row.stage is Stage.DOWNLOAD_FAILED:  # pending when this run began: another instance has just tried
+        return PlannedState(row.stage, row.cause, row.reason)
+    _choose_target(job, row, record, is_lacking=is_lacking)
+    if state.stage is Stage.PENDING and not job.replace:
+        _require_free(job.target)
+    job.selection = selection_for(settings.selection_policy, job.performance, job.previous)
+    return state
+
+
+def _choose_target(job: Job, row: PerformanceRow, record: Record | EarlierRecord | None, *, is_lacking: bool) -> None:
+    """Fill in whether the folder may be replaced, and which published folder the job completes."""
+    job.replace = row.forced or is_marked_damaged(job.target)
+    if is_lacking and isinstance(record, Record) and not job.replace:
+        job.previous, job.replace = record, True
+
+
+def _require_free(target: Path) -> None:
+    if os.path.lexists(target):
+        hint = "move it away, or use --force to replace it"
+        raise Fault(Cause.IN_THE_WAY, f"{target} already exists and was not published by rm360", hint)
+
+
+async def _finish_completed(job: Job, row: PerformanceRow, settings: Settings, job_log: JobLog) -> None:
+    """Do what a killed instance could not do any more after it had published."""
+    if row.stage is not Stage.COMPLETED:
+        log.info(f"{job.performance} was published by a run that was killed")
+        adopted = await adopt_some(settings.storage.output_dir, [job.performance])
+        await job_log.ledger.import_rows(adopted.rows)
+        for problem in adopted.problems:
+            log.warning(problem)
+    await job_log.ledger.attempts.interrupt(job.performance)
+    await cleanup(job, settings, published=True)
+
+
+def _remove_stale_staging(target: Path) -> None:
+    for folder in target.parent.glob(staging_path(target, "*").name):
+        log.info("removing what an interrupted extraction left", folder=str(folder))
+        remove_tree(folder)
+
+
+async def look_up_sources(job: Job, policy: SelectionPolicy, downloader: Downloader, job_log: JobLog) -> None:
+    """Fill in the remote's files as they are now; nothing is reused of a folder that came from other ones."""
+    await downloader.look_up(job, kinds_needed(policy.structure, job.selection.modalities))
+    sources = tuple(job.sources.values())
+    await job_log.record_sources(job)
+    if job.previous is not None and is_of_other_files(job.previous, sources):
+        log.info(f"{job.performance} has changed on the remote: nothing of its folder is reused")
+    job.selection = selection_for(policy, job.performance, job.previous, sources)

@@ -1,0 +1,44 @@
+"""Fifth stage: the sealed staging folder gets its final name, in one step."""
+
+from __future__ import annotations
+
+import anyio
+from anyio.to_thread import run_sync
+
+from rm360_async.domain.errors import Fault
+from rm360_async.domain.names import Structure
+from rm360_async.domain.record import Record
+from rm360_async.download.ranges.estimate import full_sizes
+from rm360_async.pipeline.job import Job
+from rm360_async.stages.job_log import JobLog
+from rm360_async.stages.reserve import ratio_key
+from rm360_async.store import publish as store
+from rm360_async.store import remove_tree
+from rm360_async.system.log import logger
+
+log = logger(__name__)
+
+
+async def publish(job: Job, record: Record, job_log: JobLog, structure: Structure) -> None:
+    """Make the folder appear under its final name, durably; a refused one leaves nothing behind."""
+    assert job.staging_dir is not None, "published before it was extracted"
+    with anyio.CancelScope(shield=True):  # a rename that happened must be recorded
+        try:
+            await run_sync(store.publish, job.staging_dir, job.target, job.replace)
+        except Fault:
+            await run_sync(remove_tree, job.staging_dir)
+            raise
+        await _record_ratios(job, record, job_log, structure)
+
+
+async def _record_ratios(job: Job, record: Record, job_log: JobLog, structure: Structure) -> None:
+    """Record output bytes per input byte, of the whole and by modality: later leases and estimates use them."""
+    ledger, size = job_log.ledger, job.source_bytes
+    try:
+        await ledger.hints.record_ratio(
+            ratio_key(structure, job.performance), input_bytes=size, output_bytes=record.bytes
+        )
+        for key, of_all_cameras in full_sizes(structure, job.performance, record).items():
+            await ledger.hints.record_ratio(key, input_bytes=size, output_bytes=of_all_cameras)
+    except Fault as fault:  # only an estimate of the next lease: never a reason to fail what is published
+        log.warning(f"cannot record the output size of {job.performance}: {fault}")

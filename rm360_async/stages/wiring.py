@@ -1,0 +1,53 @@
+"""Build the stages of a run from its settings and the parts that it has opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rm360_async.budget import Budget
+from rm360_async.config import Settings
+from rm360_async.domain.retry import RetryPolicy
+from rm360_async.domain.selection import FetchMode
+from rm360_async.download import spool
+from rm360_async.download.downloader import Downloader
+from rm360_async.download.range_downloader import RangeDownloader
+from rm360_async.download.rclone import Remote, StallPolicy
+from rm360_async.download.throttle import Throttle
+from rm360_async.extraction.pool import WorkerLimits, Workers
+from rm360_async.pipeline.ports import SourceNotes
+from rm360_async.stages.job_log import JobLog
+from rm360_async.stages.reserve import evict_orphans
+from rm360_async.stages.stages import Stages
+
+
+def build_stages(
+    settings: Settings,
+    job_log: JobLog,
+    notes: SourceNotes,
+    remotes: Sequence[Remote],
+    retry_policy: RetryPolicy,
+    stall_policy: StallPolicy,
+) -> Stages:
+    """Return the stages with the real parts; starts nothing."""
+    processing, storage, limits = settings.processing, settings.storage, settings.limits
+    downloader = Downloader(
+        remotes,
+        notes,
+        storage.temp_dir,
+        settings.google_drive.structure,
+        Throttle(processing.downloads, retry_policy),
+        retry_policy.quota_wait,
+    )
+    budget = Budget(
+        storage.temp_dir,
+        storage.output_dir,
+        limits.max_temp_bytes,
+        limits.min_free_bytes,
+        aside=(storage.temp_dir / spool.QUARANTINE,),
+        make_room=evict_orphans,
+    )
+    worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
+    ignore_cost = processing.fetch == FetchMode.RANGES.value
+    range_downloader = RangeDownloader(downloader, stall_policy, worker_limits, ignore_cost)
+    workers = Workers(processing.worker_count, worker_limits)
+    return Stages(settings, job_log, downloader, range_downloader, budget, workers)
