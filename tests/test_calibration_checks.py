@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rm360_async.domain.cameras.calibration.check import named
-from rm360_async.domain.cameras.calibration.checks import CalibrationReport, check_calibration
-from rm360_async.domain.cameras.calibration.conventions import READINGS, STATED, best_convention
-from rm360_async.domain.cameras.calibration.lens import coefficients, corner_radius, fold_radius
+from rm360_async.domain.cameras.calibration.check import cameras_text
+from rm360_async.domain.cameras.calibration.checks import CalibrationResult, check_calibration
+from rm360_async.domain.cameras.calibration.conventions import ALL_CONVENTIONS, STATED_CONVENTION, best_convention
+from rm360_async.domain.cameras.calibration.lens import corner_radius, distortion_coefficients, fold_radius
 from rm360_async.domain.cameras.rig import RESOLUTION, S3_CAMERAS, Array, rig, scale_intrinsics
 from rm360_async.domain.check_status import CheckState
 
@@ -38,12 +38,12 @@ def in_millimetres(RT: Array) -> Array:
     return np.block([[RT[:3, :3], RT[:3, 3:] * 1000], [np.array([[0.0, 0.0, 0.0, 1.0]])]])
 
 
-def states(report: CalibrationReport) -> dict[str, str]:
+def states(report: CalibrationResult) -> dict[str, str]:
     """Return the checks that are not ok, by name."""
     return {check.name: check.state.value for check in report.checks if check.state is not CheckState.OK}
 
 
-def sentence(report: CalibrationReport, name: str) -> str:
+def sentence(report: CalibrationResult, name: str) -> str:
     return next(check.sentence for check in report.checks if check.name == name)
 
 
@@ -67,7 +67,7 @@ def test_clean_calibrations_pass_and_say_what_cannot_be_checked(
     report = check_calibration(values, size, cameras)
     assert report.state is CheckState.OK and not report.failures
     assert states(report) == dict.fromkeys(unchecked, "not checked")
-    assert [standing.id for standing in report.standings] == list(cameras)
+    assert [standing.id for standing in report.positions] == list(cameras)
 
 
 def test_numbers_are_those_of_the_independent_measurement() -> None:
@@ -76,7 +76,7 @@ def test_numbers_are_those_of_the_independent_measurement() -> None:
     assert report.head == pytest.approx((-0.043, -0.501, 0.002), abs=0.001)
     assert numbers["axes meet"] == pytest.approx(53.6, abs=0.1)
     assert numbers["level"] == pytest.approx(4.1, abs=0.05)
-    place = next(standing for standing in report.standings if standing.id == "58")
+    place = next(standing for standing in report.positions if standing.id == "58")
     assert (place.azimuth, place.elevation) == pytest.approx((-91.6, -2.4), abs=0.06) and place.tier == "eye-inner"
     assert "18 mm on average, 54 mm at most (camera 49)" in sentence(report, "axes meet")
 
@@ -98,24 +98,24 @@ def test_another_reading_is_named_and_the_rest_is_judged_by_it(
     values = changed(change)
     report = check_calibration({camera: values[camera] for camera in cameras}, RESOLUTION)
     assert [check.name for check in report.failures] == ["convention"]
-    assert str(report.reading) == name and f"read as {name}" in sentence(report, "convention")
+    assert str(report.convention) == name and f"read as {name}" in sentence(report, "convention")
     assert report.matrices[cameras[0]] == pytest.approx(rig()[cameras[0]].RT, abs=1e-5)
 
 
 def test_every_reading_is_told_from_every_other() -> None:
     stack = np.stack([camera.RT for camera in rig().values()])
-    for reading in READINGS:
+    for reading in ALL_CONVENTIONS:
         unread: NDArray[Any] = stack.copy()
         if reading.y_up:
             unread = FLIP @ unread
         if reading.gl_axes:
             unread = unread @ FLIP
-        if reading.inverted:
+        if reading.world_to_camera:
             unread = np.linalg.inv(unread)
         unread[:, :3, 3] *= {"metres": 1, "millimetres": 1000, "centimetres": 100}[reading.unit]
         assert best_convention(unread)[0] == reading
-        assert reading.apply(unread) == pytest.approx(stack, abs=1e-5)
-    assert READINGS[0] == STATED and len(set(READINGS)) == 24
+        assert reading.to_stated(unread) == pytest.approx(stack, abs=1e-5)
+    assert ALL_CONVENTIONS[0] == STATED_CONVENTION and len(set(ALL_CONVENTIONS)) == 24
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_one_camera_that_is_read_another_way_is_named() -> None:
     report = check_calibration(changed(lambda RT: RT @ FLIP, "10"), RESOLUTION)
     assert {check.name for check in report.failures} == {"convention", "head in frame"}
     assert "camera 10 read as camera-to-world, OpenGL axes" in sentence(report, "convention")
-    assert report.reading == STATED
+    assert report.convention == STATED_CONVENTION
 
 
 def test_mirrors_rolls_scales_and_shifts_are_named_by_their_checks() -> None:
@@ -200,11 +200,11 @@ def test_distortion_is_measured_where_it_folds() -> None:
     assert fold_radius(np.array([-1 / 3, 0, 0, 0, 0])) == pytest.approx(1.0)  # r - r^3/3 turns at 1
     assert fold_radius(np.zeros(5)) == fold_radius(np.array([0.3, 0, 0, 0, 0])) == float("inf")
     radii = np.linspace(0, 0.4, 4001)
-    k1, k2, _, _, k3 = coefficients(folding["25"]["D"])
+    k1, k2, _, _, k3 = distortion_coefficients(folding["25"]["D"])
     mapped = radii * (1 + k1 * radii**2 + k2 * radii**4 + k3 * radii**6)
     assert fold_radius(folding["25"]["D"]) == pytest.approx(radii[mapped.argmax()], abs=2e-4)
     assert corner_radius(rig()["25"].K, RESOLUTION) == pytest.approx(0.34, abs=0.02)
-    assert coefficients(np.array([[1.0, 2.0]])).tolist() == [1, 2, 0, 0, 0]
+    assert distortion_coefficients(np.array([[1.0, 2.0]])).tolist() == [1, 2, 0, 0, 0]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
@@ -216,7 +216,7 @@ def test_what_is_no_calibration_is_a_failed_check_and_never_an_error(bad: float)
     del values["11"]["D"]
     report = check_calibration(values, RESOLUTION, ["25", "77"])
     told = sentence(report, "present")
-    assert [check.name for check in report.failures] == ["present"] and len(report.standings) == 56
+    assert [check.name for check in report.failures] == ["present"] and len(report.positions) == 56
     assert told.startswith("cameras 07, 08, 09 and 11 not finite") and "camera 77 with images but without" in told
     nothing = check_calibration({}, None)
     assert nothing.state is CheckState.FAIL and nothing.head is None and "there is none" in nothing.checks[0].sentence
@@ -240,5 +240,9 @@ def test_random_numbers_never_raise() -> None:
 
 
 def test_names_of_cameras_are_short() -> None:
-    assert named([]) == "no camera" and named(["25"]) == "camera 25" and named(["25", "26"]) == "cameras 25 and 26"
-    assert named(f"{number:02d}" for number in range(9)) == "9 cameras (00 01 02 03 04 05 ...)"
+    assert (
+        cameras_text([]) == "no camera"
+        and cameras_text(["25"]) == "camera 25"
+        and cameras_text(["25", "26"]) == "cameras 25 and 26"
+    )
+    assert cameras_text(f"{number:02d}" for number in range(9)) == "9 cameras (00 01 02 03 04 05 ...)"

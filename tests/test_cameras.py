@@ -23,7 +23,7 @@ from rm360_async.domain.cameras.rig import (
     world_to_camera,
 )
 from rm360_async.domain.cameras.set_names import is_named_set
-from rm360_async.domain.cameras.sets import resolve
+from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.errors import BadRequest
 
 # camera: azimuth, elevation in degrees, radius in metres, tier; from an independent measurement of the same file
@@ -128,7 +128,7 @@ def test_the_rig_cannot_be_changed_by_its_users() -> None:
     ],
 )
 def test_rings_are_at_least_as_good_as_the_best_known_sets(pool: int, count: int, gap: float, worst: float) -> None:
-    chosen = resolve(f"ring:{count}", rig() if pool == 60 else S3_CAMERAS)
+    chosen = resolve_cameras(f"ring:{count}", rig() if pool == 60 else S3_CAMERAS)
     found = coverage(chosen)
     assert len(chosen) == len(set(chosen)) == count
     assert FRONT_CAMERA in chosen
@@ -137,14 +137,14 @@ def test_rings_are_at_least_as_good_as_the_best_known_sets(pool: int, count: int
 
 
 def test_a_ring_only_takes_cameras_that_are_present() -> None:
-    assert set(resolve("ring:10", S3_CAMERAS)) <= set(S3_CAMERAS)
-    assert resolve("ring:10", ["25"]) == ("25",)
-    assert resolve("ring:10", []) == ()
-    without_front = resolve("ring:3", ["01", "02", "12", "40", "44"])
+    assert set(resolve_cameras("ring:10", S3_CAMERAS)) <= set(S3_CAMERAS)
+    assert resolve_cameras("ring:10", ["25"]) == ("25",)
+    assert resolve_cameras("ring:10", []) == ()
+    without_front = resolve_cameras("ring:3", ["01", "02", "12", "40", "44"])
     assert len(without_front) == 3 and FRONT_CAMERA not in without_front
-    assert resolve("ring:1", rig()) == (FRONT_CAMERA,)
-    assert resolve("ring:60", rig()) == tuple(rig())
-    assert "77" not in resolve("ring:2", ["25", "77", "01", "40"])
+    assert resolve_cameras("ring:1", rig()) == (FRONT_CAMERA,)
+    assert resolve_cameras("ring:60", rig()) == tuple(rig())
+    assert "77" not in resolve_cameras("ring:2", ["25", "77", "01", "40"])
 
 
 def test_coverage_tells_what_is_wrong_with_every_sixth_camera() -> None:
@@ -177,24 +177,24 @@ def test_smallest_gap_is_exact_on_a_small_circle() -> None:
 
 
 def test_front_sets_are_the_nearest_to_the_face() -> None:
-    assert resolve("front:1", rig()) == ("25",)
-    assert resolve("front:3", rig()) == ("22", "25", "28")
-    assert all(abs(rig()[camera].azimuth) < 75 for camera in resolve("front:10", S3_CAMERAS))
+    assert resolve_cameras("front:1", rig()) == ("25",)
+    assert resolve_cameras("front:3", rig()) == ("22", "25", "28")
+    assert all(abs(rig()[camera].azimuth) < 75 for camera in resolve_cameras("front:10", S3_CAMERAS))
 
 
 def test_benchmark_sets_share_out_the_rig() -> None:
-    train, test = resolve("bench:setting2-train", rig()), resolve("bench:setting2-test", rig())
+    train, test = resolve_cameras("bench:setting2-train", rig()), resolve_cameras("bench:setting2-test", rig())
     assert (len(train), len(test)) == (38, 22)
     assert sorted(train + test) == list(rig())
-    assert train == resolve("s3-38", rig()) == S3_CAMERAS
-    assert resolve("s3-38", ["25", "26"]) == ("25",)
+    assert train == resolve_cameras("s3-38", rig()) == S3_CAMERAS
+    assert resolve_cameras("s3-38", ["25", "26"]) == ("25",)
 
 
 def test_lists_and_all_keep_what_is_present() -> None:
-    assert resolve("all", ["31", "07", "07"]) == ("07", "31")
-    assert resolve(["7", "31", "31", "99"], ["07", "08", "31"]) == ("07", "31")
+    assert resolve_cameras("all", ["31", "07", "07"]) == ("07", "31")
+    assert resolve_cameras(["7", "31", "31", "99"], ["07", "08", "31"]) == ("07", "31")
     with pytest.raises(ValueError, match="not a camera id"):
-        resolve(["../.."], ["07"])
+        resolve_cameras(["../.."], ["07"])
 
 
 @pytest.mark.parametrize("text", ["all", "ring:1", "ring:60", "front:5", "s3-38", "bench:setting2-test"])
@@ -208,9 +208,9 @@ def test_names_that_are_sets(text: str) -> None:
 def test_names_that_are_no_sets(text: str) -> None:
     assert not is_named_set(text)
     with pytest.raises(BadRequest, match="is not a camera set"):
-        resolve(text, rig())
+        resolve_cameras(text, rig())
 
 
 def test_a_near_miss_is_told_the_name() -> None:
     with pytest.raises(BadRequest, match="did you mean bench:setting2-train"):
-        resolve("bench:setting2-trian", rig())
+        resolve_cameras("bench:setting2-trian", rig())

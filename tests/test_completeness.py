@@ -12,17 +12,17 @@ from tiny_smc import Tiny
 from workspace import Workspace
 
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
-from rm360_async.domain.completeness import CompletenessLevel, Extracted, judge
+from rm360_async.domain.completeness import CompletenessLevel, ExtractionFacts, assess_completeness
 from rm360_async.domain.names import Modality, Performance, Structure, number_ranges
 from rm360_async.domain.record import LeftOut, Record, SourceFile
 from rm360_async.domain.release import (
     Absence,
-    absence,
+    absence_of_camera,
     camera_remarks,
     frame_rate,
-    holding_of,
-    layouts_of,
+    possible_layouts,
     released_content,
+    released_content_of,
 )
 from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
@@ -39,9 +39,9 @@ EVERY = tuple(rig())
 
 def of_500(
     performance: Performance = S1, cameras: tuple[str, ...] = ("25",), count: int = 300, **more: Any
-) -> Extracted:
+) -> ExtractionFacts:
     """Return a clean extraction of the 500-subject release, changed by keyword."""
-    clean = Extracted(
+    clean = ExtractionFacts(
         performance,
         (f"0018/0018_{performance.name}_raw.smc",),
         absent=NOT_IN_500,
@@ -52,9 +52,9 @@ def of_500(
     return replace(clean, **more)
 
 
-def findings(found: Extracted) -> dict[str, str]:
+def findings(found: ExtractionFacts) -> dict[str, str]:
     """Return what is wrong, by the name of the check; one of each at most."""
-    verdict = judge(found)
+    verdict = assess_completeness(found)
     assert (verdict.word is CompletenessLevel.DAMAGED) == bool(verdict.findings)
     assert len({finding.check for finding in verdict.findings}) == len(verdict.findings)
     return {finding.check: finding.what for finding in verdict.findings}
@@ -77,13 +77,13 @@ def test_the_releases_hold_what_is_known_of_them() -> None:
 
 
 def test_the_layout_is_told_by_the_paths() -> None:
-    assert layouts_of(["0018/0018_s1_all_raw.smc"]) == (Structure.SINGLE,)
-    assert layouts_of(["raw/0026/0026_e0_raw.smc"]) == (Structure.PAIR,)
-    assert layouts_of(["/data/0026_e0_raw.smc", "/data/0026_e0_anno.smc"]) == (Structure.PAIR,)
-    assert layouts_of(["/data/x/0026_e0_raw.smc"]) == (Structure.SINGLE, Structure.PAIR)
-    held = holding_of("s1_all", ["/data/x/0026_s1_all_raw.smc"], EVERY)
+    assert possible_layouts(["0018/0018_s1_all_raw.smc"]) == (Structure.SINGLE,)
+    assert possible_layouts(["raw/0026/0026_e0_raw.smc"]) == (Structure.PAIR,)
+    assert possible_layouts(["/data/0026_e0_raw.smc", "/data/0026_e0_anno.smc"]) == (Structure.PAIR,)
+    assert possible_layouts(["/data/x/0026_e0_raw.smc"]) == (Structure.SINGLE, Structure.PAIR)
+    held = released_content_of("s1_all", ["/data/x/0026_s1_all_raw.smc"], EVERY)
     assert held is not None and held.cameras == EVERY
-    alone = holding_of("s1_all", ["/data/x/0026_s1_all_raw.smc"], ["25"])
+    alone = released_content_of("s1_all", ["/data/x/0026_s1_all_raw.smc"], ["25"])
     assert alone is not None and alone.cameras == ("25",)
 
 
@@ -97,8 +97,8 @@ def test_the_layout_is_told_by_the_paths() -> None:
         of_500(Performance("0018", "h0"), EVERY, 1, fps=None, absent=NOT_IN_500 | {Modality.AUDIO}),
     ],
 )
-def test_clean_files_are_complete_as_released(clean: Extracted) -> None:
-    verdict = judge(clean)
+def test_clean_files_are_complete_as_released(clean: ExtractionFacts) -> None:
+    verdict = assess_completeness(clean)
     assert (
         verdict.word is CompletenessLevel.AS_RELEASED
         and verdict.findings == ()
@@ -110,8 +110,8 @@ def test_clean_files_are_complete_as_released(clean: Extracted) -> None:
 def test_what_was_wanted_and_is_there_is_complete() -> None:
     wanted = frozenset({Modality.IMAGES, Modality.AUDIO})
     chosen = of_500(S3, S3_CAMERAS, wanted=wanted, absent=frozenset(), wanted_cameras="ring:8", chosen=S3_CAMERAS[:8])
-    assert str(judge(chosen)) == "complete"
-    every = judge(replace(chosen, wanted_cameras="all", chosen=S3_CAMERAS))
+    assert str(assess_completeness(chosen)) == "complete"
+    every = assess_completeness(replace(chosen, wanted_cameras="all", chosen=S3_CAMERAS))
     assert every.word is CompletenessLevel.AS_RELEASED and every.as_released == (
         "images of 22 cameras (02 06 08 10 12 14 18 22 ...)",
     )
@@ -142,9 +142,9 @@ def test_what_was_wanted_and_is_there_is_complete() -> None:
         ),
     ],
 )
-def test_each_loss_is_named_by_its_check_alone(found: Extracted, check: str, told: str) -> None:
+def test_each_loss_is_named_by_its_check_alone(found: ExtractionFacts, check: str, told: str) -> None:
     assert findings(found) == {check: told}
-    assert str(judge(found)) == f"damaged: {check}: {told}"
+    assert str(assess_completeness(found)) == f"damaged: {check}: {told}"
 
 
 def test_gaps_and_short_cameras_are_told_apart() -> None:
@@ -174,7 +174,7 @@ def test_key_frames_may_have_gaps_but_not_in_one_camera_only() -> None:
 def test_one_file_of_a_pair_is_judged_by_what_it_can_hold() -> None:
     absent = frozenset(Modality) - {Modality.METADATA, Modality.IMAGES, Modality.AUDIO}
     raw = of_500(S1, EVERY, sources=("raw/0026/0026_s1_all_raw.smc",), absent=absent)
-    verdict = judge(raw)
+    verdict = assess_completeness(raw)
     assert (
         verdict.word is CompletenessLevel.AS_RELEASED
         and "calibration (in the other file of the pair)" in verdict.as_released
@@ -185,21 +185,29 @@ def test_one_file_of_a_pair_is_judged_by_what_it_can_hold() -> None:
 
 
 def test_a_long_verdict_is_cut_and_names_outside_the_grammar_are_judged_by_frames_only() -> None:
-    verdict = judge(of_500(calibration=["x" * 900]))
+    verdict = assess_completeness(of_500(calibration=["x" * 900]))
     assert len(str(verdict)) == 600 and str(verdict).endswith(" ...")
     odd = of_500(Performance("0000", "notes"), ("25", "31"), 10, absent=frozenset(Modality), fps=15.0)
-    assert str(judge(odd)) == "complete"
+    assert str(assess_completeness(odd)) == "complete"
     short = replace(odd, frames={"25": range(10), "31": range(5)})
     assert findings(short) == {"frame counts": "cam_31 with 5 of 10 frames, the last 4"}
 
 
 def test_why_a_camera_is_absent() -> None:
     s3 = released_content(Structure.SINGLE, "s3_all")
-    assert absence("02", s3, "all") is Absence.NOT_RELEASED
-    assert absence("00", s3, "all") is Absence.LOST
-    assert absence("00", s3, ("24",)) is Absence.NOT_WANTED and absence("24", s3, ("24",)) is Absence.LOST
-    assert absence("00", s3, "ring:8") is Absence.NOT_WANTED and absence("00", s3, "ring:40") is Absence.LOST
-    assert absence("00", s3, "s3-38") is Absence.LOST and absence("00", None, "all") is Absence.UNKNOWN
+    assert absence_of_camera("02", s3, "all") is Absence.NOT_RELEASED
+    assert absence_of_camera("00", s3, "all") is Absence.LOST
+    assert (
+        absence_of_camera("00", s3, ("24",)) is Absence.NOT_WANTED
+        and absence_of_camera("24", s3, ("24",)) is Absence.LOST
+    )
+    assert (
+        absence_of_camera("00", s3, "ring:8") is Absence.NOT_WANTED
+        and absence_of_camera("00", s3, "ring:40") is Absence.LOST
+    )
+    assert (
+        absence_of_camera("00", s3, "s3-38") is Absence.LOST and absence_of_camera("00", None, "all") is Absence.UNKNOWN
+    )
 
 
 def test_remarks_say_which_wanted_cameras_the_release_has_not() -> None:

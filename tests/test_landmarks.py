@@ -10,10 +10,10 @@ import pytest
 
 from rm360_async.domain.cameras.calibration.landmarks import (
     Landmarks2d,
-    Reprojection,
+    ReprojectionErrors,
     check_landmarks,
-    projected,
-    reproject,
+    measure_reprojection,
+    project_with_distortion,
 )
 from rm360_async.domain.cameras.rig import Array, project, rig
 from rm360_async.domain.check_status import CheckState
@@ -41,8 +41,8 @@ def cameras(
     }
 
 
-def found(views: dict[str, Landmarks2d]) -> Reprojection:
-    result = reproject(views, ground_truth.keypoints3d(SPEC))
+def found(views: dict[str, Landmarks2d]) -> ReprojectionErrors:
+    result = measure_reprojection(views, ground_truth.keypoints3d(SPEC))
     assert result is not None
     return result
 
@@ -93,8 +93,8 @@ def test_a_camera_in_which_all_is_behind_is_infinitely_far_and_json_has_null() -
 def test_one_camera_gives_a_lower_bound_and_none_gives_nothing() -> None:
     alone = {"25": cameras()["25"]}
     result = found(alone)
-    assert result.only_bounded and "by at least" in check_landmarks(result).sentence
-    assert reproject({}, ground_truth.keypoints3d(SPEC)) is None and reproject(alone, {}) is None
+    assert result.is_lower_bound and "by at least" in check_landmarks(result).sentence
+    assert measure_reprojection({}, ground_truth.keypoints3d(SPEC)) is None and measure_reprojection(alone, {}) is None
     assert check_landmarks(None).state is CheckState.UNCHECKED
 
 
@@ -103,7 +103,7 @@ def test_points_that_are_not_finite_hurt_nobody_else() -> None:
     for frame in points:
         points[frame] = points[frame].copy()
         points[frame][3] = np.nan
-    result = reproject(views, points)
+    result = measure_reprojection(views, points)
     assert result is not None and len(result.pairs) == 72 and max(e.mm for e in result.cameras.values()) < 1e-6
 
 
@@ -113,5 +113,7 @@ def test_distortion_is_that_of_opencv() -> None:
     D = np.array([0.12, -0.9, 0.002, -0.001, 3.0])
     inverse = np.linalg.inv(camera.RT)
     expected, _ = cv2.projectPoints(points, cv2.Rodrigues(inverse[:3, :3])[0], inverse[:3, 3], camera.K, D)
-    assert projected(points, camera.K, D, camera.RT) == pytest.approx(expected[:, 0], abs=1e-3)
-    assert projected(points, camera.K, np.zeros(5), camera.RT) == pytest.approx(project(points, camera.K, camera.RT))
+    assert project_with_distortion(points, camera.K, D, camera.RT) == pytest.approx(expected[:, 0], abs=1e-3)
+    assert project_with_distortion(points, camera.K, np.zeros(5), camera.RT) == pytest.approx(
+        project(points, camera.K, camera.RT)
+    )

@@ -23,8 +23,15 @@ from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
 from rm360_async.domain.names import Performance, Structure
 from rm360_async.store import MARKER
 from rm360_async.synthetic.remote import make_remote
-from rm360_async.visualization.report import DiskUsage, GridRow, RunNumbers, read_numbers, write_index, write_page
-from rm360_async.visualization.report.run_data import Cell
+from rm360_async.visualization.report import (
+    DiskUsage,
+    PerformanceEntry,
+    RunData,
+    read_page_json,
+    write_page,
+    write_run_page,
+)
+from rm360_async.visualization.report.run_data import PerformanceState
 
 VOID = {"meta", "link", "img", "br", "input", "image", "rect", "path", "line", "circle", "polygon", "hr"}
 OMITTED = {"td", "tr", "th", "li"}
@@ -155,8 +162,8 @@ def test_what_comes_from_data_is_escaped(folders: dict[str, Path], tmp_path: Pat
     parsed = Parsed(text_of(tmp_path / "page"))
     assert not {"script", "b"} & set(parsed.tags) and "img" not in parsed.tags
     assert evil in numbers["verdict"]
-    row = GridRow("0018", "s3_all", "failed", 0, 0, 0, 0.0, evil, evil)
-    write_index(RunNumbers(evil, (row,), (), (DiskUsage(evil, 1, 2),), (evil,)), tmp_path / "index")
+    row = PerformanceEntry("0018", "s3_all", "failed", 0, 0, 0, 0.0, evil, evil)
+    write_run_page(RunData(evil, (row,), (), (DiskUsage(evil, 1, 2),), (evil,)), tmp_path / "index")
     assert not {"script", "img"} & set(Parsed(text_of(tmp_path / "index")).tags)
 
 
@@ -211,7 +218,7 @@ def test_a_run_gets_a_board_with_links_and_reasons(ran: Workspace, capsys: pytes
     assert "damaged: gaps: cam_31 without frame 2" in text and "web page" in text
     numbers = json.loads((place / "report.json").read_text())
     assert numbers["totals"]["squares"] == {
-        **{square.value: 0 for square in Cell},
+        **{square.value: 0 for square in PerformanceState},
         **{"complete": 2, "damaged": 1, "failed": 1},
     }
     assert numbers["performances"]["0018/s3_all"]["checks"]["presence"] == "fail"
@@ -284,7 +291,7 @@ def test_a_page_of_one_folder(ran: Workspace, capsys: pytest.CaptureFixture[str]
     folder = ran.folder("0018/s3_all")
     assert main(["report", str(folder), "--output", str(ran.root / "page")]) == 0
     assert capsys.readouterr().out.endswith("page/index.html: 0018/s3_all: fail\n")
-    numbers = read_numbers(ran.root / "page")
+    numbers = read_page_json(ran.root / "page")
     assert numbers is not None and "presence" in failing(numbers)
 
 
@@ -338,7 +345,7 @@ def test_a_page_that_cannot_be_written_is_told(folders: dict[str, Path], tmp_pat
     assert "no published performance" in page_trouble(tmp_path, tmp_path / "x", True)
 
 
-def big_run() -> RunNumbers:
+def big_run() -> RunData:
     """Return 500 subjects x 19 performances with everything that can be wrong."""
     names = [f"e{n}" for n in range(12)] + ["h0", "h1_7bk", "h2"] + [f"s{n}_all" for n in range(1, 5)]
     page = {"state": "ok", "panels": {key: {"state": "ok", "sentence": "x"} for key in "abcdefghi"}}
@@ -351,32 +358,35 @@ def big_run() -> RunNumbers:
             error = f"0018_{name}_raw.smc is cut short at {subject}" if kind < 2 else ""
             shown = page if status == "completed" else None
             moment = 1.79e9 + subject * 600.0 + at
-            rows.append(GridRow(f"{subject:04d}", name, status, 60, 700, 10**9, moment, error, verdict, shown))
+            rows.append(PerformanceEntry(f"{subject:04d}", name, status, 60, 700, 10**9, moment, error, verdict, shown))
     fetched = tuple((row.updated, row.bytes, 20.0) for row in rows)
-    return RunNumbers("lab", tuple(rows), fetched, (DiskUsage("output_dir", 10**12, 10**13),))
+    return RunData("lab", tuple(rows), fetched, (DiskUsage("output_dir", 10**12, 10**13),))
 
 
 def test_the_board_of_9500_is_small_and_complete(tmp_path: Path) -> None:
     run = big_run()
-    numbers = write_index(run, tmp_path)
+    numbers = write_run_page(run, tmp_path)
     text = text_of(tmp_path)
     assert len(text.encode()) < MEGABYTE
     parsed = Parsed(text)
     squares = numbers["totals"]["squares"]
     assert sum(squares.values()) == numbers["totals"]["performances"] == 9500 == len(numbers["performances"])
-    assert text.count("<b class=") == 9500 + len(Cell)
+    assert text.count("<b class=") == 9500 + len(PerformanceState)
     assert parsed.links.count("0499/s4_all/index.html") >= 1 and "other reasons; report.json has them all" in text
     assert squares["damaged"] and squares["running"] and numbers["rates"]["bytes_a_second"] == 5e7
 
 
 def test_a_name_outside_the_grammar_gets_no_link(tmp_path: Path) -> None:
-    row = GridRow("../..", "s1_all", "completed", 1, 1, 1, 1.0, "", "", {"state": "ok"})
-    numbers = write_index(RunNumbers("lab", (row,)), tmp_path)
+    row = PerformanceEntry("../..", "s1_all", "completed", 1, 1, 1, 1.0, "", "", {"state": "ok"})
+    numbers = write_run_page(RunData("lab", (row,)), tmp_path)
     assert numbers["performances"]["../../s1_all"]["page"] is None
     assert Performance("0018", "e2").sort_key < Performance("0018", "e10").sort_key
-    assert GridRow("0018", "e2", "", 0, 0, 0, 0, "", "").place < GridRow("0018", "e10", "", 0, 0, 0, 0, "", "").place
+    assert (
+        PerformanceEntry("0018", "e2", "", 0, 0, 0, 0, "", "").place
+        < PerformanceEntry("0018", "e10", "", 0, 0, 0, 0, "", "").place
+    )
 
 
 def test_an_empty_run_has_a_page(tmp_path: Path) -> None:
-    numbers = write_index(RunNumbers("lab", ()), tmp_path)
+    numbers = write_run_page(RunData("lab", ()), tmp_path)
     assert "0 performances of 0 subjects" in text_of(tmp_path) and numbers["performances"] == {}

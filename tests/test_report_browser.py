@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pages import pair, published, speech
 from test_report import big_run
 
-from rm360_async.visualization.report import write_index, write_page
+from rm360_async.visualization.report import write_page, write_run_page
 from rm360_async.visualization.theme import DARK, PAPER, bgr
 
 _found = find_browser()
@@ -46,8 +46,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         found[name] = root / name / "index.html"
     write_page(folder, root / "silhouettes", faces=False)
     run = big_run()
-    write_index(run, root / "run")
-    write_index(replace(run, rows=run.rows[:19], fetched=run.fetched[:19]), root / "few")
+    write_run_page(run, root / "run")
+    write_run_page(replace(run, rows=run.rows[:19], fetched=run.fetched[:19]), root / "few")
     return found | {name: root / name / "index.html" for name in ("silhouettes", "run", "few")}
 
 

@@ -18,7 +18,7 @@ from workspace import Workspace
 
 from rm360_async.budget import Budget
 from rm360_async.domain.errors import Cause
-from rm360_async.domain.formatting import duration, size_text, when
+from rm360_async.domain.formatting import duration_text, size_text, time_text
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow, PlannedState
@@ -38,13 +38,13 @@ def test_sizes_and_durations_are_readable() -> None:
     assert [size_text(n) for n in (0, 999, 2048, 5.97 * 2**30, 1010 * 2**30)] == [
         "0 B", "999 B", "2 KB", "5.97 GB", "1010 GB",
     ]  # fmt: skip
-    assert [duration(n) for n in (5, 600, 12_000, 200_000, float("inf"))] == [
+    assert [duration_text(n) for n in (5, 600, 12_000, 200_000, float("inf"))] == [
         "5 s", "10 min", "3 h 20 min", "2 d 8 h", "unknown",
     ]  # fmt: skip
 
 
 def test_an_end_that_no_calendar_holds_is_unknown() -> None:
-    assert [when(moment) for moment in (1.2e14, float("inf"), float("nan"))] == ["unknown"] * 3
+    assert [time_text(moment) for moment in (1.2e14, float("inf"), float("nan"))] == ["unknown"] * 3
 
 
 class Clock:

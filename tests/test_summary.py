@@ -18,7 +18,7 @@ from workspace import Workspace
 
 from rm360_async.cli import main
 from rm360_async.visualization.summary import by_performance, by_subject, read_manifest
-from rm360_async.visualization.theme import SQUARE_COLOURS, bgr
+from rm360_async.visualization.theme import PERFORMANCE_COLOURS, bgr
 
 HEAD = "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error,verdict\n"
 LINES = """\
@@ -110,7 +110,7 @@ def test_plots_show_the_same_as_svg_and_as_png(tmp_path: Path, subjects: int) ->
     assert picture is not None
     assert picture.shape[:2] == (float(drawing.get("height", "0")), float(drawing.get("width", "0")))
     boxes = Counter(each.get("fill") for each in drawing.iter("{http://www.w3.org/2000/svg}rect"))
-    for colour in SQUARE_COLOURS.values():
+    for colour in PERFORMANCE_COLOURS.values():
         assert boxes[colour] and (np.asarray(picture) == bgr(colour)).all(axis=-1).any()
 
 

@@ -23,17 +23,17 @@ from rm360_async.synthetic.remote import demo_plan
 from rm360_async.synthetic.renderer import Renderer
 from rm360_async.synthetic.smc_writer import write_pair, write_smc
 from rm360_async.synthetic.spec import SINGLE_RELEASE, SmcSpec
-from rm360_async.visualization.calibration_source import read_calibrated
+from rm360_async.visualization.calibration_source import read_calibration_source
 from rm360_async.visualization.calibration_text import analysis_json, analyze
-from rm360_async.visualization.camera_suggestion import every_kth, pool_of, suggestion_text
-from rm360_async.visualization.contact_sheet import cells, columns, contact_sheet
+from rm360_async.visualization.camera_suggestion import every_kth, parse_pool, suggestion_text
+from rm360_async.visualization.contact_sheet import cell_positions, column_azimuths, contact_sheet
 from rm360_async.visualization.coverage_plot import coverage_map
 from rm360_async.visualization.frame_strip import frame_strip
 from rm360_async.visualization.published_folder import open_folder
-from rm360_async.visualization.raster import CELL, Sheet
+from rm360_async.visualization.raster import CELL, Raster
 from rm360_async.visualization.rig_plot import rig_views
-from rm360_async.visualization.theme import BAD, EMPTY, GOOD, bgr, degrees
-from rm360_async.visualization.thumbnail import thumbnail
+from rm360_async.visualization.theme import BAD, EMPTY, GOOD, bgr, degrees_text
+from rm360_async.visualization.thumbnail import decode_thumbnail
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -58,9 +58,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def cell_of(sheet: Sheet, camera: str) -> NDArray[np.uint8]:
+def cell_of(sheet: Raster, camera: str) -> NDArray[np.uint8]:
     """Return the pixels of a camera's cell, by the layout that the sheet promises: 18 columns, four rows."""
-    column, row = cells()[camera]
+    column, row = cell_positions()[camera]
     right = sheet.pixels.shape[1] - 14 - (17 - column) * (CELL[0] + 6)
     top = 124 + row * (CELL[1] + 24 + 6)
     return sheet.pixels[top : top + CELL[1], right - CELL[0] : right]
@@ -78,12 +78,12 @@ def has(pixels: NDArray[np.uint8], colour: str) -> bool:
 
 
 def test_the_sheet_has_the_order_of_the_rig() -> None:
-    assert len(columns()) == 18 and sum(angle < 0 for angle in columns()) == 9
-    assert len(set(cells().values())) == 60
-    for camera, (column, row) in cells().items():
-        away = (rig()[camera].azimuth - columns()[column] + 180) % 360 - 180
+    assert len(column_azimuths()) == 18 and sum(angle < 0 for angle in column_azimuths()) == 9
+    assert len(set(cell_positions().values())) == 60
+    for camera, (column, row) in cell_positions().items():
+        away = (rig()[camera].azimuth - column_azimuths()[column] + 180) % 360 - 180
         assert abs(away) < 6 and TIERS[row] == rig()[camera].tier
-    middle = [cells()[camera] for camera in ("27", "28", "29", "24", "25", "26")]
+    middle = [cell_positions()[camera] for camera in ("27", "28", "29", "24", "25", "26")]
     assert middle == [(8, 0), (8, 1), (8, 3), (9, 0), (9, 1), (9, 3)]
 
 
@@ -158,11 +158,11 @@ def test_the_strip_shows_time_and_every_missing_frame(published: Path) -> None:
 def test_thumbnails_are_the_picture_made_small(tmp_path: Path, width: int) -> None:
     ramp = np.linspace(0, 255, 1224, dtype=np.uint8)[None, :, None] * np.ones((1024, 1, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.jpg"), ramp)
-    small = thumbnail(tmp_path / "a.jpg", width)
+    small = decode_thumbnail(tmp_path / "a.jpg", width)
     assert small is not None and small.shape == (round(1024 * width / 1224), width, 3)
     expected = cv2.resize(ramp, (width, small.shape[0]), interpolation=cv2.INTER_AREA)
     assert np.abs(small.astype(int) - expected).max() <= 6
-    assert thumbnail(tmp_path / "none.jpg", width) is None
+    assert decode_thumbnail(tmp_path / "none.jpg", width) is None
 
 
 def elements(text: str, tag: str) -> list[ElementTree.Element]:
@@ -263,7 +263,7 @@ def test_analyze_fails_loudly_for_another_reading_and_for_swapped_ids(
         entry["RT"] = np.linalg.inv(np.array(entry["RT"])).tolist()
     value["cameras"]["03"]["K"][0][0] = None
     file.write_text(json.dumps(value))
-    found = read_calibrated(folder)
+    found = read_calibration_source(folder)
     report = json.loads(analysis_json(found, analyze(found)))
     failed = {check["name"]: check["sentence"] for check in report["checks"] if check["state"] == "fail"}
     assert set(failed) == {"present", "convention", "ids"}
@@ -292,12 +292,12 @@ def test_a_folder_without_calibration_is_told(published: Path, tmp_path: Path) -
     file = published / "0018_s1_all_raw.smc"
     assert main(["extract", str(file), "--output", str(tmp_path / "s1"), "--modalities", "images"]) == 0
     with pytest.raises(BadRequest, match="extract it with modality calibration"):
-        read_calibrated(tmp_path / "s1")
+        read_calibration_source(tmp_path / "s1")
     (tmp_path / "s1/calibration").mkdir()
     for text in ("no json", '{"cameras": {"25": {"K": 1}}}', "[]"):
         (tmp_path / "s1/calibration/cameras.json").write_text(text)
         with pytest.raises(BadRequest, match="cannot be read as a calibration"):
-            read_calibrated(tmp_path / "s1")
+            read_calibration_source(tmp_path / "s1")
 
 
 def test_suggest_beats_every_kth_and_takes_only_what_is_there(
@@ -310,13 +310,13 @@ def test_suggest_beats_every_kth_and_takes_only_what_is_there(
     assert len(chosen) == 10 and "25" in chosen and f"kept {len(chosen)}" in (tmp_path / "coverage.svg").read_text()
     assert [float(each) for each in rows["ring:10"][2:4]] == pytest.approx([43.1, 33.2], abs=0.8)
     assert [float(each) for each in rows["every k=6"][3:5]] == pytest.approx([44.9, 60.7], abs=0.06)
-    text, few = suggestion_text(8, pool_of(str(published / "s3_all")), front=False)
+    text, few = suggestion_text(8, parse_pool(str(published / "s3_all")), front=False)
     assert set(few) <= set(S3_CAMERAS) and len(few) == 8 and 'cameras: "ring:8"' in text
-    assert suggestion_text(3, pool_of(""), front=True)[1] == ("22", "25", "28")
-    text, all_three = suggestion_text(5, pool_of("0, 6,12"), front=False)
+    assert suggestion_text(3, parse_pool(""), front=True)[1] == ("22", "25", "28")
+    text, all_three = suggestion_text(5, parse_pool("0, 6,12"), front=False)
     assert all_three == ("00", "06", "12") and text.startswith("only 3 cameras are there")
     assert every_kth(tuple(rig()), 10) == tuple(f"{number:02d}" for number in range(0, 60, 6))
-    assert pool_of("s3-38") == S3_CAMERAS
+    assert parse_pool("s3-38") == S3_CAMERAS
 
 
 def test_grid_and_strip_write_their_pictures(
@@ -330,9 +330,9 @@ def test_grid_and_strip_write_their_pictures(
     assert told[1].endswith("3 pictures; missing: 1")
     assert pixels_of(grid).shape[1] > 2 * pixels_of(strip).shape[1] > 1000
     with pytest.raises(Fault, match="cannot write"):
-        Sheet(4, 4).save(grid / "below/a/file.png")
+        Raster(4, 4).save(grid / "below/a/file.png")
     assert main(["cameras"]) == 0 and "suggest" in capsys.readouterr().out
 
 
 def test_angles_are_whole_and_signed() -> None:
-    assert [degrees(angle) for angle in (12.6, -0.3, 0.2, -90.1)] == ["+13", "0", "0", "-90"]
+    assert [degrees_text(angle) for angle in (12.6, -0.3, 0.2, -90.1)] == ["+13", "0", "0", "-90"]

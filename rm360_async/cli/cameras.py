@@ -45,14 +45,14 @@ def analyze(target: Path, *, as_json: bool, plots: Path | None) -> int:
       rm360 cameras analyze subjects/0018/s3_all --json | jq '.checks[] | select(.state != "ok")'
     """
     from rm360_async.commands.remote_smc import is_remote, look_into
-    from rm360_async.visualization.calibration_source import of_file, read_calibrated
+    from rm360_async.visualization.calibration_source import read_calibration_source, smc_calibration
     from rm360_async.visualization.calibration_text import analysis_json, analysis_text, write_plots
     from rm360_async.visualization.calibration_text import analyze as check
 
     if is_remote(target):
-        found = run_async(look_into, str(target), lambda sparse: of_file(sparse, target.name))
+        found = run_async(look_into, str(target), lambda sparse: smc_calibration(sparse, target.name))
     else:
-        found = read_calibrated(target)
+        found = read_calibration_source(target)
     report = check(found)
     click.echo(analysis_json(found, report) if as_json else analysis_text(found, report))
     if plots is not None:
@@ -75,17 +75,17 @@ def suggest(count: int, pool: str, *, front: bool, plots: Path | None) -> int:
       rm360 cameras suggest 8 --from s3-38
       rm360 cameras suggest 5 --front --from subjects/0018/s3_all
     """
-    from rm360_async.visualization.camera_suggestion import pool_of, suggestion_text
+    from rm360_async.visualization.camera_suggestion import parse_pool, suggestion_text
     from rm360_async.visualization.coverage_plot import coverage_map
-    from rm360_async.visualization.raster import write_picture
+    from rm360_async.visualization.raster import write_output_file
 
-    among = pool_of(pool)
+    among = parse_pool(pool)
     text, chosen = suggestion_text(count, among, front=front)
     click.echo(text)
     if plots is not None:
         path = plots / "coverage.svg"
         title = f"{'front' if front else 'ring'}:{count} of {len(among)} cameras"
-        write_picture(path, coverage_map(title, chosen, among).encode())
+        write_output_file(path, coverage_map(title, chosen, among).encode())
         click.echo(f"written: {path}", err=True)
     return 0
 

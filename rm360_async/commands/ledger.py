@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from rm360_async.config import Settings
-from rm360_async.domain.names import matches
+from rm360_async.domain.names import matches_any
 from rm360_async.domain.stage import Stage
 from rm360_async.ledger import manifest_text, opened, write_manifest
 
@@ -31,7 +31,7 @@ async def retry(settings: Settings, subjects: tuple[str, ...], performances: tup
         chosen = [
             each
             for each in failed
-            if (not subjects or each.subject in subjects) and (not performances or matches(each.name, performances))
+            if (not subjects or each.subject in subjects) and (not performances or matches_any(each.name, performances))
         ]
         put_back = await ledger.retry(chosen)
     for each in put_back:

@@ -17,7 +17,7 @@ from rich.progress import Progress, TaskID
 from rm360_async.budget import SystemDisk
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Fault
-from rm360_async.domain.names import Performance, matches, output_folder
+from rm360_async.domain.names import Performance, matches_any, output_folder
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import opened
@@ -25,13 +25,13 @@ from rm360_async.ledger.manifest_csv import error_text
 from rm360_async.service.snapshot import Snapshot
 from rm360_async.visualization.report import (
     DiskUsage,
-    GridRow,
-    RunNumbers,
-    page_is_current,
-    read_brief,
-    sweep,
-    write_index,
+    PerformanceEntry,
+    RunData,
+    is_page_current,
+    read_page_states,
+    remove_orphan_pages,
     write_page,
+    write_run_page,
 )
 
 _BACK = "../../index.html"
@@ -49,7 +49,7 @@ class ReportOptions:
     def wants(self, performance: Performance) -> bool:
         """Tell whether a performance's page is to be made."""
         return (not self.subjects or performance.subject in self.subjects) and (
-            not self.performances or matches(performance.name, self.performances)
+            not self.performances or matches_any(performance.name, self.performances)
         )
 
 
@@ -79,8 +79,8 @@ async def report_run(settings: Settings, output: Path, options: ReportOptions) -
     wanted = [row.performance for row in published if options.wants(row.performance)]
     await _make(settings, output, options, wanted, pages)
     kept = {str(row.performance) for row in published}
-    swept = await in_a_thread(lambda: sweep(output, kept, faces=options.faces))
-    index = await in_a_thread(lambda: write_index(_numbers(settings, output, run, pages.troubles), output))
+    swept = await in_a_thread(lambda: remove_orphan_pages(output, kept, faces=options.faces))
+    index = await in_a_thread(lambda: write_run_page(_numbers(settings, output, run, pages.troubles), output))
     for performance, trouble in pages.troubles.items():
         print(f"no page of {performance}: {trouble}", file=sys.stderr)
     _tell(output, index, pages, swept)
@@ -144,7 +144,7 @@ class _Job:
 async def _page(job: _Job, pages: _Pages, limiter: anyio.CapacityLimiter, bar: tuple[Progress, TaskID]) -> None:
     try:
         faces = job.options.faces
-        if not job.options.force and page_is_current(job.folder, job.place, faces=faces):
+        if not job.options.force and is_page_current(job.folder, job.place, faces=faces):
             pages.current += 1
             return
         trouble = await in_a_process(page_trouble, job.folder, job.place, faces, cancellable=True)
@@ -170,8 +170,8 @@ def page_trouble(folder: Path, place: Path, faces: bool) -> str:
     return ""
 
 
-def _numbers(settings: Settings, output: Path, run: _Run, troubles: dict[Performance, str]) -> RunNumbers:
-    return RunNumbers(
+def _numbers(settings: Settings, output: Path, run: _Run, troubles: dict[Performance, str]) -> RunData:
+    return RunData(
         settings.storage.output_dir.parent.name,
         tuple(_board_row(row, output, troubles.get(row.performance, "")) for row in run.rows),
         run.fetched,
@@ -180,11 +180,11 @@ def _numbers(settings: Settings, output: Path, run: _Run, troubles: dict[Perform
     )
 
 
-def _board_row(row: PerformanceRow, output: Path, trouble: str) -> GridRow:
+def _board_row(row: PerformanceRow, output: Path, trouble: str) -> PerformanceEntry:
     performance = row.performance
     published = row.stage is Stage.COMPLETED and not trouble
-    page = read_brief(output / performance.subject / performance.name) if published else None
-    return GridRow(
+    page = read_page_states(output / performance.subject / performance.name) if published else None
+    return PerformanceEntry(
         performance.subject,
         performance.name,
         row.stage.value,

@@ -10,7 +10,7 @@ import anyio
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
-from rm360_async.domain.formatting import duration, size_text, when
+from rm360_async.domain.formatting import duration_text, size_text, time_text
 from rm360_async.domain.stage import IN_HAND, Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Run, opened
@@ -68,7 +68,7 @@ def _instance(run: Run) -> dict[str, Any]:
 
 def _run_lines(run: dict[str, Any]) -> list[str]:
     """Return what one running instance last told of itself: its work in hand with rates, and the expected end."""
-    head = f"running: pid {run['pid']} on {run['host']} for {duration(time.time() - run['since'])}"
+    head = f"running: pid {run['pid']} on {run['host']} for {duration_text(time.time() - run['since'])}"
     if not run["progress"]:
         return [head]
     snapshot = Snapshot.from_dict(run["progress"])
@@ -90,7 +90,7 @@ def as_text(found: dict[str, Any]) -> str:
     if not found["running"]:
         lines.append("no run is going on")
     lines += [
-        f"  {each['performance']:<16} waiting for {each['for']}, until {when(each['until'])}: {each['reason']}"
+        f"  {each['performance']:<16} waiting for {each['for']}, until {time_text(each['until'])}: {each['reason']}"
         for each in found["waiting"][:_NAMED]
     ]
     lines += [f"  {each['performance']:<16} {each['status']}: {each['reason']}" for each in found["failed"][:_NAMED]]

@@ -16,9 +16,9 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.formatting import size_text
 from rm360_async.ledger import manifest_text, opened
-from rm360_async.visualization.report.run_data import Cell, GridRow
+from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState
 from rm360_async.visualization.summary import Tally, by_performance, by_subject, read_manifest, tally, write_plot
-from rm360_async.visualization.theme import SQUARE_COLOURS
+from rm360_async.visualization.theme import PERFORMANCE_COLOURS
 
 
 async def summarize_run(settings: Settings, output: Path | None, as_json: bool) -> int:
@@ -41,7 +41,7 @@ def summarize_file(path: Path, output: Path | None, *, as_json: bool) -> int:
     return 0
 
 
-def _show(rows: Sequence[GridRow], path: Path, output: Path | None, *, as_json: bool) -> None:
+def _show(rows: Sequence[PerformanceEntry], path: Path, output: Path | None, *, as_json: bool) -> None:
     if output is not None:
         write_plot(rows, f"{path.absolute().parent.name}/{path.name}", output)
         print(f"written: {output}", file=sys.stderr)
@@ -55,7 +55,7 @@ def _show(rows: Sequence[GridRow], path: Path, output: Path | None, *, as_json: 
     console.print(_line(tally(rows)))
 
 
-def _numbers(rows: Sequence[GridRow]) -> dict[str, Any]:
+def _numbers(rows: Sequence[PerformanceEntry]) -> dict[str, Any]:
     parts = {"performances": by_performance(rows), "subjects": by_subject(rows)}
     return {
         "total": tally(rows).as_json(),
@@ -65,7 +65,7 @@ def _numbers(rows: Sequence[GridRow]) -> dict[str, Any]:
 
 def _table(part: Mapping[str, Tally]) -> Table:
     """Return a table with a column for each state that occurs."""
-    squares = [square for square in Cell if any(each.squares[square] for each in part.values())]
+    squares = [square for square in PerformanceState if any(each.squares[square] for each in part.values())]
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
     for title in (*(square.value for square in squares), "cameras", "frames", "size"):
@@ -77,13 +77,13 @@ def _table(part: Mapping[str, Tally]) -> Table:
     return table
 
 
-def _style(square: Cell, each: Tally) -> str:
-    return SQUARE_COLOURS[square.value] if each.squares[square] and square in _TOLD else ""
+def _style(square: PerformanceState, each: Tally) -> str:
+    return PERFORMANCE_COLOURS[square.value] if each.squares[square] and square in _TOLD else ""
 
 
 _WIDTH = 160
 """Columns where nobody's terminal tells how many there are."""
-_TOLD = (Cell.COMPLETE, Cell.DAMAGED, Cell.WAITING)
+_TOLD = (PerformanceState.COMPLETE, PerformanceState.DAMAGED, PerformanceState.WAITING)
 
 
 def _span(least: int, most: int) -> str:

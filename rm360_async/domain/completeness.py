@@ -16,7 +16,13 @@ from enum import Enum
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.names import RAW_ONLY, Modality, Performance, Structure, number_ranges
 from rm360_async.domain.record import LeftOut
-from rm360_async.domain.release import CameraSelection, ReleasedContent, layouts_of, released_content, surely_wanted
+from rm360_async.domain.release import (
+    CameraSelection,
+    ReleasedContent,
+    explicitly_selected,
+    possible_layouts,
+    released_content,
+)
 
 _BY_CAMERA = frozenset({Modality.IMAGES, Modality.MASKS, Modality.KEYPOINTS2D, Modality.SCAN_MASKS})
 _CAMERAS_NAMED = 8
@@ -56,7 +62,7 @@ class Completeness:
 
 
 @dataclass(frozen=True)
-class Extracted:
+class ExtractionFacts:
     """What was asked for and what was found in the source.
 
     `frames` has the frames in the source's index of every camera with images, `chosen` the cameras that were
@@ -78,13 +84,13 @@ class Extracted:
     says: Mapping[str, object] = field(default_factory=dict)
 
 
-def judge(found: Extracted) -> Completeness:
+def assess_completeness(found: ExtractionFacts) -> Completeness:
     """Return the verdict on an extraction, by the release whose layout it is of."""
-    verdicts = [_judge(found, layout) for layout in layouts_of(found.sources)]
+    verdicts = [_judge(found, layout) for layout in possible_layouts(found.sources)]
     return min(verdicts, key=lambda verdict: len(verdict.findings))
 
 
-def _judge(found: Extracted, layout: Structure) -> Completeness:
+def _judge(found: ExtractionFacts, layout: Structure) -> Completeness:
     held = released_content(layout, found.performance.name)
     promised = frozenset[Modality]() if held is None else held.modalities & _in_files(found.sources, layout)
     findings = [
@@ -120,7 +126,7 @@ def _left_out(left_out: Sequence[LeftOut]) -> Iterable[Finding]:
         yield Finding("left out", f"{len(left_out)} broken in the source, first {left_out[0]}")
 
 
-def _lost(found: Extracted, held: ReleasedContent, promised: frozenset[Modality]) -> Iterable[Finding]:
+def _lost(found: ExtractionFacts, held: ReleasedContent, promised: frozenset[Modality]) -> Iterable[Finding]:
     """Yield what is wanted and released, but not in the source."""
     lost = found.absent & found.wanted & promised
     if found.wanted_cameras != "all":  # those of the chosen cameras may be absent without any loss
@@ -131,12 +137,12 @@ def _lost(found: Extracted, held: ReleasedContent, promised: frozenset[Modality]
     if Modality.IMAGES not in found.wanted & promised:
         return
     broken = {item.camera for item in found.left_out if item.modality == Modality.IMAGES.value}
-    gone = surely_wanted(found.wanted_cameras, held.cameras) - set(found.frames) - broken
+    gone = explicitly_selected(found.wanted_cameras, held.cameras) - set(found.frames) - broken
     if gone:
         yield Finding("cameras", f"{_cameras(sorted(gone), held.cameras)} released, but not in the source")
 
 
-def _frame_findings(found: Extracted, held: ReleasedContent | None) -> Iterable[Finding]:
+def _frame_findings(found: ExtractionFacts, held: ReleasedContent | None) -> Iterable[Finding]:
     """Yield frames missing inside a camera's own range (gaps) and cameras that end before the others (counts)."""
     every = set().union(*found.frames.values())
     end = max(every, default=-1)
@@ -162,7 +168,7 @@ def _by_cameras(check: str, what: Mapping[str, list[str]], every: Collection[str
         yield Finding(check, f"{_cameras(cameras, every)} {text}")
 
 
-def _rate(found: Extracted, held: ReleasedContent | None) -> Iterable[Finding]:
+def _rate(found: ExtractionFacts, held: ReleasedContent | None) -> Iterable[Finding]:
     if found.fps_note:
         yield Finding("frame rate", found.fps_note)
     elif found.fps is not None and held is not None and held.fps not in (None, found.fps):
@@ -170,13 +176,15 @@ def _rate(found: Extracted, held: ReleasedContent | None) -> Iterable[Finding]:
         yield Finding("frame rate", what)
 
 
-def _as_released(found: Extracted, held: ReleasedContent, promised: frozenset[Modality]) -> Iterable[str]:
+def _as_released(found: ExtractionFacts, held: ReleasedContent, promised: frozenset[Modality]) -> Iterable[str]:
     """Yield what is wanted, and absent because the release does not have it, or not in the files at hand."""
     missing = found.absent & found.wanted - promised
     for modality in (each for each in Modality if each in missing):
         yield modality.value + (" (in the other file of the pair)" if modality in held.modalities else "")
     if Modality.IMAGES in found.wanted:
-        lacking = sorted(surely_wanted(found.wanted_cameras, tuple(rig())) - set(held.cameras) - set(found.frames))
+        lacking = sorted(
+            explicitly_selected(found.wanted_cameras, tuple(rig())) - set(held.cameras) - set(found.frames)
+        )
         if lacking:
             yield f"images of {_cameras(lacking, rig())}"
 

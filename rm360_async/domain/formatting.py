@@ -14,7 +14,7 @@ def size_text(size: float) -> str:
     return f"{size:.0f} B"
 
 
-def when(moment: float) -> str:
+def time_text(moment: float) -> str:
     """Return a unix time as local `2026-11-23 14:05`; a slow start on a large file can foretell a year beyond 9999."""
     try:
         return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M")
@@ -22,7 +22,7 @@ def when(moment: float) -> str:
         return "unknown"
 
 
-def duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Return seconds as e.g. `45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`."""
     if not math.isfinite(seconds):
         return "unknown"

@@ -96,7 +96,7 @@ def is_pattern(text: str) -> bool:
     return _PATTERN.fullmatch(text) is not None and ("*" in text or "?" in text)
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
+def matches_any(name: str, patterns: Iterable[str]) -> bool:
     """Tell whether a performance name equals one of the names or fits one of the patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 

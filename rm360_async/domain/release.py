@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from rm360_async.domain.cameras.rig import FRONT_CAMERA, S3_CAMERAS, rig
-from rm360_async.domain.cameras.sets import resolve
+from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.names import Kind, Modality, Performance, Structure, is_performance
 
 CameraSelection = str | tuple[str, ...]
@@ -63,7 +63,7 @@ def released_content(structure: Structure, name: str) -> ReleasedContent | None:
     return ReleasedContent((FRONT_CAMERA,), _ALWAYS | _SOUND, 30.0)
 
 
-def layouts_of(paths: Iterable[str]) -> tuple[Structure, ...]:
+def possible_layouts(paths: Iterable[str]) -> tuple[Structure, ...]:
     """Return the layout that source files are of, by their paths; both when a raw file on its own does not tell."""
     parts = [PurePosixPath(path).parts for path in paths]
     folders = {each[-3] for each in parts if len(each) >= 3}
@@ -73,22 +73,22 @@ def layouts_of(paths: Iterable[str]) -> tuple[Structure, ...]:
     return (Structure.SINGLE,) if remote else (Structure.SINGLE, Structure.PAIR)
 
 
-def absence(camera: str, held: ReleasedContent | None, wanted: CameraSelection) -> Absence:
+def absence_of_camera(camera: str, held: ReleasedContent | None, wanted: CameraSelection) -> Absence:
     """Return why a camera has no images in a folder for which `wanted` was asked."""
     if held is None:
         return Absence.UNKNOWN
     if camera not in held.cameras:
         return Absence.NOT_RELEASED
-    return Absence.LOST if camera in surely_wanted(wanted, held.cameras) else Absence.NOT_WANTED
+    return Absence.LOST if camera in explicitly_selected(wanted, held.cameras) else Absence.NOT_WANTED
 
 
-def surely_wanted(wanted: CameraSelection, pool: tuple[str, ...]) -> frozenset[str]:
+def explicitly_selected(wanted: CameraSelection, pool: tuple[str, ...]) -> frozenset[str]:
     """Return the cameras of the pool that were asked for by name or by a fixed set.
 
     Sets that are chosen among what is there (ring:N, front:N) ask for none in particular, unless for all.
     """
     chosen_there = isinstance(wanted, str) and wanted.startswith(("ring:", "front:"))
-    chosen = resolve(wanted, pool)
+    chosen = resolve_cameras(wanted, pool)
     return frozenset() if chosen_there and len(chosen) < len(pool) else frozenset(chosen)
 
 
@@ -107,8 +107,8 @@ def camera_remarks(structure: Structure, performances: Iterable[Performance], wa
 
 
 def _camera_remark(held: ReleasedContent, wanted: CameraSelection) -> str:
-    there = resolve(wanted, held.cameras)
-    asked = resolve(wanted, rig())
+    there = resolve_cameras(wanted, held.cameras)
+    asked = resolve_cameras(wanted, rig())
     if isinstance(wanted, tuple):
         asked = wanted
     if len(there) >= len(asked):
@@ -119,7 +119,7 @@ def _camera_remark(held: ReleasedContent, wanted: CameraSelection) -> str:
     if wanted == "all":
         return f"{line}, as released"
     lacking = [camera for camera in asked if camera not in held.cameras]
-    chosen_there = isinstance(wanted, str) and not surely_wanted(wanted, tuple(rig()))
+    chosen_there = isinstance(wanted, str) and not explicitly_selected(wanted, tuple(rig()))
     return f"{line}; the release has only {len(held.cameras)}" + ("" if chosen_there else f", not {_ids(lacking)}")
 
 
@@ -129,15 +129,17 @@ def _ids(cameras: Iterable[str]) -> str:
     return " ".join(ids[:_NAMED]) + more
 
 
-def holding_of(name: str, sources: Iterable[str], cameras: Iterable[str]) -> ReleasedContent | None:
+def released_content_of(name: str, sources: Iterable[str], cameras: Iterable[str]) -> ReleasedContent | None:
     """Return what the release holds of a performance, by the paths of its files and the cameras that it has."""
     here = set(cameras)
-    held = [each for each in (released_content(layout, name) for layout in layouts_of(sources)) if each is not None]
+    held = [
+        each for each in (released_content(layout, name) for layout in possible_layouts(sources)) if each is not None
+    ]
     return next((each for each in held if here <= set(each.cameras)), held[-1] if held else None)
 
 
 USUAL_RATES = (30.0, 15.0)
-NEAR = 0.05
+RATE_TOLERANCE = 0.05
 """How far (relative) a measured rate may be from a usual one to be taken as it."""
 
 
@@ -157,7 +159,7 @@ def frame_rate(frames: int, seconds: float) -> FrameRate | None:
     if frames <= 0 or seconds <= 0:
         return None
     measured = frames / seconds
-    usual = next((rate for rate in USUAL_RATES if abs(measured / rate - 1) <= NEAR), None)
+    usual = next((rate for rate in USUAL_RATES if abs(measured / rate - 1) <= RATE_TOLERANCE), None)
     if usual is not None:
         return FrameRate(usual)
     note = f"odd: {measured:.3g}; {frames} frames in {seconds:.2f} s of sound, neither 30 nor 15 a second"

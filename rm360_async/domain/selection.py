@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from rm360_async.domain.cameras.rig import rig
-from rm360_async.domain.cameras.sets import resolve
+from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.names import Modality, Performance, Structure
 from rm360_async.domain.record import EarlierRecord, Record, SourceFile
 from rm360_async.domain.release import released_content
@@ -75,7 +75,7 @@ class SelectionPolicy:
         modalities = set(self.modalities) & (set(Modality) if released is None else released.modalities)
         if modalities - set(had_modalities):
             return True
-        cameras = resolve(self.cameras, cameras_of(self.structure, performance))
+        cameras = resolve_cameras(self.cameras, cameras_of(self.structure, performance))
         return bool(modalities & BY_CAMERA and set(cameras) - set(had_cameras))
 
 
@@ -101,7 +101,7 @@ def selection_for(
     if wanted.cameras == "all":
         return wanted
     released = cameras_of(policy.structure, performance)
-    return replace(wanted, cameras=tuple(sorted({*resolve(wanted.cameras, released), *previous.cameras})))
+    return replace(wanted, cameras=tuple(sorted({*resolve_cameras(wanted.cameras, released), *previous.cameras})))
 
 
 def is_of_other_files(record: Record, sources: tuple[SourceFile, ...]) -> bool:
@@ -122,7 +122,7 @@ def _published(
 ) -> tuple[Collection[str], Collection[Modality]]:
     """Return the cameras and modalities that a published folder has."""
     released, modalities = cameras_of(policy.structure, performance), _modalities(record)
-    chosen = set(resolve(record.wanted_cameras, released))
+    chosen = set(resolve_cameras(record.wanted_cameras, released))
     if isinstance(record.wanted_cameras, tuple) or record.wanted_cameras == "all":
         return chosen | set(record.cameras), modalities
     # a set such as ring:10 chose among the cameras that the file had

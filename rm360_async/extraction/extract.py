@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rm360_async import __version__
-from rm360_async.domain.cameras.sets import resolve
+from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Modality
 from rm360_async.domain.record import LeftOut, Record
@@ -177,7 +177,7 @@ def chosen_cameras(job: ExtractJob, source: SmcPair, base: PreviousFolder | None
     named = not isinstance(job.cameras, tuple) and job.cameras != "all"
     with_images = source.cameras_with_images()
     every = source.all_cameras()
-    chosen = set(resolve(job.cameras, with_images if named and with_images else every))
+    chosen = set(resolve_cameras(job.cameras, with_images if named and with_images else every))
     return tuple(sorted(chosen | (set() if base is None else base.cameras_of(every))))
 
 

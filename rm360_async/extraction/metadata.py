@@ -7,9 +7,9 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 
-from rm360_async.domain.cameras.calibration.checks import CalibrationReport, check_calibration
+from rm360_async.domain.cameras.calibration.checks import CalibrationResult, check_calibration
 from rm360_async.domain.cameras.rig import FRONT_CAMERA
-from rm360_async.domain.completeness import Completeness, Extracted, judge
+from rm360_async.domain.completeness import Completeness, ExtractionFacts, assess_completeness
 from rm360_async.domain.names import Modality, Performance
 from rm360_async.domain.record import LeftOut
 from rm360_async.domain.release import frame_rate
@@ -38,7 +38,7 @@ class Metadata:
     says: dict[str, object] = field(default_factory=dict)
     """The names in the source's own attributes, where they are not those of the performance."""
     verdict: Completeness | None = None
-    calibration: CalibrationReport | None = None
+    calibration: CalibrationResult | None = None
 
 
 def write_metadata(work: ExtractionContext, performance: Performance, facts: Metadata) -> None:
@@ -188,8 +188,8 @@ def give_verdict(
     facts.calibration = _calibration(work, facts) if Modality.CALIBRATION.value in wanted else None
     report = facts.calibration
     failed = [] if report is None else [f"{check.name}: {check.sentence}" for check in report.failures]
-    facts.verdict = judge(
-        Extracted(
+    facts.verdict = assess_completeness(
+        ExtractionFacts(
             performance,
             tuple(sources),
             wanted_cameras,
@@ -206,7 +206,7 @@ def give_verdict(
     )
 
 
-def _calibration(work: ExtractionContext, facts: Metadata) -> CalibrationReport | None:
+def _calibration(work: ExtractionContext, facts: Metadata) -> CalibrationResult | None:
     """Return the checks of the calibration; None when there is none, which is the contract's to judge."""
     file = work.source.having("Calibration")
     if file is None:

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rm360_async.domain.errors import Fault
-from rm360_async.domain.formatting import duration, size_text
+from rm360_async.domain.formatting import duration_text, size_text
 from rm360_async.ledger import Ledger
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
@@ -120,6 +120,6 @@ def picture(snapshot: Snapshot) -> RenderableType:
     whole = ProgressBar(total=max(snapshot.planned, 1), completed=snapshot.completed, width=_BAR)
     table.add_row("all", "", whole, snapshot.line())
     left = snapshot.expected_end - snapshot.at if snapshot.expected_end else None
-    end = f"about {duration(left)} to go" if left is not None else ""
+    end = f"about {duration_text(left)} to go" if left is not None else ""
     disk = f"{size_text(snapshot.free)} free on the output disk" if snapshot.free is not None else ""
     return Group(table, Text("  ".join(part for part in (end, disk) if part), style="dim"))

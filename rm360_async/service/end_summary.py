@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rm360_async.config import Settings
-from rm360_async.domain.formatting import duration, size_text, when
+from rm360_async.domain.formatting import duration_text, size_text, time_text
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.download import spool
@@ -31,7 +31,7 @@ def summary_lines(
         f"  failed      {sum(counts[stage] for stage in _FAILURES)}",
         f"  waiting     {counts[Stage.WAITING]}",
         f"  still to do {open_rows}",
-        f"  took        {duration(seconds)}",
+        f"  took        {duration_text(seconds)}",
         f"  manifest    {settings.storage.manifest_path}",
     ]
     files, size = spool.quarantined(settings.storage.temp_dir)
@@ -47,7 +47,7 @@ def summary_lines(
 
 
 def _reason(row: PerformanceRow) -> str:
-    return f"until {when(row.wait_until)}: {row.reason}" if row.wait_until else row.reason
+    return f"until {time_text(row.wait_until)}: {row.reason}" if row.wait_until else row.reason
 
 
 def exit_code(rows: Sequence[PerformanceRow], remarks: Sequence[str], *, stopped: bool) -> int:

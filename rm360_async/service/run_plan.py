@@ -16,7 +16,7 @@ from rm360_async.domain.names import (
     file_name,
     is_pattern,
     kinds_needed,
-    matches,
+    matches_any,
     output_folder,
     remote_path,
 )
@@ -75,7 +75,7 @@ def choose(settings: Settings, listing: RemoteListing) -> tuple[list[Performance
     remarks = [] if subjects else [f"the remote lists no subject at all{look}"]
     for subject in subjects:
         for pattern in patterns:
-            named = [each for each in listed.get(subject, ()) if matches(each.name, [pattern])]
+            named = [each for each in listed.get(subject, ()) if matches_any(each.name, [pattern])]
             if pattern != "*" and not is_pattern(pattern):
                 named = [Performance(subject, pattern)]
             if not named and not isinstance(wanted.subjects, str):

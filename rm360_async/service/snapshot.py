@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rm360_async.domain.formatting import duration, size_text, when
+from rm360_async.domain.formatting import duration_text, size_text, time_text
 
 
 @dataclass(frozen=True)
@@ -60,20 +60,20 @@ class Snapshot:
         parts += [f"{count} {stage}" for stage, count in stages.items()]
         parts += [f"{size_text(self.rate)}/s"] if self.rate else []
         parts += [f"{size_text(self.left)} to go"] if self.left else []
-        parts += [f"expected end {when(self.expected_end)}"] if self.expected_end else []
+        parts += [f"expected end {time_text(self.expected_end)}"] if self.expected_end else []
         notes = [each.note for each in self.in_hand if each.note]
         parts += notes[:1]
         if self.next_due is not None and not self.in_hand and not self.pending:
-            parts.append(f"next try {when(self.next_due)}")
+            parts.append(f"next try {time_text(self.next_due)}")
         return ", ".join(parts)
 
 
 def bar_text(each: InHand) -> str:
     """Return e.g. `3.2 of 6 GB, 48 MB/s, 1 min left`."""
     if not each.total:
-        return each.note or duration(each.seconds)
+        return each.note or duration_text(each.seconds)
     left = (each.total - each.done) / each.rate if each.rate > 0 else None
     parts = [f"{size_text(each.done)} of {size_text(each.total)}"]
     parts += [f"{size_text(each.rate)}/s"] if each.rate else []
-    parts += [f"{duration(left)} left"] if left is not None and left > 0 else []
+    parts += [f"{duration_text(left)} left"] if left is not None and left > 0 else []
     return each.note or ", ".join(parts)

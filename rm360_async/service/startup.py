@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
-from rm360_async.domain.formatting import duration
+from rm360_async.domain.formatting import duration_text
 from rm360_async.domain.retry import RetryPolicy, startup_retry_delay
 from rm360_async.domain.stage import Stage
 from rm360_async.download.rclone import Remote, RemoteListing, StallPolicy, find_rclone, rclone_environment
@@ -157,7 +157,7 @@ async def list_patiently(settings: Settings, remotes: list[Remote], rules: Retry
             pause = startup_retry_delay(fault, tries, rules, random.random())
             if pause is None:
                 raise
-            log.warning(f"asking again in {duration(pause)}: {fault}")
+            log.warning(f"asking again in {duration_text(pause)}: {fault}")
             tries += 1
             await anyio.sleep(pause)
 

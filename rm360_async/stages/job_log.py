@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rm360_async.domain.completeness import CompletenessLevel
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.formatting import size_text, when
+from rm360_async.domain.formatting import size_text, time_text
 from rm360_async.domain.record import Record
 from rm360_async.domain.retry import RetryDecision
 from rm360_async.domain.stage import ENDED
@@ -58,7 +58,7 @@ class JobLog:
         reach("failure recorded")
         job.attempt_open = False
         self.manifest.touch()
-        until = f", until {when(decision.wait_until)}" if decision.wait_until else ""
+        until = f", until {time_text(decision.wait_until)}" if decision.wait_until else ""
         write = log.error if decision.stage in ENDED else log.warning
         write(f"{job.performance} {decision.stage.value}{until}: {fault}")
 

@@ -21,7 +21,7 @@ _HEADS = 20
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class CalibrationSource:
     """What `cameras analyze` looks at; `size` is (height, width) in pixels, None without a picture.
 
     `kept` are the cameras with images, `available` those that the release has and that were not wanted.
@@ -35,14 +35,14 @@ class Calibrated:
     notes: tuple[str, ...] = ()
 
 
-def read_calibrated(path: Path) -> Calibrated:
+def read_calibration_source(path: Path) -> CalibrationSource:
     """Return the calibration of a published folder or an .smc; BadRequest when there is none to read."""
     if not path.exists():
         raise BadRequest(f"{path}: there is no such file or folder; check it")
-    return of_folder(open_folder(path)) if path.is_dir() else of_file(path, path.name)
+    return folder_calibration(open_folder(path)) if path.is_dir() else smc_calibration(path, path.name)
 
 
-def of_folder(folder: PublishedFolder) -> Calibrated:
+def folder_calibration(folder: PublishedFolder) -> CalibrationSource:
     """Return the calibration of a published folder; BadRequest when there is none to read."""
     file = folder.path / "calibration" / "cameras.json"
     try:
@@ -56,7 +56,7 @@ def of_folder(folder: PublishedFolder) -> Calibrated:
     not_wanted = (camera for camera in rig() if camera not in folder.frames)
     available = tuple(each for each in not_wanted if folder.why_no_camera(each) == Absence.NOT_WANTED.value)
     verdict = (f"verdict of the folder: {folder.verdict}",) if folder.verdict else ()
-    return Calibrated(folder.name, cameras, picture_size(folder), tuple(folder.frames), available, verdict)
+    return CalibrationSource(folder.name, cameras, folder_image_size(folder), tuple(folder.frames), available, verdict)
 
 
 def _numbers(entry: dict[str, Any]) -> Matrices:
@@ -64,7 +64,7 @@ def _numbers(entry: dict[str, Any]) -> Matrices:
     return {key: np.array(entry[key], np.float64) for key in ("K", "D", "RT")}
 
 
-def picture_size(folder: PublishedFolder) -> tuple[int, int] | None:
+def folder_image_size(folder: PublishedFolder) -> tuple[int, int] | None:
     """Return (height, width) in pixels of the first picture that can be read; None when there is none."""
     every = (path for files in folder.frames.values() for path in files.values())
     for path, _ in zip(every, range(_HEADS), strict=False):
@@ -78,7 +78,7 @@ def picture_size(folder: PublishedFolder) -> tuple[int, int] | None:
     return None
 
 
-def of_file(path: Path | SparseFile, name: str) -> Calibrated:
+def smc_calibration(path: Path | SparseFile, name: str) -> CalibrationSource:
     """Return the calibration of an .smc; BadRequest when it holds none that can be read."""
     with SmcFile(path) as file:
         try:
@@ -92,4 +92,4 @@ def of_file(path: Path | SparseFile, name: str) -> Calibrated:
         size = image_size(file) or image_size(file, "mask")
         kept = file.cameras_having("color") or file.cameras_having("mask")
     notes = tuple(f"calibration of camera {camera or '?'}: {reason}" for camera, reason in refused.items())
-    return Calibrated(name, cameras, size, kept, (), notes)
+    return CalibrationSource(name, cameras, size, kept, (), notes)

@@ -7,13 +7,13 @@ from pathlib import Path
 from rm360_async.domain.cameras.coverage import Coverage, coverage
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.cameras.set_names import is_named_set
-from rm360_async.domain.cameras.sets import resolve
+from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import camera_id
 from rm360_async.visualization.published_folder import open_folder
 
 
-def pool_of(given: str) -> tuple[str, ...]:
+def parse_pool(given: str) -> tuple[str, ...]:
     """Return the cameras to choose among: those of a folder, of a named set, or ids (`0,6,12`); "" is the whole rig.
 
     Raises BadRequest for what is none of these.
@@ -26,7 +26,7 @@ def pool_of(given: str) -> tuple[str, ...]:
             raise BadRequest(f"{given} has no images of any camera")
         return pool
     if is_named_set(given):
-        return resolve(given, rig())
+        return resolve_cameras(given, rig())
     try:
         ids = tuple(sorted({camera_id(part.strip()) for part in given.split(",") if part.strip()}))
     except ValueError as error:
@@ -46,7 +46,7 @@ def suggestion_text(count: int, pool: tuple[str, ...], *, front: bool) -> tuple[
     if not 1 <= count <= len(rig()):
         raise BadRequest(f"{count} is not a number of cameras (1 to {len(rig())})")
     name = f"{'front' if front else 'ring'}:{count}"
-    chosen = resolve(name, pool)
+    chosen = resolve_cameras(name, pool)
     rows = [(name, chosen, coverage(chosen))]
     if len(chosen) < len(pool):
         plain = every_kth(pool, count)

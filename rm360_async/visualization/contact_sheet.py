@@ -17,10 +17,20 @@ from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import number_ranges
 from rm360_async.visualization.published_folder import PublishedFolder
-from rm360_async.visualization.raster import CELL, LABEL, LOSSES, Sheet
+from rm360_async.visualization.raster import CELL, LABEL, LOSS_REASONS, Raster
 from rm360_async.visualization.svg import Anchor
-from rm360_async.visualization.theme import BAD, FAINT, GOOD, INK, MUTED, SIDES, TIER_COLOURS, TIER_ELEVATIONS, degrees
-from rm360_async.visualization.thumbnail import thumbnails
+from rm360_async.visualization.theme import (
+    BAD,
+    FAINT,
+    GOOD,
+    INK,
+    MUTED,
+    SIDES,
+    TIER_COLOURS,
+    TIER_ELEVATIONS,
+    degrees_text,
+)
+from rm360_async.visualization.thumbnail import decode_thumbnails
 
 _MARGIN = 14
 _GAP = 6
@@ -36,14 +46,14 @@ _IN_LATTICE = 51
 class ContactSheet:
     """The sheet, and what is on it: cameras shown, and how many are absent for each reason."""
 
-    sheet: Sheet
+    sheet: Raster
     frame: int
     shown: tuple[str, ...]
     absent: dict[str, int]
 
 
 @cache
-def columns() -> tuple[float, ...]:
+def column_azimuths() -> tuple[float, ...]:
     """Return the azimuths (degrees, sorted) of the rig's 18 columns."""
     lattice = [camera for camera in rig().values() if int(camera.id) <= _IN_LATTICE]
     groups: dict[int, list[float]] = {}
@@ -53,11 +63,11 @@ def columns() -> tuple[float, ...]:
 
 
 @cache
-def cells() -> dict[str, tuple[int, int]]:
+def cell_positions() -> dict[str, tuple[int, int]]:
     """Return column and row of each camera of the rig in the contact sheet."""
     places = {}
     for camera in rig().values():
-        away = [abs((camera.azimuth - azimuth + 180) % 360 - 180) for azimuth in columns()]
+        away = [abs((camera.azimuth - azimuth + 180) % 360 - 180) for azimuth in column_azimuths()]
         places[camera.id] = (int(np.argmin(away)), TIERS.index(camera.tier))
     return places
 
@@ -69,25 +79,25 @@ def contact_sheet(folder: PublishedFolder, frame: int | None = None) -> ContactS
     """
     frame = _usual_frame(folder) if frame is None else frame
     _require_frame(folder, frame)
-    having = [camera for camera in cells() if frame in folder.frames.get(camera, {})]
+    having = [camera for camera in cell_positions() if frame in folder.frames.get(camera, {})]
     paths = [folder.frames[camera][frame] for camera in having]
-    pictures = dict(zip(having, thumbnails(paths, CELL[0]), strict=True))
+    pictures = dict(zip(having, decode_thumbnails(paths, CELL[0]), strict=True))
     sheet = _ruled(folder, frame)
     absent: Counter[str] = Counter()
-    for camera in cells():
+    for camera in cell_positions():
         content = pictures.get(camera)
         reason = ""
         if content is None:
-            reason = why_absent(folder, camera, frame, decoded=camera not in pictures)
+            reason = absence_text(folder, camera, frame, decoded=camera not in pictures)
             absent[reason] += 1
-        label = f"{camera}   {degrees(rig()[camera].azimuth)}"
-        sheet.cell(_place(*cells()[camera]), label, reason if content is None else content)
+        label = f"{camera}   {degrees_text(rig()[camera].azimuth)}"
+        sheet.cell(_place(*cell_positions()[camera]), label, reason if content is None else content)
     shown = tuple(camera for camera, picture in pictures.items() if picture is not None)
     _head(sheet, folder, frame, len(shown), absent)
     return ContactSheet(sheet, frame, shown, dict(absent))
 
 
-def why_absent(folder: PublishedFolder, camera: str, frame: int, *, decoded: bool) -> str:
+def absence_text(folder: PublishedFolder, camera: str, frame: int, *, decoded: bool) -> str:
     """Return in a word or two why there is no picture of a camera's frame; not decoded is broken."""
     if not decoded:
         return "broken"
@@ -111,16 +121,20 @@ def _place(column: int, row: int) -> tuple[int, int]:
     return _MARGIN + _NAMES + column * (CELL[0] + _GAP), _HEAD + row * (CELL[1] + LABEL + _GAP)
 
 
-def _ruled(folder: PublishedFolder, frame: int) -> Sheet:
+def _ruled(folder: PublishedFolder, frame: int) -> Raster:
     """Return the sheet without pictures: names of rows and sides, and the line below."""
-    right, bottom = _place(len(columns()), len(TIERS))
-    sheet = Sheet(right - _GAP + _MARGIN, bottom + _FOOT)
+    right, bottom = _place(len(column_azimuths()), len(TIERS))
+    sheet = Raster(right - _GAP + _MARGIN, bottom + _FOOT)
     for row, tier in enumerate(TIERS):
         y = _place(0, row)[1] + CELL[1] / 2
         sheet.text((_MARGIN, y), tier, 20, TIER_COLOURS[tier])
         sheet.text((_MARGIN, y + 22), TIER_ELEVATIONS[tier], 15, MUTED)
     for azimuth, side in SIDES:
-        x = float(np.interp(azimuth, columns(), [_place(at, 0)[0] + CELL[0] / 2 for at in range(len(columns()))]))
+        x = float(
+            np.interp(
+                azimuth, column_azimuths(), [_place(at, 0)[0] + CELL[0] / 2 for at in range(len(column_azimuths()))]
+            )
+        )
         anchor: Anchor = "start" if azimuth == -180 else "end" if azimuth == 180 else "middle"
         edge = {"start": -CELL[0] / 2, "middle": 0.0, "end": CELL[0] / 2}[anchor]
         sheet.text((x + edge, _HEAD - 12), side, 18, INK if side == "face" else MUTED, anchor)
@@ -130,11 +144,11 @@ def _ruled(folder: PublishedFolder, frame: int) -> Sheet:
     return sheet
 
 
-def _head(sheet: Sheet, folder: PublishedFolder, frame: int, shown: int, absent: Counter[str]) -> None:
+def _head(sheet: Raster, folder: PublishedFolder, frame: int, shown: int, absent: Counter[str]) -> None:
     end = sheet.text((_MARGIN, 38), f"{folder.name}   frame {frame}", 28)
-    end = sheet.text((end + 34, 38), f"{shown} of {len(cells())} cameras", 22)
+    end = sheet.text((end + 34, 38), f"{shown} of {len(cell_positions())} cameras", 22)
     for reason, count in sorted(absent.items()):
-        colour = BAD if reason in LOSSES else MUTED
+        colour = BAD if reason in LOSS_REASONS else MUTED
         end = sheet.text((end + 28, 38), f"{count} {reason}", 22, colour)
     if folder.verdict:
         sheet.text((_MARGIN, 66), folder.verdict, 18, BAD if folder.verdict.startswith("damaged") else GOOD)

@@ -20,10 +20,10 @@ from rm360_async.visualization.theme import (
     TIER_COLOURS,
     TIER_ELEVATIONS,
     TINTS,
-    degrees,
+    degrees_text,
 )
 
-Places = Mapping[str, tuple[float, float]]
+CameraDirections = Mapping[str, tuple[float, float]]
 """Azimuth and elevation in degrees by camera."""
 
 _LEFT, _TOP, _WIDE, _HIGH = 70, 118, 1060, 320
@@ -33,18 +33,20 @@ _BANDS = tuple(zip((15.0, 30.0, 45.0, 181.0), TINTS, strict=True))
 """Up to how many degrees from the nearest kept camera, and the tint for it."""
 
 
-def rig_places() -> Places:
+def rig_directions() -> CameraDirections:
     """Return where the cameras of the built-in rig stand."""
     return {camera.id: (camera.azimuth, camera.elevation) for camera in rig().values()}
 
 
-def coverage_map(title: str, kept: Collection[str], available: Collection[str], places: Places | None = None) -> str:
+def coverage_map(
+    title: str, kept: Collection[str], available: Collection[str], places: CameraDirections | None = None
+) -> str:
     """Return the map as SVG text.
 
     `kept` cameras are filled, those that are `available` besides are hollow, all others of `places` (default: the
     built-in rig) are absent.
     """
-    places = rig_places() if places is None else places
+    places = rig_directions() if places is None else places
     drawing = Drawing(_LEFT + _WIDE + 30, _TOP + _HIGH + 110, title)
     there = [camera for camera in kept if camera in places]
     for place, size, tint in _heat([places[camera] for camera in there]):
@@ -88,14 +90,14 @@ def _axes(drawing: Drawing) -> None:
     for azimuth in range(-180, 181, 30):
         drawing.line(_at(azimuth, _ELEVATIONS[0]), _at(azimuth, _ELEVATIONS[1]), FAINT)
         x, y = _at(azimuth, _ELEVATIONS[0])
-        drawing.text((x, y + 16), f"{degrees(azimuth)}°", 11, MUTED, "middle")
+        drawing.text((x, y + 16), f"{degrees_text(azimuth)}°", 11, MUTED, "middle")
     for azimuth, side in SIDES:
         x, y = _at(azimuth, _ELEVATIONS[0])
         drawing.text((x, y + 34), side, 13, INK if side == "face" else MUTED, "middle")
     for elevation in range(-30, 31, 15):
         drawing.line(_at(-180, elevation), _at(180, elevation), FAINT)
         x, y = _at(-180, elevation)
-        drawing.text((x - 8, y + 4), f"{degrees(elevation)}°", 11, MUTED, "end")
+        drawing.text((x - 8, y + 4), f"{degrees_text(elevation)}°", 11, MUTED, "end")
     drawing.text((18, _TOP - 8), "elevation", 11, MUTED)
 
 
@@ -137,7 +139,9 @@ def _camera(
         drawing.text((x + 6, y - 5), camera, 10, MUTED)
 
 
-def _words(drawing: Drawing, title: str, kept: Collection[str], available: Collection[str], places: Places) -> None:
+def _words(
+    drawing: Drawing, title: str, kept: Collection[str], available: Collection[str], places: CameraDirections
+) -> None:
     found = coverage(kept)
     drawing.text((18, 32), title, 20, INK)
     tiers = ", ".join(f"{found.tiers.get(tier, 0)} {tier}" for tier in TIERS)

@@ -10,11 +10,11 @@ from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import camera_id, number_ranges
 from rm360_async.visualization.published_folder import PublishedFolder
-from rm360_async.visualization.raster import CELL, LABEL, Sheet
-from rm360_async.visualization.theme import BAD, EMPTY, GOOD, MUTED, TIER_COLOURS, degrees
-from rm360_async.visualization.thumbnail import thumbnails
+from rm360_async.visualization.raster import CELL, LABEL, Raster
+from rm360_async.visualization.theme import BAD, EMPTY, GOOD, MUTED, TIER_COLOURS, degrees_text
+from rm360_async.visualization.thumbnail import decode_thumbnails
 
-PICTURES = 24
+DEFAULT_FRAMES = 24
 _A_ROW = 8
 _MARGIN = 14
 _GAP = 6
@@ -27,12 +27,12 @@ _FOOT = 72
 class FrameStrip:
     """The sheet, and what is on it: the frames with a cell, and all frames that the camera lacks."""
 
-    sheet: Sheet
+    sheet: Raster
     frames: tuple[int, ...]
     missing: tuple[int, ...]
 
 
-def frame_strip(folder: PublishedFolder, camera: str, count: int = PICTURES) -> FrameStrip:
+def frame_strip(folder: PublishedFolder, camera: str, count: int = DEFAULT_FRAMES) -> FrameStrip:
     """Return `count` frames (fewer if there are fewer) of one camera, from frame 0 to the last of any camera.
 
     Raises BadRequest when the camera has no images here.
@@ -45,9 +45,9 @@ def frame_strip(folder: PublishedFolder, camera: str, count: int = PICTURES) -> 
     rows = -(-len(chosen) // across)
     width = 2 * _MARGIN + across * (CELL[0] + _GAP) - _GAP
     bottom = _HEAD + rows * (CELL[1] + LABEL + _GAP)
-    sheet = Sheet(width, bottom + _FOOT)
+    sheet = Raster(width, bottom + _FOOT)
     having = [frame for frame in chosen if frame in files]
-    pictures = dict(zip(having, thumbnails([files[frame] for frame in having], CELL[0]), strict=True))
+    pictures = dict(zip(having, decode_thumbnails([files[frame] for frame in having], CELL[0]), strict=True))
     for index, frame in enumerate(chosen):
         place = (_MARGIN + index % across * (CELL[0] + _GAP), _HEAD + index // across * (CELL[1] + LABEL + _GAP))
         picture = pictures.get(frame)
@@ -74,11 +74,11 @@ def _seconds(folder: PublishedFolder, frame: int) -> str:
     return f"   {frame / fps:.2f} s" if fps else ""
 
 
-def _head(sheet: Sheet, folder: PublishedFolder, camera: str, there: int) -> None:
+def _head(sheet: Raster, folder: PublishedFolder, camera: str, there: int) -> None:
     end = sheet.text((_MARGIN, 32), f"{folder.name}   camera {camera}", 22)
     place = rig().get(camera)
     if place is not None:
-        where = f"{place.tier}, az {degrees(place.azimuth)}, el {degrees(place.elevation)}"
+        where = f"{place.tier}, az {degrees_text(place.azimuth)}, el {degrees_text(place.elevation)}"
         end = sheet.text((end + 24, 32), where, 15, TIER_COLOURS[place.tier])
     fps = folder.record.fps if folder.record else None
     rate = f"{fps:g} frames a second" if fps else "frame rate not known (no sound)"
@@ -90,7 +90,7 @@ def _head(sheet: Sheet, folder: PublishedFolder, camera: str, there: int) -> Non
     )
 
 
-def _bar(sheet: Sheet, top: int, total: int, missing: tuple[int, ...]) -> None:
+def _bar(sheet: Raster, top: int, total: int, missing: tuple[int, ...]) -> None:
     """Draw one stretch per frame from left to right; a missing one is red and at least two pixels wide."""
     width = sheet.pixels.shape[1] - 2 * _MARGIN
     sheet.box((_MARGIN, top), (width, _BAR), GOOD if total else EMPTY)

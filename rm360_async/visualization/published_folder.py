@@ -10,7 +10,7 @@ from pathlib import Path
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import camera_folder, is_camera
 from rm360_async.domain.record import EarlierRecord, Record
-from rm360_async.domain.release import Absence, ReleasedContent, absence, holding_of
+from rm360_async.domain.release import Absence, ReleasedContent, absence_of_camera, released_content_of
 from rm360_async.store import read_marker
 
 FRAME = re.compile(r"frame_([0-9]{1,9})\.[A-Za-z0-9]+")
@@ -45,7 +45,7 @@ class PublishedFolder:
         record = self.record
         if record is None:
             return None
-        return holding_of(record.performance, [source.path for source in record.sources], record.cameras)
+        return released_content_of(record.performance, [source.path for source in record.sources], record.cameras)
 
     def why_no_camera(self, camera: str) -> str:
         """Return why a camera has no images here, in a word or two."""
@@ -56,7 +56,7 @@ class PublishedFolder:
             return "broken"
         if "images" not in record.wanted_modalities:
             return Absence.NOT_WANTED.value
-        return absence(camera, self.held, record.wanted_cameras).value
+        return absence_of_camera(camera, self.held, record.wanted_cameras).value
 
     def why_no_frame(self, camera: str, frame: int) -> str:
         """Return why a camera that has images does not have this frame."""

@@ -16,14 +16,14 @@ CELL = (132, 110)
 """Width and height in pixels of a picture in a sheet."""
 LABEL = 24
 """Height of the line below a picture."""
-LOSSES = ("lost", "broken", "missing")
+LOSS_REASONS = ("lost", "broken", "missing")
 """Reasons for having no picture that are no choice of anybody."""
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SCALE = 1 / 27
 """Font scale per pixel of letter height."""
 
 
-class Sheet:
+class Raster:
     """A picture in the making; places are pixels from the upper left corner, text stands on its baseline."""
 
     def __init__(self, width: int, height: int) -> None:
@@ -55,7 +55,7 @@ class Sheet:
         """Draw a picture with its label, or a grey cell with the reason for having none."""
         x, y = place
         if isinstance(content, str):
-            lost = content in LOSSES
+            lost = content in LOSS_REASONS
             self.box(place, CELL, EMPTY, BAD if lost else FAINT)
             self.text((x + CELL[0] / 2, y + CELL[1] / 2 + 5), content, 15, BAD if lost else MUTED, "middle")
             self.text((x + 2, y + CELL[1] + 18), label, 16, MUTED)
@@ -69,10 +69,10 @@ class Sheet:
     def save(self, path: Path) -> None:
         """Write the sheet as a PNG; Fault when it cannot be written."""
         encoded = cv2.imencode(".png", self.pixels)[1].tobytes()
-        write_picture(path, encoded)
+        write_output_file(path, encoded)
 
 
-def write_picture(path: Path, data: bytes) -> None:
+def write_output_file(path: Path, data: bytes) -> None:
     """Write a picture's file, and the folder that it goes to; Fault(NOT_WRITABLE) when that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

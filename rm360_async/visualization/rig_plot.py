@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rm360_async.domain.cameras.calibration.checks import CalibrationReport, CameraPosition
+from rm360_async.domain.cameras.calibration.checks import CalibrationResult, CameraPosition
 from rm360_async.domain.cameras.coverage import TIERS
 from rm360_async.domain.cameras.rig import FACE, Array, head_centre
 from rm360_async.domain.check_status import CheckState
@@ -52,13 +52,13 @@ _VIEWS = (
 )
 
 
-def rig_views(title: str, report: CalibrationReport, kept: Collection[str]) -> str:
+def rig_views(title: str, report: CalibrationResult, kept: Collection[str]) -> str:
     """Return the two views as SVG text; cameras that are not kept are drawn grey."""
     drawing = Drawing(60 + 2 * _PANEL, _TOP + _PANEL + 60, title)
     head = np.array(report.head) if report.head is not None else head_centre()
     for view in _VIEWS:
         _panel(drawing, view, head)
-        for standing in sorted(report.standings, key=lambda each: each.id in kept):
+        for standing in sorted(report.positions, key=lambda each: each.id in kept):
             _camera(drawing, view, standing, report.matrices, head, standing.id in kept)
         _face(drawing, view, head)
     _words(drawing, title, report, kept)
@@ -113,18 +113,18 @@ def _face(drawing: Drawing, view: _View, head: Array) -> None:
     drawing.text((tip[0] + away[0] * 0.14 - 14 * (away[0] < 0), tip[1] + away[1] * 0.14 + 8), "face", 12, INK, "middle")
 
 
-def _words(drawing: Drawing, title: str, report: CalibrationReport, kept: Collection[str]) -> None:
+def _words(drawing: Drawing, title: str, report: CalibrationResult, kept: Collection[str]) -> None:
     drawing.text((20, 34), title, 20, INK)
     drawing.text((20, 58), f"calibration: {report.state.value}", 15, STATE_COLOURS[report.state.value], weight="bold")
-    counted = f"{len(kept)} of {len(report.standings)} cameras have images"
-    drawing.text((210, 58), f"read as {report.reading}; {counted}", 14, INK)
+    counted = f"{len(kept)} of {len(report.positions)} cameras have images"
+    drawing.text((210, 58), f"read as {report.convention}; {counted}", 14, INK)
     bad = [check for check in report.checks if check.state in (CheckState.FAIL, CheckState.WARN)]
     told = bad or [check for check in report.checks if check.name in ("axes meet", "distance", "ids")]
     lines = [(f"{check.name}: {check.sentence}", STATE_COLOURS[check.state.value]) for check in told[:4]]
     drawing.lines_of_text((20, 82), [(_shortened(text), colour) for text, colour in lines], 12)
     x = 20.0
     for tier in TIERS:
-        count = sum(standing.tier == tier for standing in report.standings)
+        count = sum(standing.tier == tier for standing in report.positions)
         drawing.circle((x + 6, _TOP + _PANEL + 30), 5, TIER_COLOURS[tier])
         drawing.text((x + 16, _TOP + _PANEL + 34), f"{tier} {count}", 13)
         x += 110

@@ -24,7 +24,7 @@ TINTS = ("#e3f0e4", "#f5f1d2", "#f5dcbd", "#efbfb5")
 TIER_COLOURS = {"upper": "#d47a1f", "middle": "#2673c4", "eye-inner": "#7a4db3", "lower": "#2b9468"}
 TIER_ELEVATIONS = {"upper": "+29 to +33", "middle": "+1 to +4", "eye-inner": "-4 to -2", "lower": "-25 to -23"}
 STATE_COLOURS = {"ok": GOOD, "warn": WARN, "fail": BAD, "not checked": MUTED}
-SQUARE_COLOURS = {
+PERFORMANCE_COLOURS = {
     "complete": GOOD,
     "damaged": BAD,
     "failed": INK,
@@ -52,7 +52,7 @@ def bgr(colour: str) -> tuple[int, int, int]:
     return blue, green, red
 
 
-def degrees(angle: float) -> str:
+def degrees_text(angle: float) -> str:
     """Return whole degrees with their sign; 0 has none."""
     whole = round(angle)
     return f"{whole:+d}" if whole else "0"

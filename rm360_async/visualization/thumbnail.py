@@ -23,7 +23,7 @@ _REDUCED = (
 )
 
 
-def reduced(path: Path, width: int) -> Image | None:
+def decode_reduced(path: Path, width: int) -> Image | None:
     """Return the picture (height, width, 3) BGR, as small as the decoder makes it and at least of this width.
 
     None when the file cannot be decoded; a picture that is not as wide comes as it is.
@@ -39,19 +39,19 @@ def reduced(path: Path, width: int) -> Image | None:
     return None if decoded is None else np.asarray(decoded, np.uint8)
 
 
-def thumbnail(path: Path, width: int) -> Image | None:
+def decode_thumbnail(path: Path, width: int) -> Image | None:
     """Return the picture (height, width, 3) BGR at this width; None when the file cannot be decoded."""
-    decoded = reduced(path, width)
-    return None if decoded is None else shrunk(decoded, width)
+    decoded = decode_reduced(path, width)
+    return None if decoded is None else resize_to_width(decoded, width)
 
 
-def shrunk(picture: Image, width: int) -> Image:
+def resize_to_width(picture: Image, width: int) -> Image:
     """Return the picture at this width."""
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def thumbnails(paths: Iterable[Path], width: int) -> Iterator[Image | None]:
+def decode_thumbnails(paths: Iterable[Path], width: int) -> Iterator[Image | None]:
     """Yield the thumbnail of each file, in order; decoded by a few threads."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="thumbnail") as pool:
-        yield from pool.map(lambda path: thumbnail(path, width), paths)
+        yield from pool.map(lambda path: decode_thumbnail(path, width), paths)

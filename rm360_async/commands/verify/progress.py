@@ -8,7 +8,7 @@ import time
 
 import anyio
 
-from rm360_async.domain.formatting import duration, size_text
+from rm360_async.domain.formatting import duration_text, size_text
 
 _LOOK = 0.5
 _LINE = 60.0
@@ -38,7 +38,7 @@ class ProgressLine:
         rate = self.bytes / seconds
         text += f", {size_text(self.bytes)} of {size_text(self.total_bytes)}, {size_text(rate)}/s"
         left = max(0, self.total_bytes - self.bytes) / rate
-        return f"{text}, about {duration(left)} left"
+        return f"{text}, about {duration_text(left)} left"
 
     async def follow(self) -> None:
         """Show the line until cancelled."""

@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from rm360_async.commands.verify.result import VerifyReport, is_repairable
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.names import Performance, matches, output_folder
+from rm360_async.domain.names import Performance, matches_any, output_folder
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
@@ -70,4 +70,4 @@ def is_wanted(settings: Settings, performance: Performance) -> bool:
     """Tell whether the config asks for a performance."""
     wanted = settings.extraction
     subject = isinstance(wanted.subjects, str) or performance.subject in wanted.subjects
-    return subject and (isinstance(wanted.performances, str) or matches(performance.name, wanted.performances))
+    return subject and (isinstance(wanted.performances, str) or matches_any(performance.name, wanted.performances))

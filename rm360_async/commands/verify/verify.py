@@ -18,7 +18,7 @@ from rm360_async.commands.verify.repair import repair
 from rm360_async.commands.verify.result import VerifyReport, as_dict, as_text
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Fault
-from rm360_async.domain.names import Performance, is_performance, is_subject, matches, output_folder
+from rm360_async.domain.names import Performance, is_performance, is_subject, matches_any, output_folder
 from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
@@ -43,7 +43,7 @@ class VerifyOptions:
     def selects(self, performance: Performance) -> bool:
         """Tell whether this performance is to be checked."""
         by_subject = not self.subjects or performance.subject in self.subjects
-        return by_subject and (not self.performances or matches(performance.name, self.performances))
+        return by_subject and (not self.performances or matches_any(performance.name, self.performances))
 
 
 async def verify(settings: Settings, options: VerifyOptions) -> int:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rm360_async.domain.cameras.coverage import azimuths, largest_gap, separation
 from rm360_async.domain.cameras.rig import Array
 
-Kept = NDArray[np.intp]
+CameraIndices = NDArray[np.intp]
 
 GAP_SLACK = 3.0
 """Degrees by which the largest azimuth gap may exceed the smallest possible one to better the worst angle."""
@@ -31,21 +31,21 @@ PATIENCE = 500
 _TINY = 1e-6
 
 
-def best_cover(pool: Kept, fixed: Kept, count: int) -> Kept:
+def best_cover(pool: CameraIndices, fixed: CameraIndices, count: int) -> CameraIndices:
     """Return `count` cameras of the pool (indices into the rig), the fixed ones among them, chosen by coverage."""
     local = _LocalSearch(pool, fixed, count)
     gap_limit = smallest_gap(np.sort(azimuths()[pool]), azimuths()[fixed], count) + GAP_SLACK
     local.descend(lambda kept: (_worst(kept) - _TINY, gap_limit), (180.0, gap_limit))
     worst = _worst(local.best)
 
-    def narrower(kept: Kept) -> tuple[float, float]:
+    def narrower(kept: CameraIndices) -> tuple[float, float]:
         return worst + _TINY, largest_gap(azimuths()[kept]) - _TINY
 
     local.descend(narrower, narrower(local.best))
     return local.best
 
 
-def _worst(kept: Kept) -> float:
+def _worst(kept: CameraIndices) -> float:
     """Return the largest angle from a rig position to its nearest kept camera, in degrees."""
     return float(separation()[kept].min(axis=0).max())
 
@@ -53,7 +53,7 @@ def _worst(kept: Kept) -> float:
 class _LocalSearch:
     """A weighted set-cover search; `best` is the last set (indices into the rig) that met all its demands."""
 
-    def __init__(self, pool: Kept, fixed: Kept, count: int) -> None:
+    def __init__(self, pool: CameraIndices, fixed: CameraIndices, count: int) -> None:
         self.pool = pool
         self.count = count
         self.pinned = len(fixed)
@@ -69,7 +69,7 @@ class _LocalSearch:
             self._take(np.ones(len(pool), bool))
 
     @property
-    def best(self) -> Kept:
+    def best(self) -> CameraIndices:
         """Return the best set so far; before the first find, the set that the search started from."""
         return np.array(self.pool[self.found or self.kept])
 
@@ -80,7 +80,7 @@ class _LocalSearch:
         self.meets = meets.astype(np.float64)
         self.weights = np.ones(meets.shape[1])
 
-    def descend(self, tighter: Callable[[Kept], tuple[float, float]], limits: tuple[float, float]) -> None:
+    def descend(self, tighter: Callable[[CameraIndices], tuple[float, float]], limits: tuple[float, float]) -> None:
         """Search from `limits`; demand `tighter(set)` after each find, until PATIENCE steps bring none."""
         self.kept = list(self.found or self.kept)
         self.demand(limits)

@@ -18,7 +18,7 @@ def is_named_set(text: str) -> bool:
     return text in FIXED or (match is not None and int(match["count"]) <= RIG_SIZE)
 
 
-def not_a_set(spec: str) -> str:
+def unknown_set_message(spec: str) -> str:
     """Return the line that says which named sets there are."""
     near = get_close_matches(spec, ["ring:10", "front:5", *FIXED], n=1)
     meant = f"; did you mean {near[0]}?" if near else ""

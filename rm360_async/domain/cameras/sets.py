@@ -14,12 +14,12 @@ import numpy as np
 from rm360_async.domain.cameras.cover_search import best_cover
 from rm360_async.domain.cameras.coverage import separation
 from rm360_async.domain.cameras.rig import FRONT_CAMERA, S3_CAMERAS, rig
-from rm360_async.domain.cameras.set_names import SIZED, TRAIN, is_named_set, not_a_set
+from rm360_async.domain.cameras.set_names import SIZED, TRAIN, is_named_set, unknown_set_message
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import camera_id
 
 
-def resolve(spec: str | Sequence[str], present: Iterable[str]) -> tuple[str, ...]:
+def resolve_cameras(spec: str | Sequence[str], present: Iterable[str]) -> tuple[str, ...]:
     """Return the ids of the wanted cameras that are present, sorted.
 
     `spec` is "all", a named set, or a list of ids. A set of N cameras has fewer where fewer are present.
@@ -29,7 +29,7 @@ def resolve(spec: str | Sequence[str], present: Iterable[str]) -> tuple[str, ...
     if not isinstance(spec, str):
         return tuple(sorted({camera_id(camera) for camera in spec} & set(here)))
     if not is_named_set(spec):
-        raise BadRequest(not_a_set(spec))
+        raise BadRequest(unknown_set_message(spec))
     if match := SIZED.fullmatch(spec):
         choose = _ring if match["family"] == "ring" else _front
         return choose(tuple(camera for camera in here if camera in rig()), int(match["count"]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rm360_async.domain.cameras.sets import resolve
+from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.names import Modality, Performance, Structure
 from rm360_async.domain.record import Record
 from rm360_async.domain.release import released_content
@@ -81,7 +81,7 @@ def estimate_sizes(
 ) -> Estimate:
     """Return what fetching `size` bytes of files whole, or the selection's ranges of them, would cost."""
     there = cameras_of(structure, performance)
-    chosen = set(resolve(selection.cameras, there)) & set(there)
+    chosen = set(resolve_cameras(selection.cameras, there)) & set(there)
     has_cameras, has_modalities = selection.has
     held = released_content(structure, performance.name)
     share = 0.0

@@ -5,18 +5,18 @@ A page is a list of panels. Each panel has a state, a sentence with its number, 
 no request from elsewhere.
 """
 
-from rm360_async.visualization.report.page import page_is_current, read_brief, read_numbers, write_page
-from rm360_async.visualization.report.run_data import DiskUsage, GridRow, RunNumbers
-from rm360_async.visualization.report.run_page import sweep, write_index
+from rm360_async.visualization.report.page import is_page_current, read_page_json, read_page_states, write_page
+from rm360_async.visualization.report.run_data import DiskUsage, PerformanceEntry, RunData
+from rm360_async.visualization.report.run_page import remove_orphan_pages, write_run_page
 
 __all__ = [
     "DiskUsage",
-    "GridRow",
-    "RunNumbers",
-    "page_is_current",
-    "read_brief",
-    "read_numbers",
-    "sweep",
-    "write_index",
+    "PerformanceEntry",
+    "RunData",
+    "is_page_current",
+    "read_page_json",
+    "read_page_states",
+    "remove_orphan_pages",
     "write_page",
+    "write_run_page",
 ]

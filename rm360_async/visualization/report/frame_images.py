@@ -12,7 +12,7 @@ import numpy as np
 from rm360_async.domain.cameras.rig import Array
 from rm360_async.domain.names import camera_folder, frame_stem
 from rm360_async.visualization.report.page_data import PageData
-from rm360_async.visualization.thumbnail import Image, reduced
+from rm360_async.visualization.thumbnail import Image, decode_reduced
 
 THUMBNAIL = 160
 """Width in pixels of a picture in the contact sheet."""
@@ -53,8 +53,8 @@ def _shot(material: PageData, camera: str) -> FrameImage:
     files, close_frame = material.folder.frames[camera], material.close_frame(camera)
     picture = close = None
     if material.faces:
-        picture = reduced(files[material.frame], THUMBNAIL if close_frame is None else _CLOSE)
-        close = picture if close_frame in (None, material.frame) else reduced(files[close_frame], _CLOSE)
+        picture = decode_reduced(files[material.frame], THUMBNAIL if close_frame is None else _CLOSE)
+        close = picture if close_frame in (None, material.frame) else decode_reduced(files[close_frame], _CLOSE)
     mask = _mask(material.folder.path, camera, material.frame) if camera in material.inventory.masks else None
     rims = () if mask is None or material.size is None else _rims(mask, material.size[1])
     return FrameImage(picture, rims, mask is not None, close)
@@ -63,7 +63,7 @@ def _shot(material: PageData, camera: str) -> FrameImage:
 def _mask(folder: Path, camera: str, frame: int) -> Image | None:
     place = folder / "masks" / camera_folder(camera) / frame_stem(frame)
     path = next((path for path in (place.with_suffix(".png"), place.with_suffix(".jpg")) if path.is_file()), None)
-    return None if path is None else reduced(path, _MASK)
+    return None if path is None else decode_reduced(path, _MASK)
 
 
 def _rims(mask: Image, width: int) -> tuple[Array, ...]:

@@ -13,7 +13,7 @@ from rm360_async.domain.names import camera_folder, is_camera
 from rm360_async.store import read_file_list
 from rm360_async.visualization.published_folder import FRAME, PublishedFolder
 
-Frames = dict[int, int]
+FrameSizes = dict[int, int]
 """Bytes of a file by its frame."""
 
 
@@ -21,8 +21,8 @@ Frames = dict[int, int]
 class Inventory:
     """Files as listed; `images` and `masks` have the bytes of each frame by camera, `kinds` (files, bytes)."""
 
-    images: dict[str, Frames] = field(default_factory=dict)
-    masks: dict[str, Frames] = field(default_factory=dict)
+    images: dict[str, FrameSizes] = field(default_factory=dict)
+    masks: dict[str, FrameSizes] = field(default_factory=dict)
     kinds: dict[str, tuple[int, int]] = field(default_factory=dict)
     files: int = 0
     bytes: int = 0
@@ -43,7 +43,7 @@ class Inventory:
                 cameras.setdefault(camera, {})[int(frame[1])] = size
 
 
-def take_inventory(folder: PublishedFolder) -> Inventory:
+def read_inventory(folder: PublishedFolder) -> Inventory:
     """Return what the folder's list says; without a usable list what is there now, of no known size."""
     found = Inventory()
     try:

@@ -11,7 +11,7 @@ from rm360_async.visualization.thumbnail import Image
 _QUALITIES = (80, 70, 55, 40, 25, 10)
 
 
-def encode_within(pictures: Mapping[str, Image], most: int) -> dict[str, bytes]:
+def encode_jpegs_within(pictures: Mapping[str, Image], most: int) -> dict[str, bytes]:
     """Return the pictures as JPEG, all at the best quality with which together they take at most so many bytes."""
     encoded: dict[str, bytes] = {}
     for quality in _QUALITIES:

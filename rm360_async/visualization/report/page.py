@@ -14,12 +14,12 @@ from rm360_async.domain.errors import BadRequest
 from rm360_async.store import MARKER
 from rm360_async.system.fault_points import reach
 from rm360_async.system.hashing import hash_of
-from rm360_async.visualization.raster import write_picture
+from rm360_async.visualization.raster import write_output_file
 from rm360_async.visualization.report.frame_images import load_frame_images
 from rm360_async.visualization.report.page_data import PageData, read_page_data
-from rm360_async.visualization.report.panels.contact_sheet import contact_panel
-from rm360_async.visualization.report.panels.frames import presence_panel
-from rm360_async.visualization.report.panels.landmarks import proof_panel
+from rm360_async.visualization.report.panels.contact_sheet import contact_sheet_panel
+from rm360_async.visualization.report.panels.frames import frames_panel
+from rm360_async.visualization.report.panels.landmarks import landmarks_panel
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.report.panels.sound import sound_panel
 from rm360_async.visualization.report.panels.tables import (
@@ -31,7 +31,7 @@ from rm360_async.visualization.report.panels.tables import (
 )
 from rm360_async.visualization.report.templates import render
 
-PAGE, NUMBERS = "index.html", "report.json"
+HTML_FILE, JSON_FILE = "index.html", "report.json"
 MADE_BY = f"rm360_async {__version__}"
 SCHEMA = 1
 
@@ -46,11 +46,11 @@ def write_page(folder: Path, place: Path, *, faces: bool = True, back: str = "")
     made_from = fingerprint(folder, faces=faces)
     material = read_page_data(folder, faces=faces)
     panels = make_panels(material)
-    numbers = page_numbers(material, panels, made_from)
+    numbers = page_json(material, panels, made_from)
     values = {key: numbers[key] for key in ("made_by", "made", "name", "verdict", "notes")}
     text = render("page.html", panels=panels, state=CheckState(numbers["state"]), back=back, **values)
-    write_picture(place / PAGE, text.encode("utf-8", "replace"))
-    write_picture(place / NUMBERS, _json(numbers))
+    write_output_file(place / HTML_FILE, text.encode("utf-8", "replace"))
+    write_output_file(place / JSON_FILE, _json(numbers))
     return numbers
 
 
@@ -58,11 +58,11 @@ def make_panels(material: PageData) -> list[Panel]:
     """Return the panels in the order in which people would miss them."""
     shots = load_frame_images(material)
     return [
-        contact_panel(material, shots),
-        proof_panel(material, shots),
+        contact_sheet_panel(material, shots),
+        landmarks_panel(material, shots),
         calibration_panel(material),
         coverage_panel(material),
-        presence_panel(material),
+        frames_panel(material),
         sound_panel(material),
         absent_panel(material),
         sizes_panel(material),
@@ -70,7 +70,7 @@ def make_panels(material: PageData) -> list[Panel]:
     ]
 
 
-def page_numbers(material: PageData, panels: list[Panel], made_from: str) -> dict[str, Any]:
+def page_json(material: PageData, panels: list[Panel], made_from: str) -> dict[str, Any]:
     """Return what report.json says of a page."""
     return {
         "schema": SCHEMA,
@@ -103,20 +103,20 @@ def fingerprint(folder: Path, *, faces: bool) -> str:
     return hash_of(marker + f" {MADE_BY} {SCHEMA} faces {faces}".encode()).hex()
 
 
-def read_numbers(place: Path) -> dict[str, Any] | None:
+def read_page_json(place: Path) -> dict[str, Any] | None:
     """Return the numbers of the page at a place; None when there is no page of ours."""
     try:
-        numbers: Any = json.loads((place / NUMBERS).read_text(encoding="utf-8"))
+        numbers: Any = json.loads((place / JSON_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     ours = isinstance(numbers, dict) and str(numbers.get("made_by", "")).startswith("rm360_async ")
-    whole = ours and isinstance(numbers.get("panels"), dict) and (place / PAGE).is_file()
+    whole = ours and isinstance(numbers.get("panels"), dict) and (place / HTML_FILE).is_file()
     return numbers if whole else None
 
 
-def read_brief(place: Path) -> dict[str, Any] | None:
+def read_page_states(place: Path) -> dict[str, Any] | None:
     """Return of a page's numbers only the states and sentences: a run's page is made from thousands of them."""
-    numbers = read_numbers(place)
+    numbers = read_page_json(place)
     if numbers is None:
         return None
     panels = numbers["panels"].items()
@@ -124,7 +124,7 @@ def read_brief(place: Path) -> dict[str, Any] | None:
     return {"state": numbers.get("state"), "panels": brief}
 
 
-def page_is_current(folder: Path, place: Path, *, faces: bool) -> bool:
+def is_page_current(folder: Path, place: Path, *, faces: bool) -> bool:
     """Tell whether the page at a place was made from the folder as it is published now, by this version."""
-    numbers = read_numbers(place)
+    numbers = read_page_json(place)
     return numbers is not None and numbers.get("made_from") == fingerprint(folder, faces=faces)

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from rm360_async.domain.cameras.calibration.check import Check
-from rm360_async.domain.cameras.calibration.checks import CalibrationReport, check_calibration
-from rm360_async.domain.cameras.calibration.conventions import placed
-from rm360_async.domain.cameras.calibration.landmarks import Landmarks2d, Reprojection, reproject
+from rm360_async.domain.cameras.calibration.checks import CalibrationResult, check_calibration
+from rm360_async.domain.cameras.calibration.conventions import place_cameras
+from rm360_async.domain.cameras.calibration.landmarks import Landmarks2d, ReprojectionErrors, measure_reprojection
 from rm360_async.domain.cameras.rig import Array
 from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.errors import BadRequest
-from rm360_async.visualization.calibration_source import of_folder, picture_size
+from rm360_async.visualization.calibration_source import folder_calibration, folder_image_size
 from rm360_async.visualization.published_folder import PublishedFolder, open_folder
 from rm360_async.visualization.report.arrays import Landmarks, Sound, read_landmarks2d, read_landmarks3d, read_sound
 from rm360_async.visualization.report.info_json import InfoJson, read_info_json
-from rm360_async.visualization.report.inventory import Inventory, take_inventory
+from rm360_async.visualization.report.inventory import Inventory, read_inventory
 
 
 @dataclass(frozen=True)
-class Lens:
+class CameraParameters:
     """One camera as it is stored: K (3, 3) px, D (5,), RT (4, 4) m, read as the convention says."""
 
     K: Array
@@ -39,9 +39,9 @@ class PageData:
     faces: bool
     inventory: Inventory
     told: InfoJson
-    lenses: dict[str, Lens]
+    lenses: dict[str, CameraParameters]
     size: tuple[int, int] | None
-    calibration: CalibrationReport | None
+    calibration: CalibrationResult | None
     landmarks2d: dict[str, Landmarks]
     landmarks3d: Landmarks
     sound: Sound | None
@@ -52,17 +52,17 @@ class PageData:
         """Return the point (3,) nearest to all optical axes, in the world as stored; None without calibration."""
         if not self.lenses:
             return None
-        return placed(np.stack([lens.RT for lens in self.lenses.values()])).head
+        return place_cameras(np.stack([lens.RT for lens in self.lenses.values()])).head
 
     @cached_property
-    def reprojection(self) -> Reprojection | None:
+    def reprojection(self) -> ReprojectionErrors | None:
         """Return how far the 3D landmarks fall from the 2D ones."""
         cameras = {
             camera: Landmarks2d(self.lenses[camera].K, self.lenses[camera].D, self.lenses[camera].RT, points)
             for camera, points in self.landmarks2d.items()
             if camera in self.lenses
         }
-        return reproject(cameras, self.landmarks3d)
+        return measure_reprojection(cameras, self.landmarks3d)
 
     @cached_property
     def frame(self) -> int:
@@ -88,7 +88,7 @@ def read_page_data(path: Path, *, faces: bool) -> PageData:
     folder = open_folder(path)
     notes: list[str] = []
     try:
-        calibrated = of_folder(folder)
+        calibrated = folder_calibration(folder)
         report = check_calibration(calibrated.cameras, calibrated.size, folder.frames)
         cameras = calibrated.cameras
     except BadRequest as error:
@@ -96,9 +96,10 @@ def read_page_data(path: Path, *, faces: bool) -> PageData:
         notes += error.problems
     usable = report.matrices.keys() if report else ()
     lenses = {
-        camera: Lens(*(np.asarray(cameras[camera][key], np.float64) for key in ("K", "D", "RT"))) for camera in usable
+        camera: CameraParameters(*(np.asarray(cameras[camera][key], np.float64) for key in ("K", "D", "RT")))
+        for camera in usable
     }
-    told, inventory = read_info_json(path), take_inventory(folder)
+    told, inventory = read_info_json(path), read_inventory(folder)
     landmarks2d, landmarks3d = read_landmarks2d(path, notes), read_landmarks3d(path, notes)
     sound = read_sound(path, notes)
     notes += [text for text in (told.trouble, inventory.trouble) if text]
@@ -108,7 +109,7 @@ def read_page_data(path: Path, *, faces: bool) -> PageData:
         inventory,
         told,
         lenses,
-        picture_size(folder),
+        folder_image_size(folder),
         report,
         landmarks2d,
         landmarks3d,

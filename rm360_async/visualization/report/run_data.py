@@ -11,7 +11,7 @@ from typing import Any
 _COLUMN = re.compile(r"([a-z])([0-9]+)")
 
 
-class Cell(str, Enum):
+class PerformanceState(str, Enum):
     """How a performance stands, in the words and order of the board."""
 
     COMPLETE = "complete"
@@ -23,7 +23,7 @@ class Cell(str, Enum):
 
 
 @dataclass(frozen=True)
-class GridRow:
+class PerformanceEntry:
     """One performance; `error` is why it failed or waits, `status` the manifest's word, times are unix seconds."""
 
     subject: str
@@ -41,15 +41,17 @@ class GridRow:
     """Why it has none, though it is published."""
 
     @property
-    def square(self) -> Cell:
+    def square(self) -> PerformanceState:
         """Return how it stands: a page on which something fails is damage, whatever the verdict was."""
         if self.status == "completed":
             page_fails = self.page is not None and self.page.get("state") == "fail"
             bad = self.trouble or self.verdict.startswith("damaged") or page_fails
-            return Cell.DAMAGED if bad else Cell.COMPLETE
+            return PerformanceState.DAMAGED if bad else PerformanceState.COMPLETE
         if self.status in ("failed", "download_failed"):
-            return Cell.FAILED
-        return {"waiting": Cell.WAITING, "pending": Cell.PENDING}.get(self.status, Cell.RUNNING)
+            return PerformanceState.FAILED
+        return {"waiting": PerformanceState.WAITING, "pending": PerformanceState.PENDING}.get(
+            self.status, PerformanceState.RUNNING
+        )
 
     @property
     def column(self) -> str:
@@ -74,14 +76,14 @@ class DiskUsage:
 
 
 @dataclass(frozen=True)
-class RunNumbers:
+class RunData:
     """A run: its performances, bytes fetched and published by time, and its disks.
 
     `fetched` has (unix seconds of the end, bytes, seconds of download) of each attempt that brought something.
     """
 
     name: str
-    rows: tuple[GridRow, ...]
+    rows: tuple[PerformanceEntry, ...]
     fetched: tuple[tuple[float, int, float], ...] = ()
     disks: tuple[DiskUsage, ...] = ()
     running: tuple[str, ...] = ()

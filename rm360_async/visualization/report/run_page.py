@@ -11,32 +11,32 @@ from typing import Any
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import is_performance, is_subject
-from rm360_async.visualization.raster import write_picture
-from rm360_async.visualization.report.page import MADE_BY, NUMBERS, PAGE, SCHEMA, read_numbers
-from rm360_async.visualization.report.run_data import Cell, GridRow, RunNumbers
+from rm360_async.visualization.raster import write_output_file
+from rm360_async.visualization.report.page import HTML_FILE, JSON_FILE, MADE_BY, SCHEMA, read_page_json
+from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState, RunData
 from rm360_async.visualization.report.templates import render
-from rm360_async.visualization.report.timeline import fetched_plot, storage_plot
+from rm360_async.visualization.report.timeline import download_plot, storage_plot
 
 _REASONS = 25
 """How many reasons of each kind are told."""
 _NAMED = 12
 _LONGEST = 600
-_REST = (Cell.DAMAGED, Cell.WAITING)
+_REST = (PerformanceState.DAMAGED, PerformanceState.WAITING)
 _SUBJECTS = 60
 """Rows of a block of the board; blocks lie side by side where there is room."""
 _LETTERS = {
-    Cell.DAMAGED: "!",
-    Cell.FAILED: "\N{MULTIPLICATION SIGN}",
-    Cell.WAITING: "w",
-    Cell.RUNNING: "r",
-    Cell.PENDING: "\N{MIDDLE DOT}",
+    PerformanceState.DAMAGED: "!",
+    PerformanceState.FAILED: "\N{MULTIPLICATION SIGN}",
+    PerformanceState.WAITING: "w",
+    PerformanceState.RUNNING: "r",
+    PerformanceState.PENDING: "\N{MIDDLE DOT}",
 }
 """What a square says besides its colour; a complete one says how many cameras it has."""
 
 
-def write_index(run: RunNumbers, place: Path) -> dict[str, Any]:
+def write_run_page(run: RunData, place: Path) -> dict[str, Any]:
     """Write the run's index.html and report.json to `place`; return the numbers. Fault when they cannot be written."""
-    numbers = run_numbers(run)
+    numbers = run_json(run)
     values = {key: numbers[key] for key in ("made_by", "made", "name", "totals", "disks", "running", "rates")}
     done = [(row.updated, row.bytes) for row in run.rows if row.status == "completed" and row.bytes]
     fetched = [(at, size) for at, size, _ in run.fetched if size]
@@ -44,18 +44,21 @@ def write_index(run: RunNumbers, place: Path) -> dict[str, Any]:
         "index.html",
         columns=_columns(run.rows),
         blocks=_blocks(_board(run.rows)),
-        squares=[(square, numbers["totals"]["squares"][square.value], _LETTERS.get(square, "60")) for square in Cell],
+        squares=[
+            (square, numbers["totals"]["squares"][square.value], _LETTERS.get(square, "60"))
+            for square in PerformanceState
+        ],
         reasons=_reasons(run.rows),
         storage=str(storage_plot(done)) if done else "",
-        fetching=str(fetched_plot(fetched)) if fetched else "",
+        fetching=str(download_plot(fetched)) if fetched else "",
         **values,
     )
-    write_picture(place / PAGE, text.encode("utf-8", "replace"))
-    write_picture(place / NUMBERS, json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False).encode())
+    write_output_file(place / HTML_FILE, text.encode("utf-8", "replace"))
+    write_output_file(place / JSON_FILE, json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False).encode())
     return numbers
 
 
-def run_numbers(run: RunNumbers) -> dict[str, Any]:
+def run_json(run: RunData) -> dict[str, Any]:
     """Return what report.json says of a run."""
     squares = Counter(row.square for row in run.rows)
     took = sum(seconds for _, _, seconds in run.fetched)
@@ -68,7 +71,7 @@ def run_numbers(run: RunNumbers) -> dict[str, Any]:
         "totals": {
             "performances": len(run.rows),
             "subjects": len({row.subject for row in run.rows}),
-            "squares": {square.value: squares[square] for square in Cell},
+            "squares": {square.value: squares[square] for square in PerformanceState},
             "bytes_published": sum(row.bytes for row in run.rows if row.status == "completed"),
             "bytes_fetched": crossed,
         },
@@ -79,7 +82,7 @@ def run_numbers(run: RunNumbers) -> dict[str, Any]:
     }
 
 
-def _entry(row: GridRow) -> dict[str, Any]:
+def _entry(row: PerformanceEntry) -> dict[str, Any]:
     page = row.page or {}
     panels: Mapping[str, Mapping[str, Any]] = page.get("panels", {})
     return {
@@ -97,18 +100,18 @@ def _entry(row: GridRow) -> dict[str, Any]:
     }
 
 
-def _link(row: GridRow) -> str:
+def _link(row: PerformanceEntry) -> str:
     """Return the address of a performance's page, below the run's; "" when it has none."""
     safe = is_subject(row.subject) and is_performance(row.name)
-    return f"{row.subject}/{row.name}/{PAGE}" if safe and row.page is not None else ""
+    return f"{row.subject}/{row.name}/{HTML_FILE}" if safe and row.page is not None else ""
 
 
-def _columns(rows: Iterable[GridRow]) -> list[str]:
+def _columns(rows: Iterable[PerformanceEntry]) -> list[str]:
     found = {row.column: row.place for row in rows}
     return sorted(found, key=lambda column: found[column])
 
 
-def _board(rows: Iterable[GridRow]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def _board(rows: Iterable[PerformanceEntry]) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return the squares of each subject by column, as short as they can be: there may be ten thousand."""
     board: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for row in rows:
@@ -124,9 +127,11 @@ def _blocks(board: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{subject: board[subject] for subject in part} for part in parts]
 
 
-def _reasons(rows: Iterable[GridRow]) -> list[dict[str, Any]]:
+def _reasons(rows: Iterable[PerformanceEntry]) -> list[dict[str, Any]]:
     """Return why performances failed, wait or are damaged: a reason once, with those that have it."""
-    groups: dict[Cell, dict[str, list[GridRow]]] = {square: {} for square in (Cell.FAILED, *_REST)}
+    groups: dict[PerformanceState, dict[str, list[PerformanceEntry]]] = {
+        square: {} for square in (PerformanceState.FAILED, *_REST)
+    }
     for row in rows:
         if row.square in groups:
             groups[row.square].setdefault(_why(row), []).append(row)
@@ -139,13 +144,13 @@ def _reasons(rows: Iterable[GridRow]) -> list[dict[str, Any]]:
     return found
 
 
-def _reason(square: Cell, why: str, rows: list[GridRow]) -> dict[str, Any]:
+def _reason(square: PerformanceState, why: str, rows: list[PerformanceEntry]) -> dict[str, Any]:
     named = [(f"{row.subject}/{row.name}", _link(row)) for row in rows[:_NAMED]]
     return {"square": square.value, "why": why[:_LONGEST], "named": named, "more": max(0, len(rows) - _NAMED)}
 
 
-def _why(row: GridRow) -> str:
-    if row.square is not Cell.DAMAGED:
+def _why(row: PerformanceEntry) -> str:
+    if row.square is not PerformanceState.DAMAGED:
         return row.error or "no reason was noted"
     if row.trouble:
         return row.trouble
@@ -156,16 +161,16 @@ def _why(row: GridRow) -> str:
     return "its page: " + "; ".join(failing)
 
 
-def sweep(place: Path, published: Collection[str], *, faces: bool) -> list[str]:
+def remove_orphan_pages(place: Path, published: Collection[str], *, faces: bool) -> list[str]:
     """Remove such pages below the report's folder; return the performances that they were of.
 
     Only files that a report wrote are removed. Raises Fault(NOT_WRITABLE) when one cannot be.
     """
     swept = []
-    for path in sorted(place.glob(f"*/*/{NUMBERS}")):
+    for path in sorted(place.glob(f"*/*/{JSON_FILE}")):
         folder = path.parent
         name = f"{folder.parent.name}/{folder.name}"
-        numbers = read_numbers(folder) if is_subject(folder.parent.name) and is_performance(folder.name) else None
+        numbers = read_page_json(folder) if is_subject(folder.parent.name) and is_performance(folder.name) else None
         if numbers is not None and (name not in published or (not faces and numbers.get("faces") is not False)):
             _remove(folder)
             swept.append(name)
@@ -174,8 +179,8 @@ def sweep(place: Path, published: Collection[str], *, faces: bool) -> list[str]:
 
 def _remove(folder: Path) -> None:
     try:
-        (folder / PAGE).unlink(missing_ok=True)
-        (folder / NUMBERS).unlink(missing_ok=True)
+        (folder / HTML_FILE).unlink(missing_ok=True)
+        (folder / JSON_FILE).unlink(missing_ok=True)
         if not any(folder.iterdir()):
             folder.rmdir()
     except OSError as error:

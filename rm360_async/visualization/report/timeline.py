@@ -12,14 +12,14 @@ from rm360_async.domain.formatting import size_text
 from rm360_async.visualization.svg import ANCHORS, Drawing
 from rm360_async.visualization.theme import FAINT, GOOD, INK, MUTED
 
-Events = Sequence[tuple[float, int]]
+TimedBytes = Sequence[tuple[float, int]]
 """Unix seconds and bytes."""
 
 _WIDE, _HIGH, _LEFT, _TOP = 440.0, 130.0, 66.0, 22.0
 _BARS = 55
 
 
-def storage_plot(published: Events) -> Drawing:
+def storage_plot(published: TimedBytes) -> Drawing:
     """Draw how the bytes in published folders grew."""
     times, sizes = _sorted(published)
     total = np.cumsum(sizes)
@@ -32,7 +32,7 @@ def storage_plot(published: Events) -> Drawing:
     return drawing
 
 
-def fetched_plot(fetched: Events) -> Drawing:
+def download_plot(fetched: TimedBytes) -> Drawing:
     """Draw the bytes that crossed the network, by the time at which their attempt ended."""
     times, sizes = _sorted(fetched)
     start, end = _span(times)
@@ -48,7 +48,7 @@ def fetched_plot(fetched: Events) -> Drawing:
     return drawing
 
 
-def _sorted(events: Events) -> tuple[NDArray[np.float64], ...]:
+def _sorted(events: TimedBytes) -> tuple[NDArray[np.float64], ...]:
     ordered = np.array(sorted(events), np.float64).reshape(-1, 2)
     return ordered[:, 0], ordered[:, 1]
 

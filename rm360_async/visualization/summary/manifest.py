@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 from rm360_async.domain.errors import BadRequest
-from rm360_async.visualization.report.run_data import GridRow
+from rm360_async.visualization.report.run_data import PerformanceEntry
 
 _NEEDED = ("subject", "performance", "status", "cameras_extracted", "frames", "size_gb")
 
 
-def read_manifest(text: str, path: Path) -> list[GridRow]:
+def read_manifest(text: str, path: Path) -> list[PerformanceEntry]:
     """Return the rows of a manifest's text; BadRequest, naming the line, for what is none."""
     lines = csv.DictReader(io.StringIO(text))
     lacking = [column for column in _NEEDED if column not in (lines.fieldnames or ())]
@@ -29,9 +29,9 @@ def read_manifest(text: str, path: Path) -> list[GridRow]:
     return rows
 
 
-def _row(line: dict[str, str | None]) -> GridRow:
+def _row(line: dict[str, str | None]) -> PerformanceEntry:
     values = {key: value or "" for key, value in line.items() if key is not None}
-    return GridRow(
+    return PerformanceEntry(
         values["subject"].zfill(4),
         values["performance"],
         values["status"],

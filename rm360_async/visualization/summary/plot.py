@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rm360_async.domain.formatting import size_text
-from rm360_async.visualization.raster import Sheet, write_picture
-from rm360_async.visualization.report.run_data import Cell, GridRow
+from rm360_async.visualization.raster import Raster, write_output_file
+from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState
 from rm360_async.visualization.summary.tally import Tally, by_performance, by_subject, tally
 from rm360_async.visualization.svg import Canvas, Drawing
-from rm360_async.visualization.theme import FAINT, INK, MUTED, SQUARE_COLOURS
+from rm360_async.visualization.theme import FAINT, INK, MUTED, PERFORMANCE_COLOURS
 
 _ROW, _HEAD, _WIDTH, _MARGIN = 22, 92, 1160, 24
 _STATES, _CAMERAS, _FRAMES, _SIZE = (116, 330), (470, 0), (560, 240), (850, 200)
@@ -19,21 +19,21 @@ _MOST_SUBJECTS = 40
 """With more subjects than this, neighbours share a row."""
 
 
-def write_plot(rows: Sequence[GridRow], title: str, path: Path) -> None:
+def write_plot(rows: Sequence[PerformanceEntry], title: str, path: Path) -> None:
     """Write the plot as a PNG, where the path ends in .png, or else as an SVG; Fault for a bad place."""
     parts = {"by performance": by_performance(rows), "by subject": _grouped(rows)}
     height = _HEAD + sum(_ROW * (len(part) + 3) for part in parts.values()) + 10
     if path.suffix.lower() == ".png":
-        sheet = Sheet(_WIDTH, height)
+        sheet = Raster(_WIDTH, height)
         _draw(sheet, rows, title, parts)
         sheet.save(path)
         return
     drawing = Drawing(_WIDTH, height, title)
     _draw(drawing, rows, title, parts)
-    write_picture(path, str(drawing).encode())
+    write_output_file(path, str(drawing).encode())
 
 
-def _grouped(rows: Sequence[GridRow]) -> dict[str, Tally]:
+def _grouped(rows: Sequence[PerformanceEntry]) -> dict[str, Tally]:
     """Return the sums of subjects, or of so many neighbours together that the plot stays readable."""
     subjects = list(by_subject(rows))
     together = -(-len(subjects) // _MOST_SUBJECTS)
@@ -41,21 +41,23 @@ def _grouped(rows: Sequence[GridRow]) -> dict[str, Tally]:
         return by_subject(rows)
     groups = [subjects[at : at + together] for at in range(0, len(subjects), together)]
     names = {subject: f"{group[0]}-{group[-1][-3:]}" for group in groups for subject in group}
-    found: dict[str, list[GridRow]] = {}
+    found: dict[str, list[PerformanceEntry]] = {}
     for row in sorted(rows, key=lambda row: row.subject):
         found.setdefault(names[row.subject], []).append(row)
     return {name: tally(each) for name, each in found.items()}
 
 
-def _draw(canvas: Canvas, rows: Sequence[GridRow], title: str, parts: Mapping[str, Mapping[str, Tally]]) -> None:
+def _draw(
+    canvas: Canvas, rows: Sequence[PerformanceEntry], title: str, parts: Mapping[str, Mapping[str, Tally]]
+) -> None:
     whole = tally(rows)
     canvas.text((_MARGIN, 34), title, 20, INK)
     count = len(by_subject(rows))
     told = f"{whole.performances} performances of {count} subjects, {size_text(whole.bytes)} published"
     canvas.text((_MARGIN, 58), told, 14, INK)
     x = float(_MARGIN)
-    for square in Cell:
-        canvas.box((x, 70), (12, 12), SQUARE_COLOURS[square.value])
+    for square in PerformanceState:
+        canvas.box((x, 70), (12, 12), PERFORMANCE_COLOURS[square.value])
         canvas.text((x + 17, 81), f"{square.value} {whole.squares[square]}", 12, INK)
         x += 130
     y = float(_HEAD)
@@ -86,10 +88,10 @@ def _row(canvas: Canvas, label: str, each: Tally, y: float, most: Mapping[str, i
     base = y + _ROW - 7
     canvas.text((_MARGIN, base), label, 12, INK)
     x = float(_STATES[0] + 40)
-    for square in Cell:
+    for square in PerformanceState:
         wide = each.squares[square] / most["count"] * (_STATES[1] - 80)
         if wide:
-            canvas.box((x, y + 4), (max(1.0, wide - 0.5), _ROW - 8), SQUARE_COLOURS[square.value])
+            canvas.box((x, y + 4), (max(1.0, wide - 0.5), _ROW - 8), PERFORMANCE_COLOURS[square.value])
             x += wide
     canvas.text((x + 6, base), str(each.performances), 12, MUTED)
     if not each.frames[2]:

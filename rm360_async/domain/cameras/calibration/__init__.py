@@ -1,1 +1,1 @@
-"""Checks of a calibration."""
+"""Checks of a calibration: conventions of RT, poses, lenses, the rig's table, and landmarks."""

@@ -1,4 +1,4 @@
-"""One check of a calibration: its name, state, number, limit and sentence; and the cameras that it looks at."""
+"""The result of one check of a calibration, and the cameras that are checked."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rm360_async.domain.check_status import CheckState
 
 Matrices = Mapping[str, ArrayLike]
 """K (3, 3) px, D (5,), RT (4, 4) of one camera, by these names."""
-_NAMED = 6
+MAX_IDS_SHOWN = 6
 
 
 @dataclass(frozen=True)
 class Check:
-    """What one check found: `number` against `limit`, both in `unit`, and a sentence for a person."""
+    """The result of one check: `number` against `limit`, both in `unit`, and a sentence for a person."""
 
     name: str
     state: CheckState
@@ -46,10 +46,10 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Cameras:
-    """The readable cameras of a calibration: ids, K (N, 3, 3), D, RT as stored (N, 4, 4), and where they stand.
+class CalibratedCameras:
+    """The readable cameras of a calibration: ids, K (N, 3, 3) px, D (N x (5,)), RT as stored (N, 4, 4), and placement.
 
-    `size` is height and width of the images in pixels, None when it is not known.
+    `size` is (height, width) of the images in pixels, None if it is unknown.
     """
 
     ids: tuple[str, ...]
@@ -59,23 +59,23 @@ class Cameras:
     placement: Placement
     size: tuple[int, int] | None
 
-    def where(self, chosen: NDArray[np.bool_]) -> list[str]:
+    def ids_where(self, mask: NDArray[np.bool_]) -> list[str]:
         """Return the ids at which the mask (N,) is true."""
-        return [camera for camera, is_chosen in zip(self.ids, chosen.tolist(), strict=True) if is_chosen]
+        return [camera for camera, is_chosen in zip(self.ids, mask.tolist(), strict=True) if is_chosen]
 
 
-def graded(number: float, warn: float, fail: float) -> CheckState:
-    """Return ok up to `warn`, warn up to `fail`, else fail; what is no number fails."""
+def grade(number: float, warn: float, fail: float) -> CheckState:
+    """Return OK up to `warn`, WARN up to `fail`, else FAIL; NaN fails."""
     if number <= warn:
         return CheckState.OK
     return CheckState.WARN if number <= fail else CheckState.FAIL
 
 
-def named(cameras: Iterable[str]) -> str:
-    """Return `camera 25`, `cameras 25 and 26`, or the first few of many."""
+def cameras_text(cameras: Iterable[str]) -> str:
+    """Return `camera 25`, `cameras 25 and 26`, or the number of cameras and the first few ids."""
     ids = list(cameras)
     if len(ids) == 1:
         return f"camera {ids[0]}"
-    if len(ids) > _NAMED:
-        return f"{len(ids)} cameras ({' '.join(ids[:_NAMED])} ...)"
+    if len(ids) > MAX_IDS_SHOWN:
+        return f"{len(ids)} cameras ({' '.join(ids[:MAX_IDS_SHOWN])} ...)"
     return f"cameras {', '.join(ids[:-1])} and {ids[-1]}" if ids else "no camera"

@@ -1,11 +1,11 @@
-"""Do the 3D landmarks fall on the 2D ones, in every camera?
+"""Check that the 3D landmarks, projected, fall on the 2D ones in every camera.
 
 Theory of operation: there are 73 points in 3D and 106 in 2D, and no map between them is published. So the map is
-measured: each 3D point is paired with the 2D point that it falls nearest to in the middle of all cameras and
+measured: each 3D point is paired with the 2D point that it falls nearest to in the median of all cameras and
 frames, once for the whole performance. A pair that holds in one camera only cannot win, so a camera with a wrong
-calibration, a wrong id or wrong landmarks stands out by its own error; what is wrong in all cameras alike leaves
-no pairs that are near. With fewer than three cameras the map is fitted to what it is to judge: the error is then
-a lower bound, and called so.
+calibration, a wrong id or wrong landmarks stands out by its own error; a fault that all cameras share leaves no pairs
+that are near. With fewer than three cameras the map is fitted to the data that it is meant to check: the error is
+then a lower bound, and is called so.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rm360_async.domain.cameras.calibration.check import Check, graded, named
-from rm360_async.domain.cameras.calibration.lens import coefficients
+from rm360_async.domain.cameras.calibration.check import Check, cameras_text, grade
+from rm360_async.domain.cameras.calibration.lens import distortion_coefficients
 from rm360_async.domain.cameras.rig import Array, to_camera
 from rm360_async.domain.check_status import CheckState
 
-LANDMARK_MM = (4.0, 12.0)
+ERROR_LIMITS_MM = (4.0, 12.0)
 """Error at the head above which is a warning, and a failure; 1 px of a full image is 0.26 mm there."""
-PAIRED_MM = 5.0
-"""A 3D point that falls nearer than this to its 2D point, in the middle of all, is paired."""
-_FEWEST_PAIRED = 1 / 3
-_TELLING_CAMERAS = 3
-_FRAMES = 12
-"""Frames of each camera that are looked at; landmarks of neighbouring frames tell the same."""
+MAX_PAIR_DISTANCE_MM = 5.0
+"""A 3D point is paired if its median distance to a 2D point is at most this."""
+MIN_PAIRED_SHARE = 1 / 3
+MIN_CAMERAS = 3
+"""With fewer cameras the errors are lower bounds."""
+MAX_FRAMES_SAMPLED = 12
+"""Frames of each camera that are measured; landmarks of neighbouring frames are nearly the same."""
 
 
 @dataclass(frozen=True)
@@ -50,89 +51,93 @@ class CameraError:
 
 
 @dataclass(frozen=True)
-class Reprojection:
-    """The error of each camera, and the 3D points that were paired with a 2D one, of all `points`."""
+class ReprojectionErrors:
+    """The error of each camera; `pairs` maps 3D points (indices) to 2D ones, `points` is the number of 3D points."""
 
     cameras: Mapping[str, CameraError]
     pairs: Mapping[int, int]
     points: int
 
     @property
-    def only_bounded(self) -> bool:
-        """Tell whether the errors are lower bounds, since the map was fitted to too few cameras."""
-        return len(self.cameras) < _TELLING_CAMERAS
+    def is_lower_bound(self) -> bool:
+        """Return True if the errors are lower bounds, since the map was fitted to too few cameras."""
+        return len(self.cameras) < MIN_CAMERAS
 
 
-def projected(points: Array, K: Array, D: Array, RT: Array) -> Array:
-    """Return pixels (..., 2) of world points (..., 3), with lens distortion; NaN behind the camera."""
-    seen = to_camera(points, RT)
-    depth = np.where(seen[..., 2:] > 0, seen[..., 2:], np.nan)
-    x, y = np.moveaxis(seen[..., :2] / depth, -1, 0)
-    k1, k2, p1, p2, k3 = coefficients(D)
-    square = x**2 + y**2
-    radial = 1 + square * (k1 + square * (k2 + square * k3))
-    bent_x = x * radial + 2 * p1 * x * y + p2 * (square + 2 * x**2)
-    bent_y = y * radial + p1 * (square + 2 * y**2) + 2 * p2 * x * y
-    return np.asarray(np.stack([bent_x, bent_y, np.ones_like(x)], axis=-1) @ K[:2].T)
+def project_with_distortion(points: Array, K: Array, D: Array, RT: Array) -> Array:
+    """Return pixels (..., 2) of world points (..., 3) m, with lens distortion; NaN behind the camera."""
+    in_camera = to_camera(points, RT)
+    depth = np.where(in_camera[..., 2:] > 0, in_camera[..., 2:], np.nan)
+    x, y = np.moveaxis(in_camera[..., :2] / depth, -1, 0)
+    k1, k2, p1, p2, k3 = distortion_coefficients(D)
+    r2 = x**2 + y**2
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    distorted_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2)
+    distorted_y = y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y
+    return np.asarray(np.stack([distorted_x, distorted_y, np.ones_like(x)], axis=-1) @ K[:2].T)
 
 
-def reproject(cameras: Mapping[str, Landmarks2d], points: Mapping[int, Array]) -> Reprojection | None:
-    """Return how far 3D landmarks (frame: (Q, 3) m) fall from the 2D ones; None when no frame has both."""
-    samples = {camera: _samples(each, points) for camera, each in cameras.items()}
-    samples = {camera: found for camera, found in samples.items() if len(found[0])}
-    if not samples:
+def measure_reprojection(cameras: Mapping[str, Landmarks2d], points: Mapping[int, Array]) -> ReprojectionErrors | None:
+    """Return how far 3D landmarks (frame: (Q, 3) m) fall from the 2D ones; None if no frame has both."""
+    distances = {camera: _distances(landmarks, points) for camera, landmarks in cameras.items()}
+    distances = {camera: (px, mm) for camera, (px, mm) in distances.items() if len(px)}
+    if not distances:
         return None
-    middle = np.median(np.concatenate([mm for _, mm in samples.values()]), axis=0)
-    nearest = middle.argmin(axis=1)
-    rows = np.arange(len(nearest))
-    near = middle[rows, nearest] <= PAIRED_MM
-    used = rows[near] if near.sum() >= len(rows) * _FEWEST_PAIRED else rows
+    median = np.median(np.concatenate([mm for _, mm in distances.values()]), axis=0)
+    nearest = median.argmin(axis=1)
+    all_points = np.arange(len(nearest))
+    is_paired = median[all_points, nearest] <= MAX_PAIR_DISTANCE_MM
+    paired = all_points[is_paired]
+    used = paired if len(paired) >= len(all_points) * MIN_PAIRED_SHARE else all_points
     errors = {
         camera: CameraError(
             float(np.median(px[:, used, nearest[used]])), float(np.median(mm[:, used, nearest[used]])), len(px)
         )
-        for camera, (px, mm) in samples.items()
+        for camera, (px, mm) in distances.items()
     }
-    return Reprojection(errors, {int(row): int(nearest[row]) for row in rows[near]}, len(rows))
+    return ReprojectionErrors(errors, {int(point): int(nearest[point]) for point in paired}, len(all_points))
 
 
-def _samples(camera: Landmarks2d, points: Mapping[int, Array]) -> tuple[Array, Array]:
+def _distances(camera: Landmarks2d, points: Mapping[int, Array]) -> tuple[Array, Array]:
     """Return the distances (F, Q, P) of every 3D point to every 2D point, in pixels and in millimetres."""
     shared = sorted(camera.points.keys() & points.keys())
-    frames = [shared[at] for at in np.linspace(0, len(shared) - 1, min(_FRAMES, len(shared))).round().astype(int)]
+    count = min(MAX_FRAMES_SAMPLED, len(shared))
+    frames = [shared[index] for index in np.linspace(0, len(shared) - 1, count).round().astype(int)]
     if not frames:
         return np.empty((0, 0, 0)), np.empty((0, 0, 0))
-    world, marked = np.stack([points[frame] for frame in frames]), np.stack([camera.points[frame] for frame in frames])
-    pixels = projected(world, camera.K, camera.D, camera.RT)
+    world = np.stack([points[frame] for frame in frames])
+    marked = np.stack([camera.points[frame] for frame in frames])
+    pixels = project_with_distortion(world, camera.K, camera.D, camera.RT)
     px = np.linalg.norm(pixels[:, :, None] - marked[:, None], axis=-1)
     px = np.where(np.isfinite(px), px, np.inf)
     depth = np.abs(to_camera(world, camera.RT)[..., 2])
     return px, px * depth[:, :, None] / camera.K[0, 0] * 1000
 
 
-def check_landmarks(found: Reprojection | None) -> Check:
-    """Say whether the 3D landmarks fall on the 2D ones in every camera, and in which they do not."""
-    if found is None:
-        return Check(
-            "landmarks", CheckState.UNCHECKED, "no frame has landmarks in 2D and in 3D", None, LANDMARK_MM[0], "mm"
+def check_landmarks(errors: ReprojectionErrors | None) -> Check:
+    """Check that the 3D landmarks fall on the 2D ones in every camera; None is "not checked"."""
+    limit = ERROR_LIMITS_MM[0]
+    if errors is None:
+        return Check("landmarks", CheckState.UNCHECKED, "no frame has landmarks in 2D and in 3D", None, limit, "mm")
+    worst = max(errors.cameras, key=lambda camera: errors.cameras[camera].mm)
+    error = errors.cameras[worst]
+    paired = f"{len(errors.pairs)} of {errors.points} 3D points lie on a 2D one"
+    if len(errors.pairs) < errors.points * MIN_PAIRED_SHARE:
+        sentence = (
+            f"3D landmarks do not fall on the 2D ones: {paired}, within {MAX_PAIR_DISTANCE_MM:g} mm in most cameras"
         )
-    worst = max(found.cameras, key=lambda camera: found.cameras[camera].mm)
-    error = found.cameras[worst]
-    paired = f"{len(found.pairs)} of {found.points} 3D points lie on a 2D one"
-    if len(found.pairs) < found.points * _FEWEST_PAIRED:
-        sentence = f"3D landmarks do not fall on the 2D ones: {paired}, within {PAIRED_MM:g} mm in most cameras"
-        return Check("landmarks", CheckState.FAIL, sentence, error.mm, LANDMARK_MM[0], "mm")
-    state = graded(error.mm, *LANDMARK_MM)
-    bound = "at least " if found.only_bounded else ""
-    where = f"camera {worst}" + (f", the worst of {len(found.cameras)}," if len(found.cameras) > 1 else "")
-    sentence = f"{paired}; in {where} they miss by {bound}{_size(error)}"
+        return Check("landmarks", CheckState.FAIL, sentence, error.mm, limit, "mm")
+    state = grade(error.mm, *ERROR_LIMITS_MM)
+    bound = "at least " if errors.is_lower_bound else ""
+    where = f"camera {worst}" + (f", the worst of {len(errors.cameras)}," if len(errors.cameras) > 1 else "")
+    sentence = f"{paired}; in {where} they miss by {bound}{_error_text(error)}"
     if state is not CheckState.OK:
-        away = [camera for camera, each in found.cameras.items() if each.mm > LANDMARK_MM[0]]
-        sentence += f"; more than {LANDMARK_MM[0]:g} mm in {named(away)}"
-    return Check("landmarks", state, sentence, error.mm, LANDMARK_MM[0], "mm")
+        above_limit = [camera for camera, each in errors.cameras.items() if each.mm > limit]
+        sentence += f"; more than {limit:g} mm in {cameras_text(above_limit)}"
+    return Check("landmarks", state, sentence, error.mm, limit, "mm")
 
 
-def _size(error: CameraError) -> str:
+def _error_text(error: CameraError) -> str:
     if not np.isfinite(error.mm):
         return "so much that they are behind it"
     return f"{error.px:.1f} px ({error.mm:.2f} mm at the head)"

@@ -10,40 +10,42 @@ import numpy as np
 
 from rm360_async.domain.cameras.rig import FRONT_CAMERA, RESOLUTION, Array, project, rig
 from rm360_async.domain.check_status import CheckState
-from rm360_async.visualization.contact_sheet import cells, why_absent
-from rm360_async.visualization.raster import LOSSES
+from rm360_async.visualization.contact_sheet import absence_text, cell_positions
+from rm360_async.visualization.raster import LOSS_REASONS
 from rm360_async.visualization.report.frame_images import THUMBNAIL, FrameImage
-from rm360_async.visualization.report.jpeg_budget import encode_within
+from rm360_async.visualization.report.jpeg_budget import encode_jpegs_within
 from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Drawing
-from rm360_async.visualization.theme import BAD, EMPTY, MUTED, WARN, degrees
-from rm360_async.visualization.thumbnail import shrunk
+from rm360_async.visualization.theme import BAD, EMPTY, MUTED, WARN, degrees_text
+from rm360_async.visualization.thumbnail import resize_to_width
 
 MOST_BYTES = 370_000
 """Bytes of all thumbnails together, before base64 makes them a third larger."""
 _IN_MASK = 0.9
 
 
-def contact_panel(material: PageData, shots: dict[str, FrameImage]) -> Panel:
+def contact_sheet_panel(material: PageData, shots: dict[str, FrameImage]) -> Panel:
     """Return the panel; the shots are those of the material's frame."""
     shown = {camera: shot for camera, shot in shots.items() if shot.picture is not None or not material.faces}
     absent: Counter[str] = Counter()
-    small = {camera: shrunk(shot.picture, THUMBNAIL) for camera, shot in shown.items() if shot.picture is not None}
-    pictures = encode_within(small, MOST_BYTES)
+    small = {
+        camera: resize_to_width(shot.picture, THUMBNAIL) for camera, shot in shown.items() if shot.picture is not None
+    }
+    pictures = encode_jpegs_within(small, MOST_BYTES)
     placed, heads = [], _heads(material, shown)
-    for camera, (column, row) in cells().items():
+    for camera, (column, row) in cell_positions().items():
         cell: dict[str, Any] = {"camera": camera, "column": column + 2, "row": row + 2, "order": _order(camera)}
         cell |= {"drawing": "", "reason": ""}
-        cell["azimuth"] = degrees(rig()[camera].azimuth)
+        cell["azimuth"] = degrees_text(rig()[camera].azimuth)
         if camera in shown:
             cell["drawing"] = _draw(material, camera, shown[camera], pictures.get(camera), heads.get(camera))
         else:
-            cell["reason"] = why_absent(material.folder, camera, material.frame, decoded=camera not in shots)
+            cell["reason"] = absence_text(material.folder, camera, material.frame, decoded=camera not in shots)
             absent[cell["reason"]] += 1
         placed.append(cell)
     numbers = _numbers(material, shown, absent, heads)
-    drawn = {"cells": placed, "losses": LOSSES, "masks": any(shot.has_mask for shot in shown.values())}
+    drawn = {"cells": placed, "losses": LOSS_REASONS, "masks": any(shot.has_mask for shot in shown.values())}
     return Panel("contact", "Contact sheet", _state(numbers), _sentence(numbers, shots), numbers, drawn)
 
 
@@ -80,7 +82,7 @@ def _numbers(
 
 
 def _state(numbers: dict[str, Any]) -> CheckState:
-    if any(reason in LOSSES for reason in numbers["absent"]):
+    if any(reason in LOSS_REASONS for reason in numbers["absent"]):
         return CheckState.FAIL
     if numbers["head_in_frame"] < numbers["calibrated"]:
         return CheckState.FAIL
@@ -90,7 +92,7 @@ def _state(numbers: dict[str, Any]) -> CheckState:
 def _sentence(numbers: dict[str, Any], shots: dict[str, FrameImage]) -> str:
     if not shots:
         return "no images in this folder"
-    parts = [f"frame {numbers['frame']}: {numbers['cameras']} of {len(cells())} cameras"]
+    parts = [f"frame {numbers['frame']}: {numbers['cameras']} of {len(cell_positions())} cameras"]
     parts += [f"{count} {reason}" for reason, count in numbers["absent"].items()]
     if numbers["calibrated"]:
         parts.append(f"the head point is in the frame of {numbers['head_in_frame']} of {numbers['calibrated']}")

@@ -17,7 +17,7 @@ from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Drawing
 from rm360_async.visualization.theme import BAD, FAINT, GOOD, INK, MUTED, TIER_COLOURS, WARN
 
-Grid = NDArray[np.uint8]
+StateArray = NDArray[np.uint8]
 
 _COLUMNS = 500
 """Most columns of the strip; where frames are more, a column shows the worst of its frames."""
@@ -27,7 +27,7 @@ _SMALL = 1 / 3
 _LINES = 12
 
 
-class Presence(IntEnum):
+class FrameState(IntEnum):
     """What there is of a frame, from good to bad."""
 
     THERE = 0
@@ -38,27 +38,27 @@ class Presence(IntEnum):
     GONE = 5
 
 
-WORDS = {
-    Presence.THERE: ("there", GOOD),
-    Presence.NO_MASK: ("without mask", "#2673c4"),
-    Presence.SMALL: ("suspiciously small", WARN),
-    Presence.MISSING: ("missing in the source", BAD),
-    Presence.BROKEN: ("broken in the source", "#7a4db3"),
-    Presence.GONE: ("gone since it was published", INK),
+LABELS = {
+    FrameState.THERE: ("there", GOOD),
+    FrameState.NO_MASK: ("without mask", "#2673c4"),
+    FrameState.SMALL: ("suspiciously small", WARN),
+    FrameState.MISSING: ("missing in the source", BAD),
+    FrameState.BROKEN: ("broken in the source", "#7a4db3"),
+    FrameState.GONE: ("gone since it was published", INK),
 }
 """The word for each and its colour."""
 
 
 @dataclass(frozen=True)
-class Strip:
+class FrameGrid:
     """Cameras, the numbers of the frames, and what there is of each (cameras, frames)."""
 
     cameras: tuple[str, ...]
     frames: tuple[int, ...]
-    grid: Grid
+    grid: StateArray
 
 
-def presence(material: PageData) -> Strip:
+def read_frame_grid(material: PageData) -> FrameGrid:
     """Return what there is of every frame that there should be, in every camera that should have images."""
     folder, told = material.folder, material.told
     left_out = [item for item in (folder.record.left_out if folder.record else ()) if item.modality == "images"]
@@ -69,22 +69,22 @@ def presence(material: PageData) -> Strip:
     known |= {item.frame for item in left_out if item.frame is not None}
     key_frames = folder.held is not None and folder.held.key_frames
     frames = tuple(sorted(known)) if key_frames else tuple(range(max(known, default=-1) + 1))
-    grid = np.full((len(cameras), len(frames)), Presence.MISSING, np.uint8)
+    grid = np.full((len(cameras), len(frames)), FrameState.MISSING, np.uint8)
     at = {frame: column for column, frame in enumerate(frames)}
     for row, camera in enumerate(cameras):
         _fill(material, grid[row], at, camera)
     rows = {camera: row for row, camera in enumerate(cameras)}
     for item in left_out:
         if item.frame in at and item.camera in rows:
-            grid[rows[item.camera], at[item.frame]] = Presence.BROKEN
-    return Strip(cameras, frames, grid)
+            grid[rows[item.camera], at[item.frame]] = FrameState.BROKEN
+    return FrameGrid(cameras, frames, grid)
 
 
 def _round_the_head(camera: str) -> tuple[float, str]:
     return (rig()[camera].azimuth if camera in rig() else 999.0), camera
 
 
-def _fill(material: PageData, row: Grid, at: dict[int, int], camera: str) -> None:
+def _fill(material: PageData, row: StateArray, at: dict[int, int], camera: str) -> None:
     sizes = material.inventory.images.get(camera, {})
     there = material.folder.frames.get(camera, {})
     masked = material.inventory.masks.get(camera, {})
@@ -92,24 +92,24 @@ def _fill(material: PageData, row: Grid, at: dict[int, int], camera: str) -> Non
     least = _SMALL * float(np.median(list(sizes.values()))) if sizes else 0.0
     for frame, size in sizes.items():
         if frame not in there:
-            state = Presence.GONE
+            state = FrameState.GONE
         elif size < least:
-            state = Presence.SMALL
+            state = FrameState.SMALL
         else:
-            state = Presence.NO_MASK if wants_masks and frame not in masked else Presence.THERE
+            state = FrameState.NO_MASK if wants_masks and frame not in masked else FrameState.THERE
         row[at[frame]] = state
 
 
-def presence_panel(material: PageData) -> Panel:
+def frames_panel(material: PageData) -> Panel:
     """Return the panel."""
-    strip = presence(material)
-    counts = {state: int((strip.grid == state).sum()) for state in Presence}
-    bad = sum(counts[state] for state in Presence if state >= Presence.MISSING)
+    strip = read_frame_grid(material)
+    counts = {state: int((strip.grid == state).sum()) for state in FrameState}
+    bad = sum(counts[state] for state in FrameState if state >= FrameState.MISSING)
     state = (
         CheckState.FAIL
         if bad
         else CheckState.WARN
-        if counts[Presence.SMALL] or counts[Presence.NO_MASK]
+        if counts[FrameState.SMALL] or counts[FrameState.NO_MASK]
         else CheckState.OK
     )
     if not strip.grid.size:
@@ -122,7 +122,7 @@ def presence_panel(material: PageData) -> Panel:
         **{state.name.lower(): count for state, count in counts.items()},
         "wrong": wrong,
     }
-    legend = [{"word": WORDS[state][0], "colour": WORDS[state][1], "count": counts[state]} for state in Presence]
+    legend = [{"word": LABELS[state][0], "colour": LABELS[state][1], "count": counts[state]} for state in FrameState]
     lines = [f"cam_{camera}: {what}" for camera, what in wrong.items()]
     drawn = {
         "drawing": str(_draw(material, strip)),
@@ -133,37 +133,39 @@ def presence_panel(material: PageData) -> Panel:
     return Panel("presence", "Every frame", state, _sentence(strip, counts), numbers, drawn)
 
 
-def _sentence(strip: Strip, counts: dict[Presence, int]) -> str:
+def _sentence(strip: FrameGrid, counts: dict[FrameState, int]) -> str:
     parts = [
-        f"{counts[state]} {WORDS[state][0]}" for state in Presence if state is not Presence.THERE and counts[state]
+        f"{counts[state]} {LABELS[state][0]}" for state in FrameState if state is not FrameState.THERE and counts[state]
     ]
     total = f"{len(strip.cameras)} camera{'s' if len(strip.cameras) != 1 else ''} x {len(strip.frames)} frames"
     return f"{total} = {strip.grid.size}: " + (", ".join(parts) if parts else "all there")
 
 
-def _told(strip: Strip, row: Grid) -> str:
+def _told(strip: FrameGrid, row: StateArray) -> str:
     """Return what is wrong in a camera: frames by what there is of them."""
     parts = []
-    for state in Presence:
-        columns = np.flatnonzero(row == state) if state is not Presence.THERE else ()
+    for state in FrameState:
+        columns = np.flatnonzero(row == state) if state is not FrameState.THERE else ()
         if len(columns):
-            parts.append(f"{WORDS[state][0]}: {number_ranges(strip.frames[column] for column in columns)}")
+            parts.append(f"{LABELS[state][0]}: {number_ranges(strip.frames[column] for column in columns)}")
     return "; ".join(parts)
 
 
-def _draw(material: PageData, strip: Strip) -> Drawing:
+def _draw(material: PageData, strip: FrameGrid) -> Drawing:
     high = _TOP + _ROW * len(strip.cameras)
     drawing = Drawing(_LEFT + _WIDE + _RIGHT, high + 42, "every frame of every camera")
     columns = min(_COLUMNS, len(strip.frames))
     edges = np.linspace(0, len(strip.frames), columns + 1).round().astype(int)
     pooled = np.maximum.reduceat(strip.grid, edges[:-1], axis=1)
-    usual = [Presence(int(np.bincount(row).argmax())) for row in pooled]
-    for state in Presence:  # first what a row mostly is, as one stroke, then all else over it: there may be much of it
+    usual = [FrameState(int(np.bincount(row).argmax())) for row in pooled]
+    for (
+        state
+    ) in FrameState:  # first what a row mostly is, as one stroke, then all else over it: there may be much of it
         whole = [at for at, most in enumerate(usual) if most is state]
-        drawing.path("".join(f"M{_LEFT:g} {_middle(at)}h{_WIDE:g}" for at in whole), "none", WORDS[state][1], _ROW - 1)
-    for state in Presence:
+        drawing.path("".join(f"M{_LEFT:g} {_middle(at)}h{_WIDE:g}" for at in whole), "none", LABELS[state][1], _ROW - 1)
+    for state in FrameState:
         rows = [(at, row) for at, row in enumerate(pooled) if usual[at] is not state]
-        drawing.path("".join(_runs(row == state, at) for at, row in rows), "none", WORDS[state][1], _ROW - 1)
+        drawing.path("".join(_runs(row == state, at) for at, row in rows), "none", LABELS[state][1], _ROW - 1)
     for at, camera in enumerate(strip.cameras):
         _label(drawing, material, camera, _TOP + _ROW * (at + 1) - 1.5)
     _axis(drawing, strip, high)
@@ -190,7 +192,7 @@ def _label(drawing: Drawing, material: PageData, camera: str, y: float) -> None:
     drawing.text((_LEFT + _WIDE + 8, y), f"{len(sizes)}{middle}", 9, MUTED)
 
 
-def _axis(drawing: Drawing, strip: Strip, y: float) -> None:
+def _axis(drawing: Drawing, strip: FrameGrid, y: float) -> None:
     count = len(strip.frames)
     for part in range(5):
         column = round((count - 1) * part / 4)

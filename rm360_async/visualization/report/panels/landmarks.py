@@ -7,16 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from rm360_async.domain.cameras.calibration.check import graded
-from rm360_async.domain.cameras.calibration.landmarks import LANDMARK_MM, CameraError, check_landmarks, projected
+from rm360_async.domain.cameras.calibration.check import grade
+from rm360_async.domain.cameras.calibration.landmarks import (
+    ERROR_LIMITS_MM,
+    CameraError,
+    check_landmarks,
+    project_with_distortion,
+)
 from rm360_async.domain.cameras.rig import RESOLUTION, Array, rig
 from rm360_async.domain.check_status import CheckState
 from rm360_async.visualization.report.frame_images import FrameImage
-from rm360_async.visualization.report.jpeg_budget import encode_within
+from rm360_async.visualization.report.jpeg_budget import encode_jpegs_within
 from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Drawing
-from rm360_async.visualization.theme import BAD, EMPTY, GOOD, degrees
+from rm360_async.visualization.theme import BAD, EMPTY, GOOD, degrees_text
 from rm360_async.visualization.thumbnail import Image
 
 MOST_BYTES = 130_000
@@ -28,7 +33,7 @@ _SNAP = 8
 _Box = tuple[int, int, int, int]
 
 
-def proof_panel(material: PageData, shots: dict[str, FrameImage]) -> Panel:
+def landmarks_panel(material: PageData, shots: dict[str, FrameImage]) -> Panel:
     """Return the panel; where no camera has landmarks, it says so."""
     found = material.reprojection
     check = check_landmarks(found)
@@ -53,11 +58,11 @@ def _cells(material: PageData, shots: dict[str, FrameImage], errors: dict[str, C
     """Return every camera with landmarks, those that are off first, and a drawing of those that have a picture."""
     drawings = _drawings(material, shots, errors) if material.faces else {}  # landmarks are a face, too
     places = {camera: rig()[camera].azimuth for camera in errors if camera in rig()}
-    states = {camera: graded(error.mm, *LANDMARK_MM) for camera, error in errors.items()}
+    states = {camera: grade(error.mm, *ERROR_LIMITS_MM) for camera, error in errors.items()}
     return [
         {
             "camera": camera,
-            "azimuth": degrees(places[camera]) if camera in places else "?",
+            "azimuth": degrees_text(places[camera]) if camera in places else "?",
             "error": _error(errors[camera]),
             "state": states[camera].value,
             "drawing": drawings.get(camera, ""),
@@ -70,7 +75,7 @@ def _drawings(material: PageData, shots: dict[str, FrameImage], errors: dict[str
     frames = {c: frame for c in shots if c in errors and (frame := material.close_frame(c)) is not None}
     boxes = {camera: _box(material, material.landmarks2d[camera][frame]) for camera, frame in frames.items()}
     crops = {c: crop for c in frames if (crop := _crop(material, shots[c], boxes[c])) is not None}
-    encoded = encode_within(crops, MOST_BYTES)
+    encoded = encode_jpegs_within(crops, MOST_BYTES)
     return {c: _draw(material, c, frame, boxes[c], encoded.get(c)) for c, frame in frames.items()}
 
 
@@ -104,7 +109,7 @@ def _draw(material: PageData, camera: str, frame: int, box: _Box, jpeg: bytes | 
         drawing.box((0, 0), size, EMPTY)
     corner = np.array([left, top])
     lens, marked = material.lenses[camera], material.landmarks2d[camera][frame]
-    falling = projected(material.landmarks3d[frame], lens.K, lens.D, lens.RT)
+    falling = project_with_distortion(material.landmarks3d[frame], lens.K, lens.D, lens.RT)
     drawing.path(_diamonds((marked + 0.5 - corner) * scale), "none", BAD, 0.9)
     drawing.path(_crosses((falling + 0.5 - corner) * scale), "none", GOOD, 1.1)
     return str(drawing)

@@ -27,9 +27,11 @@ def calibration_panel(material: PageData) -> Panel:
     state = report.state if report else checks[0].state
     bad = [check for check in checks if check.state in (CheckState.FAIL, CheckState.WARN)]
     sentence = "; ".join(f"{check.name}: {check.sentence}" for check in bad) or (
-        f"{len(report.standings)} cameras, read as {report.reading}; all checks pass" if report else checks[0].sentence
+        f"{len(report.positions)} cameras, read as {report.convention}; all checks pass"
+        if report
+        else checks[0].sentence
     )
-    numbers = {"reading": str(report.reading) if report else None, "checks": [check.as_json() for check in checks]}
+    numbers = {"reading": str(report.convention) if report else None, "checks": [check.as_json() for check in checks]}
     return Panel("calibration", "Calibration", state, sentence, numbers, {"checks": checks})
 
 
@@ -55,7 +57,7 @@ def coverage_panel(material: PageData) -> Panel:
     )
     sentence += f"; lost: {' '.join(lost)}" if lost else ""
     report = material.calibration
-    places = {each.id: (each.azimuth, each.elevation) for each in report.standings} if report else None
+    places = {each.id: (each.azimuth, each.elevation) for each in report.positions} if report else None
     drawn = {"drawing": coverage_map("Coverage", kept, available, places)}
     return Panel("coverage", "Coverage", CheckState.FAIL if lost else CheckState.OK, sentence, numbers, drawn)
 
