@@ -22,7 +22,7 @@ from rm360_async.pipeline.pipeline import Width, run
 from rm360_async.pipeline.scheduler import Scheduler
 
 pytestmark = pytest.mark.anyio
-RULES = RetryPolicy(max_retries=2, retry_delay=0.001, quota_wait=0.001)
+POLICY = RetryPolicy(max_retries=2, retry_delay=0.001, quota_wait=0.001)
 PLAN = [Performance("0018", f"e{number}") for number in range(6)]
 RECORD = Record("0018", "e0", "1", "", (), "all", (), (), (), {}, 0, None, (), 0, 0)
 
@@ -57,7 +57,7 @@ class SimulatedLog:
         self._move(job.performance, job.stage)
 
     async def record_failure(self, job: Job, decision: RetryDecision, fault: Fault) -> None:
-        tries = self.rows[job.performance].tries + decision.charge
+        tries = self.rows[job.performance].tries + decision.counts_as_try
         self._move(job.performance, decision.stage, tries=tries, cause=fault.cause)
 
     async def record_completed(self, job: Job, record: Record) -> None:
@@ -163,7 +163,7 @@ def scheduler_of(performances: list[Performance]) -> Scheduler:
 async def run_all(stages: SimulatedStages, width: Width | None = None) -> Scheduler:
     scheduler = scheduler_of(PLAN)
     with anyio.fail_after(20):
-        await run(scheduler, stages, width or Width(2, 2), RULES)
+        await run(scheduler, stages, width or Width(2, 2), POLICY)
     assert stages.leases == 0 and not stages.log.claimed
     assert scheduler.planned == len(PLAN) == len(scheduler.ended)
     return scheduler
@@ -184,7 +184,7 @@ async def test_downloads_go_on_while_an_extraction_takes_its_time() -> None:
     stages.barrier = anyio.Event()
     scheduler = scheduler_of(PLAN)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, scheduler, stages, Width(1, 1), RULES)
+        tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
         with anyio.fail_after(10):
             while [step for step, _ in stages.steps].count("fetch") < len(PLAN):
                 await anyio.lowlevel.checkpoint()
@@ -202,7 +202,7 @@ async def test_few_wait_for_an_extractor_however_small_they_are(monkeypatch: pyt
     stages.barrier = anyio.Event()
     scheduler = scheduler_of(PLAN)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, scheduler, stages, Width(1, 1), RULES)
+        tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
         with anyio.fail_after(10):
             while stages.leases < 3:
                 await anyio.lowlevel.checkpoint()
@@ -252,7 +252,7 @@ async def test_a_fault_that_stops_the_service_is_raised_and_nothing_is_left_clai
     stages = SimulatedStages({("fetch", PLAN[2]): [Cause.AUTH]})
     scheduler = scheduler_of(PLAN)
     with pytest.raises(BaseException) as caught, anyio.fail_after(20):
-        await run(scheduler, stages, Width(2, 2), RULES)
+        await run(scheduler, stages, Width(2, 2), POLICY)
     fault = fault_in(caught.value)
     assert fault is not None and fault.cause is Cause.AUTH
     assert stages.leases == 0 and not stages.log.claimed
@@ -271,7 +271,7 @@ async def test_draining_finishes_what_is_being_extracted_and_leaves_the_rest() -
     stages.barrier = anyio.Event()
     scheduler = scheduler_of(PLAN)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, scheduler, stages, Width(1, 1), RULES)
+        tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
         with anyio.fail_after(10):
             while stages.log.rows[PLAN[0]].stage is not Stage.EXTRACTING:
                 await anyio.lowlevel.checkpoint()
@@ -287,7 +287,7 @@ async def test_cancelling_leaves_no_claim_and_no_lease() -> None:
     stages.barrier = anyio.Event()
     scheduler = scheduler_of(PLAN)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, scheduler, stages, Width(2, 1), RULES)
+        tasks.start_soon(run, scheduler, stages, Width(2, 1), POLICY)
         with anyio.fail_after(10):
             while stages.log.rows[PLAN[0]].stage is not Stage.EXTRACTING:
                 await anyio.lowlevel.checkpoint()
@@ -302,7 +302,7 @@ async def test_half_a_pair_is_never_extracted_and_goes_on_under_its_lease(cause:
     stages.kinds = (Kind.RAW, Kind.ANNO)
     scheduler = scheduler_of(PLAN[:1])
     with anyio.fail_after(20):
-        await run(scheduler, stages, Width(1, 1), RULES)
+        await run(scheduler, stages, Width(1, 1), POLICY)
     assert scheduler.ended == {PLAN[0]: Stage.COMPLETED}
     assert stages.steps.count(("fetch anno", PLAN[0])) == 2 and stages.taken == 1
 
@@ -326,7 +326,7 @@ async def test_a_full_disk_under_the_books_is_waited_out() -> None:
     scheduler = scheduler_of(PLAN[:1])
     async with anyio.create_task_group() as tasks:
         stages.on_publish = lambda: setattr(stages.log, "full", 3)
-        tasks.start_soon(run, scheduler, stages, Width(1, 1), RULES)
+        tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
     assert scheduler.ended == {PLAN[0]: Stage.COMPLETED} and stages.log.rows[PLAN[0]].stage is Stage.COMPLETED
     assert stages.log.full == 0 and stages.steps[-1] == ("removed", PLAN[0]), (
         "the .smc makes room, the folder is durable"
@@ -345,7 +345,7 @@ async def test_draining_does_not_repeat_what_fails_then() -> None:
     stages.barrier = anyio.Event()
     scheduler = scheduler_of(PLAN)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, scheduler, stages, Width(1, 1), RULES)
+        tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
         with anyio.fail_after(10):
             while stages.log.rows[PLAN[0]].stage is not Stage.EXTRACTING:
                 await anyio.lowlevel.checkpoint()
@@ -360,7 +360,7 @@ async def test_draining_ends_a_wait_for_room() -> None:
     stages.no_room = {PLAN[0]}
     scheduler = scheduler_of(PLAN[:1])
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, scheduler, stages, Width(1, 1), RULES)
+        tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
         with anyio.fail_after(10):
             while stages.log.rows[PLAN[0]].stage is not Stage.DOWNLOADED:
                 await anyio.lowlevel.checkpoint()
@@ -374,6 +374,6 @@ async def test_nothing_breaks_off_between_publishing_and_noting_it() -> None:
     scheduler = scheduler_of(PLAN[:1])
     async with anyio.create_task_group() as tasks:
         stages.on_publish = tasks.cancel_scope.cancel
-        tasks.start_soon(run, scheduler, stages, Width(1, 1), RULES)
+        tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
     assert stages.log.rows[PLAN[0]].stage is Stage.COMPLETED and ("removed", PLAN[0]) in stages.steps
     assert stages.leases == 0 and not stages.log.claimed

@@ -620,7 +620,7 @@ async def test_options_in_the_environment_do_not_change_an_answer(
 )
 def test_words_and_codes_have_causes(code: int, said: str, cause: str, words: str) -> None:
     fault = classify_failure(code, said, "doing it")
-    assert fault.cause.word == cause
+    assert fault.cause.code == cause
     assert words in fault.message
     assert fault.message.startswith("doing it: ")
 

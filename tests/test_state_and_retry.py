@@ -8,16 +8,22 @@ import pytest
 
 from rm360_async.domain.errors import Answer, Cause, Fault, Scope
 from rm360_async.domain.names import Performance
-from rm360_async.domain.record import EarlierRecord, SourceFile
-from rm360_async.domain.retry import LONGEST_PAUSE, PROGRESS, RetryPolicy, back_off, decide_retry, startup_retry_delay
+from rm360_async.domain.record import SourceFile
+from rm360_async.domain.retry import (
+    MAX_THROTTLE_SECONDS,
+    PROGRESS_BYTES,
+    RetryPolicy,
+    backoff,
+    decide_retry,
+    startup_retry_delay,
+)
 from rm360_async.domain.stage import MOVES, IllegalMove, Stage, check_move
-from rm360_async.domain.state import LONGEST_WAIT, Observed, PerformanceRow, decide_state
+from rm360_async.domain.state import MAX_WAIT_SECONDS, Observed, PerformanceRow, decide_state
 
 NOW = 1_000_000.0
 P = Performance("0018", "s1_all")
 FILE = SourceFile("0018/0018_s1_all_raw.smc", 100, "aa", "2024-01-01T00:00:00Z")
-PUBLISHED = EarlierRecord("")
-RULES = RetryPolicy(max_retries=3, retry_delay=30, quota_wait=3600)
+POLICY = RetryPolicy(max_retries=3, retry_delay=30, quota_wait=3600)
 
 
 def row(stage: Stage, **more: object) -> PerformanceRow:
@@ -27,28 +33,28 @@ def row(stage: Stage, **more: object) -> PerformanceRow:
 @pytest.mark.parametrize(
     ("before", "evidence", "expected"),
     [
-        (row(Stage.PENDING), Observed(PUBLISHED), Stage.COMPLETED),
-        (row(Stage.COMPLETED), Observed(None, (FILE,)), Stage.PENDING),
-        (row(Stage.COMPLETED, forced=True), Observed(PUBLISHED, (FILE,)), Stage.PENDING),
-        (row(Stage.EXTRACTING), Observed(None, (FILE,)), Stage.PENDING),
-        (row(Stage.FAILED), Observed(None, (FILE,)), Stage.FAILED),
-        (row(Stage.FAILED), Observed(None, (replace(FILE, size=101),)), Stage.PENDING),
-        (row(Stage.FAILED), Observed(None, (replace(FILE, md5="bb"),)), Stage.PENDING),
-        (row(Stage.FAILED), Observed(None, (replace(FILE, md5=None, modified="later"),)), Stage.PENDING),
-        (row(Stage.FAILED), Observed(PUBLISHED), Stage.COMPLETED),
-        (row(Stage.DOWNLOAD_FAILED), Observed(None, (FILE,)), Stage.PENDING),
-        (row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS), Observed(None, (FILE,)), Stage.DOWNLOAD_FAILED),
-        (row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS, forced=True), Observed(None, (FILE,)), Stage.PENDING),
+        (row(Stage.PENDING), Observed(True), Stage.COMPLETED),
+        (row(Stage.COMPLETED), Observed(False, (FILE,)), Stage.PENDING),
+        (row(Stage.COMPLETED, forced=True), Observed(True, (FILE,)), Stage.PENDING),
+        (row(Stage.EXTRACTING), Observed(False, (FILE,)), Stage.PENDING),
+        (row(Stage.FAILED), Observed(False, (FILE,)), Stage.FAILED),
+        (row(Stage.FAILED), Observed(False, (replace(FILE, size=101),)), Stage.PENDING),
+        (row(Stage.FAILED), Observed(False, (replace(FILE, md5="bb"),)), Stage.PENDING),
+        (row(Stage.FAILED), Observed(False, (replace(FILE, md5=None, modified="later"),)), Stage.PENDING),
+        (row(Stage.FAILED), Observed(True), Stage.COMPLETED),
+        (row(Stage.DOWNLOAD_FAILED), Observed(False, (FILE,)), Stage.PENDING),
+        (row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS), Observed(False, (FILE,)), Stage.DOWNLOAD_FAILED),
+        (row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS, forced=True), Observed(False, (FILE,)), Stage.PENDING),
         (
             row(Stage.DOWNLOAD_FAILED, cause=Cause.SOURCE_DIFFERS),
-            Observed(None, (replace(FILE, md5="bb"),)),
+            Observed(False, (replace(FILE, md5="bb"),)),
             Stage.PENDING,
         ),
-        (row(Stage.PENDING), Observed(None, (), ("0018/x.smc",)), Stage.DOWNLOAD_FAILED),
-        (row(Stage.WAITING, wait_until=NOW + 1), Observed(None, (FILE,)), Stage.WAITING),
-        (row(Stage.WAITING, wait_until=NOW - 1), Observed(None, (FILE,)), Stage.PENDING),
-        (row(Stage.WAITING, wait_until=NOW + 2 * LONGEST_WAIT), Observed(None, (FILE,)), Stage.PENDING),
-        (row(Stage.FAILED, cause=Cause.TOO_LARGE), Observed(None, (FILE,)), Stage.PENDING),
+        (row(Stage.PENDING), Observed(False, (), ("0018/x.smc",)), Stage.DOWNLOAD_FAILED),
+        (row(Stage.WAITING, wait_until=NOW + 1), Observed(False, (FILE,)), Stage.WAITING),
+        (row(Stage.WAITING, wait_until=NOW - 1), Observed(False, (FILE,)), Stage.PENDING),
+        (row(Stage.WAITING, wait_until=NOW + 2 * MAX_WAIT_SECONDS), Observed(False, (FILE,)), Stage.PENDING),
+        (row(Stage.FAILED, cause=Cause.TOO_LARGE), Observed(False, (FILE,)), Stage.PENDING),
     ],
 )
 def test_standing(before: PerformanceRow, evidence: Observed, expected: Stage) -> None:
@@ -56,22 +62,22 @@ def test_standing(before: PerformanceRow, evidence: Observed, expected: Stage) -
 
 
 def test_a_missing_file_is_a_sentence() -> None:
-    found = decide_state(row(Stage.PENDING), Observed(None, (), ("raw/a.smc", "anno/a.smc")), NOW)
+    found = decide_state(row(Stage.PENDING), Observed(False, (), ("raw/a.smc", "anno/a.smc")), NOW)
     assert found.reason == "the remote does not have raw/a.smc and anno/a.smc"
 
 
 @pytest.mark.parametrize("cause", list(Cause))
 @pytest.mark.parametrize("stage", [Stage.DOWNLOADING, Stage.EXTRACTING])
 def test_every_cause_has_one_answer_and_a_legal_move(cause: Cause, stage: Stage) -> None:
-    verdict = decide_retry(Fault(cause, "x"), row(stage), RULES, NOW, 0.5)
-    assert verdict.stage in MOVES[stage]
-    assert verdict.stop == (cause.answer is Answer.STOP)
-    assert (verdict.wait_until is not None) == (verdict.stage is Stage.WAITING)
+    decision = decide_retry(Fault(cause, "x"), row(stage), POLICY, NOW, 0.5)
+    assert decision.stage in MOVES[stage]
+    assert decision.stop == (cause.answer is Answer.STOP)
+    assert (decision.wait_until is not None) == (decision.stage is Stage.WAITING)
 
 
 def test_tries_run_out() -> None:
     stages = [
-        decide_retry(Fault(Cause.NETWORK, "x"), row(Stage.DOWNLOADING, tries=n), RULES, NOW, 0.5).stage
+        decide_retry(Fault(Cause.NETWORK, "x"), row(Stage.DOWNLOADING, tries=n), POLICY, NOW, 0.5).stage
         for n in range(5)
     ]
     assert stages == [Stage.WAITING] * 3 + [Stage.DOWNLOAD_FAILED] * 2
@@ -79,14 +85,14 @@ def test_tries_run_out() -> None:
 
 def test_a_transfer_that_moved_on_costs_no_try() -> None:
     last = row(Stage.DOWNLOADING, tries=3)
-    verdict = decide_retry(Fault(Cause.NETWORK, "x"), last, RULES, NOW, 0.5, fetched_bytes=PROGRESS)
-    assert verdict.stage is Stage.WAITING and not verdict.charge
+    decision = decide_retry(Fault(Cause.NETWORK, "x"), last, POLICY, NOW, 0.5, fetched_bytes=PROGRESS_BYTES)
+    assert decision.stage is Stage.WAITING and not decision.counts_as_try
 
 
 @pytest.mark.parametrize("cause", [cause for cause in Cause if cause.scope is Scope.REMOTE])
 def test_what_is_the_remotes_costs_the_performance_nothing(cause: Cause) -> None:
-    verdict = decide_retry(Fault(cause, "x"), row(Stage.DOWNLOADING, tries=3), RULES, NOW, 0.5)
-    assert (verdict.stage, verdict.charge) == (Stage.PENDING, False)
+    decision = decide_retry(Fault(cause, "x"), row(Stage.DOWNLOADING, tries=3), POLICY, NOW, 0.5)
+    assert (decision.stage, decision.counts_as_try) == (Stage.PENDING, False)
 
 
 @pytest.mark.parametrize(
@@ -94,30 +100,30 @@ def test_what_is_the_remotes_costs_the_performance_nothing(cause: Cause) -> None
     [
         (Cause.UNREACHABLE, [30, 60, 120, None]),
         (Cause.SERVER_ERROR, [30, 60, 120, None]),
-        (Cause.RATE_LIMIT, [30, 60, 120, 240, 480, LONGEST_PAUSE, LONGEST_PAUSE]),
+        (Cause.RATE_LIMIT, [30, 60, 120, 240, 480, MAX_THROTTLE_SECONDS, MAX_THROTTLE_SECONDS]),
         (Cause.AUTH, [None]),
         (Cause.REMOTE_UNKNOWN, [None]),
     ],
 )
 def test_how_long_the_beginning_of_a_run_is_patient(cause: Cause, pauses: list[float | None]) -> None:
-    assert [startup_retry_delay(Fault(cause, "x"), tries, RULES, 0.5) for tries in range(len(pauses))] == pauses
+    assert [startup_retry_delay(Fault(cause, "x"), tries, POLICY, 0.5) for tries in range(len(pauses))] == pauses
 
 
 def test_quota_waits_its_time_and_costs_no_try() -> None:
-    verdict = decide_retry(Fault(Cause.FILE_QUOTA, "x"), row(Stage.DOWNLOADING, tries=3), RULES, NOW, 0.5)
-    assert (verdict.stage, verdict.wait_until, verdict.charge) == (Stage.WAITING, NOW + 3600, False)
+    decision = decide_retry(Fault(Cause.FILE_QUOTA, "x"), row(Stage.DOWNLOADING, tries=3), POLICY, NOW, 0.5)
+    assert (decision.stage, decision.wait_until, decision.counts_as_try) == (Stage.WAITING, NOW + 3600, False)
 
 
 def test_a_bad_file_is_failed_and_a_failed_download_is_download_failed() -> None:
-    empty = decide_retry(Fault(Cause.UNREADABLE, "x"), row(Stage.DOWNLOADING), RULES, NOW, 0.5)
-    flagged = decide_retry(Fault(Cause.ABUSIVE_FILE, "x"), row(Stage.DOWNLOADING), RULES, NOW, 0.5)
+    empty = decide_retry(Fault(Cause.UNREADABLE, "x"), row(Stage.DOWNLOADING), POLICY, NOW, 0.5)
+    flagged = decide_retry(Fault(Cause.ABUSIVE_FILE, "x"), row(Stage.DOWNLOADING), POLICY, NOW, 0.5)
     assert (empty.stage, flagged.stage) == (Stage.FAILED, Stage.DOWNLOAD_FAILED)
 
 
 def test_back_off_doubles_within_its_jitter_up_to_an_hour() -> None:
-    assert [back_off(n, 30, 0.5) for n in range(3)] == [30, 60, 120]
-    assert back_off(0, 30, 0.0) == pytest.approx(24)
-    assert back_off(50, 30, 0.5) == 3600
+    assert [backoff(n, 30, 0.5) for n in range(3)] == [30, 60, 120]
+    assert backoff(0, 30, 0.0) == pytest.approx(24)
+    assert backoff(50, 30, 0.5) == 3600
 
 
 def test_illegal_moves_raise() -> None:

@@ -388,7 +388,7 @@ for number, act in enumerate((
 )):
     with StagingFolder(root / f".{number}.staging") as folder:
         try: act(folder)
-        except Fault as fault: print(fault.cause.word, "|", folder.files, "|", fault.message)
+        except Fault as fault: print(fault.cause.code, "|", folder.files, "|", fault.message)
 """
 
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.retry import LONGEST_PAUSE, RetryPolicy
+from rm360_async.domain.retry import MAX_THROTTLE_SECONDS, RetryPolicy
 from rm360_async.download.throttle import Throttle
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +45,7 @@ async def test_it_pauses_then_probes_one_at_a_time_then_widens(cause: Cause) -> 
     throttle, clock = made(3)
     async with AsyncExitStack() as stack:
         await refused(throttle, cause)
-        assert throttle.until == 30 and cause.word in throttle.reason
+        assert throttle.until == 30 and cause.code in throttle.reason
         assert not await admits(throttle, stack), "nothing starts during the pause"
         clock.now = throttle.until
         async with throttle.admitted() as went_well:
@@ -77,7 +77,7 @@ async def test_the_pause_doubles_while_limits_go_on_up_to_ten_minutes_and_starts
         throttle.slow_down("another one that was made before the pause")
         pauses.append(throttle.until - clock.now)
         clock.now = throttle.until
-    assert pauses == [30, 60, 120, 240, 480, LONGEST_PAUSE]
+    assert pauses == [30, 60, 120, 240, 480, MAX_THROTTLE_SECONDS]
     async with throttle.admitted() as went_well:
         went_well()
     assert (throttle.width, throttle.reason) == (2, "")

@@ -11,7 +11,7 @@ import anyio
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import duration_text, size_text, time_text
-from rm360_async.domain.stage import IN_HAND, Stage
+from rm360_async.domain.stage import CLAIMED_STAGES, Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Run, opened
 from rm360_async.service.snapshot import Snapshot, bar_text
@@ -46,7 +46,9 @@ async def look(settings: Settings) -> dict[str, Any]:
         "stages": {stage.value: totals.stages[stage] for stage in Stage if totals.stages[stage]},
         "bytes_published": totals.published_bytes,
         "bytes_fetched": totals.fetched_bytes,
-        "in_hand": [{"performance": str(r.performance), "stage": r.stage.value} for r in rows if r.stage in IN_HAND],
+        "in_hand": [
+            {"performance": str(r.performance), "stage": r.stage.value} for r in rows if r.stage in CLAIMED_STAGES
+        ],
         "waiting": [_waiting(row) for row in rows if row.stage is Stage.WAITING],
         "failed": [
             {"performance": str(row.performance), "status": row.stage.value, "reason": row.reason}
@@ -58,7 +60,7 @@ async def look(settings: Settings) -> dict[str, Any]:
 
 
 def _waiting(row: PerformanceRow) -> dict[str, Any]:
-    cause = row.cause.word if row.cause else ""
+    cause = row.cause.code if row.cause else ""
     return {"performance": str(row.performance), "for": cause, "until": row.wait_until, "reason": row.reason}
 
 

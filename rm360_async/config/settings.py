@@ -16,7 +16,7 @@ from rm360_async.config import parsers
 from rm360_async.config.parsers import ConfigErrors
 from rm360_async.domain.names import Modality, Structure, is_subject
 from rm360_async.domain.selection import SelectionPolicy
-from rm360_async.domain.state import HOUR, LONGEST_WAIT
+from rm360_async.domain.state import HOUR, MAX_WAIT_SECONDS
 
 GB = 2**30
 MB = 2**20
@@ -136,7 +136,7 @@ class Processing(_Section):
     fetch: Literal["auto", "whole", "ranges"] = "auto"
     """Whole files, only the ranges that are wanted of them, or what is cheaper for each performance."""
     damaged: Literal["publish", "fail"] = "publish"
-    quota_wait_hours: float = Field(default=24, gt=0, le=LONGEST_WAIT / HOUR)
+    quota_wait_hours: float = Field(default=24, gt=0, le=MAX_WAIT_SECONDS / HOUR)
     grace_seconds: float = Field(default=120, ge=0, le=86_400)
     worker_memory_gb: float = Field(default=4, ge=0.25, le=4096)
     stall_seconds: float = Field(default=90, ge=1, le=86_400)

@@ -1,9 +1,9 @@
 """Every failure by its cause, and what is done about it.
 
-Theory of operation: a failure anywhere becomes a `Fault` with one `Cause`. The cause alone decides the
-`Answer` (retry now, back off, wait until, give this one up, stop) and who is charged (`Scope`), so that
-deciding about retries happens in one place (`plan.after_fault`) and nowhere else. The message is the
-sentence that a person reads in the manifest; the hint is the command or the act that mends it.
+Theory of operation. A failure anywhere becomes a `Fault` with one `Cause`. The cause alone decides the `Answer`
+(retry now, back off, wait until, give up, stop) and the `Scope` (what the failure belongs to), so that retries are
+decided in one place (`domain.retry.decide_retry`) and nowhere else. The message is the sentence that a person reads
+in the manifest; the hint is the command or the act that fixes it.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ class Answer(Enum):
     RETRY_NOW = "retry now"
     BACK_OFF = "back off"
     WAIT_UNTIL = "wait until"
-    GIVE_UP = "give this one up"
+    GIVE_UP = "give up"
     STOP = "stop"
 
 
 class Scope(Enum):
-    """Who is charged with a failure."""
+    """What a failure belongs to."""
 
     PERFORMANCE = "this performance"
     REMOTE = "this remote"
     DISK = "the disk"
-    SERVICE = "all of us"
+    SERVICE = "the service"
 
 
 @dataclass(frozen=True)
 class _Rule:
-    word: str
+    code: str
     answer: Answer
     scope: Scope
 
 
 class Cause(Enum):
-    """The known causes; the value holds the word for the ledger, the answer and the scope."""
+    """The known causes; the value holds the code for the ledger, the answer and the scope."""
 
     NOT_FOUND = _Rule("not found", Answer.GIVE_UP, Scope.PERFORMANCE)
     DUPLICATE_NAME = _Rule("duplicate name", Answer.GIVE_UP, Scope.PERFORMANCE)
@@ -72,9 +72,9 @@ class Cause(Enum):
     LEDGER = _Rule("ledger", Answer.STOP, Scope.SERVICE)
 
     @property
-    def word(self) -> str:
+    def code(self) -> str:
         """Return the cause as the ledger stores it and a person reads it."""
-        return self.value.word
+        return self.value.code
 
     @property
     def answer(self) -> Answer:
@@ -83,19 +83,19 @@ class Cause(Enum):
 
     @property
     def scope(self) -> Scope:
-        """Return who is charged."""
+        """Return what the failure belongs to."""
         return self.value.scope
 
     @classmethod
-    def from_word(cls, word: str) -> Cause:
-        """Return the cause of a stored word; UNKNOWN for a word of another version."""
-        return next((cause for cause in cls if cause.word == word), cls.UNKNOWN)
+    def from_code(cls, code: str) -> Cause:
+        """Return the cause with a stored code; UNKNOWN for a code of another version."""
+        return next((cause for cause in cls if cause.code == code), cls.UNKNOWN)
 
 
 class Fault(Exception):
-    """A failure with its cause: `message` says what and where, `hint` what to do.
+    """A failure with its cause: `message` says what failed, on what and why, `hint` what to do.
 
-    `until` (unix seconds) is when it may go on, where that is known.
+    `until` (unix seconds) is when to continue, if that is known.
     """
 
     def __init__(self, cause: Cause, message: str, hint: str = "", *, until: float | None = None) -> None:

@@ -1,8 +1,8 @@
 """The stages of a performance and the table of legal moves between them.
 
 `pending -> downloading -> downloaded -> extracting -> publishing -> completed` is the walk. The stages of
-`IN_HAND` are never believed after a crash: they only mean something while the performance is claimed by a
-live process (a lock that the kernel drops). Without a claim such a row counts as pending.
+`CLAIMED_STAGES` are never believed after a crash: they are true only while a live process holds the claim of the
+performance (a lock that the kernel drops). Without a claim such a row counts as pending.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Stage(str, Enum):
-    """Where a performance stands; the value is the status of the manifest."""
+    """The stage of a performance; the value is its status in the manifest."""
 
     PENDING = "pending"
     DOWNLOADING = "downloading"
@@ -24,7 +24,7 @@ class Stage(str, Enum):
     DOWNLOAD_FAILED = "download_failed"
 
 
-IN_HAND = frozenset({Stage.DOWNLOADING, Stage.DOWNLOADED, Stage.EXTRACTING, Stage.PUBLISHING})
+CLAIMED_STAGES = frozenset({Stage.DOWNLOADING, Stage.DOWNLOADED, Stage.EXTRACTING, Stage.PUBLISHING})
 """Stages that are true only while a live process holds the performance's claim."""
 
 ENDED = frozenset({Stage.COMPLETED, Stage.FAILED, Stage.DOWNLOAD_FAILED})
@@ -46,7 +46,7 @@ MOVES: dict[Stage, frozenset[Stage]] = {
 
 
 class IllegalMove(Exception):
-    """A bug of ours: a stage change that the table does not have."""
+    """A change of stage that the table does not have: a bug in rm360."""
 
 
 def check_move(old: Stage, new: Stage) -> None:

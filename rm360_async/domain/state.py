@@ -1,8 +1,7 @@
-"""Decisions without I/O: what is left to do with a performance, and what follows from a failure.
+"""What is left to do with a performance: decided from the ledger's row, the disk and the remote's listing.
 
-`now` and `chance` are arguments, so that every decision can be tested as a table. `decide_state` serves the
-first start and the hundredth resume alike: it looks only at the row, at what lies on disk, and at what the
-remote lists. Retrying is decided in `after_fault` and nowhere else.
+`now` is an argument, so that every decision can be tested as a table. `decide_state` serves the first start and the
+hundredth resume alike: it looks only at the row, at what is on disk, and at what the remote lists.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from dataclasses import dataclass
 
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance
-from rm360_async.domain.record import EarlierRecord, Record, SourceFile
+from rm360_async.domain.record import SourceFile
 from rm360_async.domain.stage import Stage
 
 HOUR = 3600.0
-LONGEST_WAIT = 7 * 24 * HOUR
-"""Seconds of the longest wait that is ever noted: one that seems longer was noted by a clock that was wrong."""
+MAX_WAIT_SECONDS = 7 * 24 * HOUR
+"""The longest wait that is ever recorded: one that seems longer was recorded by a clock that was wrong."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,12 @@ class PerformanceRow:
     performance: Performance
     stage: Stage
     tries: int = 0
-    """Attempts that were charged to it since it was last pending by a person's wish."""
+    """Attempts that counted as a try since a person last requeued it."""
     cause: Cause | None = None
     reason: str = ""
     wait_until: float | None = None
     forced: bool = False
-    """To be extracted again although it is published (`--force`)."""
+    """True if it is to be extracted again although it is published (`--force`)."""
     cameras_extracted: int = 0
     frames: int = 0
     bytes: int = 0
@@ -45,21 +44,22 @@ class PerformanceRow:
 
 @dataclass(frozen=True)
 class Observed:
-    """What was found outside the ledger: the published marker, and the files that the remote lists.
+    """What was observed outside the ledger: the published folder, and the files that the remote lists.
 
-    `listed` is None when the remote was not asked; `lacking` names the wanted files that it does not have.
+    `listed` is None if the remote was not asked; `missing` names the needed files that it does not have.
     """
 
-    published: Record | EarlierRecord | None = None
+    published: bool = False
+    """True if the folder is published, by this or by another version."""
     listed: tuple[SourceFile, ...] | None = None
-    lacking: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     incomplete: bool = False
-    """The published folder lacks something that is wanted by now, and is to be completed."""
+    """True if the published folder lacks something that is wanted now, and is to be completed."""
 
 
 @dataclass(frozen=True)
 class PlannedState:
-    """Where a performance truly stands at the start of a run, and the sentence for it."""
+    """The state that a performance is really in, and why; `wait_until` in unix seconds."""
 
     stage: Stage
     cause: Cause | None = None
@@ -68,7 +68,7 @@ class PlannedState:
 
 
 def source_changed(before: tuple[SourceFile, ...], now: tuple[SourceFile, ...]) -> bool:
-    """Tell whether the remote's files differ from the ones known earlier, by size, md5 or time."""
+    """Return True if the remote's files differ from the ones known before, by size, md5 or time."""
     earlier = {source.path: source for source in before}
     return any(_differs(earlier.get(source.path), source) for source in now)
 
@@ -81,16 +81,16 @@ def _differs(old: SourceFile | None, new: SourceFile) -> bool:
     return bool(old.modified and new.modified and old.modified != new.modified)
 
 
-def decide_state(row: PerformanceRow, evidence: Observed, now: float) -> PlannedState:
-    """Return where the performance stands: the disk decides about content, the ledger about intent."""
-    completed = evidence.published is not None and not row.forced
-    if completed and (evidence.lacking or not evidence.incomplete):
+def decide_state(row: PerformanceRow, observed: Observed, now: float) -> PlannedState:
+    """Return the state that a performance is really in: the disk decides about content, the ledger about intent."""
+    completed = observed.published and not row.forced
+    if completed and (observed.missing or not observed.incomplete):
         return PlannedState(Stage.COMPLETED)
-    if evidence.lacking:
+    if observed.missing:
         return PlannedState(
-            Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, f"the remote does not have {_and(evidence.lacking)}"
+            Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, f"the remote does not have {_joined(observed.missing)}"
         )
-    if _stays_failed(row) and not source_changed(row.sources, evidence.listed or ()):
+    if _stays_failed(row) and not source_changed(row.sources, observed.listed or ()):
         return PlannedState(row.stage, row.cause, row.reason)
     if row.stage is Stage.WAITING and row.wait_until is not None and not is_due(row.wait_until, now):
         return PlannedState(Stage.WAITING, row.cause, row.reason, row.wait_until)
@@ -98,19 +98,19 @@ def decide_state(row: PerformanceRow, evidence: Observed, now: float) -> Planned
 
 
 def is_due(until: float, now: float) -> bool:
-    """Tell whether a wait is over (unix seconds), or is one that nobody can have meant."""
-    return not now < until <= now + LONGEST_WAIT
+    """Return True if a wait is over (unix seconds), or too long to have been meant."""
+    return not now < until <= now + MAX_WAIT_SECONDS
 
 
 def _stays_failed(row: PerformanceRow) -> bool:
-    """Tell whether only another file, or a person's wish, can help.
+    """Return True if only another file, or a person, can help.
 
-    Most failed downloads are tried by every run; what was too large is measured again, with the limits of today.
+    Most failed downloads are retried by every run; what was too large is measured again, with today's limits.
     """
     if row.forced or row.cause is Cause.TOO_LARGE:
         return False
     return row.stage is Stage.FAILED or (row.stage is Stage.DOWNLOAD_FAILED and row.cause is Cause.SOURCE_DIFFERS)
 
 
-def _and(names: tuple[str, ...]) -> str:
+def _joined(names: tuple[str, ...]) -> str:
     return " and ".join(names)

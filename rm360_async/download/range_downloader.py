@@ -225,7 +225,7 @@ def _conclude(outcome: Mapping[str, Any], job: Job, range_job: RangeJob) -> None
         number, message = outcome["error"]
         raise disk_fault(OSError(number, message), Path(next(iter(range_job.files.values())).local))
     word, message, hint = outcome["fault"]
-    raise Fault(Cause.from_word(word), message, hint)
+    raise Fault(Cause.from_code(word), message, hint)
 
 
 def _with_files(extract_job: ExtractJob, files: Mapping[Kind, RangeFile]) -> ExtractJob:

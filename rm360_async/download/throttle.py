@@ -64,7 +64,7 @@ class Throttle:
             yield went_well
         except Fault as fault:
             if fault.cause.scope is Scope.REMOTE:
-                self.slow_down(f"all downloads slowed down: {fault.cause.word}")
+                self.slow_down(f"all downloads slowed down: {fault.cause.code}")
             raise
         finally:
             if era == self._era:

@@ -131,7 +131,7 @@ def _answer(batch: list[tuple[str, int, int, int]], files: NewFiles, buffer: mem
         done = (copy_blob(stem, Blob(file, at, size), files, buffer) for stem, file, at, size in batch)
         return [each if isinstance(each, str) else (each.path, each.size, (each.hash or b"").hex()) for each in done]
     except Fault as fault:
-        return {"word": fault.cause.word, "message": fault.message, "hint": fault.hint}
+        return {"word": fault.cause.code, "message": fault.message, "hint": fault.hint}
     except Exception as error:  # noqa: BLE001 - a mistake of ours, which the parent raises
         return {"word": type(error).__name__, "message": f"{type(error).__name__}: {error}", "hint": ""}
 
@@ -139,8 +139,8 @@ def _answer(batch: list[tuple[str, int, int, int]], files: NewFiles, buffer: mem
 def _failure(word: str, message: str, hint: str) -> Fault | MemoryError:
     if word == MemoryError.__name__:
         return MemoryError("in a copying process")
-    if word in {cause.word for cause in Cause}:
-        return Fault(Cause.from_word(word), message, hint)
+    if word in {cause.code for cause in Cause}:
+        return Fault(Cause.from_code(word), message, hint)
     return Fault(Cause.WORKER_DIED, f"a copying process of the extraction failed: {message}", hint)
 
 

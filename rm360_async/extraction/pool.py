@@ -82,7 +82,7 @@ class _Talk:
         """Return the record, or raise the fault that the child reported or died of."""
         if "fault" in self.last:
             word, message, hint = self.last["fault"]
-            raise Fault(Cause.from_word(word), message, hint)
+            raise Fault(Cause.from_code(word), message, hint)
         if "record" in self.last and self.returncode == 0:
             record = parse_marker(json.dumps(self.last["record"]))
             if not isinstance(record, EarlierRecord):

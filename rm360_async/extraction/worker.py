@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
             record = extract(job, on_progress=say.progress)
             seal(Path(job.staging), record, file_system)
     except Fault as fault:
-        say.line({"fault": [fault.cause.word, fault.message, fault.hint]})
+        say.line({"fault": [fault.cause.code, fault.message, fault.hint]})
         return 0
     say.line({"record": asdict(record)})
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance
-from rm360_async.domain.stage import IN_HAND, Stage
+from rm360_async.domain.stage import CLAIMED_STAGES, Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.database import Database, Transaction
 from rm360_async.ledger.rows import select_row, select_sources, update_rows
@@ -55,7 +55,7 @@ class Attempts:
         """End the open attempt, if any; return number and row, put back to pending from a stage of IN_HAND."""
         number, row = await select_row(sql, performance)
         await close_attempt(sql, number, outcome, self._now())
-        if row.stage in IN_HAND:
+        if row.stage in CLAIMED_STAGES:
             row = replace(row, stage=Stage.PENDING, updated=self._now())
             await update_rows(sql, {number: row})
         return number, row
@@ -77,11 +77,11 @@ async def close_attempt(
         "WHERE performance=? AND ended IS NULL"
     )
     steps = json.dumps(dict(seconds or {}))
-    await sql.execute(query, now, outcome, cause.word if cause else None, reason, steps, fetched_bytes, number)
+    await sql.execute(query, now, outcome, cause.code if cause else None, reason, steps, fetched_bytes, number)
 
 
 def _attempt_from_values(values: Sequence[Any]) -> Attempt:
     subject, name, started, ended, outcome, code, reason, seconds, fetched_bytes = values
-    cause = None if code is None else Cause.from_word(code)
+    cause = None if code is None else Cause.from_code(code)
     performance = Performance(subject, name)
     return Attempt(performance, started, ended, outcome, cause, reason, json.loads(seconds), fetched_bytes)

@@ -21,7 +21,7 @@ from anyio.to_thread import run_sync
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record, SourceFile
-from rm360_async.domain.stage import ENDED, IN_HAND, Stage, check_move
+from rm360_async.domain.stage import CLAIMED_STAGES, ENDED, Stage, check_move
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.ledger import rows as table
 from rm360_async.ledger.attempts import Attempts, close_attempt
@@ -145,7 +145,7 @@ class Ledger:
             tries = row.tries + int(counts_as_try)
             row = replace(row, stage=stage, tries=tries, cause=cause, reason=reason, wait_until=wait_until, updated=now)
             await table.update_rows(sql, {number: row})
-            if stage not in IN_HAND:
+            if stage not in CLAIMED_STAGES:
                 await close_attempt(sql, number, stage.value, now, cause, reason, seconds, fetched_bytes)
         reach("stage recorded")
 

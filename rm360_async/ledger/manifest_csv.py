@@ -58,7 +58,7 @@ def _line(row: PerformanceRow) -> tuple[str, ...]:
 
 def error_text(row: PerformanceRow) -> str:
     """Return the error column: a waiting row says for what and until when, others their reason in one line."""
-    word = row.cause.word if row.cause else ""
+    word = row.cause.code if row.cause else ""
     if row.stage is Stage.WAITING and row.wait_until is not None:
         return f"{word or 'waiting'}, until {datetime.fromtimestamp(row.wait_until):%Y-%m-%d %H:%M}"
     return " ".join((row.reason or word).split())

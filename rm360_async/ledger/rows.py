@@ -10,7 +10,7 @@ from typing import Any
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record, SourceFile
-from rm360_async.domain.stage import ENDED, IN_HAND, Stage, check_move
+from rm360_async.domain.stage import CLAIMED_STAGES, ENDED, Stage, check_move
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.ledger.claims import Claims
 from rm360_async.ledger.database import Transaction
@@ -47,7 +47,7 @@ def row_from_record(performance: Performance, record: Record, default_updated: f
 def row_from_values(values: Sequence[Any], sources: Sequence[SourceFile] = ()) -> PerformanceRow:
     """Return the row that the values of COLUMNS hold."""
     _, subject, name, stage, tries, code, reason, wait_until, forced, cameras, frames, size, updated, verdict = values
-    cause = None if code is None else Cause.from_word(code)
+    cause = None if code is None else Cause.from_code(code)
     state = (Stage(stage), tries, cause, reason, wait_until, bool(forced))
     return PerformanceRow(Performance(subject, name), *state, cameras, frames, size, updated, tuple(sources), verdict)
 
@@ -72,7 +72,7 @@ def rows_from_values(
 
 def pending_if_unclaimed(number: int, row: PerformanceRow, claims: Claims | None) -> PerformanceRow:
     """Return the row, as pending if its stage needs a live process and no process has claimed it."""
-    if claims is None or row.stage not in IN_HAND or claims.is_claimed(number):
+    if claims is None or row.stage not in CLAIMED_STAGES or claims.is_claimed(number):
         return row
     return replace(row, stage=Stage.PENDING)
 
@@ -144,7 +144,7 @@ async def update_rows(sql: Transaction, rows: Mapping[int, PerformanceRow]) -> N
 
 
 def _values(row: PerformanceRow) -> tuple[Any, ...]:
-    code = row.cause.word if row.cause else None
+    code = row.cause.code if row.cause else None
     state = (row.stage.value, row.tries, code, row.reason, row.wait_until, int(row.forced))
     return (*state, row.cameras_extracted, row.frames, row.bytes, row.updated, row.verdict)
 
@@ -171,7 +171,7 @@ def planned_changes(
         state = plan.get(row.performance)
         if state is None or _is_in_state(row, state):
             continue
-        if row.stage not in IN_HAND or pending_if_unclaimed(number, row, claims).stage is Stage.PENDING:
+        if row.stage not in CLAIMED_STAGES or pending_if_unclaimed(number, row, claims).stage is Stage.PENDING:
             changes[number] = _row_in_state(row, state, now)
     return changes
 

@@ -20,7 +20,7 @@ from rm360_async.domain.names import (
     output_folder,
     remote_path,
 )
-from rm360_async.domain.record import EarlierRecord, Record, SourceFile
+from rm360_async.domain.record import Record, SourceFile
 from rm360_async.domain.selection import SelectionPolicy, selection_for
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import Observed, PerformanceRow, PlannedState, decide_state
@@ -29,8 +29,6 @@ from rm360_async.download.ranges.estimate import Estimate, estimate_sizes
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.store import MARKER
 from rm360_async.store.marker import record_of
-
-_SEEN = EarlierRecord("")
 
 
 @dataclass
@@ -105,7 +103,7 @@ def make_plan(
         row = known.get(each, PerformanceRow(each, Stage.PENDING))
         evidence = find_evidence(settings, listing, each, kinds)
         record = None
-        if evidence.published is not None and (look_closer or row.stage is not Stage.COMPLETED):
+        if evidence.published and (look_closer or row.stage is not Stage.COMPLETED):
             try:
                 record = incomplete(settings, each)
             except Fault as fault:  # it is left as it is, told, and compared again by the next run
@@ -146,7 +144,7 @@ def find_evidence(
     structure = settings.google_drive.structure
     lacking = tuple(remote_path(structure, performance, kind) for kind in kinds if kind not in files)
     listed = tuple(files[kind].source() for kind in kinds if kind in files)
-    return Observed(_SEEN if is_published(settings.storage.output_dir, performance) else None, listed, lacking)
+    return Observed(is_published(settings.storage.output_dir, performance), listed, lacking)
 
 
 def is_published(output_dir: Path, performance: Performance) -> bool:

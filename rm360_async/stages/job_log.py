@@ -51,7 +51,7 @@ class JobLog:
             cause=fault.cause,
             reason=str(fault),
             wait_until=decision.wait_until,
-            counts_as_try=decision.charge,
+            counts_as_try=decision.counts_as_try,
             seconds=job.seconds,
             fetched_bytes=job.fetched_bytes,
         )

@@ -42,7 +42,7 @@ async def lookup(job: Job, row: PerformanceRow, settings: Settings, job_log: Job
     await run_sync(_remove_stale_staging, job.target)
     record = await run_sync(record_of, job.target)
     is_lacking = settings.selection_policy.is_lacking(job.performance, record)
-    state = decide_state(row, Observed(record, incomplete=is_lacking), time.time())
+    state = decide_state(row, Observed(record is not None, incomplete=is_lacking), time.time())
     if state.stage is Stage.COMPLETED:
         await _finish_completed(job, row, settings, job_log)
     if row.stage is Stage.DOWNLOAD_FAILED:  # pending when this run began: another instance has just tried

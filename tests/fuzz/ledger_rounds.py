@@ -90,7 +90,7 @@ def _used(path: Path, picture: Any) -> tuple[str, list[str]]:
         anyio.run(_changed, path)
     except Fault as fault:
         wrong = told_well(str(fault), "the message")
-        return "refused", wrong if fault.cause in _ALLOWED else [*wrong, f"blames {fault.cause.word!r}: {fault}"]
+        return "refused", wrong if fault.cause in _ALLOWED else [*wrong, f"blames {fault.cause.code!r}: {fault}"]
     except Exception as error:  # noqa: BLE001 (what it is for)
         return "crashed", [f"raised {error!r}"[:500]]
     if found == picture:

@@ -54,7 +54,7 @@ def one(case: Case, folder: Path) -> SuiteResult:
     except Fault as fault:
         wrong = told_well(str(fault), "the message")
         return SuiteResult(
-            case, fault.cause.word, wrong if fault.cause is Cause.UNKNOWN else [*wrong, str(fault)], [path]
+            case, fault.cause.code, wrong if fault.cause is Cause.UNKNOWN else [*wrong, str(fault)], [path]
         )
     except Exception as error:  # noqa: BLE001 (what it is for)
         return SuiteResult(case, "crashed", [repr(error)[:500]], [path])

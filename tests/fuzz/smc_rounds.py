@@ -154,9 +154,9 @@ def _judge_failure(slot: Slot, error: BaseException) -> tuple[str, list[str]]:
     if not isinstance(error, Fault):
         return "crashed", [f"the service's side raised {error!r}"]
     wrong = told_well(str(error), "the message")
-    ended = error.cause.word
+    ended = error.cause.code
     if error.cause not in _ALLOWED:
-        wrong.append(f"blames {error.cause.word!r}: {error}")
+        wrong.append(f"blames {error.cause.code!r}: {error}")
     if "ended with exit code" in error.message:
         wrong.append(f"an unforeseen exception in the worker: {error}")
     if error.cause in (Cause.UNREADABLE, Cause.DAMAGED) and os.path.lexists(slot.staging):

@@ -163,7 +163,7 @@ def _outcome(scout: _RangeWorker) -> dict[str, Any]:
     except RangeRefused as refused:
         return {"refused": [refused.path, refused.start, refused.words, refused.unopened]}
     except Fault as fault:
-        return {"fault": [fault.cause.word, fault.message, fault.hint]}
+        return {"fault": [fault.cause.code, fault.message, fault.hint]}
 
 
 if __name__ == "__main__":
