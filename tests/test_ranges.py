@@ -1,4 +1,4 @@
-"""What ranges cost, before and after the index is known, and which way that chooses."""
+"""What ranges cost, before and after the index is known, and which fetch mode that chooses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGES = (Modality.IMAGES,)
 
 
 @pytest.mark.parametrize(
-    ("cameras", "modalities", "way"),
+    ("cameras", "modalities", "mode"),
     [
         ("all", tuple(Modality), FetchMode.WHOLE),
         ("all", (Modality.AUDIO, Modality.METADATA), FetchMode.RANGES),
@@ -33,29 +33,29 @@ IMAGES = (Modality.IMAGES,)
         (("02",), IMAGES, FetchMode.RANGES),
     ],
 )
-def test_auto_goes_the_way_that_pays(
-    cameras: str | tuple[str, ...], modalities: tuple[Modality, ...], way: FetchMode
+def test_auto_chooses_the_mode_that_costs_less(
+    cameras: str | tuple[str, ...], modalities: tuple[Modality, ...], mode: FetchMode
 ) -> None:
-    found = estimate_sizes(Structure.SINGLE, S3, Selection(cameras, modalities), GB, {})
+    estimate = estimate_sizes(Structure.SINGLE, S3, Selection(cameras, modalities), GB, {})
     assert (
-        found.fetch_mode("auto") is way
-        and found.fetch_mode("whole") is FetchMode.WHOLE
-        and found.fetch_mode("ranges") is FetchMode.RANGES
+        estimate.fetch_mode("auto") is mode
+        and estimate.fetch_mode("whole") is FetchMode.WHOLE
+        and estimate.fetch_mode("ranges") is FetchMode.RANGES
     )
-    assert 0 < found.range_bytes <= found.whole_bytes == GB
+    assert 0 < estimate.range_bytes <= estimate.whole_bytes == GB
 
 
-def test_what_was_learned_and_what_is_there_already_count() -> None:
+def test_known_shares_and_published_content_count() -> None:
     key = share_key(Structure.SINGLE, S3, Modality.IMAGES)
     half = Selection(S3_CAMERAS[:19], IMAGES)
     guessed = estimate_sizes(Structure.SINGLE, S3, half, GB, {}).range_bytes
     assert estimate_sizes(Structure.SINGLE, S3, half, GB, {key: 0.5}).range_bytes < guessed * 0.6
     added = Selection(S3_CAMERAS[:19], IMAGES, (S3_CAMERAS[:18], IMAGES))
-    found = estimate_sizes(Structure.SINGLE, S3, added, GB, {})
-    assert found.range_bytes < guessed / 10
+    estimate = estimate_sizes(Structure.SINGLE, S3, added, GB, {})
+    assert estimate.range_bytes < guessed / 10
     most = Selection("all", IMAGES, (("25",), IMAGES))
     assert estimate_sizes(Structure.SINGLE, S3, most, GB, {}).fetch_mode("auto") is FetchMode.RANGES, (
-        "nothing is fetched twice"
+        "nothing is downloaded twice"
     )
 
 
@@ -68,23 +68,23 @@ def test_what_the_release_does_not_hold_costs_nothing() -> None:
     assert 0 < more < GB * 0.02, "the sound, and no masks nor models"
 
 
-def test_a_small_file_is_fetched_whole_unless_ranges_are_wished() -> None:
-    found = estimate_sizes(Structure.SINGLE, S3, Selection(("25",), IMAGES), 2**20, {})
-    assert found.fetch_mode("auto") is FetchMode.WHOLE and found.fetch_mode("ranges") is FetchMode.RANGES
+def test_a_small_file_is_downloaded_whole_unless_ranges_are_set() -> None:
+    estimate = estimate_sizes(Structure.SINGLE, S3, Selection(("25",), IMAGES), 2**20, {})
+    assert estimate.fetch_mode("auto") is FetchMode.WHOLE and estimate.fetch_mode("ranges") is FetchMode.RANGES
 
 
-def test_what_is_near_is_joined_but_hardly_anything_fetched_along() -> None:
+def test_near_spans_are_joined_with_hardly_any_bytes_in_between() -> None:
     wanted = [(start, start + 2**20 - 4096) for start in range(0, 40 * 2**20, 2**20)]
     spans = data_spans(wanted)
-    assert max(end - start for start, end in spans) > 2 * 2**20, "40 pictures with small gaps are few requests"
+    assert max(end - start for start, end in spans) > 2 * 2**20, "40 images with small gaps are few requests"
     total = sum(end - start for start, end in wanted)
     assert total <= sum(end - start for start, end in spans) <= total * 1.04 and len(spans) < 10
     apart = [(start, start + 300_000) for start in range(0, 40 * 2**20, 2**20)]
-    assert data_spans(apart) == apart, "where gaps are large nothing of them is fetched"
+    assert data_spans(apart) == apart, "large gaps are not downloaded"
 
 
 @pytest.mark.parametrize(
-    ("requests", "here", "dear"),
+    ("requests", "disk_bytes", "too_expensive"),
     [
         (1, 6 * 10**8, False),
         (1, 6 * 10**8 + 1, True),
@@ -92,11 +92,13 @@ def test_what_is_near_is_joined_but_hardly_anything_fetched_along() -> None:
         (4000, 10**8, True),  # each costs as much as some bytes, so a small file is worth only a few
     ],
 )
-def test_too_much_of_a_file_or_too_many_requests_are_too_dear(requests: int, here: int, dear: bool) -> None:
-    assert Cost(requests, here).is_too_expensive(10**9) is dear
+def test_too_much_of_a_file_or_too_many_requests_are_too_expensive(
+    requests: int, disk_bytes: int, too_expensive: bool
+) -> None:
+    assert Cost(requests, disk_bytes).is_too_expensive(10**9) is too_expensive
 
 
-def test_a_file_is_filled_up_around_what_is_here(tmp_path: Path) -> None:
+def test_a_file_is_completed_around_the_bytes_that_are_here(tmp_path: Path) -> None:
     size = 10 * 2**20
     with SparseFile(tmp_path / "a.smc.sparse", size) as file:
         file.write(2**20, b"x" * 2**20)
@@ -118,28 +120,28 @@ def test_the_disk_that_ranges_take_is_counted_in_whole_blocks(tmp_path: Path) ->
         assert expected == 4 * 4096 == file.path.stat().st_blocks * 512
 
 
-def test_silence_is_a_stall_but_reading_has_the_deadline_of_an_extraction() -> None:
-    vigil = RangeWorkerWatchdog(StallPolicy(tick_seconds=1, silent_ticks=3), deadline_seconds=100)
-    assert [vigil.tick(10, looking=False) for _ in range(2)] == [None, None]
-    assert [vigil.tick(10, looking=True) for _ in range(99)] == [None] * 99
-    late = vigil.tick(10, looking=True)
+def test_silence_is_a_stall_but_discovery_has_the_deadline_of_an_extraction() -> None:
+    watchdog = RangeWorkerWatchdog(StallPolicy(tick_seconds=1, silent_ticks=3), deadline_seconds=100)
+    assert [watchdog.tick(10, discovering=False) for _ in range(2)] == [None, None]
+    assert [watchdog.tick(10, discovering=True) for _ in range(99)] == [None] * 99
+    late = watchdog.tick(10, discovering=True)
     assert late is not None and late.cause is Cause.DEADLINE
-    silent = [vigil.tick(10, looking=False) for _ in range(3)][-1]
+    silent = [watchdog.tick(10, discovering=False) for _ in range(3)][-1]
     assert silent is not None and silent.cause is Cause.STALL
 
 
-def test_all_servers_together_stay_within_what_drive_allows() -> None:
+def test_all_servers_together_stay_within_the_limit_of_drive() -> None:
     now = 0.0
-    allowance = RequestQuota(2, clock=lambda: now)
-    assert (allowance.rate().burst, allowance.rate().per_second) == (2000, 50)
-    allowance.record(3000)
+    quota = RequestQuota(2, clock=lambda: now)
+    assert (quota.rate().burst, quota.rate().per_second) == (2000, 50)
+    quota.record(3000)
     now = 59
-    assert allowance.rate().burst == 500, "others have asked for much just now"
+    assert quota.rate().burst == 500, "the other servers made many requests just now"
     now = 61
-    assert allowance.rate().burst == 2000
-    allowance.slow_down()
-    assert (allowance.rate().burst, allowance.rate().per_second) == (1000, 25)
+    assert quota.rate().burst == 2000
+    quota.slow_down()
+    assert (quota.rate().burst, quota.rate().per_second) == (1000, 25)
     for _ in range(20):
-        allowance.slow_down()
-    assert allowance.rate().per_second == 1
-    assert allowance.rate().to_environment()["RCLONE_DRIVE_PACER_MIN_SLEEP"] == "1000ms"
+        quota.slow_down()
+    assert quota.rate().per_second == 1
+    assert quota.rate().to_environment()["RCLONE_DRIVE_PACER_MIN_SLEEP"] == "1000ms"

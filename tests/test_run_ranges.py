@@ -94,7 +94,7 @@ def test_only_what_is_wanted_crosses_the_network(drive_server: DriveServer) -> N
 def test_a_pure_guess_that_is_too_dear_is_put_right_by_the_index(
     drive_server: DriveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rm360_async.download.ranges.estimate._TOO_SMALL", 0)
+    monkeypatch.setattr("rm360_async.download.ranges.estimate._SMALL_FILE_BYTES", 0)
     path = drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     # two of 60 cameras by the release, two of two in this file
     assert drive_server.run(extraction__cameras=["25", "31"], extraction__modalities=["images"]) == 0

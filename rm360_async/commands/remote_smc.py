@@ -14,14 +14,9 @@ from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download.ranges.cost import index_spans
 from rm360_async.download.ranges.discovery import discovery_rounds
-from rm360_async.download.ranges.range_client import (
-    RangeClient,
-    RangeRefused,
-    RangeSource,
-    RangesUnsupported,
-    ServerAddress,
-    probe_range_support,
-)
+from rm360_async.download.ranges.probe import RangesUnsupported, probe_range_support
+from rm360_async.download.ranges.range_client import RangeClient, RangeRefused, RangeSource
+from rm360_async.download.ranges.range_connections import ServerAddress
 from rm360_async.download.rclone import Remote, RequestQuota, find_rclone, rclone_environment
 from rm360_async.download.rclone.server import RequestRate
 from rm360_async.system.sparse_file import SparseFile
@@ -64,10 +59,10 @@ async def _fetch_and_look(
         try:
             return await _once(remote, listed, file, look, allowance.rate())
         except RangeRefused as refused:
-            if fault := await remote.explain_refusal(listed, refused.start):
+            if fault := await remote.explain_refusal(listed, refused.offset):
                 raise fault from refused
             allowance.slow_down()
-            words = refused.words
+            words = refused.message
     raise Fault(
         Cause.SERVER_ERROR,
         f"ranges of {listed.path} are refused: {words}",

@@ -1,12 +1,13 @@
-"""Only the wanted bytes of a remote .smc: what they are, what they cost, and how they get here.
+"""Only the needed bytes of a remote .smc: which they are, what they cost, and how they are downloaded.
 
-Theory of operation. The extraction's own steps run on a sparse file and write nothing; what they ask for and do
-not find is noted (see `blocks`) and fetched, many ranges at once, and they run again, until the index of all that
-is wanted is here. Then it is known to the byte what the pictures need: if that is too much of the file, the whole
-of it is the cheaper way, and the same sparse file is simply filled up. Otherwise the pictures' ranges are fetched,
-joined where they are near, and the worker extracts from the sparse file as from a whole one. It notes holes too:
-one that it meets is a fault, never a zero that is published.
+Theory of operation. The extraction's own steps run on a sparse file and write nothing; what they read and do not find
+is noted (see `system.sparse_file`) and downloaded, many ranges at once, and they run again, until the index of all
+that is selected is here. Then it is known to the byte what the images need: if that is too much of the file, the whole
+file costs less, and the same sparse file is simply completed. Otherwise the ranges of the images are downloaded, joined
+where they are near, and the extraction reads the sparse file like a whole one. It notes holes too: one that it meets
+is a fault, never zeros that are published.
 
-All of that happens in a child (`scout`), because the file may be damaged or hostile. The child speaks HTTP to an
-rclone that serves the remote on loopback; the service only starts both, looks at the clock, and reads the outcome.
+All of that happens in a child process (`worker`), because the file may be damaged or hostile. The child speaks HTTP to
+an rclone that serves the remote on loopback; the service only starts both, watches their progress, and reads the
+result.
 """

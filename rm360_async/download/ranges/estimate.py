@@ -1,8 +1,8 @@
-"""What ranges of a file will cost, before anything of it was seen: from the selection and from earlier files.
+"""What ranges of a file will cost, before any of it was read: from the selection and from earlier files.
 
-A modality's share is its bytes for all cameras per byte of the performance's files. Before a release's files
-have taught us theirs, it is a careful guess; a wrong one costs the index of one file, because the index tells
-exactly, and the way is changed then.
+A modality's share is its bytes for all cameras per byte of the performance's files. Until files of this release have
+been extracted it is a careful guess; a wrong guess costs the index of one file, because the index tells the exact
+bytes, and then the fetch mode is changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rm360_async.domain.release import released_content
 from rm360_async.domain.selection import BY_CAMERA, FetchMode, Selection, cameras_of
 from rm360_async.download.ranges.cost import MAX_SHARE
 
-_GUESSED = {
+_GUESSED_SHARES = {
     Modality.IMAGES: 0.95,
     Modality.MASKS: 0.10,
     Modality.KEYPOINTS2D: 0.02,
@@ -29,17 +29,17 @@ _GUESSED = {
     Modality.SCAN_MASKS: 0.01,
 }
 _INDEX_SHARE, _INDEX_BYTES = 0.005, 2**20
-_TOO_SMALL = 32 * 2**20
-"""A file of this size is here before its index would be."""
-_SPARE = 1.1
-"""Of the staging that is leased: a prediction that is a little short must not cost another wait."""
+_SMALL_FILE_BYTES = 32 * 2**20
+"""A file of this size is downloaded sooner than its index would be read."""
+_SPOOL_MARGIN = 1.1
+"""Of the spool that is reserved: a range estimate that is a little short must not cost another wait."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The bytes that each way would fetch of the files of a performance.
+    """The bytes of a performance's files that each fetch mode would download.
 
-    `completes`: a published folder is added to; then ranges fetch nothing twice, and a whole file nearly all.
+    `completes`: a published folder is added to; then ranges download nothing twice, and whole files nearly all of it.
     """
 
     whole_bytes: int
@@ -47,50 +47,62 @@ class Estimate:
     completes: bool = False
 
     def fetch_mode(self, fetch_setting: str) -> FetchMode:
-        """Return the way to go: the fetch_setting ("whole", "ranges"), or for "auto" what pays."""
+        """Return the mode that the setting names ("whole", "ranges"), or for "auto" the one that costs less."""
         if fetch_setting != "auto":
             return FetchMode(fetch_setting)
-        pays = self.completes or (self.whole_bytes > _TOO_SMALL and self.range_bytes <= MAX_SHARE * self.whole_bytes)
+        is_small = self.whole_bytes <= _SMALL_FILE_BYTES
+        pays = self.completes or (not is_small and self.range_bytes <= MAX_SHARE * self.whole_bytes)
         return FetchMode.RANGES if pays else FetchMode.WHOLE
 
     def staging_bytes(self, fetch_setting: str) -> int:
-        """Return the bytes of disk that the way needs in staging."""
-        return (
-            self.whole_bytes
-            if self.fetch_mode(fetch_setting) is FetchMode.WHOLE
-            else min(self.whole_bytes, int(self.range_bytes * _SPARE))
-        )
+        """Return the bytes of disk that the mode needs in the spool."""
+        if self.fetch_mode(fetch_setting) is FetchMode.WHOLE:
+            return self.whole_bytes
+        return min(self.whole_bytes, int(self.range_bytes * _SPOOL_MARGIN))
 
 
 def share_key(structure: Structure, performance: Performance, modality: Modality) -> str:
-    """Return the name under which the share of a modality is learned."""
+    """Return the name under which the ledger keeps the share of a modality."""
     return f"share {structure.value} {performance.family} {modality.value}"
 
 
 def full_sizes(structure: Structure, performance: Performance, record: Record) -> dict[str, int]:
     """Return the bytes that each modality of a published folder would have with all cameras, by `share_key`."""
-    there = len(cameras_of(structure, performance))
-    scale = there / record.cameras_extracted if record.cameras_extracted else 0.0
+    released = len(cameras_of(structure, performance))
+    scale = released / record.cameras_extracted if record.cameras_extracted else 0.0
     sizes = {modality: record.sizes.get(modality.value, 0) for modality in Modality}
-    by_all = {each: int(size * (scale if each in BY_CAMERA else 1)) for each, size in sizes.items()}
-    return {share_key(structure, performance, each): size for each, size in by_all.items() if size}
+    scaled = {modality: int(size * (scale if modality in BY_CAMERA else 1)) for modality, size in sizes.items()}
+    return {share_key(structure, performance, modality): size for modality, size in scaled.items() if size}
 
 
 def estimate_sizes(
-    structure: Structure, performance: Performance, selection: Selection, size: int, learned: Mapping[str, float]
+    structure: Structure, performance: Performance, selection: Selection, size: int, shares: Mapping[str, float]
 ) -> Estimate:
-    """Return what fetching `size` bytes of files whole, or the selection's ranges of them, would cost."""
-    there = cameras_of(structure, performance)
-    chosen = set(resolve_cameras(selection.cameras, there)) & set(there)
-    has_cameras, has_modalities = selection.has
-    held = released_content(structure, performance.name)
-    share = 0.0
-    for modality in (each for each in selection.modalities if held is None or each in held.modalities):
-        of_all = learned.get(share_key(structure, performance, modality), _GUESSED.get(modality, 0.0))
-        lacking = chosen - set(has_cameras) if modality in has_modalities else chosen
-        if modality in BY_CAMERA:
-            share += of_all * len(lacking) / max(1, len(there))
-        elif modality not in has_modalities:
-            share += of_all
-    ranges = min(size, int(size * (share + _INDEX_SHARE)) + _INDEX_BYTES)
-    return Estimate(size, ranges, selection.completes)
+    """Return what downloading `size` bytes of files whole, or the selection's ranges of them, would cost.
+
+    `shares`: those of earlier files, by `share_key`; a modality without one has a guessed share.
+    """
+    released = cameras_of(structure, performance)
+    selected = set(resolve_cameras(selection.cameras, released)) & set(released)
+    content = released_content(structure, performance.name)
+    modalities = [each for each in selection.modalities if content is None or each in content.modalities]
+    share = sum(
+        shares.get(share_key(structure, performance, modality), _GUESSED_SHARES.get(modality, 0.0))
+        * _missing_part(modality, selection, selected, len(released))
+        for modality in modalities
+    )
+    range_bytes = min(size, int(size * (share + _INDEX_SHARE)) + _INDEX_BYTES)
+    return Estimate(size, range_bytes, selection.completes)
+
+
+def _missing_part(modality: Modality, selection: Selection, selected: set[str], released: int) -> float:
+    """Return how much of a modality, from 0 to 1, is missing in the published folder, if there is one.
+
+    `selected`: the cameras that are selected, of the `released` cameras that the release has of the performance.
+    """
+    published_cameras, published_modalities = selection.has
+    is_published = modality in published_modalities
+    if modality not in BY_CAMERA:
+        return 0.0 if is_published else 1.0
+    missing = selected - set(published_cameras) if is_published else selected
+    return len(missing) / max(1, released)

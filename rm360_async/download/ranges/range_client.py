@@ -1,259 +1,174 @@
 """Many ranges at once from an rclone that serves a remote on loopback.
 
-Two kinds of ranges share the lines: small ones of the index that somebody waits for, and pictures that are to come
-meanwhile. Most lines see to the former first, some to the latter, so that the waiting is short and no byte of the
-bandwidth idle.
+Two kinds of ranges share the connections: small ones of the index, which the discovery waits for, and images, which
+are downloaded in the background. Most connections serve the index first, some the images, so that the wait is short
+and the bandwidth is always used.
 """
 
 from __future__ import annotations
 
-import base64
 import http.client
-import os
-import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Protocol
-from urllib.parse import quote
 
-from rm360_async.download.ranges.discovery import HEAD_BYTES
+from rm360_async.download.ranges.range_connections import RangeConnections, ServerAddress, UnexpectedResponse
 from rm360_async.system.fault_points import reach
 from rm360_async.system.spans import Span
-from rm360_async.system.sparse_file import SparseFile
 
-_CHUNK = 2**18
-_SECONDS = 600.0
-"""Without any byte; the service ends us much earlier."""
-_PARTIAL = 206
-_STACK = 512 * 1024
-_PICTURES_FIRST = 3
-"""Each how manieth line sees to pictures first."""
-
-
-@dataclass(frozen=True)
-class ServerAddress:
-    """Where rclone listens on loopback, and the credentials made for this one child."""
-
-    port: int
-    user: str
-    password: str
+_CHUNK_BYTES = 2**18
+_STACK_BYTES = 512 * 1024
+_IMAGES_FIRST = 3
+"""Every n-th connection serves image requests first."""
 
 
 class RangeRefused(Exception):
-    """A range did not come: which path, from where, and in HTTP's words, which do not tell the reason.
+    """A range did not arrive: the path, from which offset on, and the words of HTTP, which do not tell the reason.
 
-    `unopened`: not a byte of it, because the remote said no.
+    `rejected`: the server answered with something else than the range, so that not a byte of it arrived.
     """
 
-    def __init__(self, path: str, start: int, words: str, unopened: bool) -> None:
-        super().__init__(words)
-        self.path, self.start, self.words, self.unopened = path, start, words, unopened
-
-
-class _NotServed(http.client.HTTPException):
-    """Another answer than the range."""
+    def __init__(self, path: str, offset: int, message: str, rejected: bool) -> None:
+        super().__init__(message)
+        self.path, self.offset, self.message, self.rejected = path, offset, message, rejected
 
 
 class ByteSink(Protocol):
-    """What takes the bytes that arrive: a sparse file, or a test of the remote."""
+    """Takes the bytes that arrive: a sparse file, or the buffer of a probe."""
 
     def write(self, offset: int, data: bytes) -> None:
-        """Keep bytes; from several threads."""
+        """Keep bytes; called by several threads."""
 
 
+@dataclass(frozen=True)
 class RangeSource:
-    """One file on the remote, and what its bytes go into."""
+    """One file on the remote, and what takes its bytes."""
 
-    def __init__(self, path: str, file: ByteSink) -> None:
-        self.path, self.file = path, file
+    path: str
+    sink: ByteSink
 
 
 @dataclass(frozen=True)
 class _RangeRequest:
     source: RangeSource
     span: Span
-    arrived: Future[None]
-    """Done when it is here, or will never come."""
+    done: Future[None]
+    """Set when the range has arrived, or will never arrive."""
 
 
 class RangeClient:
-    """A few connections that fetch spans side by side; the first that is refused ends all.
+    """Connections that download spans side by side; the first failure ends all.
 
-    Mutable state: the two queues of wishes, as many in both as tasks wait for a thread; and `_failure`, set once.
+    Mutable state: the two queues of requests, in both together as many as tasks wait for a thread; and `_failure`, set
+    once.
     """
 
     def __init__(self, address: ServerAddress, connections: int, on_bytes: Callable[[int], None]) -> None:
-        self._address, self._on_bytes = address, on_bytes
-        threading.stack_size(_STACK)  # address space is limited, and these threads go nowhere deep
+        self._on_bytes = on_bytes
+        self._connections = RangeConnections(address)
+        threading.stack_size(_STACK_BYTES)  # address space is limited, and these threads call nothing deep
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="range")
-        self._own = threading.local()
-        self._every: list[http.client.HTTPConnection] = []
-        self._numbers = count()
-        self._now: SimpleQueue[_RangeRequest] = SimpleQueue()
-        self._meanwhile: SimpleQueue[_RangeRequest] = SimpleQueue()
-        self._begun: list[Future[None]] = []
+        self._thread = threading.local()
+        self._thread_numbers = count()
+        self._urgent: SimpleQueue[_RangeRequest] = SimpleQueue()
+        self._background: SimpleQueue[_RangeRequest] = SimpleQueue()
+        self._in_background: list[Future[None]] = []
         self._failure: BaseException | None = None
-        self._stop = False
-        token = base64.b64encode(f"{address.user}:{address.password}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {token}"}
+        self._closed = False
         self.requests = 0
 
     def close(self) -> None:
-        """End the threads; what is under way is left where it is."""
-        self._stop = True
-        for connection in self._every:
-            if connection.sock is not None:  # a read that waits for bytes ends at once
-                with suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+        """End the threads; ranges that are still arriving are cut off."""
+        self._closed = True
+        self._connections.shut_down()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        for connection in self._every:
-            connection.close()
+        self._connections.close()
         reach("connections closed")
 
     def fetch(self, wanted: Iterable[tuple[RangeSource, Span]]) -> None:
-        """Fetch spans into their files, most lines before all others, and wait for them.
+        """Download spans, before those of the background on most connections, and wait for them.
 
-        Raises Refused, and OSError when they cannot be written; also when it was one of those meanwhile.
+        Raises RangeRefused, and OSError when they cannot be written, also for a span of the background.
         """
-        arriving = self._put(wanted, self._now)
+        futures = self._submit(wanted, self._urgent)
         reach("ranges requested")
-        self._wait(arriving)
+        self._wait(futures)
 
-    def begin(self, wanted: Iterable[tuple[RangeSource, Span]]) -> None:
-        """Have spans fetched meanwhile."""
-        self._begun += self._put(wanted, self._meanwhile)
+    def fetch_in_background(self, wanted: Iterable[tuple[RangeSource, Span]]) -> None:
+        """Begin to download spans, and return at once."""
+        self._in_background += self._submit(wanted, self._background)
 
-    def finish(self) -> None:
-        """Wait for all that was begun. Raises as `fetch`."""
-        self._wait(self._begun)
+    def wait_for_background(self) -> None:
+        """Wait for all spans of the background. Raises what `fetch` raises."""
+        self._wait(self._in_background)
 
-    def _put(self, wanted: Iterable[tuple[RangeSource, Span]], queue: SimpleQueue[_RangeRequest]) -> list[Future[None]]:
-        arriving: list[Future[None]] = []
+    def _submit(
+        self, wanted: Iterable[tuple[RangeSource, Span]], queue: SimpleQueue[_RangeRequest]
+    ) -> list[Future[None]]:
+        futures: list[Future[None]] = []
         for source, span in wanted:
             self.requests += 1
-            arriving.append(Future())
-            queue.put(_RangeRequest(source, span, arriving[-1]))
-            self._threads.submit(self._fulfil_one)
-        return arriving
+            futures.append(Future())
+            queue.put(_RangeRequest(source, span, futures[-1]))
+            self._threads.submit(self._handle_next)
+        return futures
 
-    def _wait(self, arriving: Iterable[Future[None]]) -> None:
-        """Wait until all have arrived; after a failure only for what is on its way, so that no byte of it is lost."""
-        for each in arriving:
-            each.result()
+    def _wait(self, futures: Iterable[Future[None]]) -> None:
+        """Wait for ranges; after a failure only for those that are arriving, so that no byte of them is lost."""
+        for future in futures:
+            future.result()
         if self._failure is not None:
-            for each in self._begun:
-                each.result()
+            for future in self._in_background:
+                future.result()
             raise self._failure
 
-    def _fulfil_one(self) -> None:
-        """Fetch one of the wishes; after a failure nothing is asked for any more."""
-        wish = self._next_wish()
+    def _handle_next(self) -> None:
+        """Download one of the requested ranges; after a failure nothing more is requested."""
+        request = self._next_request()
         try:
             if self._failure is None:
-                self._one(wish.source, wish.span)
-        except BaseException as error:  # noqa: BLE001 - raised by whoever waits
+                self._download(request.source, request.span)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             self._failure = self._failure or error
         finally:
-            wish.arrived.set_result(None)
+            request.done.set_result(None)
 
-    def _next_wish(self) -> _RangeRequest:
-        if not hasattr(self._own, "number"):
-            self._own.number = next(self._numbers)
-        first, second = self._now, self._meanwhile
-        if self._own.number % _PICTURES_FIRST == 0:
+    def _next_request(self) -> _RangeRequest:
+        if not hasattr(self._thread, "number"):
+            self._thread.number = next(self._thread_numbers)
+        first, second = self._urgent, self._background
+        if self._thread.number % _IMAGES_FIRST == 0:
             first, second = second, first
         try:
             return first.get_nowait()
         except Empty:
             return second.get_nowait()
 
-    def _one(self, source: RangeSource, span: Span) -> None:
+    def _download(self, source: RangeSource, span: Span) -> None:
         start, end = span
         try:
-            with self._answer(source.path, start, end) as response:
-                while start < end and not self._stop:
-                    data = response.read(min(_CHUNK, end - start))
+            with self._connections.open_range(source.path, start, end) as response:
+                while start < end and not self._closed:
+                    data = response.read(min(_CHUNK_BYTES, end - start))
                     if not data:
                         raise http.client.IncompleteRead(b"", end - start)
-                    self._keep(source.file, start, data)
+                    self._store(source.sink, start, data)
                     start += len(data)
         except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            self._forget_connection()
-            unopened = isinstance(error, _NotServed)
-            raise RangeRefused(source.path, start, f"{type(error).__name__}: {error}", unopened) from error
+            self._connections.drop()
+            message = f"{type(error).__name__}: {error}"
+            raise RangeRefused(source.path, start, message, isinstance(error, UnexpectedResponse)) from error
         except BaseException:
-            self._forget_connection()
+            self._connections.drop()
             raise
 
-    def _keep(self, file: ByteSink, offset: int, data: bytes) -> None:
+    def _store(self, sink: ByteSink, offset: int, data: bytes) -> None:
         try:
-            file.write(offset, data)
-        except ConnectionError as error:  # a disk on a network: not what the remote refused
+            sink.write(offset, data)
+        except ConnectionError as error:  # of a disk on a network, not of the remote
             raise OSError(error.errno, error.strerror) from error
         self._on_bytes(len(data))
-
-    @contextmanager
-    def _answer(self, path: str, start: int, end: int) -> Iterator[http.client.HTTPResponse]:
-        connection = self._connection()
-        connection.request("GET", quote(f"/{path}"), headers={**self._headers, "Range": f"bytes={start}-{end - 1}"})
-        with connection.getresponse() as response:
-            where = response.headers.get("Content-Range", "")
-            if response.status != _PARTIAL or not where.startswith(f"bytes {start}-"):
-                raise _NotServed(f"{response.status} {response.reason} {where}".strip())
-            yield response
-
-    def _connection(self) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
-        if connection is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self._address.port, timeout=_SECONDS)
-            self._own.connection = connection
-            self._every.append(connection)
-        return connection
-
-    def _forget_connection(self) -> None:
-        connection: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._own.connection = None
-
-
-_ECHOED: Span = (HEAD_BYTES // 2, HEAD_BYTES // 2 + 1024)
-
-
-class RangesUnsupported(Exception):
-    """Other bytes came than were asked for of the file at `path` on the remote."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"the remote gives no ranges of {path}: other bytes came than were asked for")
-        self.path = path
-
-
-class _Probe:
-    """Keeps the bytes of one range."""
-
-    def __init__(self) -> None:
-        self.bytes = b""
-
-    def write(self, offset: int, data: bytes) -> None:
-        self.bytes += data
-
-
-def probe_range_support(lines: RangeClient, files: Mapping[str, SparseFile]) -> None:
-    """Fetch the start of each file, by its path on the remote, and some of it again. Raises Rangeless, Refused."""
-    echoes = {path: _Probe() for path in files}
-    starts = (
-        (RangeSource(path, file), gap)
-        for path, file in files.items()
-        for gap in file.missing(0, min(HEAD_BYTES, file.size))
-    )
-    again = ((RangeSource(path, echoes[path]), _ECHOED) for path, file in files.items() if file.size >= HEAD_BYTES)
-    lines.fetch([*starts, *again])
-    for path, file in files.items():
-        came = echoes[path].bytes
-        if came != os.pread(file.descriptor, len(came), _ECHOED[0]):
-            raise RangesUnsupported(path)
