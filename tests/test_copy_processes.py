@@ -95,6 +95,7 @@ def test_a_process_that_cannot_be_started_is_one_sentence(tmp_path: Path, monkey
     assert "a copying process cannot be started: Resource temporarily unavailable" in told.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05])

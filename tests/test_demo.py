@@ -13,6 +13,8 @@ import pytest
 
 from rm360_async.cli import main
 
+RCLONE_FIXTURES = {"shown"}
+
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:

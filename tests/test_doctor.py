@@ -266,6 +266,7 @@ remote = loop:
 """
 
 
+@pytest.mark.rclone
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("name", "expected"),
@@ -294,6 +295,7 @@ async def test_how_a_remote_logs_in(tmp_path: Path, name: str, expected: RemoteL
     assert await read_login(find_rclone(), env, name) == expected
 
 
+@pytest.mark.rclone
 @pytest.mark.anyio
 async def test_a_config_that_rclone_cannot_read_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "rclone.conf").write_text("# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\nAAAA\n")

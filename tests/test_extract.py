@@ -273,6 +273,7 @@ def mutate(tmp_path: Path, rounds: int) -> dict[str, int]:
     return ended
 
 
+@pytest.mark.slow
 def test_damaged_files_end_in_a_fault_or_in_whole_frames(tmp_path: Path) -> None:
     ended = mutate(tmp_path, 100)
     assert sum(ended.values()) == 100 and ended["fault"] >= 25

@@ -22,6 +22,7 @@ from workspace import Workspace
 from rm360_async.store import MARKER
 
 SEED = 360
+RCLONE_FIXTURES = {"original"}
 
 
 TESTS = Path(__file__).resolve().parent

@@ -58,6 +58,7 @@ async def ended(cases: list[Case], folder: Path) -> Counter[str]:
     return Counter(verdict.ended for verdict in verdicts)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_every_kind_of_bad_smc_ends_well_in_the_real_worker(tmp_path: Path) -> None:
     outcomes = await ended([Case(kind, SEED, 0) for kind in KINDS if kind not in BATCHES], tmp_path / "rounds")
@@ -69,6 +70,7 @@ async def test_every_kind_of_bad_smc_ends_well_in_the_real_worker(tmp_path: Path
     )
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize(("kind", "rounds"), [("config", 30), ("listing", 30), ("ledger", 72), ("inspect", 14)])
 async def test_bad_texts_ledgers_and_files_to_look_into(tmp_path: Path, kind: str, rounds: int) -> None:

@@ -453,6 +453,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_kill_9_between_and_inside_moves_loses_nothing_that_was_done(path: Path) -> None:
     async with Ledger.open(path) as ledger:

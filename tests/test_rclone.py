@@ -25,6 +25,7 @@ from rm360_async.download.rclone.stall import StallWatch
 
 SPEECH = "0018/0018_s1_all_raw.smc"
 SIZE = 3_000_000
+RCLONE_FIXTURES = {"drive", "release"}
 CONTENT = random.Random(18).randbytes(SIZE)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 HELD_BACK = 2**15
@@ -190,6 +191,7 @@ async def test_stat_tells_absent_from_double(drive: Drive) -> None:
         assert path in caught.value.message
 
 
+@pytest.mark.rclone
 @pytest.mark.anyio
 async def test_glob_characters_in_a_path_are_themselves(tmp_path: Path) -> None:
     root = tmp_path / "root"
@@ -261,6 +263,7 @@ async def test_a_revoked_login_says_how_to_renew_it(drive: Drive) -> None:
     assert "rt-gdrive" not in str(caught.value)
 
 
+@pytest.mark.rclone
 @pytest.mark.anyio
 async def test_an_encrypted_config_without_its_password(tmp_path: Path) -> None:
     config = tmp_path / "rclone.conf"
@@ -540,6 +543,7 @@ def test_a_trickle_is_told_from_a_link_that_was_always_slow() -> None:
     assert verdict([2] * 2000) == ""
 
 
+@pytest.mark.rclone
 @pytest.mark.anyio
 async def test_rclone_is_found_and_tells_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await rclone_version(find_rclone(), rclone_environment(os.environ)) >= (1, 50, 0)

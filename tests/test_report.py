@@ -36,6 +36,7 @@ from rm360_async.visualization.report.run_data import PerformanceState
 VOID = {"meta", "link", "img", "br", "input", "image", "rect", "path", "line", "circle", "polygon", "hr"}
 OMITTED = {"td", "tr", "th", "li"}
 MEGABYTE = 2**20
+SLOW_FIXTURES = {"folders"}
 
 
 class Parsed(HTMLParser):

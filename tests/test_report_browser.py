@@ -23,6 +23,7 @@ if _found is None:
         "no browser on PATH (chromium, chromium-browser or google-chrome): install one, e.g. apt install chromium",
         allow_module_level=True,
     )
+pytestmark = pytest.mark.slow
 PROGRAM = _found
 PHONE, DESK = (360, 780), (1280, 900)
 

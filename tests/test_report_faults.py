@@ -97,6 +97,7 @@ def test_sound_that_ends_before_the_pictures_is_a_mismatch(tmp_path: Path) -> No
     assert "mismatch 0.40 s" in (tmp_path / "page/index.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cameras", [("31",), None], ids=["one camera", "every camera"])
 def test_missing_frame_100_is_named(tmp_path: Path, cameras: tuple[str, ...] | None) -> None:
     spec = speech(frames=104)

@@ -94,6 +94,7 @@ def test_the_tables_say_it(manifest: Path, capsys: pytest.CaptureFixture[str]) -
     assert value["total"]["states"]["complete"] == 4 and value["subjects"]["0018"]["frames"]["most"] == 713
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subjects", [2, 300])
 def test_plots_show_the_same_as_svg_and_as_png(tmp_path: Path, subjects: int) -> None:
     more = "".join(f"{n:04d},s1_all,completed,1,{900 + n},0.5,,,complete\n" for n in range(1000, 1000 + subjects - 2))

@@ -27,6 +27,7 @@ from rm360_async.synthetic.spec import SmcSpec
 
 SPEAKER = appearance_of(Performance("0018", "s1_all"))
 EVERYTHING = frozenset(Modality)
+SLOW_FIXTURES = {"demo"}
 
 
 def blob(file: Any, name: str) -> bytes:
@@ -250,6 +251,7 @@ def test_every_stored_blob_is_distinct_and_says_what_it_is(tmp_path: Path) -> No
     assert len(set(blobs.values())) == len(blobs) == 38
 
 
+@pytest.mark.slow
 def test_the_same_spec_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     spec = SmcSpec(frames=2, cameras=("25", "31"))
     code = (
@@ -261,6 +263,7 @@ def test_the_same_spec_gives_the_same_bytes_in_another_process(tmp_path: Path) -
     assert write_smc(tmp_path / "a.smc", spec).read_bytes() == (tmp_path / "b.smc").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["chunked", "gzip", "compact", "contiguous"])
 @pytest.mark.parametrize("column", [False, True])
 def test_storage_varieties_hold_the_same_bytes(tmp_path: Path, storage: Any, column: bool) -> None:

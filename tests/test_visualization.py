@@ -228,6 +228,7 @@ def test_pictures_ask_for_nothing_from_elsewhere(published: Path, tmp_path: Path
         assert len(text) < 120_000
 
 
+@pytest.mark.slow
 def test_analyze_passes_clean_data_of_both_layouts(
     published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
