@@ -1,4 +1,4 @@
-"""The rig's facts against the published ones, the convention, and camera sets by coverage."""
+"""The rig against an independent measurement, the convention of RT, and camera sets by coverage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rm360_async.domain.cameras.rig import (
     camera_centre,
     head_centre,
     nearest_point_to_axes,
-    optical_axis,
     project,
     rig,
     scale_intrinsics,
@@ -48,10 +47,10 @@ def test_the_rig_has_sixty_cameras_on_four_tiers() -> None:
 @pytest.mark.parametrize("camera", KNOWN)
 def test_angles_are_those_measured(camera: str) -> None:
     azimuth, elevation, radius, tier = KNOWN[camera]
-    real = rig()[camera]
-    assert (real.azimuth, real.elevation) == pytest.approx((azimuth, elevation), abs=0.06)
-    assert real.radius == pytest.approx(radius, abs=0.001)
-    assert real.tier == tier
+    actual = rig()[camera]
+    assert (actual.azimuth, actual.elevation) == pytest.approx((azimuth, elevation), abs=0.06)
+    assert actual.radius == pytest.approx(radius, abs=0.001)
+    assert actual.tier == tier
 
 
 def test_head_centre_and_origin_are_where_the_calibration_puts_them() -> None:
@@ -60,7 +59,7 @@ def test_head_centre_and_origin_are_where_the_calibration_puts_them() -> None:
     assert four == pytest.approx([0, 0, 0], abs=1e-12)
 
 
-def test_every_camera_has_the_head_in_front_and_in_frame_and_the_other_reading_has_not() -> None:
+def test_every_camera_has_the_head_in_front_and_in_frame_and_inverted_matrices_do_not() -> None:
     inverses = np.stack([world_to_camera(camera.RT) for camera in rig().values()])
     wrong_centre = nearest_point_to_axes(inverses)
     wrong_depths = [to_camera(wrong_centre, RT)[2] for RT in inverses]
@@ -71,13 +70,14 @@ def test_every_camera_has_the_head_in_front_and_in_frame_and_the_other_reading_h
     assert sum(depth < 0 for depth in wrong_depths) == 30
 
 
-def test_projection_follows_the_pinhole_formula_and_refuses_what_is_behind() -> None:
+def test_projection_follows_the_pinhole_formula_and_gives_nan_behind_the_camera() -> None:
     camera = rig()["25"]
-    ahead = camera.centre + 2.0 * optical_axis(camera.RT)
+    optical_axis = camera.RT[:3, 2]
+    ahead = camera.centre + 2.0 * optical_axis
     assert project(ahead, camera.K, camera.RT) == pytest.approx(camera.K[:2, 2])
     right = ahead + 0.1 * camera.RT[:3, 0]
     assert project(right, camera.K, camera.RT)[0] == pytest.approx(camera.K[0, 2] + camera.K[0, 0] * 0.05)
-    behind = camera.centre - optical_axis(camera.RT)
+    behind = camera.centre - optical_axis
     assert np.isnan(project(np.stack([ahead, behind]), camera.K, camera.RT)).tolist() == [[False] * 2, [True] * 2]
     assert world_to_camera(camera.RT) @ np.append(camera.centre, 1.0) == pytest.approx([0, 0, 0, 1], abs=1e-6)
 
@@ -129,11 +129,11 @@ def test_the_rig_cannot_be_changed_by_its_users() -> None:
 )
 def test_rings_are_at_least_as_good_as_the_best_known_sets(pool: int, count: int, gap: float, worst: float) -> None:
     chosen = resolve_cameras(f"ring:{count}", rig() if pool == 60 else S3_CAMERAS)
-    found = coverage(chosen)
+    result = coverage(chosen)
     assert len(chosen) == len(set(chosen)) == count
     assert FRONT_CAMERA in chosen
-    assert found.gap <= gap + 0.05
-    assert found.worst <= worst + 0.05
+    assert result.gap <= gap + 0.05
+    assert result.worst <= worst + 0.05
 
 
 def test_a_ring_only_takes_cameras_that_are_present() -> None:
@@ -147,7 +147,7 @@ def test_a_ring_only_takes_cameras_that_are_present() -> None:
     assert "77" not in resolve_cameras("ring:2", ["25", "77", "01", "40"])
 
 
-def test_coverage_tells_what_is_wrong_with_every_sixth_camera() -> None:
+def test_coverage_shows_what_is_wrong_with_every_sixth_camera() -> None:
     sixth = coverage(f"{number:02d}" for number in range(0, 60, 6))
     assert (sixth.gap, sixth.worst, sixth.mean) == pytest.approx((44.9, 60.7, 34.5), abs=0.06)
     assert sixth.tiers == {"upper": 9, "eye-inner": 1}
@@ -182,7 +182,7 @@ def test_front_sets_are_the_nearest_to_the_face() -> None:
     assert all(abs(rig()[camera].azimuth) < 75 for camera in resolve_cameras("front:10", S3_CAMERAS))
 
 
-def test_benchmark_sets_share_out_the_rig() -> None:
+def test_benchmark_sets_partition_the_rig() -> None:
     train, test = resolve_cameras("bench:setting2-train", rig()), resolve_cameras("bench:setting2-test", rig())
     assert (len(train), len(test)) == (38, 22)
     assert sorted(train + test) == list(rig())
@@ -205,12 +205,12 @@ def test_names_that_are_sets(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "ring:0", "ring:61", "ring:06", "ring:", "ring:x", "ring:10 ", "25", "bench:", "ALL"]
 )
-def test_names_that_are_no_sets(text: str) -> None:
+def test_names_that_are_not_sets(text: str) -> None:
     assert not is_named_set(text)
     with pytest.raises(BadRequest, match="is not a camera set"):
         resolve_cameras(text, rig())
 
 
-def test_a_near_miss_is_told_the_name() -> None:
+def test_a_misspelt_set_gets_a_suggestion() -> None:
     with pytest.raises(BadRequest, match="did you mean bench:setting2-train"):
         resolve_cameras("bench:setting2-trian", rig())

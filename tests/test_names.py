@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rm360_async.domain import names as catalog
+from rm360_async.domain import names
 from rm360_async.domain.names import Kind, Modality, Performance, Structure
 
 HOSTILE = ["", " ", "..", "../../etc", "/etc", "0018/", "0018\n", "-rf", "٠٠١٨", "00181", "18", "a" * 300, "0018\x00"]
@@ -16,40 +16,40 @@ HOSTILE = ["", " ", "..", "../../etc", "/etc", "0018/", "0018\n", "-rf", "٠٠١
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_ids_and_names_are_refused(text: str) -> None:
-    assert not catalog.is_subject(text)
-    assert not catalog.is_performance(text)
-    assert not catalog.is_camera(text) or text == "18"
+    assert not names.is_subject(text)
+    assert not names.is_performance(text)
+    assert not names.is_camera(text) or text == "18"
 
 
 @pytest.mark.parametrize("name", ["e0", "e11", "h0", "h2", "h1_7bk", "h1_3bn", "h1_2g", "h1_4gld", "s1_all", "s6_all"])
 def test_names_seen_in_the_releases_are_performances(name: str) -> None:
-    assert catalog.is_performance(name)
+    assert names.is_performance(name)
 
 
 @pytest.mark.parametrize("name", ["e1_all", "s1", "h1_all", "s1_ALL", "x0", "e", "h1_", "e0 ", "s*", "e1_7bk"])
 def test_other_names_are_not(name: str) -> None:
-    assert not catalog.is_performance(name)
+    assert not names.is_performance(name)
 
 
 def test_performances_sort_by_number() -> None:
-    names = ["s1_all", "e10", "h1_7bk", "e2", "h0"]
-    ordered = sorted((Performance("0018", name) for name in names), key=lambda each: each.sort_key)
+    shuffled = ["s1_all", "e10", "h1_7bk", "e2", "h0"]
+    ordered = sorted((Performance("0018", name) for name in shuffled), key=lambda each: each.sort_key)
     assert [each.name for each in ordered] == ["e2", "e10", "h0", "h1_7bk", "s1_all"]
 
 
 def test_a_camera_is_two_digits_however_it_is_written() -> None:
-    assert [catalog.camera_id(value) for value in (0, 7, "7", "07", "59")] == ["00", "07", "07", "07", "59"]
+    assert [names.camera_id(value) for value in (0, 7, "7", "07", "59")] == ["00", "07", "07", "07", "59"]
     for wrong in ("100", "-1", "x", "", "1.0", "²"):
         with pytest.raises(ValueError):
-            catalog.camera_id(wrong)
+            names.camera_id(wrong)
 
 
 @pytest.mark.parametrize("structure", list(Structure))
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_remote_path_is_read_back(structure: Structure, kind: Kind) -> None:
     performance = Performance("0026", "h1_3bn")
-    path = catalog.remote_path(structure, performance, kind)
-    assert catalog.parse_remote_path(structure, path) == (performance, kind)
+    path = names.remote_path(structure, performance, kind)
+    assert names.parse_remote_path(structure, path) == (performance, kind)
 
 
 @pytest.mark.parametrize(
@@ -57,22 +57,22 @@ def test_a_remote_path_is_read_back(structure: Structure, kind: Kind) -> None:
     ["0018/0018_s1_all_raw.smc.bak", "0019/0018_s1_all_raw.smc", "0018/../0018_s1_all_raw.smc", "0018_s1_all_raw.smc"],
 )
 def test_paths_outside_the_grammar_are_none(path: str) -> None:
-    assert catalog.parse_remote_path(Structure.SINGLE, path) is None
+    assert names.parse_remote_path(Structure.SINGLE, path) is None
 
 
 @given(st.text())
 def test_no_listed_path_leads_out_of_the_output_folder(text: str) -> None:
     for path in (text, f"0018/{text}", f"0018/0018_{text}_raw.smc"):
-        parsed = catalog.parse_remote_path(Structure.SINGLE, path)
+        parsed = names.parse_remote_path(Structure.SINGLE, path)
         if parsed is not None:
-            folder = catalog.output_folder(Path("/out"), parsed[0])
+            folder = names.output_folder(Path("/out"), parsed[0])
             assert folder.parent.parent == Path("/out")
 
 
 def test_only_the_files_that_hold_the_wanted_modalities_are_needed() -> None:
     images, masks, metadata = Modality.IMAGES, Modality.MASKS, Modality.METADATA
-    assert catalog.kinds_needed(Structure.SINGLE, [masks]) == (Kind.RAW,)
-    assert catalog.kinds_needed(Structure.PAIR, [images, metadata]) == (Kind.RAW,)
-    assert catalog.kinds_needed(Structure.PAIR, [masks]) == (Kind.ANNO,)
-    assert catalog.kinds_needed(Structure.PAIR, list(Modality)) == (Kind.RAW, Kind.ANNO)
-    assert catalog.kinds_needed(Structure.PAIR, [metadata]) == (Kind.RAW,)
+    assert names.kinds_needed(Structure.SINGLE, [masks]) == (Kind.RAW,)
+    assert names.kinds_needed(Structure.PAIR, [images, metadata]) == (Kind.RAW,)
+    assert names.kinds_needed(Structure.PAIR, [masks]) == (Kind.ANNO,)
+    assert names.kinds_needed(Structure.PAIR, list(Modality)) == (Kind.RAW, Kind.ANNO)
+    assert names.kinds_needed(Structure.PAIR, [metadata]) == (Kind.RAW,)

@@ -1,1 +1,1 @@
-"""Camera convention, facts of the rig, projection, and camera sets; pure, numpy only."""
+"""The camera rig: its convention, projection, coverage, camera sets, and checks of calibrations; numpy only."""

@@ -1,4 +1,4 @@
-"""How well a set of cameras covers the rig: azimuth gap and angle to the nearest kept camera."""
+"""How well a set of cameras covers the rig: largest azimuth gap, and angles to the nearest camera of the set."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TIERS = ("upper", "middle", "eye-inner", "lower")
 class Coverage:
     """How well cameras cover the 60 rig positions.
 
-    `gap` is the largest azimuth gap; `worst` and `mean` are over the angles from each of the 60 positions to
-    its nearest kept camera (mean over the positions that are not kept); all in degrees.
+    `gap` is the largest azimuth gap; `worst` and `mean` are of the angles from each of the 60 positions to
+    its nearest camera of the set (mean over the positions without one); all in degrees.
     """
 
     gap: float
@@ -28,21 +28,21 @@ class Coverage:
 
 
 def coverage(cameras: Iterable[str]) -> Coverage:
-    """Return how well the cameras cover the rig; ids outside the rig are not counted, none gives 360 and 180."""
-    wanted = set(cameras)
-    kept = [index for index, camera in enumerate(rig()) if camera in wanted]
-    if not kept:
+    """Return how well the cameras cover the rig; ids outside the rig do not count, no camera gives 360 and 180."""
+    ids = set(cameras)
+    indices = [index for index, camera in enumerate(rig()) if camera in ids]
+    if not indices:
         return Coverage(360.0, 180.0, 180.0, {})
-    nearest = separation()[:, kept].min(axis=1)
-    held_out = np.delete(nearest, kept)
-    tiers = [camera.tier for camera in rig().values() if camera.id in wanted]
+    nearest = separation()[:, indices].min(axis=1)
+    of_others = np.delete(nearest, indices)
+    tiers = [camera.tier for camera in rig().values() if camera.id in ids]
     counts = {tier: tiers.count(tier) for tier in TIERS if tier in tiers}
-    mean = float(held_out.mean()) if held_out.size else 0.0
-    return Coverage(largest_gap(azimuths()[kept]), float(nearest.max()), mean, counts)
+    mean = float(of_others.mean()) if of_others.size else 0.0
+    return Coverage(largest_gap(azimuths()[indices]), float(nearest.max()), mean, counts)
 
 
 def largest_gap(angles: Array) -> float:
-    """Return the largest gap between neighbours on the circle of angles (N,), in degrees."""
+    """Return the largest gap in degrees between neighbours of angles (N,) in degrees on the circle."""
     ordered = np.sort(angles)
     return float(np.diff(ordered, append=ordered[0] + 360.0).max())
 

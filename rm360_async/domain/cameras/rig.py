@@ -1,11 +1,11 @@
-"""The capture rig: 60 cameras of one real calibration, and the one reading of RT.
+"""The capture rig: 60 cameras of one real calibration, and the convention of RT.
 
-Convention, settled on two real calibrations: RT is camera-to-world with OpenCV axes (x right, y down,
+Convention, determined from two real calibrations: RT is camera-to-world with OpenCV axes (x right, y down,
 z forward) in metres. So the camera centre is `RT[:3, 3]`, the optical axis is the third column, and
-world-to-camera is `inv(RT)`. World up is -Y, the face looks to about -Z, the subject's left is +X. Read the
-other way round, half of the cameras have the head behind them.
+world-to-camera is `inv(RT)`. World up is -Y, the face looks to about -Z, the subject's left is +X. If RT is taken as
+world-to-camera instead, half of the cameras have the head behind them.
 
-The rig is re-calibrated between sessions, not moved: angles here hold for every subject within about half a
+The rig is re-calibrated between sessions, not moved: the angles here hold for every subject within about half a
 degree. K and RT for projecting a subject's data must come from that subject's own file.
 """
 
@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 FRONT_CAMERA = "25"
-"""The camera that the face looks at, kept in the single-view parts."""
+"""The camera that the face looks at; the only one of single-view performances."""
 
 S3_CAMERAS = tuple(
     f"{number:02d}"
@@ -38,13 +38,14 @@ S3_CAMERAS = tuple(
 UP = np.array([0.0, -1.0, 0.0])
 FACE = np.array([0.0, 0.0, -1.0])
 LEFT = np.array([1.0, 0.0, 0.0])
+"""Unit directions in the world: up, where the face looks, and the subject's left."""
 RESOLUTION = (2048, 2448)
 """Height and width of a full image in pixels."""
 
 
 @dataclass(frozen=True)
 class RigCamera:
-    """One camera: K (3, 3) px, D (5,), RT (4, 4) m, and where it stands about the head centre.
+    """One camera: K (3, 3) px, D (5,), RT (4, 4) m, and its position relative to the head centre.
 
     `azimuth` is 0 at the face and positive to the subject's left, `elevation` positive above, in degrees;
     `radius` is the distance to the head centre in metres; `tier` is upper, middle, lower or eye-inner.
@@ -70,26 +71,21 @@ def camera_centre(RT: Array) -> Array:
     return np.array(RT[:3, 3])
 
 
-def optical_axis(RT: Array) -> Array:
-    """Return the unit direction (3,) in which the camera looks, in the world."""
-    return np.array(RT[:3, 2])
-
-
 def world_to_camera(RT: Array) -> Array:
-    """Return the (4, 4) matrix that takes world points to the camera's axes."""
+    """Return the (4, 4) matrix that maps world points to camera coordinates."""
     return np.asarray(np.linalg.inv(RT), np.float64)
 
 
 def to_camera(points_world: ArrayLike, RT: Array) -> Array:
-    """Return world points (..., 3) in the camera's axes; z is the depth in metres."""
+    """Return world points (..., 3) m in camera coordinates (..., 3); z is the depth in metres."""
     matrix = world_to_camera(RT)
     return np.asarray(np.asarray(points_world, np.float64) @ matrix[:3, :3].T + matrix[:3, 3])
 
 
 def project(points_world: ArrayLike, K: Array, RT: Array) -> Array:
-    """Return pixel coordinates (..., 2) of world points (..., 3), without lens distortion.
+    """Return pixel coordinates (..., 2) of world points (..., 3) m, without lens distortion.
 
-    Integer coordinates are pixel centres. Points that are not in front of the camera become NaN.
+    Integer coordinates are pixel centres. Points that are not in front of the camera give NaN.
     """
     points = to_camera(points_world, RT)
     depth = np.where(points[..., 2:] > 0, points[..., 2:], np.nan)
@@ -97,7 +93,7 @@ def project(points_world: ArrayLike, K: Array, RT: Array) -> Array:
 
 
 def scale_intrinsics(K: Array, scale: float) -> Array:
-    """Return K for an image resized by `scale`, with integer coordinates as pixel centres before and after."""
+    """Return K for an image resized by `scale`, integer coordinates being pixel centres before and after."""
     scaled = np.array(K, np.float64)
     scaled[:2, :2] *= scale
     scaled[:2, 2] = (scaled[:2, 2] + 0.5) * scale - 0.5
@@ -105,19 +101,20 @@ def scale_intrinsics(K: Array, scale: float) -> Array:
 
 
 def nearest_point_to_axes(matrices: ArrayLike) -> Array:
-    """Return the point (3,) nearest, in least squares, to the optical axes of camera-to-world (N, 4, 4)."""
+    """Return the point (3,) nearest to the optical axes of camera-to-world (N, 4, 4), in least squares."""
     stack = np.asarray(matrices, np.float64)
     axes, centres = stack[:, :3, 2], stack[:, :3, 3]
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    return np.linalg.solve(across.sum(axis=0), (across @ centres[:, :, None]).sum(axis=0)[:, 0])
+    projectors = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # onto the plane across each axis
+    return np.linalg.solve(projectors.sum(axis=0), (projectors @ centres[:, :, None]).sum(axis=0)[:, 0])
 
 
 def angles_about(centre: ArrayLike, points: ArrayLike) -> tuple[Array, Array, Array]:
-    """Return azimuth and elevation in degrees and the distance in metres of points (N, 3) about a centre."""
+    """Return azimuth and elevation in degrees and distance in metres of points (N, 3), seen from a centre (3,)."""
     offset = np.asarray(points, np.float64) - np.asarray(centre, np.float64)
     radius = np.linalg.norm(offset, axis=-1)
     azimuth = np.degrees(np.arctan2(offset @ LEFT, offset @ FACE))
-    return azimuth, np.degrees(np.arcsin(np.clip(offset @ UP / np.maximum(radius, 1e-12), -1.0, 1.0))), radius
+    elevation = np.degrees(np.arcsin(np.clip(offset @ UP / np.maximum(radius, 1e-12), -1.0, 1.0)))
+    return azimuth, elevation, radius
 
 
 def tier_of(elevation: float) -> str:
@@ -141,15 +138,15 @@ def rig() -> Mapping[str, RigCamera]:
     azimuth, elevation, radius = angles_about(nearest_point_to_axes(matrices), matrices[:, :3, 3])
     for array in (array for entry in stored.values() for array in entry.values()):
         array.setflags(write=False)
-    places = zip(ids, azimuth.tolist(), elevation.tolist(), radius.tolist(), strict=True)
+    positions = zip(ids, azimuth.tolist(), elevation.tolist(), radius.tolist(), strict=True)
     return MappingProxyType(
-        {i: RigCamera(i, **stored[i], azimuth=a, elevation=e, radius=r, tier=tier_of(e)) for i, a, e, r in places}
+        {i: RigCamera(i, **stored[i], azimuth=a, elevation=e, radius=r, tier=tier_of(e)) for i, a, e, r in positions}
     )
 
 
 @cache
 def head_centre() -> Array:
-    """Return the point nearest the 60 optical axes, about (-0.043, -0.501, 0.002) m: the middle of the head."""
+    """Return the point nearest to the 60 optical axes, about (-0.043, -0.501, 0.002) m: the middle of the head."""
     centre = nearest_point_to_axes(np.stack([camera.RT for camera in rig().values()]))
     centre.setflags(write=False)
     return centre
