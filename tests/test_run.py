@@ -166,7 +166,9 @@ def test_what_was_too_large_is_measured_again_by_the_next_run(workspace: Workspa
 def test_a_pattern_that_fits_nothing_is_said_and_the_summary_too(workspace: Workspace) -> None:
     workspace.put("0018/0018_e0_raw.smc", whole("e0", audio=False))
     assert workspace.run("--performance", "h*", extraction__subjects="all") == 1
-    assert "the remote lists no performance that fits h*" in workspace.log() and "EXTRACTION SUMMARY" in workspace.log()
+    assert (
+        "the remote lists no performance that matches h*" in workspace.log() and "EXTRACTION SUMMARY" in workspace.log()
+    )
 
 
 def test_the_smc_is_kept_when_asked_and_used_again(workspace: Workspace) -> None:

@@ -76,7 +76,7 @@ def test_a_rate_limit_on_listings_is_waited_out(drive_server: DriveServer) -> No
     assert drive_server.run(processing__max_retries=0) == 0
     assert set(drive_server.statuses().values()) == {"completed"} and drive_server.tries() == 0
     assert len([request for request in drive_server.drive.log if request.status in (403, 429)]) == 6
-    assert "asking again" in drive_server.workspace.log() and "does not have" not in drive_server.workspace.log()
+    assert "retrying in" in drive_server.workspace.log() and "does not have" not in drive_server.workspace.log()
 
 
 # --- quotas and accounts
@@ -179,7 +179,7 @@ def test_a_folder_that_is_not_there_stops_at_once(
     assert drive_server.run(remote="gdrive:nowhere") == 3
     said = capsys.readouterr().err
     assert "the remote's folder was not found" in said and "check google_drive.remote_name" in said
-    assert "asking again" not in drive_server.workspace.log()
+    assert "retrying in" not in drive_server.workspace.log()
 
 
 # --- logins
@@ -199,7 +199,7 @@ def test_a_revoked_login_stops_at_once_with_the_command_that_mends_it(
     drive_server.drive.rules = [Rule("authError", op="any")]
     assert drive_server.run(remote=remote) == 3
     assert "rclone config reconnect gdrive:" in capsys.readouterr().err
-    assert "asking again" not in drive_server.workspace.log() and not drive_server.drive.media()
+    assert "retrying in" not in drive_server.workspace.log() and not drive_server.drive.media()
 
 
 def test_a_login_that_breaks_during_a_run_stops_it(
@@ -243,14 +243,14 @@ def test_nobody_at_the_other_end_is_asked_a_few_times_then_said(
     assert drive_server.run(processing__max_retries=1) == 3
     said = capsys.readouterr().err
     assert "the remote cannot be reached" in said and "HTTPS_PROXY" in said and "Traceback" not in said
-    assert drive_server.workspace.log().count("asking again") == 1
+    assert drive_server.workspace.log().count("retrying in") == 1
 
 
 def test_a_network_that_comes_late_is_waited_for(drive_server: DriveServer) -> None:
     drive_server.put("e0")
     drive_server.drive.go_down()
 
-    with meanwhile((lambda: "asking again" in drive_server.workspace.log(), drive_server.drive.come_up)):
+    with meanwhile((lambda: "retrying in" in drive_server.workspace.log(), drive_server.drive.come_up)):
         assert drive_server.run(processing__max_retries=20) == 0
     assert drive_server.statuses() == {"e0": "completed"}
 
@@ -261,7 +261,7 @@ def test_a_stop_while_the_network_is_waited_for(drive_server: DriveServer) -> No
     def stop() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with meanwhile((lambda: "asking again" in drive_server.workspace.log(), stop)):
+    with meanwhile((lambda: "retrying in" in drive_server.workspace.log(), stop)):
         assert drive_server.run(processing__retry_delay=3600) == 0
 
 

@@ -41,7 +41,8 @@ def command(
       rm360 run lab.yaml --subject 0018 --performance s3_all --force
     """
     from rm360_async.config import load_settings
-    from rm360_async.service.run import RunOptions, run
+    from rm360_async.service.run import run
+    from rm360_async.service.startup import RunOptions
 
     settings = load_settings(
         chosen_config(config, config_option),

@@ -86,7 +86,8 @@ def _run(config: Path) -> int:
     import anyio
 
     from rm360_async.config import load_settings
-    from rm360_async.service.run import RunOptions, run
+    from rm360_async.service.run import run
+    from rm360_async.service.startup import RunOptions
 
     return anyio.run(run, load_settings(config), RunOptions())
 

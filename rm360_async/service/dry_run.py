@@ -1,63 +1,90 @@
-"""What `run --dry-run` prints: the work, its bytes, the disk it needs."""
+"""`run --dry-run`: print the work of a run, its bytes and the disk space it needs, and change nothing."""
 
 from __future__ import annotations
 
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 
 from rm360_async.config import Settings
 from rm360_async.domain.formatting import size_text
-from rm360_async.domain.names import Modality
+from rm360_async.domain.names import Modality, Performance
 from rm360_async.domain.release import camera_remarks
 from rm360_async.domain.stage import Stage
-from rm360_async.download.rclone import RemoteListing
-from rm360_async.service.run_plan import RunPlan
+from rm360_async.domain.state import PerformanceRow
+from rm360_async.download.rclone import Remote, RemoteListing
+from rm360_async.ledger import ledger_path, opened
+from rm360_async.service.reconciler import has_selection_changed
+from rm360_async.service.run_plan import UNFINISHED, RunPlan, estimate_plan, make_plan
+from rm360_async.service.startup import RunOptions, list_remote
 
 _OUTPUT_RATIO = 1.1
-"""Folders are about as large as their files: verbatim images, plus wav and npz of the audio."""
+"""A folder is about as large as its files: images are copied verbatim, WAV and NPZ of the audio are added."""
+
+
+async def dry_run(settings: Settings, options: RunOptions, remote: Remote) -> int:
+    """Print the plan of a run; return the exit code."""
+    listing = await list_remote(settings, remote)
+    rows: list[PerformanceRow] = []
+    ratios: dict[str, float] = {}
+    compare_published = False
+    if ledger_path(settings.storage.manifest_path).exists():
+        async with opened(settings.storage.manifest_path) as (ledger, claims):
+            rows = await ledger.rows(claims=claims)
+            ratios, compare_published = await ledger.hints.ratios(), await has_selection_changed(ledger, settings)
+    if options.replaces_published(settings):
+        rows = [PerformanceRow(each, Stage.PENDING, forced=True) for each in listing.files]
+    plan = make_plan(settings, listing, rows, time.time(), compare_published=compare_published)
+    estimate_plan(settings, plan, ratios, plan.states)
+    print(dry_run_text(settings, plan, listing))
+    return 0
 
 
 def dry_run_text(settings: Settings, plan: RunPlan, listing: RemoteListing) -> str:
-    """Return the plan as text, one line a performance, with the bytes that both ways of fetching would cost."""
-    wish = settings.processing.fetch
+    """Return the plan as text: a line for each performance, then totals and remarks; sizes of both fetch modes."""
+    sizes = plan.download_sizes(settings.processing.fetch)
     lines = [f"{'performance':<16} {'to do':<16} {'whole':>10} {'ranges':>10} {'fetch':<7}"]
-    staged = {each: plan.foreseen[each].staging_bytes(wish) for each in plan.open()}
-    for each, place in plan.standings.items():
-        found = plan.foreseen[each]
-        todo = "extract" if place.stage is Stage.PENDING else place.stage.value
-        todo = "complete" if each in plan.completing else todo
-        way = found.fetch_mode(wish).value if each in staged else "-"
-        costs = f"{size_text(found.whole_bytes):>10} {'~' + size_text(found.range_bytes):>10} {way:<7}"
-        lines.append(f"{each!s:<16} {todo:<16} {costs} {place.reason}".rstrip())
-    counts = Counter(place.stage.value for place in plan.standings.values())
-    fetch, largest = sum(staged.values()), max(staged.values(), default=0)
-    limit = settings.limits.max_temp_bytes
-    lines += [
-        "",
-        "  ".join(f"{stage}: {count}" for stage, count in sorted(counts.items())) or "nothing is planned",
-        f"to download: {size_text(fetch)}; largest performance {size_text(largest)},"
-        f" staging may use {size_text(limit)}",
-        f"folders will need about {size_text(fetch * _OUTPUT_RATIO)} in {settings.storage.output_dir},"
-        f" which has {_free(settings.storage.output_dir)} free"
-        f" ({size_text(settings.limits.min_free_bytes)} of it stay free)",
-    ]
+    lines += [_performance_line(settings, plan, each) for each in plan.states]
+    lines += ["", *_total_lines(settings, plan, sizes)]
     lines += [f"will fail: {each} {reason}" for each, reason in plan.too_large(settings).items()]
-    lines += [f"cameras: {remark}" for remark in _cameras(settings, plan)]
+    lines += [f"cameras: {remark}" for remark in _camera_remarks(settings, plan)]
     lines += [f"note: {remark}" for remark in plan.remarks]
     if listing.unrecognized:
-        ignored = listing.unrecognized
-        lines.append(f"note: ignored {len(ignored)} remote files outside the dataset layout, e.g. {ignored[0]!r}")
+        count, example = len(listing.unrecognized), listing.unrecognized[0]
+        lines.append(f"note: {count} remote files do not match the dataset layout, e.g. {example}")
     return "\n".join(lines)
 
 
-def _cameras(settings: Settings, plan: RunPlan) -> list[str]:
-    """Return which wanted cameras the release is known not to have, a line for each kind of performance."""
+def _performance_line(settings: Settings, plan: RunPlan, performance: Performance) -> str:
+    state, estimate = plan.states[performance], plan.estimates[performance]
+    action = "extract" if state.stage is Stage.PENDING else state.stage.value
+    action = "complete" if performance in plan.incomplete else action
+    fetch_mode = estimate.fetch_mode(settings.processing.fetch).value if state.stage in UNFINISHED else "-"
+    sizes = f"{size_text(estimate.whole_bytes):>10} {'~' + size_text(estimate.range_bytes):>10} {fetch_mode:<7}"
+    return f"{performance!s:<16} {action:<16} {sizes} {state.reason}".rstrip()
+
+
+def _total_lines(settings: Settings, plan: RunPlan, sizes: dict[Performance, int]) -> list[str]:
+    counts = Counter(state.stage.value for state in plan.states.values())
+    limits, output_dir = settings.limits, settings.storage.output_dir
+    total, largest = sum(sizes.values()), max(sizes.values(), default=0)
+    return [
+        "  ".join(f"{stage}: {count}" for stage, count in sorted(counts.items())) or "no performance is planned",
+        f"to download: {size_text(total)}; largest performance {size_text(largest)},"
+        f" temp_dir may hold {size_text(limits.max_temp_bytes)}",
+        f"folders will need about {size_text(total * _OUTPUT_RATIO)} in {output_dir},"
+        f" which has {_free_text(output_dir)} free ({size_text(limits.min_free_bytes)} of it are kept free)",
+    ]
+
+
+def _camera_remarks(settings: Settings, plan: RunPlan) -> list[str]:
+    """Return which selected cameras the release does not have, a line for each kind of performance."""
     if Modality.IMAGES not in settings.extraction.modalities:
         return []
-    return camera_remarks(settings.google_drive.structure, plan.open(), settings.extraction.cameras)
+    return camera_remarks(settings.google_drive.structure, plan.unfinished(), settings.extraction.cameras)
 
 
-def _free(path: Path) -> str:
+def _free_text(path: Path) -> str:
     existing = next(each for each in (path, *path.parents) if each.exists())
     return size_text(shutil.disk_usage(existing).free)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import anyio
 from anyio.to_thread import run_sync
@@ -14,28 +13,21 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault, fault_in
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
-from rm360_async.domain.state import PerformanceRow, PlannedState
+from rm360_async.domain.state import PlannedState
 from rm360_async.download.rclone import Remote, RemoteListing
-from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path, opened
+from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
 from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.console import follow, live_display
-from rm360_async.service.dry_run import dry_run_text
+from rm360_async.service.dry_run import dry_run
 from rm360_async.service.end_summary import CANNOT_GO_ON, STOPPED_AT_ONCE, exit_code, summary_lines
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
-from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
+from rm360_async.service.reconciler import Reconciler
+from rm360_async.service.run_plan import RunPlan
 from rm360_async.service.signals import Stop
-from rm360_async.service.startup import (
-    Reconciler,
-    connect,
-    list_patiently,
-    list_remote,
-    looks_closer,
-    pace_of,
-    stay_alive,
-)
+from rm360_async.service.startup import RunOptions, connect, feed_watchdog, list_patiently, stall_policy_of
 from rm360_async.stages.job_log import JobLog
 from rm360_async.stages.stages import Stages
 from rm360_async.stages.wiring import build_stages
@@ -44,15 +36,6 @@ from rm360_async.system.fault_points import reach
 from rm360_async.system.systemd import Notifier
 
 log = logs.logger(__name__)
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What the command line asks for beside the config."""
-
-    force: bool = False
-    dry_run: bool = False
-    wait: bool = True
 
 
 async def run(settings: Settings, options: RunOptions) -> int:
@@ -77,29 +60,6 @@ async def run(settings: Settings, options: RunOptions) -> int:
         except BaseException as error:
             log.error(f"the run cannot go on: {fault_in(error) or repr(error)}")
             raise
-
-
-async def dry_run(settings: Settings, options: RunOptions, remote: Remote) -> int:
-    """Print the work of a run, its bytes and the disk it needs; touch nothing."""
-    listing = await list_remote(settings, remote)
-    rows: list[PerformanceRow] = []
-    learned: dict[str, float] = {}
-    closer = False
-    if ledger_path(settings.storage.manifest_path).exists():
-        async with opened(settings.storage.manifest_path) as (ledger, claims):
-            rows = await ledger.rows(claims=claims)
-            learned, closer = await ledger.hints.ratios(), await looks_closer(ledger, settings)
-    if forced(settings, options):
-        rows = [PerformanceRow(each, Stage.PENDING, forced=True) for each in listing.files]
-    plan = make_plan(settings, listing, rows, time.time(), look_closer=closer)
-    estimate_plan(settings, plan, learned, plan.standings)
-    print(dry_run_text(settings, plan, listing))
-    return 0
-
-
-def forced(settings: Settings, options: RunOptions) -> bool:
-    """Tell whether published folders are to be replaced."""
-    return options.force or settings.processing.force_reextract
 
 
 @asynccontextmanager
@@ -141,7 +101,7 @@ class _Run:
     ) -> None:
         self.settings, self.options, self.remotes = settings, options, remotes
         self.ledger, self.claims, self.number, self.log_file = ledger, claims, number, log_file
-        self.opening = Reconciler(settings, ledger, claims)
+        self.reconciler = Reconciler(settings, ledger, claims)
         self.notifier = Notifier.from_environment()
         self.manifest = ManifestWriter(settings.storage.manifest_path, ledger, claims)
         self.scheduler = Scheduler(wait_for_quota=options.wait)
@@ -163,16 +123,17 @@ class _Run:
         started, plan = time.monotonic(), RunPlan()
         try:
             with self.stop.scope:
-                await self.opening.import_existing()
-                plan = await self.opening.plan(await self._listed(), force=forced(self.settings, self.options))
+                await self.reconciler.import_existing()
+                force = self.options.replaces_published(self.settings)
+                plan = await self.reconciler.plan(await self._listed(), force=force)
                 self.manifest.touch()
-                for each, standing in plan.standings.items():
-                    self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.untidy else standing)
+                for each, standing in plan.states.items():
+                    self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else standing)
                 stages = self._stages()
                 await run_sync(stages.budget.sweep)
                 await self._until_done(stages, plan)
                 if not self.scheduler.stopping:
-                    await self.ledger.unforce(each for each in plan.standings if each not in self.scheduler.waiting)
+                    await self.ledger.unforce(each for each in plan.states if each not in self.scheduler.waiting)
         finally:
             self.notifier.stopping()
             with anyio.CancelScope(shield=True):
@@ -181,7 +142,7 @@ class _Run:
 
     async def _sum_up(self, plan: RunPlan, seconds: float) -> int:
         """Write the last lines of the log and the manifest; return the exit code."""
-        rows = await self.ledger.rows(plan.standings.keys(), claims=self.claims)
+        rows = await self.ledger.rows(plan.states.keys(), claims=self.claims)
         for line in summary_lines(self.settings, rows, plan.remarks, seconds):
             log.info(line)
         reach("summary logged")
@@ -198,20 +159,20 @@ class _Run:
         """Return what the remote holds."""
         self.notifier.ready()
         async with anyio.create_task_group() as around:
-            around.start_soon(stay_alive, self.notifier)
+            around.start_soon(feed_watchdog, self.notifier)
             listing = await list_patiently(self.settings, self.remotes, self.retry_policy)
             around.cancel_scope.cancel()
         return listing
 
     def _stages(self) -> Stages:
         job_log = JobLog(self.ledger, self.claims, self.number, self.manifest)
-        stall_policy = pace_of(self.settings)
+        stall_policy = stall_policy_of(self.settings)
         return build_stages(self.settings, job_log, self.ledger.hints, self.remotes, self.retry_policy, stall_policy)
 
     async def _until_done(self, stages: Stages, plan: RunPlan) -> None:
         processing = self.settings.processing
         width = Width(processing.downloads, processing.worker_count)
-        sizes = {each: found.staging_bytes(processing.fetch) for each, found in plan.foreseen.items()}
+        sizes = {each: found.staging_bytes(processing.fetch) for each, found in plan.estimates.items()}
         progress = Progress(self.scheduler, sizes, stages.budget, lambda: stages.downloader.fetched_bytes)
         path = self.settings.storage.metrics_path
         metrics = Metrics(path) if path is not None else None

@@ -1,4 +1,4 @@
-"""From settings, listing, ledger and disk to the work of a run; shared by `run` and its dry run."""
+"""The plan of a run, from settings, listing, ledger and disk; used by `run`, its dry run and `doctor`."""
 
 from __future__ import annotations
 
@@ -30,133 +30,161 @@ from rm360_async.download.rclone import RemoteListing
 from rm360_async.store import MARKER
 from rm360_async.store.marker import record_of
 
+UNFINISHED = (Stage.PENDING, Stage.WAITING)
+
 
 @dataclass
 class RunPlan:
-    """The performances of a run in order, where each stands, the files listed for it, and what to tell."""
+    """The performances of a run, in the order in which it starts them; sizes in bytes."""
 
-    standings: dict[Performance, PlannedState] = field(default_factory=dict)
+    states: dict[Performance, PlannedState] = field(default_factory=dict)
     sources: dict[Performance, tuple[SourceFile, ...]] = field(default_factory=dict)
+    """The needed files that the remote lists."""
     remarks: list[str] = field(default_factory=list)
-    completing: dict[Performance, Record] = field(default_factory=dict)
-    """Published ones that lack cameras or modalities wanted by now, and what they have."""
-    uncompared: set[Performance] = field(default_factory=set)
-    """Published ones of which nobody can tell what they have."""
-    untidy: set[Performance] = field(default_factory=set)
-    """Completed ones with bytes still in staging, because a run was killed between publishing and clearing."""
-    foreseen: dict[Performance, Estimate] = field(default_factory=dict)
-    """What each way of fetching would cost."""
+    """Messages for the user: parts of the selection that match nothing, folders that cannot be read."""
+    incomplete: dict[Performance, Record] = field(default_factory=dict)
+    """Published folders that lack selected cameras or modalities, with what they have; the run adds to them."""
+    comparison_failed: set[Performance] = field(default_factory=set)
+    """Published folders that could not be compared with the selection."""
+    needs_cleanup: set[Performance] = field(default_factory=set)
+    """Completed ones with downloaded files left: a run was killed between publishing and cleaning up."""
+    estimates: dict[Performance, Estimate] = field(default_factory=dict)
+    """What each fetch mode would download."""
 
     def too_large(self, settings: Settings) -> dict[Performance, str]:
-        """Return why each of those fails that staging can never hold."""
+        """Return the performances that can never fit into temp_dir, each with the reason."""
         limits, storage = settings.limits, settings.storage
         budget = Budget(storage.temp_dir, storage.output_dir, limits.max_temp_bytes, limits.min_free_bytes)
-        staged = {each: self.foreseen[each].staging_bytes(settings.processing.fetch) for each in self.open()}
-        reasons = {each: budget.impossible(size) for each, size in staged.items()}
+        sizes = self.download_sizes(settings.processing.fetch)
+        reasons = {each: budget.impossible(size) for each, size in sizes.items()}
         return {each: reason for each, reason in reasons.items() if reason is not None}
 
-    def open(self) -> list[Performance]:
-        """Return the performances that are still to be done."""
-        return [each for each, place in self.standings.items() if place.stage in (Stage.PENDING, Stage.WAITING)]
+    def download_sizes(self, fetch_setting: str) -> dict[Performance, int]:
+        """Return the bytes in temp_dir that each unfinished performance needs with this setting of processing.fetch."""
+        return {each: self.estimates[each].staging_bytes(fetch_setting) for each in self.unfinished()}
+
+    def unfinished(self) -> list[Performance]:
+        """Return the performances that are still to be done, now or after a wait."""
+        return [each for each, state in self.states.items() if state.stage in UNFINISHED]
 
 
-def choose(settings: Settings, listing: RemoteListing) -> tuple[list[Performance], list[str]]:
-    """Return the wanted performances in order, and a remark for each wish that names nothing."""
-    wanted = settings.extraction
+def select_performances(settings: Settings, listing: RemoteListing) -> tuple[list[Performance], list[str]]:
+    """Return the selected performances in order, and a remark for each part of the selection that matches nothing."""
+    selected = settings.extraction
     listed: dict[str, list[Performance]] = {}
     for each in sorted(listing.files, key=lambda each: each.sort_key):
         listed.setdefault(each.subject, []).append(each)
-    subjects = list(listed) if isinstance(wanted.subjects, str) else wanted.subjects
-    patterns = ("*",) if isinstance(wanted.performances, str) else wanted.performances
-    chosen: dict[Performance, None] = {}
-    look = "" if listed else "; check google_drive.structure and the folder"
-    remarks = [] if subjects else [f"the remote lists no subject at all{look}"]
+    subjects = list(listed) if isinstance(selected.subjects, str) else selected.subjects
+    patterns = ("*",) if isinstance(selected.performances, str) else selected.performances
+    performances: dict[Performance, None] = {}
+    hint = "" if listed else "; check google_drive.structure and google_drive.root_folder_id"
+    remarks = [] if subjects else [f"the remote lists no subject at all{hint}"]
     for subject in subjects:
         for pattern in patterns:
-            named = [each for each in listed.get(subject, ()) if matches_any(each.name, [pattern])]
+            matching = [each for each in listed.get(subject, ()) if matches_any(each.name, [pattern])]
             if pattern != "*" and not is_pattern(pattern):
-                named = [Performance(subject, pattern)]
-            if not named and not isinstance(wanted.subjects, str):
+                matching = [Performance(subject, pattern)]
+            if not matching and not isinstance(selected.subjects, str):
                 what = "nothing" if pattern == "*" else f"no performance {pattern!r}"
-                remarks.append(f"the remote lists {what} for subject {subject}{look}")
-            chosen.update(dict.fromkeys(named))
-    if subjects and not chosen and not remarks:
-        remarks.append(f"the remote lists no performance that fits {', '.join(patterns)}")
-    return list(chosen), remarks
+                remarks.append(f"the remote lists {what} for subject {subject}{hint}")
+            performances.update(dict.fromkeys(matching))
+    if subjects and not performances and not remarks:
+        remarks.append(f"the remote lists no performance that matches {', '.join(patterns)}")
+    return list(performances), remarks
 
 
 def make_plan(
-    settings: Settings, listing: RemoteListing, rows: Iterable[PerformanceRow], now: float, *, look_closer: bool = False
+    settings: Settings,
+    listing: RemoteListing,
+    rows: Iterable[PerformanceRow],
+    now: float,
+    *,
+    compare_published: bool = False,
 ) -> RunPlan:
-    """Return where every wanted performance stands; what has bytes in staging comes first.
+    """Return the plan; performances with downloaded files in temp_dir come first. `now` is in unix seconds.
 
-    `look_closer`: another selection was wanted before, so every published folder is asked whether it has all of
-    this one. Else only those are that the ledger does not count as completed.
+    `compare_published`: the selection has changed, so every published folder is compared with it. Otherwise only
+    those are that the ledger does not have as completed.
     """
-    plan = RunPlan()
-    chosen, plan.remarks = choose(settings, listing)
+    performances, remarks = select_performances(settings, listing)
+    plan = RunPlan(remarks=remarks)
     known = {row.performance: row for row in rows}
-    policy = settings.selection_policy
-    kinds = kinds_needed(settings.google_drive.structure, settings.extraction.modalities)
-    begun = spool.stems(settings.storage.temp_dir)
-    for each in sorted(chosen, key=lambda each: not _is_begun(each, begun)):
+    spooled = spool.stems(settings.storage.temp_dir)
+    for each in sorted(performances, key=lambda each: not _has_spooled_files(each, spooled)):
         row = known.get(each, PerformanceRow(each, Stage.PENDING))
-        evidence = find_evidence(settings, listing, each, kinds)
-        record = None
-        if evidence.published and (look_closer or row.stage is not Stage.COMPLETED):
-            try:
-                record = incomplete(settings, each)
-            except Fault as fault:  # it is left as it is, told, and compared again by the next run
-                plan.uncompared.add(each)
-                plan.remarks.append(f"{each} cannot be compared with what is wanted: {fault}")
-        if record is not None:
-            evidence = replace(find_evidence(settings, listing, each, _kinds(policy, each, record)), incomplete=True)
-        plan.sources[each] = evidence.listed or ()
-        plan.standings[each] = decide_state(row, evidence, now)
-        if record is not None and plan.standings[each].stage is Stage.PENDING:
-            plan.completing[each] = record
-        if plan.standings[each].stage is Stage.COMPLETED and _is_begun(each, begun):
-            plan.untidy.add(each)
+        compare = compare_published or row.stage is not Stage.COMPLETED
+        _plan_one(settings, listing, plan, row, now, compare_published=compare)
+        if plan.states[each].stage is Stage.COMPLETED and _has_spooled_files(each, spooled):
+            plan.needs_cleanup.add(each)
     return plan
 
 
-def estimate_plan(
-    settings: Settings, plan: RunPlan, learned: Mapping[str, float], chosen: Iterable[Performance]
+def _plan_one(
+    settings: Settings,
+    listing: RemoteListing,
+    plan: RunPlan,
+    row: PerformanceRow,
+    now: float,
+    *,
+    compare_published: bool,
 ) -> None:
-    """Fill in what each way of fetching would cost for some performances of the plan."""
-    policy = settings.selection_policy
-    for each in chosen:
-        record, sources = plan.completing.get(each), plan.sources[each]
-        selection, size = selection_for(policy, each, record, sources), sum(source.size for source in sources)
-        plan.foreseen[each] = estimate_sizes(policy.structure, each, selection, size, learned)
+    performance, policy, record = row.performance, settings.selection_policy, None
+    observed = observe(settings, listing, performance, _kinds_for(policy, performance))
+    if observed.published and compare_published:
+        record = _incomplete_record(settings, plan, performance)
+    if record is not None:
+        kinds = _kinds_for(policy, performance, record)
+        observed = replace(observe(settings, listing, performance, kinds), incomplete=True)
+    state = decide_state(row, observed, now)
+    plan.sources[performance], plan.states[performance] = observed.listed or (), state
+    if record is not None and state.stage is Stage.PENDING:
+        plan.incomplete[performance] = record
 
 
-def _kinds(policy: SelectionPolicy, performance: Performance, previous: Record) -> tuple[Kind, ...]:
-    """Return which files are needed, those included that what the published folder has came from."""
+def _kinds_for(policy: SelectionPolicy, performance: Performance, previous: Record | None = None) -> tuple[Kind, ...]:
+    """Return which files are needed, including those of the data that a published folder already has."""
     return kinds_needed(policy.structure, selection_for(policy, performance, previous).modalities)
 
 
-def find_evidence(
-    settings: Settings, listing: RemoteListing, performance: Performance, kinds: Sequence[Kind]
-) -> Observed:
-    """Return what the disk and the listing say of one performance."""
+def _incomplete_record(settings: Settings, plan: RunPlan, performance: Performance) -> Record | None:
+    """Return the record of a published folder that lacks selected data; None for any other."""
+    try:
+        record = record_of(output_folder(settings.storage.output_dir, performance))
+    except Fault as fault:  # leave it as it is; the next run compares it again
+        plan.comparison_failed.add(performance)
+        plan.remarks.append(f"{performance} cannot be compared with the selection: {fault}")
+        return None
+    if isinstance(record, Record) and settings.selection_policy.is_lacking(performance, record):
+        return record
+    return None
+
+
+def estimate_plan(
+    settings: Settings, plan: RunPlan, ratios: Mapping[str, float], performances: Iterable[Performance]
+) -> None:
+    """Fill in the estimates of some performances; `ratios` are those that the ledger has learned."""
+    policy = settings.selection_policy
+    for each in performances:
+        sources = plan.sources[each]
+        selection = selection_for(policy, each, plan.incomplete.get(each), sources)
+        size = sum(source.size for source in sources)
+        plan.estimates[each] = estimate_sizes(policy.structure, each, selection, size, ratios)
+
+
+def observe(settings: Settings, listing: RemoteListing, performance: Performance, kinds: Sequence[Kind]) -> Observed:
+    """Return what the disk and the listing say of one performance, whose files of these kinds are needed."""
     files = listing.files.get(performance, {})
     structure = settings.google_drive.structure
-    lacking = tuple(remote_path(structure, performance, kind) for kind in kinds if kind not in files)
+    missing = tuple(remote_path(structure, performance, kind) for kind in kinds if kind not in files)
     listed = tuple(files[kind].source() for kind in kinds if kind in files)
-    return Observed(is_published(settings.storage.output_dir, performance), listed, lacking)
+    return Observed(is_published(settings.storage.output_dir, performance), listed, missing)
 
 
 def is_published(output_dir: Path, performance: Performance) -> bool:
-    """Tell whether the performance's final folder has a marker, ours or an earlier tool's."""
-    return os.path.lexists(f"{output_folder(output_dir, performance)}/{MARKER}")  # of thousands: no Path more than one
+    """Return True if the performance's final folder has a marker, of this tool or an earlier one."""
+    # Called for thousands of performances: a string costs less than another Path.
+    return os.path.lexists(f"{output_folder(output_dir, performance)}/{MARKER}")
 
 
-def incomplete(settings: Settings, performance: Performance) -> Record | None:
-    """Return what a published folder has that lacks something wanted by now, None for any other; Fault IN_THE_WAY."""
-    record = record_of(output_folder(settings.storage.output_dir, performance))
-    return record if isinstance(record, Record) and settings.selection_policy.is_lacking(performance, record) else None
-
-
-def _is_begun(performance: Performance, begun: set[str]) -> bool:
-    return any(file_name(performance, kind).removesuffix(".smc") in begun for kind in Kind)
+def _has_spooled_files(performance: Performance, spooled: set[str]) -> bool:
+    return any(file_name(performance, kind).removesuffix(".smc") in spooled for kind in Kind)

@@ -107,13 +107,13 @@ def _work(settings: Settings, plan: RunPlan, listing: RemoteListing) -> Iterable
     """Yield whether what is left to do fits on the disk."""
     for remark in plan.remarks:
         yield warn("work", remark, "check extraction in the config")
-    estimate_plan(settings, plan, {}, plan.open())
+    estimate_plan(settings, plan, {}, plan.unfinished())
     for each, reason in list(plan.too_large(settings).items())[:_NAMED]:
         yield fail("work", f"{each} {reason}", "see limits in the config")
     space = SystemDisk().space(settings.storage.output_dir)
-    wanted = sum(found.staging_bytes(settings.processing.fetch) for found in plan.foreseen.values())
+    wanted = sum(found.staging_bytes(settings.processing.fetch) for found in plan.estimates.values())
     room = space.free_bytes - settings.limits.min_free_bytes
-    text = f"{len(plan.open())} of {len(plan.standings)} performances to do, {size_text(wanted)} to fetch"
+    text = f"{len(plan.unfinished())} of {len(plan.states)} performances to do, {size_text(wanted)} to fetch"
     files = wanted // _FRAME_BYTES
     if wanted > room:
         yield warn("work", f"{text}; output_dir has room for {size_text(max(0, room))}: a run pauses when it is full")

@@ -1,0 +1,127 @@
+"""Bring the ledger in line with the published folders and the remote's listing, before the first download."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from pathlib import Path
+
+from anyio.to_thread import run_sync
+
+from rm360_async.config import Settings
+from rm360_async.domain.stage import Stage
+from rm360_async.download.rclone import RemoteListing
+from rm360_async.ledger import Claims, Ledger, adopt_some, import_existing
+from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
+from rm360_async.store import find_staging, remove_tree
+from rm360_async.system.fault_points import reach
+from rm360_async.system.log import logger
+
+log = logger(__name__)
+_SELECTION_KEY = "selection"
+"""Key of the ledger's metadata: the selection of the last run that compared all published folders with it."""
+_FORCED_KEY = "forced"
+"""Key of the ledger's metadata: a hash of what the last run with `--force` was to replace."""
+_MAX_NAMES_SHOWN = 5
+_ALWAYS_COUNTED = (Stage.PENDING, Stage.COMPLETED, Stage.WAITING)
+
+
+async def has_selection_changed(ledger: Ledger, settings: Settings) -> bool:
+    """Return True if the last run on this ledger had another selection, so that published folders may lack data."""
+    return await ledger.hints.get_meta(_SELECTION_KEY) != settings.selection_policy.fingerprint()
+
+
+class Reconciler:
+    """Reconciles the ledger of a run with the disk and the remote."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, claims: Claims) -> None:
+        self.settings, self.ledger, self.claims = settings, ledger, claims
+
+    async def import_existing(self) -> None:
+        """Fill a new ledger from the published folders; remove staging folders of interrupted extractions."""
+        storage = self.settings.storage
+        imported = await import_existing(self.ledger, storage.manifest_path, storage.output_dir)
+        if imported is not None and (imported.completed or imported.pending):
+            log.info(
+                "new ledger: imported existing folders",
+                completed=imported.completed,
+                pending=imported.pending,
+                folders_gone=imported.gone,
+                copy=imported.copy,
+            )
+        for problem in imported.problems if imported is not None else ():
+            log.warning(problem)
+        interrupted = await run_sync(find_staging, storage.output_dir)
+        numbers = await self.ledger.row_numbers() if interrupted else {}
+        for performance, folder in interrupted:
+            await self._remove_staging(numbers.get(performance), folder)
+
+    async def _remove_staging(self, number: int | None, folder: Path) -> None:
+        """Remove the staging folder of a crashed extraction, unless a live instance is working on the performance."""
+        if number is not None and not self.claims.claim(number):
+            return
+        log.info("removing what an interrupted extraction left", folder=str(folder))
+        await run_sync(remove_tree, folder)
+        if number is not None:
+            self.claims.release(number)
+
+    async def plan(self, listing: RemoteListing, *, force: bool) -> RunPlan:
+        """Return the plan of the run and enter its states in the ledger; `force` replaces published folders."""
+        _log_ignored_files(listing)
+        compare_published = await has_selection_changed(self.ledger, self.settings)
+        rows = await self.ledger.rows(claims=self.claims)
+        plan = make_plan(self.settings, listing, rows, time.time(), compare_published=compare_published)
+        await self.ledger.add(plan.states)
+        if force:
+            plan = await self._force(plan, listing)
+        await self._adopt_published(plan)
+        await self.ledger.apply_plan(plan.states, self.claims)
+        if compare_published and not plan.comparison_failed:  # the ledger now has the incomplete ones as pending
+            await self.ledger.hints.set_meta(_SELECTION_KEY, self.settings.selection_policy.fingerprint())
+            reach("selection recorded")
+        estimate_plan(self.settings, plan, await self.ledger.hints.ratios(), plan.unfinished())
+        _log_plan(self.settings, plan)
+        return plan
+
+    async def _force(self, plan: RunPlan, listing: RemoteListing) -> RunPlan:
+        """Mark everything for replacement; if the same forced run was interrupted, keep what it already replaced."""
+        request = " ".join([self.settings.selection_policy.fingerprint(), *map(str, plan.states)])
+        request_hash = hashlib.sha256(request.encode()).hexdigest()
+        rows = await self.ledger.rows(plan.states.keys())
+        if not any(row.forced for row in rows) or await self.ledger.hints.get_meta(_FORCED_KEY) != request_hash:
+            await self.ledger.hints.set_meta(_FORCED_KEY, request_hash)
+            await self.ledger.force(plan.states)
+        return make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
+
+    async def _adopt_published(self, plan: RunPlan) -> None:
+        """Enter folders that are published but not completed in the ledger, with their counts."""
+        completed = {each for each, state in plan.states.items() if state.stage is Stage.COMPLETED}
+        rows = await self.ledger.rows(completed)
+        unknown = {row.performance for row in rows if row.stage is not Stage.COMPLETED}
+        if unknown:
+            adopted = await adopt_some(self.settings.storage.output_dir, unknown)
+            await self.ledger.import_rows(adopted.rows)
+            for problem in adopted.problems:
+                log.warning(problem)
+
+
+def _log_ignored_files(listing: RemoteListing) -> None:
+    if listing.unrecognized:
+        count, examples = len(listing.unrecognized), ", ".join(map(repr, listing.unrecognized[:_MAX_NAMES_SHOWN]))
+        log.info(f"ignored {count} remote files that do not match the dataset layout, e.g. {examples}")
+
+
+def _log_plan(settings: Settings, plan: RunPlan) -> None:
+    for each, state in plan.states.items():
+        if state.stage in (Stage.FAILED, Stage.DOWNLOAD_FAILED):
+            log.error(f"{each} {state.stage.value}: {state.reason}")
+    for each, reason in plan.too_large(settings).items():
+        log.error(f"{each} will fail: it {reason}")
+    for remark in plan.remarks:
+        log.error(remark)
+    if plan.incomplete:
+        log.info(f"{len(plan.incomplete)} published performances lack data that is now selected; adding it")
+    counts = Counter({stage.value: 0 for stage in _ALWAYS_COUNTED})
+    counts.update(state.stage.value for state in plan.states.values())
+    log.info(f"{len(plan.states)} performances planned", **counts)
