@@ -45,7 +45,7 @@ def test_a_full_disk_under_the_output_does_not_change_the_exit_code(tmp_path: Pa
 def test_a_full_disk_under_the_results_is_one_line(tmp_path: Path) -> None:
     ended = rm360("cameras", "suggest", "4", stdout=os.open("/dev/full", os.O_WRONLY))
     assert ended.returncode == 3
-    assert ended.stderr == "error: the output cannot be written: No space left on device; free some space\n"
+    assert ended.stderr == "error: cannot write the output: no space left on the disk; free some space\n"
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (1, 2), (0, 1, 2)])

@@ -121,4 +121,4 @@ def test_a_place_that_takes_no_demo_is_one_line(tmp_path: Path, capsys: pytest.C
     (tmp_path / "thesis.txt").write_text("years of work")
     assert main(["demo", str(tmp_path / "thesis.txt" / "demo")]) == 3
     said = capsys.readouterr().err
-    assert said.startswith("error: something is in the way at ") and said.count("\n") == 1
+    assert said.startswith("error: cannot write ") and said.count("\n") == 1

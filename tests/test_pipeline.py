@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from rm360_async.domain.errors import Cause, Fault, fault_in
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Performance
 from rm360_async.domain.record import Record, SourceFile
 from rm360_async.domain.retry import RetryDecision, RetryPolicy
@@ -20,6 +20,7 @@ from rm360_async.pipeline import pipeline
 from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.pipeline import Width, run
 from rm360_async.pipeline.scheduler import Scheduler
+from rm360_async.system.os_errors import fault_in
 
 pytestmark = pytest.mark.anyio
 POLICY = RetryPolicy(max_retries=2, retry_delay=0.001, quota_wait=0.001)

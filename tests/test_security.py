@@ -439,7 +439,7 @@ def keyword(call: ast.Call, name: str) -> str | None:
 
 PICKLING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "multiprocessing", "torch"}
 
-MAY_IMPORT = [("modalities/arrays.py", {"pickle"}), ("modalities/copiers.py", {"multiprocessing"})]
+MAY_IMPORT = [("extraction/arrays.py", {"pickle"}), ("extraction/copy_processes.py", {"multiprocessing"})]
 """What is given to others as a pickle; processes that we fork, and speak to in JSON."""
 
 

@@ -404,4 +404,4 @@ def test_a_full_disk_is_called_so_whoever_writes(tmp_path: Path) -> None:
     )  # fmt: skip
     lines = done.stdout.splitlines()
     assert [line.split(" | ")[:2] for line in lines] == [["disk full", "0"]] * 3, done.stderr
-    assert all(f"no space left for {tmp_path}/mount/" in line for line in lines)
+    assert all(f"cannot write {tmp_path}/mount/" in line and "no space left" in line for line in lines)

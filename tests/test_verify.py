@@ -223,7 +223,7 @@ def test_a_folder_that_may_not_be_read_is_told_and_left_alone(published: Workspa
     assert code == 1 and "0018/e0: its folder cannot be read: Permission denied" in said
     code, said = command("run")
     assert code == 1 and workspace.status_of("0018/s1_all") == "completed" and "Traceback" not in said
-    assert f"{folder} cannot be read: Permission denied" in workspace.manifest()["0018/e0"]["error"]
+    assert f"cannot read {folder}: Permission denied" in workspace.manifest()["0018/e0"]["error"]
     folder.parent.chmod(0)
     code, said = command("verify")
     assert code == 3 and said.startswith(f"error: {folder.parent}: Permission denied; ") and said.count("\n") == 1

@@ -21,8 +21,10 @@ from typing import Any
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.system.fault_points import reach
+from rm360_async.system.os_errors import os_errors
 
 FOLDER = ".leases"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _PADDED = 1024
 _NEW = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -88,7 +90,7 @@ class Tickets:
         if not self._threads.acquire(blocking=wait):
             raise Busy
         try:
-            with _told(self.folder):
+            with _ticket_errors(self.folder):
                 guard = self._guard()
                 try:
                     yield
@@ -205,16 +207,13 @@ def _read_live(path: Path) -> Ticket | None:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Turn the system's errors into sentences."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Fault(Cause.DISK_FULL, f"no room for a lease in {folder}: {reason}", "free some space") from error
-        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-            hint = "put storage.temp_dir on a local disk"
-            raise Fault(Cause.NOT_WRITABLE, f"the file system of {folder} has no locks: {reason}", hint) from error
-        hint = "make storage.temp_dir a folder that you may write"
-        raise Fault(Cause.NOT_WRITABLE, f"cannot keep leases in {folder}: {reason}", hint) from error
+def _ticket_errors(folder: Path) -> Iterator[None]:
+    """Raise an OSError of the block as a Fault."""
+    with os_errors("keep leases in", folder, "make storage.temp_dir a writable folder", Cause.NOT_WRITABLE):
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            message = f"cannot lock files in {folder}: {error.strerror}"
+            raise Fault(Cause.NOT_WRITABLE, message, "put storage.temp_dir on a local disk") from error

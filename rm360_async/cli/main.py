@@ -7,7 +7,6 @@ for another's libraries.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -18,7 +17,8 @@ from importlib import import_module
 import click
 
 from rm360_async import __version__
-from rm360_async.domain.errors import BadRequest, fault_in
+from rm360_async.domain.errors import BadRequest
+from rm360_async.system.os_errors import fault_in
 
 DONE, SOME_FAILED, BAD_REQUEST, CANNOT_GO_ON = 0, 1, 2, 3
 
@@ -112,9 +112,6 @@ def _unforeseen(error: BaseException) -> int:
         return _say("stopped", code=DONE)
     if isinstance(error, SystemExit):
         raise error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        what = error.filename or "the output"
-        return _fail(f"{what} cannot be written: {error.strerror}; free some space", code=CANNOT_GO_ON)
     traceback.print_exception(error)
     return _fail("this is a mistake in rm360_async, not of yours; the lines above say where", code=CANNOT_GO_ON)
 

@@ -15,7 +15,7 @@ import yaml
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import Structure
 from rm360_async.synthetic.remote import demo_plan, make_remote
-from rm360_async.system.os_errors import write_fault
+from rm360_async.system.os_errors import os_fault
 
 OWNED = ".rm360-demo"
 """Marks a folder as made by the demo: only such a folder is removed."""
@@ -52,7 +52,7 @@ def _written(folder: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         cause = error if isinstance(error, OSError) else OSError(" ".join(str(error).split())[:_LONGEST])
-        raise write_fault(cause, folder) from error
+        raise os_fault(cause, "write", folder) from error
 
 
 def _make_anew(folder: Path) -> None:

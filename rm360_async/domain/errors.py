@@ -8,8 +8,6 @@ in the manifest; the hint is the command or the act that fixes it.
 
 from __future__ import annotations
 
-import errno
-import os
 from dataclasses import dataclass
 from enum import Enum
 
@@ -115,27 +113,3 @@ class BadRequest(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def fault_in(error: BaseException) -> Fault | None:
-    """Return the fault that an error is, or that a group of errors holds; one that stops us all comes first.
-
-    A file that the system did not let us have is one too, wherever that was met.
-    """
-    if isinstance(error, Fault):
-        return error
-    if isinstance(error, OSError):
-        return _of_the_system(error)
-    inner = [fault_in(each) for each in getattr(error, "exceptions", ())]
-    found = [fault for fault in inner if fault is not None]
-    return next((fault for fault in found if fault.cause.answer is Answer.STOP), found[0] if found else None)
-
-
-def _of_the_system(error: OSError) -> Fault | None:
-    """Return the fault behind a refusal of the system that names a file; None for any other."""
-    if error.filename is None or error.strerror is None:
-        return None
-    message = f"{os.fsdecode(error.filename)}: {error.strerror}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Fault(Cause.DISK_FULL, message, "free some space")
-    return Fault(Cause.NOT_WRITABLE, message, "check that it is there, its owner, mode and disk")

@@ -24,7 +24,7 @@ from rm360_async.download.throttle import Throttle
 from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.ports import SourceNotes
 from rm360_async.system.log import logger
-from rm360_async.system.os_errors import writing
+from rm360_async.system.os_errors import os_errors
 
 log = logger(__name__)
 _ACCOUNT_ONLY = frozenset({Cause.NOT_FOUND, Cause.FORBIDDEN, Cause.ABUSIVE_FILE})
@@ -64,7 +64,7 @@ class Downloader:
         self.remove_outdated(job)
         for kind, whole in job.spool_paths.items():
             source = job.sources[kind]
-            with writing(whole):
+            with os_errors("write", whole):
                 there = whole.exists() or spool.restore(whole)
             if not there:
                 md5 = await self._download_file(job, job.remote_files[kind], whole, done)
@@ -78,7 +78,7 @@ class Downloader:
         for kind, whole in job.spool_paths.items():
             for stale in spool.outdated_files(self.temp_dir, job.performance, kind, whole):
                 log.info("the remote's file has changed, starting over", performance=str(job.performance))
-                with writing(stale):
+                with os_errors("remove", stale):
                     spool.remove(stale)
 
     def count(self, job: Job, size: int) -> None:
@@ -139,7 +139,7 @@ class Downloader:
             except Fault as fault:
                 await self.handle_refusal(remote, file, fault, refused)
                 continue
-            with writing(whole):
+            with os_errors("write", whole):
                 await run_sync(spool.commit_part, part, whole)
             return md5
 

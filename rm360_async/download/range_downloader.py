@@ -26,13 +26,13 @@ from rm360_async.download import spool
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.ranges.job import RangeFile, RangeJob
 from rm360_async.download.ranges.worker_client import RangeWorkerClient
-from rm360_async.download.rclone import RcloneServer, Remote, RequestQuota, StallPolicy, disk_fault
+from rm360_async.download.rclone import RcloneServer, Remote, RequestQuota, StallPolicy
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.pool import WorkerLimits
 from rm360_async.pipeline.job import Job
 from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
-from rm360_async.system.os_errors import writing
+from rm360_async.system.os_errors import os_errors, os_fault
 
 log = logger(__name__)
 MAX_REFUSALS = 3
@@ -178,15 +178,15 @@ class RangeDownloader:
         for kind, whole in _incomplete(job).items():
             sparse, source = spool.sparse_path(whole), job.sources[kind]
             wanted = source.md5 or (await remote.stat(source.path, read=True)).md5
-            with writing(sparse):
+            with os_errors("read", sparse):
                 md5 = await _md5(sparse)
             if wanted is not None and md5 != wanted:
-                with writing(sparse):
+                with os_errors("remove", sparse):
                     await run_sync(spool.remove, sparse)
                 message = f"{source.path}: the md5 of what arrived is {md5}, the remote lists {wanted}"
                 fault = Fault(Cause.MISMATCH, message)
                 await self.downloader.handle_refusal(remote, job.remote_files[kind], fault, {})
-            with writing(whole):
+            with os_errors("write", whole):
                 await run_sync(spool.commit_part, sparse, whole)
             job.sources[kind] = replace(source, md5=md5)
         job.spooled = dict(job.spool_paths)
@@ -223,7 +223,8 @@ def _conclude(outcome: Mapping[str, Any], job: Job, range_job: RangeJob) -> None
         raise _RangesUnsupported(outcome["ranges_unsupported"], "other bytes came than were asked for")
     if "error" in outcome:
         number, message = outcome["error"]
-        raise disk_fault(OSError(number, message), Path(next(iter(range_job.files.values())).local))
+        path = Path(next(iter(range_job.files.values())).local)
+        raise os_fault(OSError(number, message), "write", path, "check storage.temp_dir", Cause.NOT_WRITABLE)
     word, message, hint = outcome["fault"]
     raise Fault(Cause.from_code(word), message, hint)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance, is_camera, is_performance, is_subject, output_folder
 from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
@@ -27,6 +27,7 @@ from rm360_async.ledger.ledger import Ledger
 from rm360_async.ledger.rows import row_from_record
 from rm360_async.ledger.schema import sync_folder
 from rm360_async.store import MARKER, read_marker
+from rm360_async.system.os_errors import os_errors
 
 TAKEN_IN = "taken_in"
 """The remark that says when this was done, so that it is done once."""
@@ -92,12 +93,10 @@ async def import_existing(ledger: Ledger, manifest_path: Path, output_dir: Path)
     """
     if await ledger.hints.get_meta(TAKEN_IN) is not None:
         return None
-    try:
+    hint = "check its permissions, or set storage.manifest_path"
+    with os_errors("keep a copy of", manifest_path, hint, Cause.NOT_WRITABLE):
         claimed, problems = await anyio.to_thread.run_sync(read_manifest, manifest_path)
         copy = await anyio.to_thread.run_sync(_keep_copy, manifest_path)
-    except OSError as error:
-        message = f"cannot keep a copy of {manifest_path}: {error.strerror}"
-        raise Fault(Cause.NOT_WRITABLE, message, "check its permissions, or set storage.manifest_path") from error
     adopted = await adopt(output_dir)
     published = {row.performance for row in adopted.rows}
     now = datetime.now()

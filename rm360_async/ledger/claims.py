@@ -19,8 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Cause
 from rm360_async.system.fault_points import reach
+from rm360_async.system.os_errors import os_errors
 
 CREATION = 0
 """Held while the ledger file is made."""
@@ -161,14 +162,10 @@ class Claims:
         self, path: Path, *, read_only: bool = False, locks: type[ByteLocks | FileLocks] | None = None
     ) -> None:
         kind = locks or (ByteLocks if ByteLocks.supported else FileLocks)
-        try:
+        hint = "let this user write there, or set storage.manifest_path"
+        with os_errors("open the lock file", path, hint, Cause.NOT_WRITABLE):
             self._locks: Locks = kind(path, read_only=read_only)
             self._locks.held(CREATION)  # fails here, with one sentence, where the file system has no locks
-        except OSError as error:
-            message = f"cannot open the lock file {path}: {error.strerror}"
-            raise Fault(
-                Cause.NOT_WRITABLE, message, "let this user write there, or set storage.manifest_path"
-            ) from error
         self._held: set[int] = set()
 
     def claim(self, number: int) -> bool:

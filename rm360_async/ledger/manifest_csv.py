@@ -22,6 +22,7 @@ from rm360_async.ledger.claims import MANIFEST, Claims
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.ledger.schema import sync_folder
 from rm360_async.system.fault_points import reach
+from rm360_async.system.os_errors import os_errors
 
 COLUMNS = (
     *("subject", "performance", "status", "cameras_extracted", "frames", "size_gb", "timestamp", "error"),
@@ -71,13 +72,14 @@ async def write_manifest(path: Path, rows: Iterable[PerformanceRow]) -> None:
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     with anyio.CancelScope(shield=True):
-        try:
-            text = await anyio.to_thread.run_sync(manifest_text, rows)
-            await _write(fresh, text)
-            await anyio.to_thread.run_sync(_put_in_place, fresh, path)
-        except OSError as error:
-            await anyio.to_thread.run_sync(_remove, [fresh])
-            raise _fault(path, error) from error
+        with os_errors("write", path, "check the path and its permissions", Cause.NOT_WRITABLE):
+            try:
+                text = await anyio.to_thread.run_sync(manifest_text, rows)
+                await _write(fresh, text)
+                await anyio.to_thread.run_sync(_put_in_place, fresh, path)
+            except OSError:
+                await anyio.to_thread.run_sync(_remove, [fresh])
+                raise
 
 
 async def _write(fresh: Path, text: str) -> None:
@@ -102,13 +104,6 @@ def _remove(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
         except OSError:
             return  # a folder that we cannot write: the write that follows says so
-
-
-def _fault(path: Path, error: OSError) -> Fault:
-    text = error.strerror or str(error)
-    if "No space left" in text or "quota exceeded" in text:
-        return Fault(Cause.DISK_FULL, f"no room to write {path}", "free some space there")
-    return Fault(Cause.NOT_WRITABLE, f"cannot write {path}: {text}", "check the path and its permissions")
 
 
 class ManifestWriter:

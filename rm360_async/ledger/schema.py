@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.ledger.claims import CREATION, Claims
+from rm360_async.system.os_errors import os_fault
 
 APPLICATION_ID = 0x524D3336  # "RM36"
 VERSION = 1
@@ -176,15 +177,16 @@ def as_fault(path: Path, error: OSError | sqlite3.Error) -> Fault:
 
     By its text: the extended codes are only there from Python 3.11 on.
     """
-    text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-    if "disk is full" in text or "No space left" in text or "quota exceeded" in text:
-        return Fault(Cause.DISK_FULL, f"no room to write the ledger {path}", "free some space there")
-    if any(sign in text for sign in _DAMAGE) or (isinstance(error, sqlite3.Error) and "no such" in text):
+    hint = "check the path and its permissions"
+    if isinstance(error, OSError):
+        return os_fault(error, "write the ledger", path, hint, Cause.NOT_WRITABLE)
+    text = str(error)
+    if "disk is full" in text:
+        return Fault(Cause.DISK_FULL, f"cannot write the ledger {path}: no space left on the disk", "free some space")
+    if any(sign in text for sign in _DAMAGE) or "no such" in text:
         return damaged(path)
-    if isinstance(error, OSError) or "readonly" in text or "unable to open" in text:
-        return Fault(
-            Cause.NOT_WRITABLE, f"cannot write the ledger {path}: {text}", "check the path and its permissions"
-        )
+    if "readonly" in text or "unable to open" in text:
+        return Fault(Cause.NOT_WRITABLE, f"cannot write the ledger {path}: {text}", hint)
     if "locked" in text:
         return Fault(Cause.LEDGER, f"another process keeps the ledger {path} locked", "end it, or look why it hangs")
     return Fault(Cause.LEDGER, f"the ledger {path} cannot be used: {text}", "look at the disk that it lies on")

@@ -10,7 +10,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
-from rm360_async.domain.errors import Cause, Fault, fault_in
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
@@ -33,6 +33,7 @@ from rm360_async.stages.stages import Stages
 from rm360_async.stages.wiring import build_stages
 from rm360_async.system import log as logs
 from rm360_async.system.fault_points import reach
+from rm360_async.system.os_errors import fault_in, os_errors
 from rm360_async.system.systemd import Notifier
 
 log = logs.logger(__name__)
@@ -79,11 +80,9 @@ async def _noted(settings: Settings, ledger: Ledger, claims: Claims) -> AsyncIte
 def _make_folders(settings: Settings) -> None:
     storage = settings.storage
     for folder in (storage.temp_dir, storage.output_dir, storage.manifest_path.parent):
-        try:
+        hint = "check the path and its permissions, or that its disk is mounted"
+        with os_errors("create the folder", folder, hint, Cause.NOT_WRITABLE):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            hint = "check the path and its permissions, or that its disk is mounted"
-            raise Fault(Cause.NOT_WRITABLE, f"cannot make the folder {folder}: {error.strerror}", hint) from error
 
 
 class _Run:

@@ -70,7 +70,7 @@ class Calibration:
 
 
 def array_shape(dataset: H5, largest: int) -> ArrayShape:
-    """Return the shape of a numeric dataset of at most `largest` bytes; Refusal otherwise."""
+    """Return the shape of a numeric dataset of at most `largest` bytes; UnreadableData otherwise."""
     require_here(dataset)
     with asking_hdf5("its entry"):
         found = ArrayShape(tuple(dataset.shape or ()), np.dtype(dataset.dtype))
@@ -90,7 +90,7 @@ def array_shape(dataset: H5, largest: int) -> ArrayShape:
 
 
 def read_dataset(dataset: H5, largest: int) -> NDArray[Any]:
-    """Return a numeric dataset as stored; Refusal when it is not numeric or larger than `largest` bytes."""
+    """Return a numeric dataset as stored; UnreadableData when it is not numeric or larger than `largest` bytes."""
     shape = array_shape(dataset, largest)
     values = np.empty(shape.shape, shape.dtype)  # outside of the block: running out of memory here is no damage
     if values.size:
@@ -100,13 +100,13 @@ def read_dataset(dataset: H5, largest: int) -> NDArray[Any]:
 
 
 def read_array(file: SmcFile, parts: tuple[str, ...], largest: int) -> NDArray[Any] | None:
-    """Return the numeric array at a path, None when absent; Refusal as `read_dataset`."""
+    """Return the numeric array at a path, None when absent; UnreadableData as `read_dataset`."""
     dataset = file.dataset(*parts)
     return None if dataset is None else read_dataset(dataset, largest)
 
 
 def audio_shape(file: SmcFile) -> AudioShape | None:
-    """Return how long the sound is without reading it; None when there is none, Refusal when it is unusable."""
+    """Return how long the sound is without reading it; None when there is none, UnreadableData when it is unusable."""
     for camera in file.cameras.having("audio"):
         dataset = file.dataset("Camera", camera, "audio", "audio")
         if dataset is not None:
@@ -118,7 +118,7 @@ def audio_shape(file: SmcFile) -> AudioShape | None:
 
 
 def read_audio(file: SmcFile) -> Audio | None:
-    """Return the sound as stored; None when there is none, Refusal when it is unusable."""
+    """Return the sound as stored; None when there is none, UnreadableData when it is unusable."""
     shape = audio_shape(file)
     samples = read_array(file, ("Camera", shape.camera, "audio", "audio"), LARGEST_AUDIO) if shape else None
     return None if shape is None or samples is None else Audio(samples, shape.rate)

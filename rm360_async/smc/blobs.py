@@ -63,7 +63,7 @@ class Blob:
 def locate(dataset: H5, descriptor: int, file_size: int) -> Blob:
     """Return where a dataset's bytes lie.
 
-    Raises Refusal for a dataset that is no encoded picture (not bytes, not one-dimensional), is empty or was
+    Raises UnreadableData for a dataset that is no encoded picture (not bytes, not one-dimensional), is empty or was
     never written, claims more than LARGEST_BLOB or more than the file has, or lies outside of the file.
     """
     with asking_hdf5("its entry"):

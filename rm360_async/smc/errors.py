@@ -31,7 +31,7 @@ class UnreadableData(Exception):
 
 @contextmanager
 def asking_hdf5(what: str) -> Iterator[None]:
-    """Turn whatever HDF5 raises in the block into a Refusal: "`what` cannot be read: ..."."""
+    """Turn whatever HDF5 raises in the block into a UnreadableData: "`what` cannot be read: ..."."""
     try:
         yield
     except HDF5_ERRORS as error:

@@ -40,7 +40,7 @@ class CameraGroups:
 class SmcFile:
     """One .smc, read only; a context manager.
 
-    Opening raises Fault(UNREADABLE); all later reading raises Refusal, so that one damaged camera or frame
+    Opening raises Fault(UNREADABLE); all later reading raises UnreadableData, so that one damaged camera or frame
     does not cost the others. Paths inside are tuples of names: ("Camera", "25", "color").
     A sparse file notes what it was asked for and lacks; then what was read is not to be believed.
     """
@@ -143,7 +143,7 @@ class SmcFile:
     def blobs(self, *parts: str, frames: Iterable[int] | None = None) -> Iterator[tuple[int, Blob | UnreadableData]]:
         """Yield (frame, where its bytes lie) of a group (all its frames, in order), one at a time.
 
-        A Refusal stands for what is broken.
+        An UnreadableData stands for what is broken.
         """
         listed = self.frames(*parts)
         group = open_group(self.root, parts)

@@ -26,7 +26,7 @@ class LinkEntry:
 
 
 def entries(group: H5, what: str) -> list[LinkEntry]:
-    """Return the names of a group in HDF5's order, in one pass; Refusal when they cannot be read."""
+    """Return the names of a group in HDF5's order, in one pass; UnreadableData when they cannot be read."""
     found: list[LinkEntry] = []
 
     def take(name: bytes, link: H5) -> bool | None:
@@ -41,7 +41,7 @@ def entries(group: H5, what: str) -> list[LinkEntry]:
 
 
 def require_hard(group: H5, name: str) -> bool:
-    """Tell whether the group has the name; Refusal when it is a soft or external link, or a path."""
+    """Tell whether the group has the name; UnreadableData when it is a soft or external link, or a path."""
     if "/" in name or name == ".":  # HDF5 would walk it, and follow whatever link is on the way
         raise UnreadableData(f"{shown(name)} is not a name")
     encoded = name.encode()
@@ -55,7 +55,7 @@ def require_hard(group: H5, name: str) -> bool:
 
 
 def open_group(root: H5, parts: Sequence[str]) -> H5 | None:
-    """Return the group at a path below `root`, None when absent; Refusal for links and for datasets."""
+    """Return the group at a path below `root`, None when absent; UnreadableData for links and for datasets."""
     group = root
     for name in parts:
         if not require_hard(group, name):
@@ -66,7 +66,7 @@ def open_group(root: H5, parts: Sequence[str]) -> H5 | None:
 
 
 def open_dataset(root: H5, parts: Sequence[str]) -> H5 | None:
-    """Return the dataset at a path below `root`, None when absent; Refusal for links and for groups."""
+    """Return the dataset at a path below `root`, None when absent; UnreadableData for links and for groups."""
     group = open_group(root, parts[:-1])
     if group is None or not require_hard(group, parts[-1]):
         return None

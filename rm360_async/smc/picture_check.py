@@ -46,7 +46,7 @@ class Picture:
 
 
 def check(blob: Blob) -> Picture:
-    """Return what the picture is; Refusal with the reason when it is not whole."""
+    """Return what the picture is; UnreadableData with the reason when it is not whole."""
     head = blob.read(0, _HEAD)
     if not any(head) and not any(blob.read()):
         raise UnreadableData(f"holds zeros only ({blob.size} bytes)")

@@ -13,7 +13,7 @@ from rm360_async.domain.names import Kind
 from rm360_async.download import spool
 from rm360_async.pipeline.job import Job
 from rm360_async.system.log import logger
-from rm360_async.system.os_errors import writing
+from rm360_async.system.os_errors import os_errors
 
 log = logger(__name__)
 
@@ -34,7 +34,7 @@ async def cleanup(job: Job, settings: Settings, *, published: bool) -> None:
 
 async def _put_away(path: Path, *, remove: bool) -> None:
     try:
-        with writing(path):
+        with os_errors("remove", path):
             if await anyio.Path(path).exists():
                 remove = remove or spool.is_unfinished(path)  # nobody can use a part of a file
                 await run_sync(spool.remove if remove else spool.quarantine, path)

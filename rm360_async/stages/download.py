@@ -6,13 +6,14 @@ import anyio
 
 from rm360_async.budget import Budget
 from rm360_async.config import Settings
-from rm360_async.domain.errors import Cause, Fault, fault_in
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.selection import FetchMode
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.range_downloader import RangeDownloader, RangesTooExpensive
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.extract import make_extract_job
 from rm360_async.stages.reserve import take_lease, until_below_floor
+from rm360_async.system.os_errors import fault_in
 
 
 async def download(

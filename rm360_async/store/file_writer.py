@@ -13,7 +13,7 @@ from rm360_async.store.file_list import ListedFile
 from rm360_async.system.fault_points import reach
 from rm360_async.system.hashing import hash_of, hash_of_range
 from rm360_async.system.linux import begin_write_back
-from rm360_async.system.os_errors import write_fault, writing
+from rm360_async.system.os_errors import os_errors
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,7 +63,7 @@ class NewFiles:
     def link(self, source: Path, relative: str) -> bool:
         """Give an existing file this name as well; False where it can only be copied."""
         folder, _, name = relative.rpartition("/")
-        with writing(self.path / relative):
+        with os_errors("write", self.path / relative):
             parent = self._folder(folder)
         try:
             os.link(source, name, dst_dir_fd=parent, follow_symlinks=False)
@@ -74,7 +74,7 @@ class NewFiles:
     @contextmanager
     def open(self, relative: str, listed: Callable[[ListedFile], None]) -> Iterator[io.BufferedRandom]:
         """Yield a binary file to write to, then tell what it has become; when the block raises, it is removed."""
-        with writing(self.path / relative):
+        with os_errors("write", self.path / relative):
             descriptor = self._create(relative)
             try:
                 with os.fdopen(descriptor, "w+b") as file:
@@ -88,7 +88,7 @@ class NewFiles:
         listed(ListedFile(relative, size, hashed))
 
     def _fill(self, relative: str, size: int, fill: Callable[[int], bytes]) -> ListedFile:
-        try:
+        with os_errors("write", self.path / relative):
             target = self._create(relative)
             try:
                 hashed = fill(target)
@@ -98,8 +98,6 @@ class NewFiles:
                 raise
             finally:
                 os.close(target)
-        except OSError as error:
-            raise write_fault(error, self.path / relative) from error
         return ListedFile(relative, size, hashed)
 
     def _create(self, relative: str) -> int:

@@ -9,8 +9,9 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Cause
 from rm360_async.domain.record import SCHEMA, EarlierRecord, LeftOut, Record, SourceFile
+from rm360_async.system.os_errors import os_errors
 
 MARKER = ".extraction_complete"
 DAMAGED = ".extraction_damaged"
@@ -62,8 +63,5 @@ def read_marker(folder: Path) -> Record | EarlierRecord | None:
 
 def record_of(final: Path) -> Record | EarlierRecord | None:
     """Return what a folder's marker says; Fault(IN_THE_WAY) when it cannot be read, for then nobody may replace it."""
-    try:
+    with os_errors("read", final, "check its owner, mode and disk, then `retry`", Cause.IN_THE_WAY):
         return read_marker(final)
-    except OSError as error:
-        hint = "check its owner, mode and disk, then `retry`"
-        raise Fault(Cause.IN_THE_WAY, f"{final} cannot be read: {error.strerror}", hint) from error

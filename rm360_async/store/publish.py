@@ -13,7 +13,7 @@ from rm360_async.store.seal import sync
 from rm360_async.store.staging import remove_tree
 from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename
-from rm360_async.system.os_errors import writing
+from rm360_async.system.os_errors import os_errors
 
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
@@ -26,7 +26,7 @@ def publish(staging: Path, final: Path, replace: bool = False) -> None:
     has the staging name while it is removed, so a crash leaves something that a sweep finds.
     """
     reach("publishing")
-    with writing(final):
+    with os_errors("publish", final):
         replaced = False
         try:
             _move_to_free_place(staging, final)
@@ -54,7 +54,7 @@ def mark_damaged(final: Path) -> None:
     """
     if final.is_symlink():
         raise Fault(Cause.IN_THE_WAY, f"{final} is a symbolic link", "mend what it points to, or move the link away")
-    with writing(final):
+    with os_errors("mark as damaged", final):
         try:
             (final / MARKER).replace(final / DAMAGED)
         except FileNotFoundError:  # the marker is what is missing

@@ -15,7 +15,7 @@ from rm360_async.store.file_writer import write_all
 from rm360_async.store.marker import MARKER
 from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import sync_file_system
-from rm360_async.system.os_errors import writing
+from rm360_async.system.os_errors import os_errors
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SYNC_THREADS = 8
@@ -28,7 +28,7 @@ def file_system_of(staging: Path) -> Iterator[int]:
     The kernel tells an error of writing once to each descriptor that was open when it happened. One that is opened
     at the seal would not hear of what the sync of another process has been told.
     """
-    with writing(staging):
+    with os_errors("write", staging):
         descriptor = os.open(next(each for each in staging.absolute().parents if each.is_dir()), os.O_RDONLY)
     try:
         yield descriptor
@@ -43,7 +43,7 @@ def seal(staging: Path, record: Record, file_system: int) -> None:
     as it was written is not published. Write errors are Faults.
     """
     reach("sealing")
-    with writing(staging):
+    with os_errors("write", staging):
         _check_files(staging, record)
         reach("files counted")
         _write_new(staging / MARKER, record.to_json())

@@ -17,7 +17,7 @@ from rm360_async.store.file_list import FILE_LIST, ListedFile, write_files
 from rm360_async.store.file_writer import NewFiles
 from rm360_async.system.fault_points import reach
 from rm360_async.system.hashing import hash_of_range
-from rm360_async.system.os_errors import writing
+from rm360_async.system.os_errors import os_errors
 
 
 class StagingFolder:
@@ -28,7 +28,7 @@ class StagingFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with writing(path):
+        with os_errors("create the folder", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.parent.is_symlink():
                 raise Fault(Cause.IN_THE_WAY, f"{path.parent} is a symbolic link", "put a real folder there")
@@ -80,13 +80,11 @@ class StagingFolder:
 
         Raises Fault(UNKNOWN) when it is gone or has another size by now.
         """
-        try:
+        with os_errors("reuse", source, cause=Cause.UNKNOWN):
             descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            raise Fault(Cause.UNKNOWN, f"{source} cannot be taken over: {error.strerror}") from error
         try:
             if os.fstat(descriptor).st_size != listed.size:
-                raise Fault(Cause.UNKNOWN, f"{source} cannot be taken over: it has no longer {listed.size} bytes")
+                raise Fault(Cause.UNKNOWN, f"cannot reuse {source}: it no longer has {listed.size} bytes")
             if self.new.link(source, listed.path):
                 hashed = listed.hash or hash_of_range(descriptor, 0, listed.size)
                 self.note(ListedFile(listed.path, listed.size, hashed))
@@ -129,7 +127,7 @@ def remove_tree(path: Path) -> None:
 
     A link in the place of the folder is removed itself.
     """
-    with writing(path):
+    with os_errors("remove", path):
         try:
             if path.is_symlink():
                 path.unlink()

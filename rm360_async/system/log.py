@@ -31,7 +31,8 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import Processor
 
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Cause
+from rm360_async.system.os_errors import os_errors
 
 PACKAGE = "rm360_async"
 QUEUED_LINES = 100_000
@@ -96,12 +97,9 @@ def start(log_dir: Path, level: str, console: bool, max_bytes: int) -> Log:
     The file is `<log_dir>/extraction_YYYYMMDD_HHMMSS.log`, rotated at `max_bytes`. `level` is a name such as
     INFO. Raises Fault (NOT_WRITABLE) when the file cannot be made.
     """
-    try:
+    with os_errors("write a log in", log_dir, "check storage.log_dir", Cause.NOT_WRITABLE):
         log_dir.mkdir(parents=True, exist_ok=True)
         path = _new_file(log_dir, datetime.now())
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise Fault(Cause.NOT_WRITABLE, f"cannot write a log in {log_dir}: {reason}", "mend storage.log_dir") from error
     return Log(path, level, console, max_bytes)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Cause
+from rm360_async.system.os_errors import os_errors
 from rm360_async.visualization.svg import Anchor
 from rm360_async.visualization.theme import BAD, EMPTY, FAINT, INK, MUTED, PAPER, bgr
 from rm360_async.visualization.thumbnail import Image
@@ -74,9 +75,6 @@ class Raster:
 
 def write_output_file(path: Path, data: bytes) -> None:
     """Write a picture's file, and the folder that it goes to; Fault(NOT_WRITABLE) when that fails."""
-    try:
+    with os_errors("write", path, "choose another file", Cause.NOT_WRITABLE):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    except OSError as error:
-        message = f"cannot write {path}: {error.strerror}"
-        raise Fault(Cause.NOT_WRITABLE, message, "name another place") from error

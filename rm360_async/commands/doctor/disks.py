@@ -18,7 +18,7 @@ from rm360_async.ledger import Claims, create_ledger, lock_path
 from rm360_async.store import file_system_of
 from rm360_async.store.seal import sync
 from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename, sync_file_system
-from rm360_async.system.os_errors import write_fault
+from rm360_async.system.os_errors import os_fault
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|afs|9p|lustre|ceph|gpfs|beegfs|glusterfs|fuse\..*|ncpfs|orangefs")
@@ -95,7 +95,7 @@ def _tried(key: str, folder: Path) -> CheckResult:
     except Fault as fault:
         return fail_of(key, fault)
     except OSError as error:
-        return fail_of(key, write_fault(error, base))
+        return fail_of(key, os_fault(error, "write", base))
     done = "a file was written, synced and renamed" + (", and a ledger locked" if key == "manifest" else "")
     if lacking:
         return warn(key, f"{done}{where}; the file system has no {' and no '.join(lacking)}", "plain steps are used")

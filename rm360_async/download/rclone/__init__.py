@@ -8,7 +8,7 @@ from rm360_async.download.rclone.remote import Remote
 from rm360_async.download.rclone.remote_config import RemoteLogin, find_config_file, read_login
 from rm360_async.download.rclone.server import RcloneServer, RequestQuota
 from rm360_async.download.rclone.stall import StallWatch
-from rm360_async.download.rclone.transfer import StallPolicy, disk_fault
+from rm360_async.download.rclone.transfer import StallPolicy
 
 __all__ = [
     "RcloneServer",
@@ -18,7 +18,6 @@ __all__ = [
     "RequestQuota",
     "StallPolicy",
     "StallWatch",
-    "disk_fault",
     "find_config_file",
     "find_rclone",
     "rclone_environment",

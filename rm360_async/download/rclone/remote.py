@@ -29,11 +29,11 @@ from rm360_async.download.rclone.transfer import (
     PartHasher,
     StallPolicy,
     TransferResult,
-    disk_fault,
     open_part,
     run_download,
 )
 from rm360_async.system.fault_points import reach
+from rm360_async.system.os_errors import os_fault
 from rm360_async.system.processes import run_to_end
 
 _LOG = logging.getLogger(__name__)
@@ -274,7 +274,7 @@ def _refuse_duplicate(listed: RemoteFile) -> None:
 def _compared(listed: RemoteFile, size: int, follower: PartHasher, part: Path) -> Fault | None:
     """Return what is wrong with a part that rclone is done with, or None."""
     if follower.error is not None:
-        return disk_fault(follower.error, part)
+        return os_fault(follower.error, "read", part, "check storage.temp_dir", Cause.NOT_WRITABLE)
     if size != listed.size:
         return Fault(Cause.MISMATCH, f"{listed.path}: {size} bytes arrived, the remote lists {listed.size}")
     if listed.md5 is not None and listed.md5 != follower.md5:

@@ -10,7 +10,6 @@ it grows (from its start, so that a resumed prefix is proved again).
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,10 +22,11 @@ import aiofiles
 import anyio
 from anyio.abc import Process
 
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Cause
 from rm360_async.download.rclone.stall import TRICKLE_TICKS, StallWatch
 from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import begin_write_back
+from rm360_async.system.os_errors import os_errors
 from rm360_async.system.processes import Tail, child
 
 OnBytes = Callable[[int], None]
@@ -59,7 +59,7 @@ def open_part(part: Path, size: int) -> Iterator[int]:
 
     Raises Fault(DISK_FULL) or Fault(NOT_WRITABLE).
     """
-    try:
+    with os_errors("write", part, "check storage.temp_dir", Cause.NOT_WRITABLE):
         descriptor = os.open(part, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             if os.fstat(descriptor).st_size > size:
@@ -68,16 +68,6 @@ def open_part(part: Path, size: int) -> Iterator[int]:
             yield descriptor
         finally:
             os.close(descriptor)
-    except OSError as error:
-        raise disk_fault(error, part) from error
-
-
-def disk_fault(error: OSError, part: Path) -> Fault:
-    """Return the fault behind a failed operation on our own part file."""
-    reason = (error.strerror or str(error)).lower()
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Fault(Cause.DISK_FULL, f"{part} cannot be written: {reason}", "free some space in storage.temp_dir")
-    return Fault(Cause.NOT_WRITABLE, f"{part} cannot be written: {reason}", "check storage.temp_dir")
 
 
 async def run_download(

@@ -22,7 +22,7 @@ from rm360_async.extraction.arrays import write_npz
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.smc import UnreadableData, read_audio
 from rm360_async.system.fault_points import reach
-from rm360_async.system.os_errors import writing
+from rm360_async.system.os_errors import os_errors
 
 _BITRATE = "320k"
 _LOWEST_RATE = 8000
@@ -69,7 +69,7 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
     So does a child that is killed, and then they go with the folder.
     """
     before = tempfile.tempdir
-    with writing(folder), tempfile.TemporaryDirectory(prefix=".mp3-", dir=folder) as inner:
+    with os_errors("write", folder), tempfile.TemporaryDirectory(prefix=".mp3-", dir=folder) as inner:
         tempfile.tempdir = inner
         try:
             yield

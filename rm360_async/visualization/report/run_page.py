@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import is_performance, is_subject
+from rm360_async.system.os_errors import os_errors
 from rm360_async.visualization.raster import write_output_file
 from rm360_async.visualization.report.page import HTML_FILE, JSON_FILE, MADE_BY, SCHEMA, read_page_json
 from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState, RunData
@@ -178,10 +179,8 @@ def remove_orphan_pages(place: Path, published: Collection[str], *, faces: bool)
 
 
 def _remove(folder: Path) -> None:
-    try:
+    with os_errors("remove the old page in", folder, cause=Cause.NOT_WRITABLE):
         (folder / HTML_FILE).unlink(missing_ok=True)
         (folder / JSON_FILE).unlink(missing_ok=True)
         if not any(folder.iterdir()):
             folder.rmdir()
-    except OSError as error:
-        raise Fault(Cause.NOT_WRITABLE, f"cannot remove the old page in {folder}: {error.strerror}") from error
