@@ -583,7 +583,7 @@ async def main():
         told.append(str(shortage))
         if shortage is not None:
             (folder / "temp" / "a").unlink()
-            first.give_back()
+            first.release()
             again.set()
     third = await budget.lease("c", 3 * MB, on_wait=on_wait)
     print(told)

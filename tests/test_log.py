@@ -264,7 +264,7 @@ def test_a_terminal_gets_colours_unless_it_wants_none(
 WORK = """
 import os, resource, sys
 from pathlib import Path
-from rm360_async import logs
+from rm360_async.system import log as logs
 log = logs.logger("rm360_async.test")
 folder, how = Path(sys.argv[1]), sys.argv[2]
 if how == "console":

@@ -500,7 +500,8 @@ async def test_a_full_disk(release: Path) -> None:
 _PARENT = """
 import anyio, os, sys
 from pathlib import Path
-from rm360_async.download.rclone import Remote, RemoteFile, StallPolicy, find_rclone, rclone_environment
+from rm360_async.domain.record import RemoteFile
+from rm360_async.download.rclone import Remote, StallPolicy, find_rclone, rclone_environment
 remote = Remote("gdrive", sys.argv[1], find_rclone(), rclone_environment(os.environ), StallPolicy(0.02, 10**6, 10**6))
 anyio.run(remote.fetch, RemoteFile(sys.argv[2], int(sys.argv[3])), Path(sys.argv[4]))
 """

@@ -19,9 +19,9 @@ from rm360_async.download.rclone import find_rclone
 _FETCH = """
 import sys, os, anyio
 from pathlib import Path
-from rm360_async.download.rclone import Remote, environment, find
+from rm360_async.download.rclone import Remote, find_rclone, rclone_environment
 async def fetch():
-    remote = Remote("gdrive", sys.argv[1], find(), environment(os.environ))
+    remote = Remote("gdrive", sys.argv[1], find_rclone(), rclone_environment(os.environ))
     listed = await remote.stat(sys.argv[2])
     assert await remote.fetch(listed, Path(sys.argv[3])) == listed.md5
 anyio.run(fetch)
