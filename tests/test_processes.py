@@ -16,6 +16,7 @@ import pytest
 from anyio.abc import Process
 
 from rm360_async.system.processes import Tail, child, run_to_end
+from rm360_async.system.worker_protocol import environment_of_child
 
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 FAMILY = f"""
@@ -161,8 +162,14 @@ def test_a_child_does_not_outlive_a_killed_parent(use_uvloop: bool) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the launcher is for Linux")
 def test_the_launcher_does_not_start_for_a_parent_that_is_gone(tmp_path: Path) -> None:
-    launcher = Path(__file__).parent.parent / "rm360_async" / "_launch.py"
+    launcher = Path(__file__).parent.parent / "rm360_async" / "system" / "_launch.py"
     touched = tmp_path / "touched"
     command = [sys.executable, "-I", "-S", str(launcher), "1", "touch", str(touched)]
     assert subprocess.run(command, check=False).returncode == 127
     assert not touched.exists()
+
+
+def test_a_worker_process_finds_the_package_and_nothing_inside_it() -> None:
+    """Where the package is not installed, its children still find it; its rooms are no top-level modules."""
+    first = Path(environment_of_child()["PYTHONPATH"].split(os.pathsep)[0])
+    assert (first / "rm360_async" / "__init__.py").is_file() and not (first / "__init__.py").exists()

@@ -64,7 +64,7 @@ def _pass_on(text: bytes, on_line: OnLine) -> None:
 
 def environment_of_child() -> Mapping[str, str]:
     """Return the child's environment: ours, the package found, and no thread pools that it does not need."""
-    package = str(Path(__file__).resolve().parent.parent)
+    package = str(Path(__file__).resolve().parents[2])
     paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     single = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
     return {**os.environ, **single, "PYTHONPATH": os.pathsep.join(paths)}
