@@ -13,7 +13,8 @@ from workspace import Workspace
 
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
 from rm360_async.domain.completeness import CompletenessLevel, ExtractionFacts, assess_completeness
-from rm360_async.domain.names import Modality, Performance, Structure, number_ranges
+from rm360_async.domain.formatting import number_ranges
+from rm360_async.domain.names import Modality, Performance, Structure
 from rm360_async.domain.record import LeftOut, Record, SourceFile
 from rm360_async.domain.release import (
     Absence,
@@ -46,18 +47,18 @@ def of_500(
         (f"0018/0018_{performance.name}_raw.smc",),
         absent=NOT_IN_500,
         frames={camera: range(count) for camera in cameras},
-        chosen=cameras,
+        extracted_cameras=cameras,
         fps=15.0 if performance.name == "s3_all" else 30.0,
     )
     return replace(clean, **more)
 
 
-def findings(found: ExtractionFacts) -> dict[str, str]:
+def findings(facts: ExtractionFacts) -> dict[str, str]:
     """Return what is wrong, by the name of the check; one of each at most."""
-    verdict = assess_completeness(found)
-    assert (verdict.word is CompletenessLevel.DAMAGED) == bool(verdict.findings)
+    verdict = assess_completeness(facts)
+    assert (verdict.level is CompletenessLevel.DAMAGED) == bool(verdict.findings)
     assert len({finding.check for finding in verdict.findings}) == len(verdict.findings)
-    return {finding.check: finding.what for finding in verdict.findings}
+    return {finding.check: finding.message for finding in verdict.findings}
 
 
 def test_the_releases_hold_what_is_known_of_them() -> None:
@@ -76,7 +77,7 @@ def test_the_releases_hold_what_is_known_of_them() -> None:
     assert released_content(Structure.PAIR, "s3") is None
 
 
-def test_the_layout_is_told_by_the_paths() -> None:
+def test_the_layout_follows_from_the_paths() -> None:
     assert possible_layouts(["0018/0018_s1_all_raw.smc"]) == (Structure.SINGLE,)
     assert possible_layouts(["raw/0026/0026_e0_raw.smc"]) == (Structure.PAIR,)
     assert possible_layouts(["/data/0026_e0_raw.smc", "/data/0026_e0_anno.smc"]) == (Structure.PAIR,)
@@ -92,7 +93,7 @@ def test_the_layout_is_told_by_the_paths() -> None:
     [
         of_500(),
         of_500(S3, S3_CAMERAS),
-        of_500(S3, S3_CAMERAS, chosen=("00", "24", "48"), wanted_cameras=("00", "06", "24", "48")),
+        of_500(S3, S3_CAMERAS, extracted_cameras=("00", "24", "48"), wanted_cameras=("00", "06", "24", "48")),
         of_500(Performance("0018", "e1"), EVERY, 13, fps=None, absent=NOT_IN_500 | {Modality.AUDIO}),
         of_500(Performance("0018", "h0"), EVERY, 1, fps=None, absent=NOT_IN_500 | {Modality.AUDIO}),
     ],
@@ -100,28 +101,30 @@ def test_the_layout_is_told_by_the_paths() -> None:
 def test_clean_files_are_complete_as_released(clean: ExtractionFacts) -> None:
     verdict = assess_completeness(clean)
     assert (
-        verdict.word is CompletenessLevel.AS_RELEASED
+        verdict.level is CompletenessLevel.AS_RELEASED
         and verdict.findings == ()
         and str(verdict) == "complete as released"
     )
-    assert "masks" in verdict.as_released
+    assert "masks" in verdict.absent_as_released
 
 
 def test_what_was_wanted_and_is_there_is_complete() -> None:
     wanted = frozenset({Modality.IMAGES, Modality.AUDIO})
-    chosen = of_500(S3, S3_CAMERAS, wanted=wanted, absent=frozenset(), wanted_cameras="ring:8", chosen=S3_CAMERAS[:8])
+    chosen = of_500(
+        S3, S3_CAMERAS, wanted=wanted, absent=frozenset(), wanted_cameras="ring:8", extracted_cameras=S3_CAMERAS[:8]
+    )
     assert str(assess_completeness(chosen)) == "complete"
-    every = assess_completeness(replace(chosen, wanted_cameras="all", chosen=S3_CAMERAS))
-    assert every.word is CompletenessLevel.AS_RELEASED and every.as_released == (
+    every = assess_completeness(replace(chosen, wanted_cameras="all", extracted_cameras=S3_CAMERAS))
+    assert every.level is CompletenessLevel.AS_RELEASED and every.absent_as_released == (
         "images of 22 cameras (02 06 08 10 12 14 18 22 ...)",
     )
 
 
 @pytest.mark.parametrize(
-    ("found", "check", "told"),
+    ("facts", "check", "message"),
     [
         (of_500(fps=15.0), "frame rate", "15 frames a second by its sound, where the release has 30"),
-        (of_500(fps=61.2, fps_note="odd: 61.2; x"), "frame rate", "odd: 61.2; x"),
+        (of_500(fps=61.2, fps_note="unexpected: 61.2"), "frame rate", "unexpected: 61.2"),
         (of_500(S3, S3_CAMERAS, fps=30.0), "frame rate", "30 frames a second by its sound, where the release has 15"),
         (
             of_500(count=0),
@@ -129,7 +132,7 @@ def test_what_was_wanted_and_is_there_is_complete() -> None:
             "cam_25 without any frame",
         ),
         (
-            of_500(calibration=["ids: cameras 24 and 27 are swapped"]),
+            of_500(failed_checks=["ids: cameras 24 and 27 are swapped"]),
             "calibration",
             "ids: cameras 24 and 27 are swapped",
         ),
@@ -142,12 +145,12 @@ def test_what_was_wanted_and_is_there_is_complete() -> None:
         ),
     ],
 )
-def test_each_loss_is_named_by_its_check_alone(found: ExtractionFacts, check: str, told: str) -> None:
-    assert findings(found) == {check: told}
-    assert str(assess_completeness(found)) == f"damaged: {check}: {told}"
+def test_each_loss_is_named_by_its_check_alone(facts: ExtractionFacts, check: str, message: str) -> None:
+    assert findings(facts) == {check: message}
+    assert str(assess_completeness(facts)) == f"damaged: {check}: {message}"
 
 
-def test_gaps_and_short_cameras_are_told_apart() -> None:
+def test_gaps_and_short_cameras_are_different_findings() -> None:
     frames = {camera: set(range(486)) for camera in S3_CAMERAS}
     frames["31"] = set(range(486)) - {100}
     assert findings(of_500(S3, S3_CAMERAS, frames=frames)) == {"gaps": "cam_31 without frame 100"}
@@ -159,7 +162,7 @@ def test_gaps_and_short_cameras_are_told_apart() -> None:
     assert findings(of_500(S3, S3_CAMERAS, frames=frames)) == {"frame counts": "cam_05 without any frame"}
     everywhere = {camera: set(range(486)) - {0, 7, 8} for camera in S3_CAMERAS}
     assert findings(of_500(S3, S3_CAMERAS, frames=everywhere)) == {"gaps": "all 38 cameras without frames 0, 7-8"}
-    unchosen = findings(of_500(S3, S3_CAMERAS, frames=frames, chosen=("24",), wanted_cameras=("24",)))
+    unchosen = findings(of_500(S3, S3_CAMERAS, frames=frames, extracted_cameras=("24",), wanted_cameras=("24",)))
     assert unchosen == {}
 
 
@@ -171,29 +174,29 @@ def test_key_frames_may_have_gaps_but_not_in_one_camera_only() -> None:
     assert findings(e1) == {"gaps": "cam_07 without frame 40"}
 
 
-def test_one_file_of_a_pair_is_judged_by_what_it_can_hold() -> None:
+def test_one_file_of_a_pair_is_assessed_by_what_it_can_hold() -> None:
     absent = frozenset(Modality) - {Modality.METADATA, Modality.IMAGES, Modality.AUDIO}
     raw = of_500(S1, EVERY, sources=("raw/0026/0026_s1_all_raw.smc",), absent=absent)
     verdict = assess_completeness(raw)
     assert (
-        verdict.word is CompletenessLevel.AS_RELEASED
-        and "calibration (in the other file of the pair)" in verdict.as_released
+        verdict.level is CompletenessLevel.AS_RELEASED
+        and "calibration (in the other file of the pair)" in verdict.absent_as_released
     )
     both = replace(raw, sources=(*raw.sources, "anno/0026/0026_s1_all_anno.smc"))
     assert "calibration, masks, keypoints2d, keypoints3d released" in findings(both)["modalities"]
     assert findings(replace(raw, sources=("/tmp/any/0026_s1_all_raw.smc",))) == {}
 
 
-def test_a_long_verdict_is_cut_and_names_outside_the_grammar_are_judged_by_frames_only() -> None:
-    verdict = assess_completeness(of_500(calibration=["x" * 900]))
+def test_a_long_verdict_is_cut_and_names_outside_the_grammar_are_assessed_by_frames_only() -> None:
+    verdict = assess_completeness(of_500(failed_checks=["x" * 900]))
     assert len(str(verdict)) == 600 and str(verdict).endswith(" ...")
-    odd = of_500(Performance("0000", "notes"), ("25", "31"), 10, absent=frozenset(Modality), fps=15.0)
-    assert str(assess_completeness(odd)) == "complete"
-    short = replace(odd, frames={"25": range(10), "31": range(5)})
+    unknown = of_500(Performance("0000", "notes"), ("25", "31"), 10, absent=frozenset(Modality), fps=15.0)
+    assert str(assess_completeness(unknown)) == "complete"
+    short = replace(unknown, frames={"25": range(10), "31": range(5)})
     assert findings(short) == {"frame counts": "cam_31 with 5 of 10 frames, the last 4"}
 
 
-def test_why_a_camera_is_absent() -> None:
+def test_the_reason_why_a_camera_is_absent() -> None:
     s3 = released_content(Structure.SINGLE, "s3_all")
     assert absence_of_camera("02", s3, "all") is Absence.NOT_RELEASED
     assert absence_of_camera("00", s3, "all") is Absence.LOST
@@ -229,23 +232,27 @@ def test_remarks_say_which_wanted_cameras_the_release_has_not() -> None:
     assert camera_remarks(Structure.PAIR, performances, "all") == []
 
 
-def test_a_dry_run_says_it(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_prints_the_remarks(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     workspace.put("0018/0018_s3_all_raw.smc", Tiny(part="s3_all"))
     workspace.put("0018/0018_e1_raw.smc", Tiny(part="e1"))
     assert workspace.run("--dry-run", "--cameras", "0,6,12,24") == 0
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cameras:")]
-    assert told == ["cameras: s3_all: 2 of the 4 wanted cameras (00 24); the release has only 38, not 06 12"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cameras:")]
+    assert lines == ["cameras: s3_all: 2 of the 4 wanted cameras (00 24); the release has only 38, not 06 12"]
     assert workspace.run("--dry-run", "--cameras", "0,6", "--modalities", "audio") == 0
     assert "cameras:" not in capsys.readouterr().out
 
 
-def test_the_rate_is_snapped_or_odd() -> None:
+def test_the_rate_is_snapped_or_unexpected() -> None:
     usual = frame_rate(1911, 63.73)
     assert usual is not None and (usual.fps, usual.note) == (30, "")
     slow = frame_rate(713, 47.5)
     assert slow is not None and slow.fps == 15
-    odd = frame_rate(1911, 31.2)
-    assert odd is not None and odd.fps == 61.25 and odd.note.startswith("odd: 61.2; 1911 frames in 31.20 s")
+    unusual = frame_rate(1911, 31.2)
+    assert (
+        unusual is not None
+        and unusual.fps == 61.25
+        and unusual.note == ("unexpected frame rate 61.2 fps (1911 frames, 31.20 s of audio); expected 30 or 15")
+    )
     assert frame_rate(0, 3.0) is frame_rate(3, 0.0) is None
 
 
@@ -269,30 +276,32 @@ SOUND: dict[str, Any] = {"modalities": ("metadata", "images", "audio")}
 
 
 @pytest.mark.parametrize(
-    ("tiny", "check", "told"),
+    ("tiny", "check", "message"),
     [
         (Tiny(cameras=("00", "25"), frames=120), "", "complete"),
         (Tiny(cameras=("00", "25"), frames=60, seconds=4.0), "frame rate", "15 frames a second by its sound"),
         (Tiny(cameras=("00", "25"), frames=120, holes={"25": (100,)}), "gaps", "cam_25 without frame 100"),
-        (Tiny(cameras=("00", "25"), frames=120, seconds=120 / 61.2), "frame rate", "odd: 61.2"),
+        (Tiny(cameras=("00", "25"), frames=120, seconds=120 / 61.2), "frame rate", "unexpected frame rate 61.2 fps"),
         (Tiny(frames=60, holes={"31": tuple(range(30, 60))}), "frame counts", "cam_31 with 30 of 60 frames"),
         (Tiny(cameras=("00", "25"), frames=120, actor="0019"), "identity", "the source says actor_id '0019'"),
         (Tiny(cameras=("00", "25"), frames=120, part="s2_all"), "identity", "says performance_part 's2_all'"),
     ],
 )
-def test_extraction_tells_what_is_wrong(tmp_path: Path, tiny: Tiny, check: str, told: str) -> None:
+def test_extraction_reports_what_is_wrong(tmp_path: Path, tiny: Tiny, check: str, message: str) -> None:
     record, info = extracted(tmp_path, tiny.write(tmp_path / "0018_s1_all_raw.smc"), **SOUND)
-    assert info["verdict"] == record.verdict.split(":")[0] and told in record.verdict
+    assert info["verdict"] == record.verdict.split(":")[0] and message in record.verdict
     named = [finding["check"] for finding in info["findings"]]
     others = {"cameras"} if check == "frame counts" else set()  # two cameras are neither release's
     assert set(named) - others == ({check} if check else set())
-    assert record.fps == (15 if "15 frames" in told else pytest.approx(61.2, abs=0.1) if "odd" in told else 30)
+    assert record.fps == (
+        15 if "15 frames" in message else pytest.approx(61.2, abs=0.1) if "unexpected" in message else 30
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", list(Structure))
 def test_the_demo_is_as_released_and_its_one_hole_is_found(tmp_path: Path, layout: Structure) -> None:
-    studio = Renderer(1 / 16)
+    renderer = Renderer(1 / 16)
     for spec in demo_plan(layout):
         if spec.performance.name not in ("s1_all", "s3_all", "e0"):
             continue
@@ -300,9 +309,9 @@ def test_the_demo_is_as_released_and_its_one_hole_is_found(tmp_path: Path, layou
         raw = tmp_path / f"{spec.performance.subject}_{spec.performance.name}_raw.smc"
         anno = raw.with_name(raw.name.replace("_raw", "_anno")) if layout is Structure.PAIR else None
         if anno is None:
-            write_smc(raw, small, studio)
+            write_smc(raw, small, renderer)
         else:
-            write_pair(raw, anno, small, studio)
+            write_pair(raw, anno, small, renderer)
         folder = tmp_path / spec.performance.name / spec.performance.subject
         folder.mkdir(parents=True)
         record, info = extracted(folder, raw, anno, spec.performance.name)

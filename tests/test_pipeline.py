@@ -1,4 +1,4 @@
-"""The pipeline with a simulated stages: order, overlap, leases, repeats, stops, and books that balance."""
+"""The pipeline with simulated stages: order, overlap, leases, retries, stops; and no performance is ever lost."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class SimulatedStages:
         self.most: Counter[str] = Counter()
         self.barrier: anyio.Event | None = None
         self.kinds: tuple[Kind, ...] = (Kind.RAW,)
-        self.no_room: set[Performance] = set()
+        self.no_space: set[Performance] = set()
         self.most_leases = len(PLAN)
         self.taken = 0
         """How many leases were taken in all."""
@@ -129,7 +129,7 @@ class SimulatedStages:
             job.lease = SimulatedLease(self)
 
     async def wait_for_space(self, job: Job) -> None:
-        if job.performance in self.no_room:
+        if job.performance in self.no_space:
             await anyio.sleep_forever()
 
     async def download(self, job: Job) -> None:
@@ -216,7 +216,7 @@ async def test_few_wait_for_an_extractor_however_small_they_are(monkeypatch: pyt
     assert stages.leases == 0 and not stages.log.claimed
 
 
-async def test_each_failure_is_charged_to_its_own_performance() -> None:
+async def test_each_failure_counts_against_its_own_performance() -> None:
     stages = SimulatedStages(
         {
             ("look up", PLAN[0]): [Cause.NOT_FOUND],
@@ -233,7 +233,7 @@ async def test_each_failure_is_charged_to_its_own_performance() -> None:
     assert stages.steps.count(("fetch", PLAN[3])) == 1, "what is staged is not fetched again"
 
 
-async def test_a_repeated_extraction_keeps_its_lease() -> None:
+async def test_a_retried_extraction_keeps_its_lease() -> None:
     stages = SimulatedStages({("extract", PLAN[0]): [Cause.WORKER_DIED]})
     stages.barrier = anyio.Event()
     seen: list[int] = []
@@ -260,14 +260,14 @@ async def test_a_fault_that_stops_the_service_is_raised_and_nothing_is_left_clai
     assert scheduler.planned == len(PLAN) and PLAN[2] in scheduler.pending
 
 
-async def test_what_another_instance_has_in_hand_is_taken_later() -> None:
+async def test_what_another_instance_holds_is_retried_later() -> None:
     stages = SimulatedStages()
     stages.log.held_by_others = {PLAN[0], PLAN[3]}
     scheduler = await run_all(stages)
     assert set(scheduler.ended.values()) == {Stage.COMPLETED}
 
 
-async def test_draining_finishes_what_is_being_extracted_and_leaves_the_rest() -> None:
+async def test_a_stop_finishes_what_is_being_extracted_and_leaves_the_rest() -> None:
     stages = SimulatedStages()
     stages.barrier = anyio.Event()
     scheduler = scheduler_of(PLAN)
@@ -298,7 +298,7 @@ async def test_cancelling_leaves_no_claim_and_no_lease() -> None:
 
 
 @pytest.mark.parametrize("cause", [Cause.STALL, Cause.SERVER_ERROR, Cause.RATE_LIMIT, Cause.DISK_FULL])
-async def test_half_a_pair_is_never_extracted_and_goes_on_under_its_lease(cause: Cause) -> None:
+async def test_half_a_pair_is_never_extracted_and_resumes_under_its_lease(cause: Cause) -> None:
     stages = SimulatedStages({("fetch anno", PLAN[0]): [cause]})
     stages.kinds = (Kind.RAW, Kind.ANNO)
     scheduler = scheduler_of(PLAN[:1])
@@ -308,21 +308,21 @@ async def test_half_a_pair_is_never_extracted_and_goes_on_under_its_lease(cause:
     assert stages.steps.count(("fetch anno", PLAN[0])) == 2 and stages.taken == 1
 
 
-async def test_a_quota_gives_the_lease_back() -> None:
+async def test_a_quota_releases_the_lease() -> None:
     stages = SimulatedStages({("fetch", PLAN[0]): [Cause.FILE_QUOTA]})
     await run_all(stages)
     assert stages.taken == len(PLAN) + 1
 
 
 async def test_all_try_again_although_every_downloader_waits_for_a_lease() -> None:
-    """One lease for all: whoever failed with bytes on disk has it, and is not behind those who wait for it."""
+    """One lease for all: the job that failed with bytes on disk keeps it, and does not wait behind the others."""
     stages = SimulatedStages({("fetch", each): [Cause.SERVER_ERROR, Cause.STALL] for each in PLAN})
     stages.most_leases = 1
     await run_all(stages, Width(3, 1))
     assert stages.taken == len(PLAN)
 
 
-async def test_a_full_disk_under_the_books_is_waited_out() -> None:
+async def test_a_full_disk_under_the_ledger_is_waited_out() -> None:
     stages = SimulatedStages()
     scheduler = scheduler_of(PLAN[:1])
     async with anyio.create_task_group() as tasks:
@@ -334,14 +334,14 @@ async def test_a_full_disk_under_the_books_is_waited_out() -> None:
     )
 
 
-async def test_a_failure_that_cannot_be_noted_at_once_is_noted_later() -> None:
+async def test_a_failure_that_cannot_be_recorded_at_once_is_recorded_later() -> None:
     stages = SimulatedStages({("fetch", PLAN[0]): [Cause.NOT_FOUND]})
     stages.log.full = 2
     scheduler = await run_all(stages)
     assert scheduler.ended[PLAN[0]] is Stage.DOWNLOAD_FAILED and stages.log.rows[PLAN[0]].cause is Cause.NOT_FOUND
 
 
-async def test_draining_does_not_repeat_what_fails_then() -> None:
+async def test_a_stop_does_not_retry_what_fails_then() -> None:
     stages = SimulatedStages({("extract", PLAN[0]): [Cause.WORKER_DIED]})
     stages.barrier = anyio.Event()
     scheduler = scheduler_of(PLAN)
@@ -356,9 +356,9 @@ async def test_draining_does_not_repeat_what_fails_then() -> None:
     assert stages.leases == 0 and not stages.log.claimed
 
 
-async def test_draining_ends_a_wait_for_room() -> None:
+async def test_a_stop_ends_a_wait_for_space() -> None:
     stages = SimulatedStages()
-    stages.no_room = {PLAN[0]}
+    stages.no_space = {PLAN[0]}
     scheduler = scheduler_of(PLAN[:1])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
@@ -370,7 +370,7 @@ async def test_draining_ends_a_wait_for_room() -> None:
     assert set(scheduler.pending) == {PLAN[0]} and stages.leases == 0 and not stages.log.claimed
 
 
-async def test_nothing_breaks_off_between_publishing_and_noting_it() -> None:
+async def test_nothing_interrupts_between_publishing_and_recording_it() -> None:
     stages = SimulatedStages()
     scheduler = scheduler_of(PLAN[:1])
     async with anyio.create_task_group() as tasks:

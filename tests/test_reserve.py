@@ -1,4 +1,4 @@
-"""The leases of performances in hand: kept while they fit, and who gives way when nothing else makes room."""
+"""The leases of jobs: kept while they fit, and which orphans are evicted if nothing else frees space."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ WHOLE = "0018_e4_anno.00000004.smc"
         (Lack.SPACE, 301 * KB, False, (), ()),
     ],
 )
-def test_who_gives_way(
+def test_which_orphans_are_evicted(
     tmp_path: Path, lack: Lack, lacking: int, enough: bool, gone: tuple[str, ...], kept: tuple[str, ...]
 ) -> None:
-    """A whole file that is set aside frees the budget, not the disk; a stranger's file is never touched."""
+    """A whole file in the quarantine frees the budget, not the disk; other files are never touched."""
     leftovers = left(tmp_path, *PARTS, WHOLE, "notes.smc.part", "0018_e5_raw.smc")
     assert evict_orphans(Shortage(lack, "", 1, lacking, leftovers, stuck=True)) is enough
     missing = {path.name for path, _ in leftovers if not path.exists()}

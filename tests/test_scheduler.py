@@ -1,4 +1,4 @@
-"""The books of a run balance at every step, and `next` knows when nothing is left."""
+"""Every performance is in one collection at every step, and `next_job` knows when nothing is left."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def waiting(until: float, cause: Cause = Cause.NETWORK) -> PlannedState:
     return PlannedState(Stage.WAITING, cause, "", until)
 
 
-async def test_work_is_handed_out_in_order_and_ends() -> None:
+async def test_jobs_are_handed_out_in_order_until_none_is_left() -> None:
     scheduler = Scheduler()
     for each in (A, B):
         scheduler.update(each, PlannedState(Stage.PENDING))
@@ -45,7 +45,7 @@ async def test_work_is_handed_out_in_order_and_ends() -> None:
     assert scheduler.ended == {A: Stage.COMPLETED, B: Stage.FAILED, C: Stage.COMPLETED}
 
 
-async def test_next_waits_for_what_is_in_hand_because_it_may_come_back() -> None:
+async def test_next_job_waits_for_active_ones_because_they_may_come_back() -> None:
     scheduler = Scheduler()
     scheduler.update(A, PlannedState(Stage.PENDING))
     assert await next_of(scheduler) == A
@@ -74,7 +74,7 @@ async def test_the_waiting_are_handed_out_when_due_but_pending_ones_go_first() -
     assert [await next_of(scheduler), await next_of(scheduler)] == [B, A]
 
 
-async def test_without_patience_only_quota_waits_end_the_run() -> None:
+async def test_without_waiting_only_quota_waits_end_the_run() -> None:
     scheduler = Scheduler(wait_for_quota=False, now=Clock())
     scheduler.update(A, waiting(9e3, Cause.FILE_QUOTA))
     assert await next_of(scheduler) is None
@@ -85,7 +85,7 @@ async def test_without_patience_only_quota_waits_end_the_run() -> None:
     assert scheduler.planned == 2
 
 
-async def test_what_another_instance_has_is_looked_at_again() -> None:
+async def test_what_another_instance_holds_is_retried() -> None:
     clock = Clock()
     scheduler = Scheduler(now=clock, retry_interval=5)
     scheduler.update(A, PlannedState(Stage.PENDING))
@@ -96,7 +96,7 @@ async def test_what_another_instance_has_is_looked_at_again() -> None:
     assert await next_of(scheduler) == A
 
 
-async def test_a_clock_that_is_set_back_does_not_hide_what_another_instance_had() -> None:
+async def test_a_clock_that_is_set_back_does_not_hide_what_another_instance_holds() -> None:
     clock = Clock()
     scheduler = Scheduler(now=clock, retry_interval=5)
     scheduler.update(A, PlannedState(Stage.PENDING))
@@ -115,7 +115,7 @@ async def test_a_clock_that_is_set_back_makes_no_wait_longer_than_any() -> None:
     assert await next_of(scheduler) == A
 
 
-async def test_draining_hands_out_nothing_more() -> None:
+async def test_a_stop_hands_out_nothing_more() -> None:
     scheduler = Scheduler()
     scheduler.update(A, PlannedState(Stage.PENDING))
     scheduler.stop_admitting()

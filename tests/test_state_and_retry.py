@@ -31,7 +31,7 @@ def row(stage: Stage, **more: object) -> PerformanceRow:
 
 
 @pytest.mark.parametrize(
-    ("before", "evidence", "expected"),
+    ("before", "observed", "expected"),
     [
         (row(Stage.PENDING), Observed(True), Stage.COMPLETED),
         (row(Stage.COMPLETED), Observed(False, (FILE,)), Stage.PENDING),
@@ -57,8 +57,8 @@ def row(stage: Stage, **more: object) -> PerformanceRow:
         (row(Stage.FAILED, cause=Cause.TOO_LARGE), Observed(False, (FILE,)), Stage.PENDING),
     ],
 )
-def test_standing(before: PerformanceRow, evidence: Observed, expected: Stage) -> None:
-    assert decide_state(before, evidence, NOW).stage is expected
+def test_decide_state(before: PerformanceRow, observed: Observed, expected: Stage) -> None:
+    assert decide_state(before, observed, NOW).stage is expected
 
 
 def test_a_missing_file_is_a_sentence() -> None:
@@ -83,14 +83,14 @@ def test_tries_run_out() -> None:
     assert stages == [Stage.WAITING] * 3 + [Stage.DOWNLOAD_FAILED] * 2
 
 
-def test_a_transfer_that_moved_on_costs_no_try() -> None:
+def test_a_transfer_that_made_progress_does_not_count_as_a_try() -> None:
     last = row(Stage.DOWNLOADING, tries=3)
     decision = decide_retry(Fault(Cause.NETWORK, "x"), last, POLICY, NOW, 0.5, fetched_bytes=PROGRESS_BYTES)
     assert decision.stage is Stage.WAITING and not decision.counts_as_try
 
 
 @pytest.mark.parametrize("cause", [cause for cause in Cause if cause.scope is Scope.REMOTE])
-def test_what_is_the_remotes_costs_the_performance_nothing(cause: Cause) -> None:
+def test_a_fault_of_the_remote_does_not_count_as_a_try(cause: Cause) -> None:
     decision = decide_retry(Fault(cause, "x"), row(Stage.DOWNLOADING, tries=3), POLICY, NOW, 0.5)
     assert (decision.stage, decision.counts_as_try) == (Stage.PENDING, False)
 

@@ -123,7 +123,7 @@ def strip(folder: Path, camera: str, count: int, output: Path) -> int:
     Examples:
       rm360 cameras strip subjects/0018/s1_all --camera 25 --output strip.png
     """
-    from rm360_async.domain.names import number_ranges
+    from rm360_async.domain.formatting import number_ranges
     from rm360_async.visualization.frame_strip import frame_strip
     from rm360_async.visualization.published_folder import open_folder
 

@@ -1,7 +1,7 @@
-"""The names of the field: subject, performance, camera, modality, release layout, and their paths.
+"""The names in the dataset: subject, performance, camera, modality, release layout, and their paths.
 
-Everything here is checked text. A name that passes is safe as one path component, so nothing that a
-remote or a config says can become another path. Ids stay text: `0026` as a number is 22 in YAML 1.1.
+All names are checked. A name that passes is safe as one path component, so nothing in a remote's listing or a
+config can become another path. Ids stay text: `0026` as a number is 22 in YAML 1.1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FILE = re.compile(r"(?P<subject>[0-9]{4})_(?P<name>[a-z0-9_]+)_(?P<kind>raw|ann
 
 
 class Modality(str, Enum):
-    """What a performance can hold, in the order of extraction."""
+    """A kind of data of a performance, in the order of extraction."""
 
     METADATA = "metadata"
     CALIBRATION = "calibration"
@@ -37,7 +37,7 @@ class Modality(str, Enum):
 
 
 class Kind(str, Enum):
-    """Which of a performance's files: `raw` (images, audio), or `anno` (the rest, 21-subject layout)."""
+    """A kind of source file: `raw` (images, audio), or `anno` (the rest, 21-subject layout)."""
 
     RAW = "raw"
     ANNO = "anno"
@@ -52,6 +52,8 @@ class Structure(str, Enum):
 
 RAW_ONLY = frozenset({Modality.IMAGES, Modality.AUDIO})
 """In the pair layout these are in the raw file; all others may be in the anno file."""
+BY_CAMERA = frozenset({Modality.IMAGES, Modality.MASKS, Modality.KEYPOINTS2D, Modality.SCAN_MASKS})
+"""Modalities that are stored for each camera."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Performance:
 
     @property
     def sort_key(self) -> tuple[str, str, int, str]:
-        """Return the key of the field's order: e2 comes before e10."""
+        """Return the key that sorts e2 before e10."""
         match = _PERFORMANCE.fullmatch(self.name)
         family, number = (match["family"], int(match["number"])) if match else (self.name, 0)
         return self.subject, family, number, self.name
@@ -78,31 +80,31 @@ class Performance:
 
 
 def is_subject(text: str) -> bool:
-    """Tell whether the text is a subject id: four ASCII digits."""
+    """Return True if the text is a subject id: four ASCII digits."""
     return _SUBJECT.fullmatch(text) is not None
 
 
 def is_performance(text: str) -> bool:
-    """Tell whether the text is a performance name: e<n>, h<n>[_<wig><colour>] or s<n>_all."""
+    """Return True if the text is a performance name: e<n>, h<n>[_<wig><colour>] or s<n>_all."""
     match = _PERFORMANCE.fullmatch(text)
     if match is None:
         return False
-    wanted_part = {"e": match["part"] is None, "s": match["part"] == "all", "h": match["part"] != "all"}
-    return wanted_part[match["family"]]
+    has_valid_part = {"e": match["part"] is None, "s": match["part"] == "all", "h": match["part"] != "all"}
+    return has_valid_part[match["family"]]
 
 
 def is_pattern(text: str) -> bool:
-    """Tell whether the text is a pattern of performance names, such as `s*` or `e?`."""
+    """Return True if the text is a pattern of performance names, such as `s*` or `e?`."""
     return _PATTERN.fullmatch(text) is not None and ("*" in text or "?" in text)
 
 
 def matches_any(name: str, patterns: Iterable[str]) -> bool:
-    """Tell whether a performance name equals one of the names or fits one of the patterns."""
+    """Return True if a performance name equals one of the names or fits one of the patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def camera_id(value: int | str) -> str:
-    """Return a camera's two-digit id for 7, '7' or '07'; ValueError for anything else."""
+    """Return a camera's two-digit id for 7, '7' or '07'; raise ValueError for anything else."""
     text = f"{int(value):02d}" if str(value).isascii() and str(value).isdigit() else str(value)
     if not is_camera(text):
         raise ValueError(f"{value!r} is not a camera id (00 to 99)")
@@ -110,21 +112,21 @@ def camera_id(value: int | str) -> str:
 
 
 def is_camera(text: str) -> bool:
-    """Tell whether the text is a camera key as files hold it: two ASCII digits."""
+    """Return True if the text is a camera key as files hold it: two ASCII digits."""
     return _CAMERA.fullmatch(text) is not None
 
 
 def kinds_needed(structure: Structure, modalities: Iterable[Modality]) -> tuple[Kind, ...]:
-    """Return which files of a performance the wanted modalities are in, raw first.
+    """Return the kinds of files that hold the wanted modalities, raw first.
 
-    Metadata is in both files of a pair, so it asks for no file of its own unless nothing else does.
+    Metadata is in both files of a pair, so it needs a file only if it is wanted alone.
     """
     if structure is Structure.SINGLE:
         return (Kind.RAW,)
     wanted = set(modalities) - {Modality.METADATA}
-    raw = bool(wanted & RAW_ONLY) or not wanted
-    anno = bool(wanted - RAW_ONLY)
-    return tuple(kind for kind, needed in ((Kind.RAW, raw), (Kind.ANNO, anno)) if needed)
+    needs_raw = bool(wanted & RAW_ONLY) or not wanted
+    needs_anno = bool(wanted - RAW_ONLY)
+    return tuple(kind for kind, is_needed in ((Kind.RAW, needs_raw), (Kind.ANNO, needs_anno)) if is_needed)
 
 
 def file_name(performance: Performance, kind: Kind) -> str:
@@ -143,7 +145,7 @@ def remote_path(structure: Structure, performance: Performance, kind: Kind) -> s
 
 
 def parse_remote_path(structure: Structure, path: str) -> tuple[Performance, Kind] | None:
-    """Return what a listed path is, or None when it is outside the grammar (`.smc.bak`, `..`, notes)."""
+    """Return the performance and kind of a file by its path; None outside the layout (`.smc.bak`)."""
     match = _FILE.fullmatch(path.rsplit("/", 1)[-1])
     if match is None or not is_performance(match["name"]):
         return None
@@ -152,7 +154,7 @@ def parse_remote_path(structure: Structure, path: str) -> tuple[Performance, Kin
 
 
 def output_folder(output_dir: Path, performance: Performance) -> Path:
-    """Return the final place of a published performance, `<output_dir>/0018/s1_all`."""
+    """Return the path of a published performance, `<output_dir>/0018/s1_all`."""
     return output_dir.joinpath(performance.subject, performance.name)
 
 
@@ -164,16 +166,3 @@ def camera_folder(camera: str) -> str:
 def frame_stem(frame: int) -> str:
     """Return the file name of one frame without its suffix, `frame_000012`."""
     return f"frame_{frame:06d}"
-
-
-def number_ranges(numbers: Iterable[int], most: int = 6) -> str:
-    """Return `3, 7-9` for 3 7 8 9; after `most` ranges, the count of the rest."""
-    runs: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    named = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs[:most]]
-    more = sum(map(len, runs[most:]))
-    return ", ".join(named) + (f" and {more} more" if more else "")

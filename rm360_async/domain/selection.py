@@ -13,14 +13,10 @@ from enum import Enum
 
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.cameras.sets import resolve_cameras
-from rm360_async.domain.names import Modality, Performance, Structure
+from rm360_async.domain.names import BY_CAMERA, Modality, Performance, Structure
 from rm360_async.domain.record import EarlierRecord, Record, SourceFile
 from rm360_async.domain.release import CameraSelection, released_content
 from rm360_async.domain.state import source_changed
-
-"""Camera ids, "all", or the name of a set such as "ring:10"."""
-BY_CAMERA = frozenset({Modality.IMAGES, Modality.MASKS, Modality.KEYPOINTS2D, Modality.SCAN_MASKS})
-"""Modalities that are stored for each camera."""
 
 
 class FetchMode(str, Enum):

@@ -1,11 +1,11 @@
-"""Staged .smc files: their names in temp_dir, and what the names prove.
+"""The spool: downloaded .smc files in temp_dir, their names, and what the names prove.
 
-A part is `0018_s1_all_raw.<fingerprint>.smc.part`, a whole file the same without `.part`. The fingerprint
-comes from the size, md5 and time that the remote listed: bytes of a changed file are never joined with
-those of its earlier self. A file gets its whole name only after its size and md5 equal the listing and it
-was synced, so the name alone is evidence after a crash. `.smc.sparse` with its `.map` holds ranges of a file of
-which the whole is not wanted (see `blocks`). Whole files whose extraction failed, or that the
-user wants to keep, are set aside in `kept/`; they are no staging any more, and are taken back when wanted.
+A part is `0018_s1_all_raw.<fingerprint>.smc.part`, a whole file the same without `.part`. The fingerprint comes from
+the size, md5 and time that the remote listed: bytes of a changed file are never joined with those of an earlier
+version. A file gets its whole name only after its size and md5 equal the listing and it was synced, so the name
+alone is evidence after a crash. `.smc.sparse` with its `.map` holds ranges of a file that is not needed whole (see
+`system.sparse_file`). Whole files whose extraction failed, or that the user wants to keep, are quarantined in
+`kept/`; they do not count as spooled any more, and are restored when they are needed again.
 """
 
 from __future__ import annotations
@@ -22,50 +22,51 @@ from rm360_async.system.fault_points import reach
 from rm360_async.system.sparse_file import is_sparse, map_path
 
 QUARANTINE = "kept"
+"""Name of the quarantine folder in temp_dir."""
 _SPOOL_NAME = re.compile(r"\d{4}_\w+_(?:raw|anno)\.[0-9a-f]{8}\.smc(?:\.part|\.sparse(?:\.map)?)?")
 _UNFINISHED = (".smc.part", ".smc.sparse", ".smc.sparse.map")
 
 
 def fingerprint(source: SourceFile) -> str:
-    """Return eight hex digits that change when the remote's file does."""
+    """Return eight hex digits that change if the remote's file does."""
     identity = f"{source.size}|{source.md5 or source.modified or ''}"
     return hashlib.sha256(identity.encode()).hexdigest()[:8]
 
 
 def whole_path(temp_dir: Path, performance: Performance, kind: Kind, source: SourceFile) -> Path:
-    """Return the place of the whole staged file."""
+    """Return the path of the whole file."""
     stem = file_name(performance, kind).removesuffix(".smc")
     return temp_dir / f"{stem}.{fingerprint(source)}.smc"
 
 
 def part_path(whole: Path) -> Path:
-    """Return the place of the part that becomes `whole`."""
+    """Return the path of the part that becomes `whole`."""
     return whole.with_name(whole.name + ".part")
 
 
 def sparse_path(whole: Path) -> Path:
-    """Return the place of the sparse file that holds ranges of what would be `whole`."""
+    """Return the path of the sparse file that holds ranges of what would be `whole`."""
     return whole.with_name(whole.name + ".sparse")
 
 
 def whole_paths(whole: Path) -> list[Path]:
-    """Return every name that the whole file or a part of a download of it may have."""
+    """Return every path that the whole file, or a part of it, may have."""
     return [whole, part_path(whole), quarantine_path(whole)]
 
 
 def all_paths(whole: Path) -> list[Path]:
-    """Return every name that bytes of a file may have in staging."""
+    """Return every path that bytes of a file may have in the spool."""
     sparse = sparse_path(whole)
     return [whole, part_path(whole), sparse, map_path(sparse)]
 
 
 def quarantine_path(whole: Path) -> Path:
-    """Return the place where a whole file is set aside."""
+    """Return the path of a whole file in the quarantine."""
     return whole.parent / QUARANTINE / whole.name
 
 
 def commit_part(part: Path, whole: Path) -> None:
-    """Give a synced, compared part (or a sparse file that was filled up) its whole name, durably."""
+    """Give a synced, compared part (or a sparse file that was completed) its whole name, durably."""
     reach("committing part")
     part.rename(whole)
     map_path(part).unlink(missing_ok=True)
@@ -74,7 +75,7 @@ def commit_part(part: Path, whole: Path) -> None:
 
 
 def quarantine(whole: Path) -> Path:
-    """Move a whole file to `kept/`; return its new place."""
+    """Move a whole file to the quarantine; return its new path."""
     quarantined = quarantine_path(whole)
     quarantined.parent.mkdir(exist_ok=True)
     whole.rename(quarantined)
@@ -82,17 +83,17 @@ def quarantine(whole: Path) -> Path:
 
 
 def quarantined(temp_dir: Path) -> tuple[int, int]:
-    """Return how many files are set aside, and their bytes; only a person removes them."""
+    """Return how many files are in the quarantine, and their bytes; only a person removes them."""
     folder = temp_dir / QUARANTINE
     sizes = []
     for path in folder.iterdir() if folder.is_dir() else ():
-        with suppress(FileNotFoundError):  # another instance has just taken it back
+        with suppress(FileNotFoundError):  # another instance has just restored it
             sizes.append(path.lstat().st_size)
     return len(sizes), sum(sizes)
 
 
 def restore(whole: Path) -> bool:
-    """Move a file of that name back from `kept/`; False when there is none."""
+    """Move a file back from the quarantine; return False if it is not there."""
     try:
         quarantine_path(whole).rename(whole)
     except FileNotFoundError:
@@ -101,7 +102,7 @@ def restore(whole: Path) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove one staged file, durably, a sparse one with its map; nothing happens when it is gone."""
+    """Remove one file of the spool, durably, a sparse one with its map; nothing happens if it is gone."""
     path.unlink(missing_ok=True)
     if is_sparse(path):
         map_path(path).unlink(missing_ok=True)
@@ -111,12 +112,12 @@ def remove(path: Path) -> None:
 
 
 def outdated_files(temp_dir: Path, performance: Performance, kind: Kind, current: Path) -> list[Path]:
-    """Return parts and whole files of the same source whose remote file has changed since."""
+    """Return the files of the same source that came from an earlier version of the remote's file."""
     return [path for path in files_of(temp_dir, performance, kind) if path not in all_paths(current)]
 
 
 def files_of(temp_dir: Path, performance: Performance, kind: Kind) -> list[Path]:
-    """Return all parts and whole files of one source that are staged."""
+    """Return all parts, sparse and whole files of one source that are in the spool."""
     stem = file_name(performance, kind).removesuffix(".smc") + "."
     # not by glob, which compiles a pattern for each name and keeps the last some hundred
     names = os.listdir(temp_dir) if temp_dir.is_dir() else []  # noqa: PTH208
@@ -124,17 +125,17 @@ def files_of(temp_dir: Path, performance: Performance, kind: Kind) -> list[Path]
 
 
 def is_spool_file(path: Path) -> bool:
-    """Tell whether a file in temp_dir has the name of a staged one, part or whole."""
+    """Return True if a file in temp_dir has the name of a spooled one, part or whole."""
     return _SPOOL_NAME.fullmatch(path.name) is not None
 
 
 def is_unfinished(path: Path) -> bool:
-    """Tell whether a staged file's name says that it never arrived whole."""
+    """Return True if a file's name says that it never arrived whole."""
     return path.name.endswith(_UNFINISHED)
 
 
 def stems(temp_dir: Path) -> set[str]:
-    """Return the stems (`0018_s1_all_raw`) of which parts or whole files are staged."""
+    """Return the stems (`0018_s1_all_raw`) of all files in the spool."""
     names = [path.name for path in temp_dir.glob("*.smc*")] if temp_dir.is_dir() else []
     return {name.split(".", 1)[0] for name in names}
 

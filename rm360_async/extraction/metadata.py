@@ -155,9 +155,9 @@ def _judgement(facts: Metadata) -> dict[str, object]:
     if verdict is None:
         return {}
     told: dict[str, object] = {
-        "verdict": verdict.word.value,
-        "findings": [asdict(finding) for finding in verdict.findings],
-        "absent_as_released": list(verdict.as_released),
+        "verdict": verdict.level.value,
+        "findings": [finding.as_json() for finding in verdict.findings],
+        "absent_as_released": list(verdict.absent_as_released),
     }
     if report is not None:
         told["calibration"] = {"state": report.state.value, "checks": [check.as_json() for check in report.checks]}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rm360_async.domain.errors import Cause
-from rm360_async.domain.names import Performance, number_ranges
+from rm360_async.domain.formatting import number_ranges
+from rm360_async.domain.names import Performance
 from rm360_async.domain.record import LeftOut
 from rm360_async.domain.stage import Stage
 

@@ -15,7 +15,7 @@ import numpy as np
 from rm360_async.domain.cameras.coverage import TIERS
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.errors import BadRequest
-from rm360_async.domain.names import number_ranges
+from rm360_async.domain.formatting import number_ranges
 from rm360_async.visualization.published_folder import PublishedFolder
 from rm360_async.visualization.raster import CELL, LABEL, LOSS_REASONS, Raster
 from rm360_async.visualization.svg import Anchor

@@ -8,7 +8,8 @@ import numpy as np
 
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.errors import BadRequest
-from rm360_async.domain.names import camera_id, number_ranges
+from rm360_async.domain.formatting import number_ranges
+from rm360_async.domain.names import camera_id
 from rm360_async.visualization.published_folder import PublishedFolder
 from rm360_async.visualization.raster import CELL, LABEL, Raster
 from rm360_async.visualization.theme import BAD, EMPTY, GOOD, MUTED, TIER_COLOURS, degrees_text

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rm360_async.domain.formatting import size_text
-from rm360_async.domain.names import Performance, number_ranges
+from rm360_async.domain.formatting import number_ranges, size_text
+from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record
 from rm360_async.store import Depth, Flaw, FlawKind, FolderCheck
 from rm360_async.system.log import escaped

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rm360_async.domain.cameras.sets import resolve_cameras
-from rm360_async.domain.names import Modality, Performance, Structure
+from rm360_async.domain.names import BY_CAMERA, Modality, Performance, Structure
 from rm360_async.domain.record import Record
 from rm360_async.domain.release import released_content
-from rm360_async.domain.selection import BY_CAMERA, FetchMode, Selection, cameras_of
+from rm360_async.domain.selection import FetchMode, Selection, cameras_of
 from rm360_async.download.ranges.cost import MAX_SHARE
 
 _GUESSED_SHARES = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.check_status import CheckState
-from rm360_async.domain.names import number_ranges
+from rm360_async.domain.formatting import number_ranges
 from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Drawing
