@@ -27,7 +27,7 @@ from rm360_async.domain.release import (
 )
 from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.store import parse_marker
+from rm360_async.store.marker import parse_marker
 from rm360_async.synthetic.remote import demo_plan
 from rm360_async.synthetic.renderer import Renderer
 from rm360_async.synthetic.smc_writer import write_pair, write_smc

@@ -22,7 +22,7 @@ from rm360_async.extraction import copy_processes
 from rm360_async.extraction.copier import Copier, Item
 from rm360_async.extraction.extract import extract
 from rm360_async.smc import SmcFile, UnreadableData
-from rm360_async.store import StagingFolder
+from rm360_async.store.staging import StagingFolder
 
 FRAMES = 150
 """Of each of the two cameras: five batches."""

@@ -36,7 +36,7 @@ from rm360_async.download.rclone import (
 from rm360_async.download.rclone.listing import group_by_performance
 from rm360_async.ledger import Claims, lock_path
 from rm360_async.ledger.claims import RUNS
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 
 NOW = 1_790_000_000.0
 

@@ -21,16 +21,11 @@ from rm360_async.domain.record import LeftOut, SourceFile
 from rm360_async.extraction import copier
 from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.store import (
-    ListedFile,
-    StagingFolder,
-    file_system_of,
-    read_file_list,
-    read_marker,
-    staging_path,
-)
+from rm360_async.store.file_list import ListedFile, read_file_list
+from rm360_async.store.marker import read_marker
 from rm360_async.store.publish import publish
-from rm360_async.store.seal import seal
+from rm360_async.store.seal import file_system_of, seal
+from rm360_async.store.staging import StagingFolder, staging_path
 
 PERFORMANCE = Performance("0018", "s1_all")
 

@@ -19,7 +19,7 @@ from fault_injection.tally import SuiteTally, table
 from tiny_smc import Tiny
 from workspace import Workspace
 
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 
 SEED = 360
 RCLONE_FIXTURES = {"original"}

@@ -13,7 +13,7 @@ import pytest
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.download.rclone import transfer
 from rm360_async.download.rclone.transfer import PartHasher
-from rm360_async.store import NewFiles
+from rm360_async.store.file_writer import NewFiles
 from rm360_async.system import linux
 
 

@@ -33,7 +33,7 @@ from rm360_async.ledger import (
     write_manifest,
 )
 from rm360_async.ledger.claims import MANIFEST
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 
 A, B, C = Performance("0018", "s1_all"), Performance("0018", "e2"), Performance("0026", "e10")
 

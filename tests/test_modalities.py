@@ -27,7 +27,7 @@ from rm360_async.extraction.modalities import audio
 from rm360_async.extraction.modalities.audio import interleaved, sixteen_bits, wav_bytes
 from rm360_async.extraction.modalities.registry import STEPS
 from rm360_async.smc import SmcPair, UnreadableData
-from rm360_async.store import StagingFolder
+from rm360_async.store.staging import StagingFolder
 
 ALL = ("00", "25", "31")
 

@@ -15,7 +15,7 @@ from rm360_async.domain.names import Performance
 from rm360_async.domain.record import SourceFile
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.pool import WorkerLimits, Workers
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 
 pytestmark = pytest.mark.anyio
 GB = 2**30

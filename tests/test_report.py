@@ -21,7 +21,7 @@ from rm360_async.cli import main
 from rm360_async.commands.report import page_trouble
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
 from rm360_async.domain.names import Performance, Structure
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 from rm360_async.synthetic.remote import make_remote
 from rm360_async.visualization.report import (
     DiskUsage,

@@ -13,7 +13,7 @@ import pytest
 from pages import failing, page, pair, published, speech
 
 from rm360_async.domain.cameras.rig import Array
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 from rm360_async.synthetic.spec import SmcSpec
 
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])

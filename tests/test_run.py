@@ -17,7 +17,8 @@ from workspace import Workspace, tree
 from rm360_async.cli import main
 from rm360_async.domain.formatting import size_text
 from rm360_async.domain.record import Record
-from rm360_async.store import read_file_list, read_marker
+from rm360_async.store.file_list import read_file_list
+from rm360_async.store.marker import read_marker
 
 
 def whole(part: str, **more: object) -> Tiny:

@@ -21,7 +21,7 @@ from instance import Hook, Instance, Rclone, barrier_at, children, reached, unti
 from tiny_smc import Tiny
 from workspace import Workspace, tree
 
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 
 ROUNDS = int(os.environ.get("RM360_ROUNDS", "30"))
 SLOW = {"RCLONE_BWLIMIT": "1M"}

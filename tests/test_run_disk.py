@@ -19,7 +19,7 @@ from tiny_smc import Tiny
 from workspace import Workspace
 
 from rm360_async.cli import main
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 
 GB = 2**30
 MB = 2**20

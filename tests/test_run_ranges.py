@@ -23,7 +23,7 @@ from tiny_smc import Tiny
 from workspace import Workspace, tree
 
 from rm360_async.cli import main
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 
 WIDE = Tiny(cameras=("00", "25", "31"), frames=12, filler=200_000)
 """7 MB, most of it pictures of two cameras."""

@@ -29,7 +29,7 @@ from rm360_async.domain.names import Structure, output_folder, remote_path
 from rm360_async.download import spool
 from rm360_async.download.rclone import find_rclone
 from rm360_async.download.rclone.listing import group_by_performance, parse_listing
-from rm360_async.store import staging_path
+from rm360_async.store.staging import staging_path
 
 GOOD = "0018/0018_e0_raw.smc"
 HOSTILE_PATHS = (

@@ -15,23 +15,14 @@ import pytest
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record
-from rm360_async.store import (
-    FILE_LIST,
-    MARKER,
-    StagingFolder,
-    file_system_of,
-    file_writer,
-    find_staging,
-    read_file_list,
-    read_files,
-    read_marker,
-    remove_tree,
-    staging_path,
-)
+from rm360_async.store import file_writer
 from rm360_async.store import publish as publishing_room
 from rm360_async.store import seal as sealing
+from rm360_async.store.file_list import FILE_LIST, read_file_list, read_files
+from rm360_async.store.marker import MARKER, read_marker
 from rm360_async.store.publish import publish
-from rm360_async.store.seal import seal
+from rm360_async.store.seal import file_system_of, seal
+from rm360_async.store.staging import StagingFolder, find_staging, remove_tree, staging_path
 from rm360_async.system.hashing import hash_of
 
 FINAL = Path("0018") / "s1_all"

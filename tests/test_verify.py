@@ -20,7 +20,9 @@ from workspace import Workspace, tree
 
 from rm360_async.commands.verify.result import place_of
 from rm360_async.ledger import Claims, lock_path
-from rm360_async.store import DAMAGED, FILE_LIST, MARKER, Depth, FlawKind, check_folder, read_files
+from rm360_async.store.check import Depth, FlawKind, check_folder
+from rm360_async.store.file_list import FILE_LIST, read_files
+from rm360_async.store.marker import DAMAGED, MARKER
 from rm360_async.system.hashing import hash_of
 
 IMAGE = "images/cam_25/frame_000002.jpg"

@@ -17,9 +17,10 @@ from rm360_async.domain.names import Modality, Performance, Structure, parse_rem
 from rm360_async.domain.record import Record, SourceFile
 from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.store import file_system_of, read_marker, remove_tree, staging_path
+from rm360_async.store.marker import read_marker
 from rm360_async.store.publish import publish
-from rm360_async.store.seal import seal
+from rm360_async.store.seal import file_system_of, seal
+from rm360_async.store.staging import remove_tree, staging_path
 
 
 def extract_local(

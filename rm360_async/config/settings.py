@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from rm360_async.config import parsers
 from rm360_async.config.parsers import ConfigErrors
 from rm360_async.domain.names import Modality, Structure, is_subject
-from rm360_async.domain.selection import SelectionPolicy
 from rm360_async.domain.state import HOUR, MAX_WAIT_SECONDS
+
+if TYPE_CHECKING:
+    from rm360_async.domain.selection import SelectionPolicy
 
 GB = 2**30
 MB = 2**20
@@ -200,6 +202,8 @@ class Settings(_Section):
     @property
     def selection_policy(self) -> SelectionPolicy:
         """Return what the config wants of each performance."""
+        from rm360_async.domain.selection import SelectionPolicy  # brings numpy, which `status` does not need
+
         wanted = self.extraction
         return SelectionPolicy(
             wanted.subjects, wanted.performances, wanted.cameras, wanted.modalities, self.google_drive.structure

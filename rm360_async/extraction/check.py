@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.extraction.context import ModalityResult
-from rm360_async.store import StagingFolder
 from rm360_async.store.seal import files_below
+from rm360_async.store.staging import StagingFolder
 
 
 def verify(folder: StagingFolder, founds: Iterable[ModalityResult]) -> None:

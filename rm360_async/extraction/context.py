@@ -14,7 +14,7 @@ from rm360_async.domain.record import LeftOut
 from rm360_async.extraction.copier import Copied, Item
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.smc import FrameList, SmcPair
-from rm360_async.store import ListedFile
+from rm360_async.store.file_list import ListedFile
 
 
 class Folder(Protocol):

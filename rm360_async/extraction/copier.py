@@ -16,7 +16,8 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.extraction.copy_processes import Copiers, CopyResult, Task, copy_blob
 from rm360_async.extraction.previous import ReusedFile
 from rm360_async.smc import Blob, UnreadableData
-from rm360_async.store import ListedFile, StagingFolder
+from rm360_async.store.file_list import ListedFile
+from rm360_async.store.staging import StagingFolder
 
 OnProgress = Callable[[int, int], None]
 

@@ -22,7 +22,8 @@ from multiprocessing.context import ForkProcess
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.smc import Blob, UnreadableData, check
-from rm360_async.store import ListedFile, NewFiles
+from rm360_async.store.file_list import ListedFile
+from rm360_async.store.file_writer import NewFiles
 from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import die_with
 

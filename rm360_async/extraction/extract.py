@@ -28,7 +28,7 @@ from rm360_async.extraction.metadata import Metadata, gather, give_verdict, writ
 from rm360_async.extraction.modalities.registry import STEPS, carry_out
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.smc import SmcPair, UnreadableData
-from rm360_async.store import StagingFolder, remove_tree
+from rm360_async.store.staging import StagingFolder, remove_tree
 from rm360_async.system.fault_points import reach
 
 OnProgress = Callable[[int, int], None]

@@ -21,7 +21,7 @@ import anyio
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.record import EarlierRecord, Record
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.store import parse_marker
+from rm360_async.store.marker import parse_marker
 from rm360_async.system.worker_protocol import environment_of_child, run_worker
 
 OnProgress = Callable[[int, int], None]

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from rm360_async.domain.names import Modality, camera_folder
 from rm360_async.domain.record import Record
-from rm360_async.store import FILE_LIST, ListedFile, read_files, read_marker
+from rm360_async.store.file_list import FILE_LIST, ListedFile, read_files
+from rm360_async.store.marker import read_marker
 
 
 @dataclass(frozen=True)

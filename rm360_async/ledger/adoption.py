@@ -26,7 +26,7 @@ from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.ledger.rows import row_from_record
 from rm360_async.ledger.schema import sync_folder
-from rm360_async.store import MARKER, read_marker
+from rm360_async.store.marker import MARKER, read_marker
 from rm360_async.system.os_errors import os_errors
 
 TAKEN_IN = "taken_in"

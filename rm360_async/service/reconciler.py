@@ -14,7 +14,7 @@ from rm360_async.domain.stage import Stage
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.ledger import Claims, Ledger, adopt_some, import_existing
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
-from rm360_async.store import find_staging, remove_tree
+from rm360_async.store.staging import find_staging, remove_tree
 from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
 

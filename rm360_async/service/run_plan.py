@@ -27,8 +27,7 @@ from rm360_async.domain.state import Observed, PerformanceRow, PlannedState, dec
 from rm360_async.download import spool
 from rm360_async.download.ranges.estimate import Estimate, estimate_sizes
 from rm360_async.download.rclone import RemoteListing
-from rm360_async.store import MARKER
-from rm360_async.store.marker import record_of
+from rm360_async.store.marker import MARKER, record_of
 
 UNFINISHED = (Stage.PENDING, Stage.WAITING)
 

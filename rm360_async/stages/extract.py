@@ -16,7 +16,7 @@ from rm360_async.domain.selection import FetchMode
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.pool import Workers
 from rm360_async.pipeline.job import Job
-from rm360_async.store import remove_tree, staging_path
+from rm360_async.store.staging import remove_tree, staging_path
 from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
 

@@ -25,7 +25,9 @@ from rm360_async.ledger import adopt_some
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.cleanup import cleanup
 from rm360_async.stages.job_log import JobLog
-from rm360_async.store import is_marked_damaged, record_of, remove_tree, staging_path
+from rm360_async.store.marker import record_of
+from rm360_async.store.publish import is_marked_damaged
+from rm360_async.store.staging import remove_tree, staging_path
 from rm360_async.system.log import logger
 
 log = logger(__name__)

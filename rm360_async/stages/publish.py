@@ -13,7 +13,7 @@ from rm360_async.pipeline.job import Job
 from rm360_async.stages.job_log import JobLog
 from rm360_async.stages.reserve import ratio_key
 from rm360_async.store import publish as store
-from rm360_async.store import remove_tree
+from rm360_async.store.staging import remove_tree
 from rm360_async.system.log import logger
 
 log = logger(__name__)

@@ -13,38 +13,3 @@ it in `.extraction_files.csv`, which only checks read. A folder that a check fou
 extracted again, has `.extraction_damaged` in the place of the marker: the disk tells it, whatever becomes of
 the ledger.
 """
-
-from rm360_async.store.check import Depth, Flaw, FlawKind, FolderCheck, check_folder
-from rm360_async.store.file_list import FILE_LIST, HASH, ListedFile, read_file_list, read_files, write_files
-from rm360_async.store.file_writer import NewFiles
-from rm360_async.store.marker import DAMAGED, MARKER, parse_marker, read_marker, record_of
-from rm360_async.store.publish import is_marked_damaged, mark_damaged
-from rm360_async.store.seal import file_system_of
-from rm360_async.store.staging import StagingFolder, find_staging, remove_tree, staging_path
-
-__all__ = [
-    "DAMAGED",
-    "FILE_LIST",
-    "HASH",
-    "MARKER",
-    "Depth",
-    "Flaw",
-    "FlawKind",
-    "FolderCheck",
-    "ListedFile",
-    "NewFiles",
-    "StagingFolder",
-    "check_folder",
-    "file_system_of",
-    "find_staging",
-    "is_marked_damaged",
-    "mark_damaged",
-    "parse_marker",
-    "read_file_list",
-    "read_files",
-    "read_marker",
-    "record_of",
-    "remove_tree",
-    "staging_path",
-    "write_files",
-]

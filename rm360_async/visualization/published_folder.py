@@ -11,7 +11,7 @@ from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import camera_folder, is_camera
 from rm360_async.domain.record import EarlierRecord, Record
 from rm360_async.domain.release import Absence, ReleasedContent, absence_of_camera, released_content_of
-from rm360_async.store import read_marker
+from rm360_async.store.marker import read_marker
 
 FRAME = re.compile(r"frame_([0-9]{1,9})\.[A-Za-z0-9]+")
 """The name of the file of one frame."""

@@ -20,7 +20,7 @@ from benchmarks.table import Bench, busy, until
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, ledger_path, lock_path
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 
 SUBJECTS = 500
 _STEPS = (Stage.DOWNLOADING, Stage.DOWNLOADED, Stage.EXTRACTING, Stage.PUBLISHING, Stage.PENDING)

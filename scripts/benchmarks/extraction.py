@@ -10,7 +10,7 @@ from benchmarks.clock import Took, middle
 from benchmarks.material import RM360, full_resolution, tiny, usual_way
 from benchmarks.table import Bench
 
-from rm360_async.store import read_file_list
+from rm360_async.store.file_list import read_file_list
 
 
 def measure(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from instance import children
 from workspace import Workspace
 
 from fault_injection.small_remote import Original, Tree, content, facts, left_behind
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 
 _GONE_SECONDS = 30.0
 _COLUMNS = 9

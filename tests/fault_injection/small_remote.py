@@ -13,7 +13,7 @@ from instance import Hook, Instance
 from tiny_smc import Tiny
 from workspace import Workspace, tree
 
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 
 _OFTEN_OTHER = ("published", "seconds", "version", "fetched")
 """What a marker holds beside facts about the content; the md5 of a source is only known where all was fetched."""

@@ -26,7 +26,7 @@ from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record, SourceFile
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.pool import WorkerLimits, Workers
-from rm360_async.store import remove_tree
+from rm360_async.store.staging import remove_tree
 
 LIMITS = WorkerLimits(memory_bytes=768 * 2**20, deadline_seconds=20)
 KINDS = (*MUTATIONS, *HOSTILE)

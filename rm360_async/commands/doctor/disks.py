@@ -15,8 +15,7 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.ledger import Claims, create_ledger, lock_path
-from rm360_async.store import file_system_of
-from rm360_async.store.seal import sync
+from rm360_async.store.seal import file_system_of, sync
 from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename, sync_file_system
 from rm360_async.system.os_errors import os_fault
 

@@ -18,7 +18,7 @@ from rm360_async.domain.names import Performance, matches_any, output_folder
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
-from rm360_async.store import mark_damaged
+from rm360_async.store.publish import mark_damaged
 
 _REASON = "found damaged by verify, to be extracted again"
 _REASON_GONE = "found missing by verify, to be extracted again"

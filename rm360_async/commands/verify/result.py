@@ -11,7 +11,7 @@ from typing import Any
 from rm360_async.domain.formatting import number_ranges, size_text
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record
-from rm360_async.store import Depth, Flaw, FlawKind, FolderCheck
+from rm360_async.store.check import Depth, Flaw, FlawKind, FolderCheck
 from rm360_async.system.log import escaped
 
 _GROUPS_TOLD = 12

@@ -23,7 +23,8 @@ from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import ledger_path, opened
-from rm360_async.store import Depth, FolderCheck, check_folder, read_marker
+from rm360_async.store.check import Depth, FolderCheck, check_folder
+from rm360_async.store.marker import read_marker
 
 _THREADS = 4
 """Files read at once: keeps a solid-state disk busy, and does not drown a spinning one in seeks."""

@@ -11,7 +11,7 @@ from typing import IO
 
 from rm360_async.extraction.copier import Copied, Item
 from rm360_async.smc import Blob, UnreadableData
-from rm360_async.store import ListedFile
+from rm360_async.store.file_list import ListedFile
 
 OnBlob = Callable[[Blob], None]
 

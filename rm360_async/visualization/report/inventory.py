@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rm360_async.domain.names import camera_folder, is_camera
-from rm360_async.store import read_file_list
+from rm360_async.store.file_list import read_file_list
 from rm360_async.visualization.published_folder import FRAME, PublishedFolder
 
 FrameSizes = dict[int, int]

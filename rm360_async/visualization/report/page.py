@@ -11,7 +11,7 @@ from typing import Any
 from rm360_async import __version__
 from rm360_async.domain.check_status import CheckState, worst_state
 from rm360_async.domain.errors import BadRequest
-from rm360_async.store import MARKER
+from rm360_async.store.marker import MARKER
 from rm360_async.system.fault_points import reach
 from rm360_async.system.hashing import hash_of
 from rm360_async.visualization.raster import write_output_file
