@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from rm360_async.domain.clock import Clock
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.anyio
 A, B, C = (Performance("0018", name) for name in ("e0", "e1", "e2"))
 
 
-class Clock:
+class Time:
     now = 1000.0
 
     def __call__(self) -> float:
@@ -60,8 +61,8 @@ async def test_next_job_waits_for_active_ones_because_they_may_come_back() -> No
 
 
 async def test_the_waiting_are_handed_out_when_due_but_pending_ones_go_first() -> None:
-    clock = Clock()
-    scheduler = Scheduler(now=clock)
+    clock = Time()
+    scheduler = Scheduler(clock=Clock(now=clock))
     scheduler.update(A, waiting(1010))
     scheduler.update(B, waiting(1005))
     scheduler.update(C, PlannedState(Stage.PENDING))
@@ -75,7 +76,7 @@ async def test_the_waiting_are_handed_out_when_due_but_pending_ones_go_first() -
 
 
 async def test_without_waiting_only_quota_waits_end_the_run() -> None:
-    scheduler = Scheduler(wait_for_quota=False, now=Clock())
+    scheduler = Scheduler(wait_for_quota=False, clock=Clock(now=Time()))
     scheduler.update(A, waiting(9e3, Cause.FILE_QUOTA))
     assert await next_of(scheduler) is None
     scheduler.update(B, waiting(9e3, Cause.NETWORK))
@@ -86,8 +87,8 @@ async def test_without_waiting_only_quota_waits_end_the_run() -> None:
 
 
 async def test_what_another_instance_holds_is_retried() -> None:
-    clock = Clock()
-    scheduler = Scheduler(now=clock, retry_interval=5)
+    clock = Time()
+    scheduler = Scheduler(clock=Clock(now=clock), retry_interval=5)
     scheduler.update(A, PlannedState(Stage.PENDING))
     assert await next_of(scheduler) == A
     scheduler.retry_later(A)
@@ -97,8 +98,8 @@ async def test_what_another_instance_holds_is_retried() -> None:
 
 
 async def test_a_clock_that_is_set_back_does_not_hide_what_another_instance_holds() -> None:
-    clock = Clock()
-    scheduler = Scheduler(now=clock, retry_interval=5)
+    clock = Time()
+    scheduler = Scheduler(clock=Clock(now=clock), retry_interval=5)
     scheduler.update(A, PlannedState(Stage.PENDING))
     assert await next_of(scheduler) == A
     scheduler.retry_later(A)
@@ -107,9 +108,9 @@ async def test_a_clock_that_is_set_back_does_not_hide_what_another_instance_hold
 
 
 async def test_a_clock_that_is_set_back_makes_no_wait_longer_than_any() -> None:
-    clock = Clock()
+    clock = Time()
     clock.now = 2_000_000_000.0
-    scheduler = Scheduler(now=clock)
+    scheduler = Scheduler(clock=Clock(now=clock))
     scheduler.update(A, waiting(clock.now + 60))
     clock.now = 1_000_000_000.0
     assert await next_of(scheduler) == A

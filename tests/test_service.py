@@ -17,6 +17,7 @@ from tiny_smc import Tiny
 from workspace import Workspace
 
 from rm360_async.budget import Budget
+from rm360_async.domain.clock import Clock
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.formatting import duration_text, size_text, time_text
 from rm360_async.domain.names import Performance
@@ -47,7 +48,7 @@ def test_an_end_that_no_calendar_holds_is_unknown() -> None:
     assert [time_text(moment) for moment in (1.2e14, float("inf"), float("nan"))] == ["unknown"] * 3
 
 
-class Clock:
+class Time:
     now = 100.0
 
     def __call__(self) -> float:
@@ -55,24 +56,24 @@ class Clock:
 
 
 @pytest.fixture
-def progress(tmp_path: Path) -> tuple[Progress, Clock, list[int]]:
+def progress(tmp_path: Path) -> tuple[Progress, Time, list[int]]:
     """A run of four: A done, B downloading half of 1000 bytes, C pending, D waiting."""
     scheduler = Scheduler()
     scheduler.update(A, PlannedState(Stage.COMPLETED))
     scheduler.update(B, PlannedState(Stage.PENDING))
     job = asyncio.run(scheduler.next_job())
     assert job is not None
-    job.progress = StageProgress(time.monotonic() - 10, done_bytes=500, total_bytes=1000)
+    job.progress = StageProgress(90.0, done_bytes=500, total_bytes=1000)
     job.fetched_bytes = 500
     scheduler.update(C, PlannedState(Stage.PENDING))
     scheduler.update(D, PlannedState(Stage.WAITING, Cause.FILE_QUOTA, "", time.time() + 3600))
-    fetched, clock = [0], Clock()
+    fetched, clock = [0], Time()
     sizes = dict.fromkeys((A, B, C, D), 1000)
     budget = Budget(tmp_path, tmp_path, 1, 0)
-    return Progress(scheduler, sizes, budget, lambda: fetched[0], clock), clock, fetched
+    return Progress(scheduler, sizes, budget, lambda: fetched[0], Clock(monotonic=clock)), clock, fetched
 
 
-def test_a_snapshot_counts_bytes_and_expects_an_end(progress: tuple[Progress, Clock, list[int]]) -> None:
+def test_a_snapshot_counts_bytes_and_expects_an_end(progress: tuple[Progress, Time, list[int]]) -> None:
     looker, clock, fetched = progress
     assert looker.snapshot().expected_end is None
     clock.now, fetched[0] = 110.0, 500
@@ -85,7 +86,7 @@ def test_a_snapshot_counts_bytes_and_expects_an_end(progress: tuple[Progress, Cl
     assert bar_text(line).startswith("500 B of 1000 B, ")
 
 
-def test_the_live_picture_shows_each_one_in_hand(progress: tuple[Progress, Clock, list[int]]) -> None:
+def test_the_live_picture_shows_each_one_in_hand(progress: tuple[Progress, Time, list[int]]) -> None:
     console = Console(record=True, width=140, file=open("/dev/null", "w"))  # noqa: SIM115 (the console's)
     console.print(picture(progress[0].snapshot()))
     text = console.export_text()
@@ -93,7 +94,7 @@ def test_the_live_picture_shows_each_one_in_hand(progress: tuple[Progress, Clock
     assert "0018/e1" in text and "downloading" in text and "1/4 done, 1 waiting" in text
 
 
-def test_metrics_are_a_file_that_prometheus_reads(progress: tuple[Progress, Clock, list[int]], tmp_path: Path) -> None:
+def test_metrics_are_a_file_that_prometheus_reads(progress: tuple[Progress, Time, list[int]], tmp_path: Path) -> None:
     path = tmp_path / "rm360.prom"
     Metrics(path).write(progress[0].snapshot())
     samples = {

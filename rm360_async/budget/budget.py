@@ -109,7 +109,7 @@ class Budget:
         """The sentence of each lease that waits here, by name."""
         self._disk = disk or SystemDisk()
         self._make_room = make_room
-        self._poll_seconds, self._pause = poll_seconds, pause
+        self.poll_seconds, self._pause = poll_seconds, pause
         self._tickets = Tickets(temp_dir)
         self._changed = anyio.Event()
 
@@ -265,7 +265,7 @@ class Budget:
         async with anyio.create_task_group() as group:
 
             async def tick() -> None:
-                await self._pause(self._poll_seconds)
+                await self._pause(self.poll_seconds)
                 group.cancel_scope.cancel()
 
             group.start_soon(tick)

@@ -7,7 +7,6 @@ that does not refuse it, and waits only when all do.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Structure, remote_path
 from rm360_async.domain.record import RemoteFile
@@ -42,9 +42,10 @@ class Downloader:
         structure: Structure,
         throttle: Throttle,
         quota_wait: float,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.remotes, self.notes, self.temp_dir = remotes, notes, temp_dir
-        self.structure, self.throttle, self.quota_wait = structure, throttle, quota_wait
+        self.structure, self.throttle, self.quota_wait, self.clock = structure, throttle, quota_wait, clock
         self.fetched_bytes = 0
         """Bytes that crossed the network in this run."""
 
@@ -117,7 +118,7 @@ class Downloader:
     async def handle_refusal(self, remote: Remote, file: RemoteFile, fault: Fault, refused: dict[str, Fault]) -> None:
         """Note a refusal that concerns this account alone, so that the next one is asked; raise every other fault."""
         if fault.cause is Cause.FILE_QUOTA:
-            await self.notes.record_quota(str(remote), file.path, time.time() + self.quota_wait)
+            await self.notes.record_quota(str(remote), file.path, self.clock.now() + self.quota_wait)
             log.warning("download quota of this file is used up", remote=str(remote), file=file.path)
         elif fault.cause in _ACCOUNT_ONLY and len(self.remotes) > 1:
             refused[str(remote)] = fault

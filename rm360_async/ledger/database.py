@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiosqlite
 import anyio
@@ -37,10 +37,27 @@ _LATEST = 32_503_680_000.0
 _PRAGMAS = ("journal_mode = PERSIST", "synchronous = FULL", "foreign_keys = ON", "journal_size_limit = 1048576")
 
 
+class Connection(Protocol):
+    """What the ledger needs of SQLite: aiosqlite, whose thread waits for the disk; a simulation has no threads."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Return True between BEGIN and COMMIT or ROLLBACK."""
+
+    def execute_fetchall(self, sql: str, parameters: Iterable[Any] = ..., /) -> Awaitable[Iterable[Any]]:
+        """Execute one statement; return all rows."""
+
+    def execute_insert(self, sql: str, parameters: Iterable[Any] = ..., /) -> Awaitable[Any]:
+        """Execute one INSERT; return a row that holds the number of the new one."""
+
+    def executemany(self, sql: str, parameters: Iterable[Iterable[Any]], /) -> Awaitable[Any]:
+        """Execute one statement for each row of values; return a cursor that is to be closed."""
+
+
 class Database:
     """An open ledger file; every statement runs inside `read` or `write`."""
 
-    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
+    def __init__(self, connection: Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
         self._lock = anyio.Lock()
@@ -86,7 +103,7 @@ class Database:
 class Transaction:
     """SQL inside a transaction."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def fetch_all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:

@@ -8,13 +8,13 @@ job's bytes on disk keeps the job, any other attempt starts with a new one.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.names import Kind, Performance
 from rm360_async.domain.record import Record, RemoteFile, SourceFile
 from rm360_async.domain.selection import FetchMode, Selection
@@ -35,7 +35,7 @@ class DiskLease(Protocol):
 class StageProgress:
     """How far a job is in the stage that it is in; sizes in bytes, `since` in seconds of the monotonic clock."""
 
-    since: float = field(default_factory=time.monotonic)
+    since: float
     done_bytes: int = 0
     total_bytes: int = 0
     files: int = 0
@@ -49,7 +49,7 @@ class Job:
 
     performance: Performance
     stage: Stage = Stage.DOWNLOADING
-    progress: StageProgress = field(default_factory=StageProgress)
+    progress: StageProgress = field(init=False)
     fetched_bytes: int = 0
     """Bytes that crossed the network in this attempt."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -85,6 +85,10 @@ class Job:
     spool_need: int = 0
     """Bytes of disk in the spool that its lease is for."""
     lease: DiskLease | None = None
+    clock: Clock = SYSTEM_CLOCK
+
+    def __post_init__(self) -> None:
+        self.enter(self.stage)
 
     @property
     def arrived(self) -> bool:
@@ -103,7 +107,7 @@ class Job:
 
     def enter(self, stage: Stage) -> None:
         """Go to another stage; its progress and its clock start from zero."""
-        self.stage, self.progress = stage, StageProgress()
+        self.stage, self.progress = stage, StageProgress(self.clock.monotonic())
 
     def release_lease(self) -> None:
         """Return the lease, if there is one, to the budget."""
@@ -114,8 +118,8 @@ class Job:
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         """Add the wall seconds of the body to `seconds[step]`."""
-        start = time.monotonic()
+        start = self.clock.monotonic()
         try:
             yield
         finally:
-            self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
+            self.seconds[step] = self.seconds.get(step, 0.0) + self.clock.monotonic() - start

@@ -24,8 +24,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -33,6 +31,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.record import Record
 from rm360_async.domain.retry import RetryDecision, RetryPolicy, decide_retry
@@ -57,10 +56,12 @@ class Width:
     workers: int = 2
 
 
-async def run(scheduler: Scheduler, stages: StagePort, width: Width, policy: RetryPolicy) -> None:
+async def run(
+    scheduler: Scheduler, stages: StagePort, width: Width, policy: RetryPolicy, clock: Clock = SYSTEM_CLOCK
+) -> None:
     """Process jobs until the scheduler has nothing more to hand out; raises the Fault that stops the service."""
     send, receive = anyio.create_memory_object_stream[Job](math.inf)
-    pipeline = _Pipeline(scheduler, stages, policy, send)
+    pipeline = _Pipeline(scheduler, stages, policy, clock, send)
     with receive:
         try:
             async with anyio.create_task_group() as extractors:
@@ -76,9 +77,14 @@ class _Pipeline:
     """The two loops, and the one place where failures are handled."""
 
     def __init__(
-        self, scheduler: Scheduler, stages: StagePort, policy: RetryPolicy, queue: MemoryObjectSendStream[Job]
+        self,
+        scheduler: Scheduler,
+        stages: StagePort,
+        policy: RetryPolicy,
+        clock: Clock,
+        queue: MemoryObjectSendStream[Job],
     ) -> None:
-        self.scheduler, self.stages, self.policy, self.queue = scheduler, stages, policy, queue
+        self.scheduler, self.stages, self.policy, self.clock, self.queue = scheduler, stages, policy, clock, queue
         self.retries: TaskGroup | None = None
         """Runs the retries of jobs that keep their lease; None once no further job may come in."""
         self.waiting_for_space: set[anyio.CancelScope] = set()
@@ -231,7 +237,8 @@ class _Pipeline:
 
     async def _handle_failure(self, job: Job, fault: Fault) -> None:
         row = await self.stages.log.row(job)
-        decision = decide_retry(fault, row, self.policy, time.time(), random.random(), job.fetched_bytes)
+        now, chance = self.clock.now(), self.clock.chance()
+        decision = decide_retry(fault, row, self.policy, now, chance, job.fetched_bytes)
         await self._record(job, lambda: self.stages.log.record_failure(job, decision, fault))
         if decision.stop:
             await self._finish(job, PlannedState(Stage.PENDING))
@@ -252,7 +259,7 @@ class _Pipeline:
         arrived = job.arrived
         job.enter(Stage.WAITING)
         job.progress.note = f"retrying after: {fault.message}"
-        await anyio.sleep(max(0.0, due - time.time()))
+        await anyio.sleep(max(0.0, due - self.clock.now()))
         job.enter(Stage.DOWNLOADED if arrived else Stage.DOWNLOADING)
         if arrived:
             self.queue.send_nowait(job)

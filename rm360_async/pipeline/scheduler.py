@@ -7,13 +7,12 @@ plan order and decides by itself when nothing is left; it never polls a clock th
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
 
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import ENDED, Stage
@@ -42,7 +41,7 @@ class Scheduler:
         self,
         *,
         wait_for_quota: bool = True,
-        now: Callable[[], float] = time.time,
+        clock: Clock = SYSTEM_CLOCK,
         retry_interval: float = RETRY_INTERVAL,
     ) -> None:
         self.pending: OrderedDict[Performance, None] = OrderedDict()
@@ -54,7 +53,7 @@ class Scheduler:
         self.stopped = anyio.Event()
         """Set once no further job is handed out, because a stop was asked for."""
         self._wait_for_quota = wait_for_quota
-        self._now = now
+        self._clock = clock
         self._retry_interval = retry_interval
         self._changed = anyio.Event()
 
@@ -83,7 +82,7 @@ class Scheduler:
     def retry_later(self, performance: Performance) -> None:
         """Hand a performance that another instance is working on out again after `retry_interval`."""
         self._remove(performance)
-        self.held_by_others[performance] = self._now() + self._retry_interval
+        self.held_by_others[performance] = self._clock.now() + self._retry_interval
         self._notify()
 
     def stop_admitting(self) -> None:
@@ -97,7 +96,7 @@ class Scheduler:
             performance = self._next_due()
             if performance is not None:
                 self._remove(performance)
-                job = self.active[performance] = Job(performance)
+                job = self.active[performance] = Job(performance, clock=self._clock)
                 return job
             if self._nothing_to_come():
                 return None
@@ -111,7 +110,7 @@ class Scheduler:
     def _next_due(self) -> Performance | None:
         if self.pending:
             return next(iter(self.pending))
-        now = self._now()
+        now = self._clock.now()
         due = [(wait.until, p.sort_key, p) for p, wait in self.waiting.items() if is_due(wait.until, now)]
         # A moment further away than it can be means that the wall clock was set back.
         latest = now + self._retry_interval
@@ -126,7 +125,7 @@ class Scheduler:
     async def _wait_for_change(self) -> None:
         changed = self._changed
         moments = [wait.until for wait in self.waiting.values()] + list(self.held_by_others.values())
-        pause = min(max(0.0, min(moments) - self._now()), _MAX_SLEEP) if moments else _MAX_SLEEP
+        pause = min(max(0.0, min(moments) - self._clock.now()), _MAX_SLEEP) if moments else _MAX_SLEEP
         with anyio.move_on_after(pause):
             await changed.wait()
 

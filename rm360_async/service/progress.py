@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
 from rm360_async.budget import Budget, SystemDisk
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
@@ -27,7 +27,7 @@ class Progress:
         sizes: Mapping[Performance, int],
         budget: Budget,
         fetched: Callable[[], int],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.scheduler, self.sizes, self.budget = scheduler, sizes, budget
         self._clock = clock
@@ -40,7 +40,7 @@ class Progress:
         rate = self._rate()
         left = self._left()
         return Snapshot(
-            at=time.time(),
+            at=self._clock.now(),
             planned=self.scheduler.planned,
             completed=ended[Stage.COMPLETED],
             failed=ended[Stage.FAILED] + ended[Stage.DOWNLOAD_FAILED],
@@ -58,7 +58,7 @@ class Progress:
 
     def _in_hand(self, job: Job) -> InHand:
         progress = job.progress
-        seconds = time.monotonic() - progress.since
+        seconds = self._clock.monotonic() - progress.since
         moved = job.fetched_bytes if job.stage is Stage.DOWNLOADING else progress.done_bytes
         rate = moved / seconds if seconds > 1 else 0.0
         return InHand(
@@ -73,7 +73,7 @@ class Progress:
 
     def _rate(self) -> float:
         """Return bytes a second over the last window."""
-        now = self._clock()
+        now = self._clock.monotonic()
         self._history.append((now, self._fetched()))
         while len(self._history) > 2 and self._history[0][0] < now - RATE_WINDOW:
             self._history.popleft()
@@ -90,7 +90,7 @@ class Progress:
         if not left or rate <= 0:
             return None
         waits = [wait.until for wait in self.scheduler.waiting.values()]
-        return max([time.time() + left / rate, *waits])
+        return max([self._clock.now() + left / rate, *waits])
 
     def _free(self) -> int | None:
         try:

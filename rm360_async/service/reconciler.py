@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import Counter
 from pathlib import Path
 
 from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.stage import Stage
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.ledger import Claims, Ledger, adopt_some, import_existing
@@ -35,8 +35,8 @@ async def has_selection_changed(ledger: Ledger, settings: Settings) -> bool:
 class Reconciler:
     """Reconciles the ledger of a run with the disk and the remote."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, claims: Claims) -> None:
-        self.settings, self.ledger, self.claims = settings, ledger, claims
+    def __init__(self, settings: Settings, ledger: Ledger, claims: Claims, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.settings, self.ledger, self.claims, self.clock = settings, ledger, claims, clock
 
     async def import_existing(self) -> None:
         """Fill a new ledger from the published folders; remove staging folders of interrupted extractions."""
@@ -71,7 +71,7 @@ class Reconciler:
         _log_ignored_files(listing)
         compare_published = await has_selection_changed(self.ledger, self.settings)
         rows = await self.ledger.rows(claims=self.claims)
-        plan = make_plan(self.settings, listing, rows, time.time(), compare_published=compare_published)
+        plan = make_plan(self.settings, listing, rows, self.clock.now(), compare_published=compare_published)
         await self.ledger.add(plan.states)
         if force:
             plan = await self._force(plan, listing)
@@ -92,7 +92,7 @@ class Reconciler:
         if not any(row.forced for row in rows) or await self.ledger.hints.get_meta(_FORCED_KEY) != request_hash:
             await self.ledger.hints.set_meta(_FORCED_KEY, request_hash)
             await self.ledger.force(plan.states)
-        return make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), time.time())
+        return make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), self.clock.now())
 
     async def _adopt_published(self, plan: RunPlan) -> None:
         """Enter folders that are published but not completed in the ledger, with their counts."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 from dataclasses import dataclass
 
 import anyio
 
 from rm360_async.config import Settings
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import duration_text
 from rm360_async.domain.retry import RetryPolicy, startup_retry_delay
@@ -58,7 +58,9 @@ async def list_remote(settings: Settings, remote: Remote) -> RemoteListing:
         raise
 
 
-async def list_patiently(settings: Settings, remotes: list[Remote], retry_policy: RetryPolicy) -> RemoteListing:
+async def list_patiently(
+    settings: Settings, remotes: list[Remote], retry_policy: RetryPolicy, clock: Clock = SYSTEM_CLOCK
+) -> RemoteListing:
     """Return the listing of the first remote once all remotes answer; retry failures that may be temporary.
 
     A service that starts before its network gets some minutes (with the default settings, three and a half).
@@ -71,7 +73,7 @@ async def list_patiently(settings: Settings, remotes: list[Remote], retry_policy
                 await other.check()
             return await list_remote(settings, remotes[0])
         except Fault as fault:
-            delay = startup_retry_delay(fault, failures, retry_policy, random.random())
+            delay = startup_retry_delay(fault, failures, retry_policy, clock.chance())
             if delay is None:
                 raise
             log.warning(f"retrying in {duration_text(delay)}: {fault}")

@@ -8,12 +8,12 @@ published folder that it completes. `look_up_sources` asks the remote, at the st
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import kinds_needed, output_folder
 from rm360_async.domain.record import EarlierRecord, Record
@@ -33,7 +33,9 @@ from rm360_async.system.log import logger
 log = logger(__name__)
 
 
-async def lookup(job: Job, row: PerformanceRow, settings: Settings, job_log: JobLog) -> PlannedState:
+async def lookup(
+    job: Job, row: PerformanceRow, settings: Settings, job_log: JobLog, clock: Clock = SYSTEM_CLOCK
+) -> PlannedState:
     """Reconcile a claimed job with what is on disk; return the state that it is really in.
 
     Another instance may have ended it, or died on it. As the job is claimed, any staging folder that it has belongs
@@ -44,7 +46,7 @@ async def lookup(job: Job, row: PerformanceRow, settings: Settings, job_log: Job
     await run_sync(_remove_stale_staging, job.target)
     record = await run_sync(record_of, job.target)
     is_lacking = settings.selection_policy.is_lacking(job.performance, record)
-    state = decide_state(row, Observed(record is not None, incomplete=is_lacking), time.time())
+    state = decide_state(row, Observed(record is not None, incomplete=is_lacking), clock.now())
     if state.stage is Stage.COMPLETED:
         await _finish_completed(job, row, settings, job_log)
     if row.stage is Stage.DOWNLOAD_FAILED:  # pending when this run began: another instance has just tried

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
-from rm360_async.budget import POLL_SECONDS, Budget, Lack, Lease, Shortage
+from rm360_async.budget import Budget, Lack, Lease, Shortage
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, Structure
 from rm360_async.domain.selection import FetchMode
@@ -106,7 +106,7 @@ async def until_below_floor(budget: Budget) -> str:
         message = await run_sync(budget.low)
         if message is not None:
             return message
-        await anyio.sleep(POLL_SECONDS)
+        await anyio.sleep(budget.poll_seconds)
 
 
 def _reporting(job: Job) -> Callable[[Shortage | None], None]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from rm360_async.budget import Budget
 from rm360_async.config import Settings
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.record import Record
 from rm360_async.domain.selection import SelectionPolicy
 from rm360_async.domain.state import PerformanceRow, PlannedState
@@ -36,6 +37,7 @@ class Stages:
     range_downloader: RangeDownloader
     budget: Budget
     workers: Workers
+    clock: Clock = SYSTEM_CLOCK
 
     @property
     def policy(self) -> SelectionPolicy:
@@ -44,7 +46,7 @@ class Stages:
 
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
         """Reconcile the claimed job with what is on disk; return the state that it is really in."""
-        return await lookup(job, row, self.settings, self.log)
+        return await lookup(job, row, self.settings, self.log, self.clock)
 
     async def look_up_sources(self, job: Job) -> None:
         """Fill in the remote's files (path, size, md5) as they are now."""
