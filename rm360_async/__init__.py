@@ -1,3 +1,3 @@
 """Take RenderMe-360 performances from a remote to published folders, unchanged and resumably."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -384,7 +384,7 @@ async def test_a_ledger_that_sqlite_is_content_with_is_refused_all_the_same(tmp_
     else:
         changed = {"a letter of a stage": b"pendinh", "no text": b"pend\xff\xfeg"}.get(harm, b"pending")
         path.write_bytes(data.replace(b"pending", changed)[: -1 if harm == "the last byte" else None])
-    with pytest.raises(Fault, match="is not a ledger of ours or damaged") as caught:
+    with pytest.raises(Fault, match="is not a ledger of rm360, or it is damaged") as caught:
         async with Ledger.open(path):
             pass
     assert caught.value.cause is Cause.LEDGER

@@ -356,13 +356,13 @@ async def test_foreign_and_newer_ledgers_are_refused(path: Path) -> None:
     with sqlite3.connect(path) as foreign:
         foreign.execute("CREATE TABLE performance (id INTEGER)")
     foreign.close()
-    assert "not a ledger of ours" in str(await _refused(path))
+    assert "is not a ledger of rm360" in str(await _refused(path))
     path.unlink()
     await _a_ledger(path)
     newer = sqlite3.connect(path)
     newer.execute("PRAGMA user_version = 7")
     newer.close()
-    assert "has version 7, this program knows version 1" in str(await _refused(path))
+    assert "was written by a newer rm360 (schema 7, this one knows up to 2)" in str(await _refused(path))
 
 
 @pytest.mark.anyio

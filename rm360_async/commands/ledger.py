@@ -8,7 +8,7 @@ from pathlib import Path
 from rm360_async.config import Settings
 from rm360_async.domain.names import matches_any
 from rm360_async.domain.stage import Stage
-from rm360_async.ledger import manifest_text, opened, write_manifest
+from rm360_async.ledger import Ledger, ledger_path, manifest_text, opened, write_manifest
 
 
 async def export_manifest(settings: Settings, output: str | None) -> int:
@@ -26,7 +26,7 @@ async def export_manifest(settings: Settings, output: str | None) -> int:
 
 async def retry(settings: Settings, subjects: tuple[str, ...], performances: tuple[str, ...]) -> int:
     """Put failed performances of the selection back to pending and say which."""
-    async with opened(settings.storage.manifest_path) as (ledger, _):
+    async with Ledger.open(ledger_path(settings.storage.manifest_path), create=False) as ledger:
         failed = [row.performance for row in await ledger.rows() if row.stage in (Stage.FAILED, Stage.DOWNLOAD_FAILED)]
         chosen = [
             each

@@ -7,9 +7,9 @@ losing it costs only history and counters. No other room speaks SQL.
 from rm360_async.ledger.adoption import Adopted, ImportResult, adopt, adopt_some, import_existing
 from rm360_async.ledger.claims import Claims
 from rm360_async.ledger.ledger import Ledger, opened
+from rm360_async.ledger.ledger_file import SQLITE_VERSION, ledger_path, lock_path, quarantine
+from rm360_async.ledger.ledger_file import create as create_ledger
 from rm360_async.ledger.manifest_csv import ManifestWriter, manifest_text, write_manifest
-from rm360_async.ledger.schema import SQLITE_VERSION, ledger_path, lock_path, quarantine
-from rm360_async.ledger.schema import create as create_ledger
 from rm360_async.ledger.values import Attempt, Run, Totals
 
 __all__ = [

@@ -24,12 +24,12 @@ from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.ledger import Ledger
+from rm360_async.ledger.ledger_file import sync_folder
 from rm360_async.ledger.rows import row_from_record
-from rm360_async.ledger.schema import sync_folder
 from rm360_async.store.marker import MARKER, read_marker
 from rm360_async.system.os_errors import os_errors
 
-TAKEN_IN = "taken_in"
+TAKEN_IN = "imported"
 """The remark that says when this was done, so that it is done once."""
 _FOLDER_GONE = "an earlier manifest says completed, but the folder is not there"
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

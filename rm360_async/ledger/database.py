@@ -1,4 +1,4 @@
-"""One SQLite connection with one lock: every transaction whole or not at all, whoever is cancelled.
+"""One SQLite connection with one lock: every transaction whole or not at all, whatever is cancelled.
 
 Theory of operation. Several instances may write one ledger, and SQLite before 3.51.3 can corrupt a database
 in WAL mode when two connections write and checkpoint (https://sqlite.org/wal.html), so the ledger
@@ -11,29 +11,25 @@ is never closed keeps its thread and the interpreter alive for ever, so `connect
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import aiosqlite
 import anyio
+import anyio.to_thread
 
-from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.names import is_performance, is_subject
-from rm360_async.domain.stage import Stage
-from rm360_async.ledger.schema import APPLICATION_ID, VERSION, as_fault, damaged
+from rm360_async.ledger import ledger_file
+from rm360_async.ledger.check import check_file
+from rm360_async.ledger.errors import ledger_faults
+from rm360_async.ledger.schema import VERSION, statements_from
 from rm360_async.system.fault_points import reach
 
-BUSY_SECONDS = 10.0
-_PATIENCE = 12
-"""How many times BUSY_SECONDS we wait for a lock: another instance may sit in an fsync of a busy disk."""
+_LOCK_TRIES = 12
+"""How often BUSY_SECONDS are waited for a lock: another instance may be in an fsync of a busy disk."""
 
-_STAGES = frozenset(stage.value for stage in Stage)
-_LATEST = 32_503_680_000.0
-"""The year 3000: a time that no clock has shown."""
 _PRAGMAS = ("journal_mode = PERSIST", "synchronous = FULL", "foreign_keys = ON", "journal_size_limit = 1048576")
 
 
@@ -57,14 +53,15 @@ class Connection(Protocol):
 class Database:
     """An open ledger file; every statement runs inside `read` or `write`."""
 
-    def __init__(self, connection: Connection, path: Path) -> None:
-        self._connection = connection
-        self._path = path
+    def __init__(self, connection: Connection, path: Path, *, needs_migration: bool = False) -> None:
+        self._connection, self._path = connection, path
+        self.needs_migration = needs_migration
+        """The file has the schema of an earlier version; this is a migrated copy."""
         self._lock = anyio.Lock()
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
-        """Run the block as one transaction that may write; rolled back when the block raises."""
+        """Run the block as one transaction that may write; rolled back if the block raises."""
         async with self._transaction("BEGIN IMMEDIATE") as transaction:
             yield transaction
 
@@ -78,7 +75,7 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, begin: str) -> AsyncIterator[Transaction]:
-        with anyio.CancelScope(shield=True), faults_of(self._path):
+        with anyio.CancelScope(shield=True), ledger_faults(self._path):
             async with self._lock:
                 await self._execute_patiently(begin)
                 try:
@@ -90,7 +87,7 @@ class Database:
                     raise
 
     async def _execute_patiently(self, sql: str) -> None:
-        for _ in range(_PATIENCE - 1):
+        for _ in range(_LOCK_TRIES - 1):
             try:
                 await self._connection.execute_fetchall(sql)
                 return
@@ -111,7 +108,7 @@ class Transaction:
         return [tuple(row) for row in await self._connection.execute_fetchall(sql, values)]
 
     async def fetch_one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
-        """Return the first row of a query, None when it has none."""
+        """Return the first row of a query, None if it has none."""
         return next(iter(await self.fetch_all(sql, *values)), None)
 
     async def execute(self, sql: str, *values: Any) -> None:
@@ -131,81 +128,39 @@ class Transaction:
 
 
 @asynccontextmanager
-async def connect(path: Path) -> AsyncIterator[Database]:
-    """Open a ledger file that is there, check that it is ours and sound, and close it in every case.
+async def connect(path: Path, *, read_only: bool = False) -> AsyncIterator[Database]:
+    """Open an existing ledger file after checking it, and close it in every case.
 
-    Raises Fault(LEDGER) for a foreign, damaged or newer file, Fault(NOT_WRITABLE) when it cannot be opened.
+    With `read_only`, nothing can be written, and of a ledger of an earlier version a migrated copy in memory is opened.
+    Raises Fault(LEDGER) for a foreign, damaged or newer file, Fault(NOT_WRITABLE) if it cannot be opened.
     """
-    with faults_of(path), anyio.CancelScope(shield=True):
+    with anyio.CancelScope(shield=True):
         # Where aiosqlite cannot connect, its thread lives on and may report to a loop that is closed by then.
-        await anyio.to_thread.run_sync(_can_open, path)
-        connection = await aiosqlite.connect(_uri(path), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
+        version = await anyio.to_thread.run_sync(check_file, path)
+        uri, timeout = ledger_file.file_uri(path), ledger_file.BUSY_SECONDS
+        with ledger_faults(path):
+            connection = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=timeout)
     try:
-        with faults_of(path), anyio.CancelScope(shield=True):
-            await _check(connection, path)
-        yield Database(connection, path)
+        with ledger_faults(path), anyio.CancelScope(shield=True):
+            if read_only and version != VERSION:
+                connection = await _migrated_in_memory(connection, version)
+            for pragma in (*_PRAGMAS, f"query_only = {int(read_only)}"):
+                await connection.execute_fetchall(f"PRAGMA {pragma}")
+        yield Database(connection, path, needs_migration=version != VERSION)
     finally:
         with anyio.CancelScope(shield=True):
             await connection.close()
 
 
-def _can_open(path: Path) -> None:
-    sqlite3.connect(_uri(path), uri=True).close()
-
-
-def _uri(path: Path) -> str:
-    return f"{path.absolute().as_uri()}?mode=rw"  # never makes a file
-
-
-async def _check(database: aiosqlite.Connection, path: Path) -> None:
-    if await _value(database, "PRAGMA application_id") != APPLICATION_ID:
-        raise damaged(path)
-    version = await _value(database, "PRAGMA user_version")
-    if version != VERSION:
-        message = f"the ledger {path} has version {version}, this program knows version {VERSION}"
-        raise Fault(Cause.LEDGER, message, "use the rm360 that wrote it, or the newest one")
-    # not quick_check, which does not compare an index with its table: 7 instead of 3 ms for 9,500 performances
-    if await _value(database, "PRAGMA integrity_check(1)") != "ok":
-        raise damaged(path)
-    # it is content with a cut-off last page, which it reads as zeros, and with texts that mean nothing
-    size = (await anyio.Path(path).stat()).st_size
-    if size % await _value(database, "PRAGMA page_size") or not await _makes_sense(database):
-        raise damaged(path)
-    for pragma in _PRAGMAS:
-        await database.execute_fetchall(f"PRAGMA {pragma}")
-
-
-async def _makes_sense(database: aiosqlite.Connection) -> bool:
-    """Tell whether every name, stage, time and JSON text can be read: SQLite keeps no checksums of its pages."""
-    rows = await database.execute_fetchall("SELECT subject, name, stage, updated, wait_until FROM performance")
-    texts = "SELECT seconds FROM attempt UNION SELECT progress FROM run"
-    return all(
-        is_subject(subject) and is_performance(name) and stage in _STAGES and 0 <= updated < _LATEST
-        and (until is None or 0 <= until < _LATEST)
-        for subject, name, stage, updated, until in rows
-    ) and all(_is_json_object(text) for (text,) in await database.execute_fetchall(texts))  # fmt: skip
-
-
-def _is_json_object(text: str) -> bool:
+async def _migrated_in_memory(source: aiosqlite.Connection, version: int) -> aiosqlite.Connection:
+    """Close a connection to a ledger of an earlier version; return one to its migrated copy in memory."""
+    copy = await aiosqlite.connect(":memory:", isolation_level=None)
     try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-async def _value(database: aiosqlite.Connection, sql: str) -> Any:
-    return next(iter(await database.execute_fetchall(sql)))[0]
-
-
-@contextmanager
-def faults_of(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises about its file into a Fault; mistakes in our SQL stay as they are."""
-    try:
-        yield
-    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its own message
-        raise damaged(path) from error
-    except sqlite3.DatabaseError as error:
-        if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
-            raise
-        reach("ledger failed")
-        raise as_fault(path, error) from error
+        await source.backup(copy)
+        for statement in statements_from(version):
+            await copy.execute_fetchall(statement)
+    except BaseException:
+        await copy.close()
+        raise
+    await source.close()
+    return copy

@@ -28,10 +28,11 @@ from rm360_async.ledger.attempts import Attempts, close_attempt
 from rm360_async.ledger.claims import Claims
 from rm360_async.ledger.database import Database, connect
 from rm360_async.ledger.hints import Hints
+from rm360_async.ledger.ledger_file import create as create_file
+from rm360_async.ledger.ledger_file import ledger_path, lock_path
+from rm360_async.ledger.migrations import migrate
 from rm360_async.ledger.rows import COLUMNS, select_row
 from rm360_async.ledger.runs import Runs
-from rm360_async.ledger.schema import create as create_file
-from rm360_async.ledger.schema import ledger_path, lock_path
 from rm360_async.ledger.values import Totals
 from rm360_async.system.fault_points import reach
 
@@ -48,12 +49,14 @@ class Ledger:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, path: Path, *, create: bool = True, now: Callable[[], float] = time.time
+        cls, path: Path, *, create: bool = True, read_only: bool = False, now: Callable[[], float] = time.time
     ) -> AsyncIterator[Ledger]:
-        """Open the ledger at `path`, made first if there is none and `create`; closed at the end in every case.
+        """Open the ledger at `path`, created first if there is none and `create`; closed at the end in every case.
 
-        Raises Fault(LEDGER) for a file that is missing, foreign, damaged or of another version,
-        Fault(NOT_WRITABLE) or Fault(DISK_FULL) if it cannot be made. Every method raises these too.
+        A ledger of an earlier version is migrated; with `read_only`, where nothing can be written, only in memory.
+        Raises Fault(LEDGER) for a file that is missing, foreign, damaged, of a newer version, or to be migrated
+        while others work with it; Fault(NOT_WRITABLE) or Fault(DISK_FULL) if it cannot be written. Every method
+        raises these too.
         """
         if await anyio.Path(path).is_symlink():  # its lock file would lie beside the link, where others do not look
             hint = "move the ledger itself there, or point storage.manifest_path to the real folder"
@@ -63,8 +66,15 @@ class Ledger:
             reach("ledger made")
         elif not await anyio.Path(path).exists():
             raise Fault(Cause.LEDGER, f"there is no ledger at {path} yet", "`rm360 run` creates it")
-        async with connect(path) as database:
+        if not read_only:
+            await run_sync(migrate, path)
+        async with connect(path, read_only=read_only) as database:
             yield cls(database, now)
+
+    @property
+    def needs_migration(self) -> bool:
+        """Return True if the file is of an earlier version, which the next process that writes migrates."""
+        return self._database.needs_migration
 
     async def add(self, performances: Iterable[Performance]) -> None:
         """Enter performances as pending; those that the ledger knows stay as they are."""
@@ -94,7 +104,7 @@ class Ledger:
         """
         async with self._database.read() as sql:
             rows = await sql.fetch_all(f"SELECT {COLUMNS} FROM performance")
-            sources = await sql.fetch_all("SELECT performance, path, size, md5, modified FROM source ORDER BY place")
+            sources = await sql.fetch_all("SELECT performance, path, size, md5, modified FROM source ORDER BY position")
         # In a thread, since thousands of rows would block the event loop for a tenth of a second.
         return await run_sync(table.rows_from_values, rows, sources, selection, claims)
 
@@ -226,8 +236,8 @@ class Ledger:
 
 @asynccontextmanager
 async def opened(manifest_path: Path, *, create: bool = False) -> AsyncIterator[tuple[Ledger, Claims]]:
-    """Open the ledger beside a manifest, and its claims (only to read them, unless `create`)."""
+    """Open the ledger beside a manifest, and its claims; only to read them, unless `create`."""
     path = ledger_path(manifest_path)
-    async with Ledger.open(path, create=create) as ledger:
+    async with Ledger.open(path, create=create, read_only=not create) as ledger:
         with Claims(lock_path(path), read_only=not create) as claims:
             yield ledger, claims

@@ -20,7 +20,7 @@ from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.claims import MANIFEST, Claims
 from rm360_async.ledger.ledger import Ledger
-from rm360_async.ledger.schema import sync_folder
+from rm360_async.ledger.ledger_file import sync_folder
 from rm360_async.system.fault_points import reach
 from rm360_async.system.os_errors import os_errors
 

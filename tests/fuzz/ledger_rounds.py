@@ -17,12 +17,11 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, is_performance, is_subject
 from rm360_async.domain.record import SourceFile
 from rm360_async.domain.stage import Stage
-from rm360_async.ledger import Claims, Ledger, lock_path, manifest_text
-from rm360_async.ledger import database as connection
+from rm360_async.ledger import Claims, Ledger, database, ledger_file, lock_path, manifest_text
 
 _COUNT = 300
 _ALLOWED = (Cause.LEDGER, Cause.NOT_WRITABLE)
-connection.BUSY_SECONDS, connection._PATIENCE = 0.02, 2  # a lock that stays is to be seen soon
+ledger_file.BUSY_SECONDS, database._LOCK_TRIES = 0.02, 2  # a lock that stays is to be seen soon
 
 
 @cache

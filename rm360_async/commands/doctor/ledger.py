@@ -30,10 +30,13 @@ async def look_at_ledger(settings: Settings) -> AsyncIterator[CheckResult]:
         async with opened(settings.storage.manifest_path) as (ledger, claims):
             rows = await ledger.rows(claims=claims)
             running = await ledger.runs.running(claims)
+            old = ledger.needs_migration
     except Fault as fault:
         yield fail_of("ledger", fault)
         return
     yield ok("ledger", f"{path} is sound: {len(rows)} performances")
+    if old:
+        yield ok("ledger", "it is of an earlier rm360: the next run migrates it, and keeps a copy beside it")
     if running:
         pids = ", ".join(f"{run.pid} on {run.host}" for run in running)
         yield ok("ledger", f"a run is going on: pid {pids}")
