@@ -1,4 +1,4 @@
-"""The copying processes: whatever they or we die of, nothing is half done and nobody is left."""
+"""The copy processes: however they or the extraction die, nothing is half done and no process is left."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from rm360_async.store.staging import StagingFolder
 
 FRAMES = 150
 """Of each of the two cameras: five batches."""
-PICTURES = ("cam_25/frame_000010", "cam_31/frame_000100")
+IMAGES = ("cam_25/frame_000010", "cam_31/frame_000100")
 """One of the first process's, and one of the second's."""
 STARTED = """
 import sys, time
 from pathlib import Path
-from rm360_async.extraction.copy_processes import Copiers
+from rm360_async.extraction.copy_processes import CopyProcesses
 from rm360_async.store import NewFiles
-copiers = Copiers(NewFiles(Path(sys.argv[1])))
-copiers.send([])
-copiers.send([])
-print(*(process.pid for process, _ in copiers._started), flush=True)
+processes = CopyProcesses(NewFiles(Path(sys.argv[1])))
+processes.send([])
+processes.send([])
+print(*(process.pid for process, _ in processes._started), flush=True)
 time.sleep(60)
 """
 
 
-def in_a_copier(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None], picture: str) -> None:
-    """Have a copying process do something instead of a picture."""
+def in_copy_process(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None], image: str) -> None:
+    """Have a copy process do something instead of copying one image."""
     real = copy_processes.copy_blob
 
     def disturbed(stem: str, *arguments: object) -> object:
-        if stem.endswith(picture) and multiprocessing.parent_process():
+        if stem.endswith(image) and multiprocessing.parent_process():
             do()
         return real(stem, *arguments)  # type: ignore[arg-type]
 
@@ -54,33 +54,33 @@ def in_a_copier(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None], picture
 
 
 def fails() -> None:
-    raise ZeroDivisionError("of ours")
+    raise ZeroDivisionError("a bug")
 
 
 def lacks_memory() -> None:
     raise MemoryError
 
 
-@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize("image", IMAGES)
 @pytest.mark.parametrize(
     ("do", "words"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by SIGKILL (by hand, or by the system"),
         (lambda: os._exit(7), "ended with exit code 7"),
-        (fails, "failed: ZeroDivisionError: of ours"),
+        (fails, "failed: ZeroDivisionError: a bug"),
     ],
 )
-def test_a_copying_process_that_dies_ends_the_extraction(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, do: Callable[[], None], words: str, picture: str
+def test_a_copy_process_that_dies_ends_the_extraction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, do: Callable[[], None], words: str, image: str
 ) -> None:
-    in_a_copier(monkeypatch, do, picture)
-    told = fault(job(tmp_path, Tiny(frames=FRAMES).write(tmp_path / "a.smc")))
-    assert told.cause is Cause.WORKER_DIED and f"a copying process of the extraction {words}" in told.message
+    in_copy_process(monkeypatch, do, image)
+    caught = fault(job(tmp_path, Tiny(frames=FRAMES).write(tmp_path / "a.smc")))
+    assert caught.cause is Cause.WORKER_DIED and f"a copy process of the extraction {words}" in caught.message
     assert multiprocessing.active_children() == []
 
 
-def test_one_that_lacks_memory_is_as_if_we_lacked_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_a_copier(monkeypatch, lacks_memory, PICTURES[1])
+def test_a_copy_process_without_memory_is_a_memory_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_copy_process(monkeypatch, lacks_memory, IMAGES[1])
     with pytest.raises(MemoryError):
         extract(job(tmp_path, Tiny(frames=FRAMES).write(tmp_path / "a.smc")))
     assert not list(tmp_path.glob("**/*.staging"))
@@ -91,8 +91,8 @@ def test_a_process_that_cannot_be_started_is_one_sentence(tmp_path: Path, monkey
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(os, "fork", refused)
-    told = fault(job(tmp_path, Tiny(frames=2).write(tmp_path / "a.smc")))
-    assert "a copying process cannot be started: Resource temporarily unavailable" in told.message
+    caught = fault(job(tmp_path, Tiny(frames=2).write(tmp_path / "a.smc")))
+    assert "a copy process cannot be started: Resource temporarily unavailable" in caught.message
 
 
 @pytest.mark.slow
@@ -105,24 +105,24 @@ def test_a_signal_stops_an_extraction_and_leaves_nothing(
     source = Tiny(frames=2000, filler=20_000).write(tmp_path / "0018_e0_raw.smc")
     command = [sys.executable, "-m", "rm360_async", "extract", str(source), "--output", str(tmp_path / "out" / "e0")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    until(lambda: any(tmp_path.glob("out/.*.staging/images")) or process.poll() is not None, "a first picture")
+    until(lambda: any(tmp_path.glob("out/.*.staging/images")) or process.poll() is not None, "a first image")
     time.sleep(seconds)
     (os.killpg if group else os.kill)(process.pid, number)
     said = process.communicate(timeout=60)[1]
-    assert "Traceback" not in said and "copying process" not in said and "stopped" in said
+    assert "Traceback" not in said and "copy process" not in said and "stopped" in said
     assert process.returncode == 0 and list((tmp_path / "out").iterdir()) == []
 
 
-def test_what_is_underway_counts_against_what_a_source_can_give(tmp_path: Path) -> None:
+def test_batches_in_flight_count_against_the_limit_of_a_source(tmp_path: Path) -> None:
     with SmcFile(Tiny(frames=FRAMES).write(tmp_path / "a.smc")) as source, StagingFolder(tmp_path / "x") as folder:
         items = [Item("25", frame, f"25/{frame}", blob) for frame, blob in source.blobs("Camera", "25", "color")]
         most = sum(item.size for item in items[:130])
         with Copier(folder, lambda files, size: None, most) as copier, pytest.raises(Fault, match="out of all propor"):
             list(copier.run(items))
-        assert folder.bytes == 0, "found out before the first batch was taken back"
+        assert folder.bytes == 0, "noticed before the first batch was received"
 
 
-def test_they_die_with_the_extraction(tmp_path: Path) -> None:
+def test_copy_processes_die_with_the_extraction(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", STARTED, tmp_path], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     children = [int(pid) for pid in process.stdout.readline().split()]
@@ -133,7 +133,7 @@ def test_they_die_with_the_extraction(tmp_path: Path) -> None:
     process.stdout.close()
 
 
-def test_an_index_that_breaks_off_leaves_no_outcome_to_the_next(tmp_path: Path) -> None:
+def test_an_index_that_breaks_off_leaves_no_result_to_the_next_run(tmp_path: Path) -> None:
     tiny = Tiny(frames=FRAMES)
     with SmcFile(tiny.write(tmp_path / "a.smc")) as source, StagingFolder(tmp_path / ".x.staging") as folder:
 

@@ -19,13 +19,13 @@ from plyfile import PlyData
 from tiny_smc import Tiny, png
 
 from rm360_async.domain.names import Modality, Performance
-from rm360_async.extraction import copier as copying
+from rm360_async.extraction import copier
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.copier import Copier
-from rm360_async.extraction.metadata import gather, write_metadata
+from rm360_async.extraction.metadata import collect_metadata, write_metadata
 from rm360_async.extraction.modalities import audio
-from rm360_async.extraction.modalities.audio import interleaved, sixteen_bits, wav_bytes
-from rm360_async.extraction.modalities.registry import STEPS
+from rm360_async.extraction.modalities.audio import as_channels, as_int16, wav_bytes
+from rm360_async.extraction.modalities.registry import EXTRACTORS
 from rm360_async.smc import SmcPair, UnreadableData
 from rm360_async.store.staging import StagingFolder
 
@@ -44,9 +44,9 @@ class Run:
     ) -> ModalityResult:
         with SmcPair(raw, anno) as source, StagingFolder(self.out) as folder:
             with Copier(folder, lambda files, size: self.progress.append((files, size))) as copier:
-                found = STEPS[modality](ExtractionContext(source, folder, copier, frozenset(cameras)))
-            assert found.files == folder.files
-        return found
+                result = EXTRACTORS[modality](ExtractionContext(source, folder, copier, frozenset(cameras)))
+            assert result.files == folder.files
+        return result
 
     def files(self) -> dict[str, bytes]:
         """Return every file that was written."""
@@ -63,26 +63,26 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
-def reasons(found: ModalityResult) -> list[str]:
-    return [str(item) for item in found.left_out]
+def reasons(result: ModalityResult) -> list[str]:
+    return [str(item) for item in result.left_out]
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "gzip"])
 @pytest.mark.parametrize("filler", [300, 100_000])
 def test_images_are_the_stored_bytes(tmp_path: Path, run: Run, layout: str, filler: int) -> None:
     tiny = Tiny(frames=37, holes={"31": (5, 6)}, layout=layout, filler=filler)
-    found = run(Modality.IMAGES, tiny.write(tmp_path / "a.smc"))
+    result = run(Modality.IMAGES, tiny.write(tmp_path / "a.smc"))
     assert run.files() == {
         f"images/cam_{camera}/frame_{frame:06d}.jpg": tiny.image(camera, frame)
         for camera in ("25", "31")
         for frame in tiny.frames_of(camera)
     }
-    assert found.frames == {"25": tiny.frames_of("25"), "31": tiny.frames_of("31")}
-    assert found.left_out == [] and run.progress[-1][0] == 72
+    assert result.frames == {"25": tiny.frames_of("25"), "31": tiny.frames_of("31")}
+    assert result.left_out == [] and run.progress[-1][0] == 72
 
 
 def test_batches_are_bounded_in_bytes_too(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "_BATCH_BYTES", 1000)
+    monkeypatch.setattr(copier, "_MAX_BATCH_BYTES", 1000)
     tiny = Tiny(frames=20)
     assert run(Modality.IMAGES, tiny.write(tmp_path / "a.smc")).files == 40
     assert run.files()["images/cam_31/frame_000019.jpg"] == tiny.image("31", 19)
@@ -90,8 +90,8 @@ def test_batches_are_bounded_in_bytes_too(tmp_path: Path, run: Run, monkeypatch:
 
 
 def test_only_chosen_cameras_are_written(tmp_path: Path, run: Run) -> None:
-    found = run(Modality.IMAGES, Tiny().write(tmp_path / "a.smc"), cameras=("31", "40"))
-    assert list(found.frames) == ["31"] and {name.split("/")[1] for name in run.files()} == {"cam_31"}
+    result = run(Modality.IMAGES, Tiny().write(tmp_path / "a.smc"), cameras=("31", "40"))
+    assert list(result.frames) == ["31"] and {name.split("/")[1] for name in run.files()} == {"cam_31"}
 
 
 def test_the_suffix_follows_the_first_bytes(tmp_path: Path, run: Run) -> None:
@@ -106,11 +106,11 @@ def test_the_suffix_follows_the_first_bytes(tmp_path: Path, run: Run) -> None:
 def test_broken_frames_are_left_out_and_named(tmp_path: Path, run: Run) -> None:
     kinds = ["no_end", "garbage", "empty", "zeros", "zeros_tail", "header_only"]
     tiny = Tiny(frames=8, blobs_broken={("color", "25", at): how for at, how in enumerate(kinds)})
-    found = run(Modality.IMAGES, tiny.write(tmp_path / "a.smc"))
-    assert found.frames["25"] == [4, 6, 7] and len(found.frames["31"]) == 8
+    result = run(Modality.IMAGES, tiny.write(tmp_path / "a.smc"))
+    assert result.frames["25"] == [4, 6, 7] and len(result.frames["31"]) == 8
     assert run.files()["images/cam_25/frame_000004.jpg"] == tiny.image("25", 4)
-    assert [line.split(": ")[0] for line in reasons(found)] == [f"images cam_25 frame {at}" for at in (0, 1, 2, 3, 5)]
-    assert "is empty" in reasons(found)[2]
+    assert [line.split(": ")[0] for line in reasons(result)] == [f"images cam_25 frame {at}" for at in (0, 1, 2, 3, 5)]
+    assert "is empty" in reasons(result)[2]
 
 
 def test_a_camera_whose_index_is_broken_costs_only_itself(tmp_path: Path, run: Run) -> None:
@@ -119,17 +119,17 @@ def test_a_camera_whose_index_is_broken_costs_only_itself(tmp_path: Path, run: R
         del file["Camera/25/color"]
         file["Camera/25/color"] = np.zeros(3)
         file["Camera/40"] = h5py.SoftLink("/Camera/31")
-    found = run(Modality.IMAGES, path, cameras=(*ALL, "40"))
-    assert found.frames["31"] == [0, 1, 2, 3]
-    assert [(item.camera, item.frame) for item in found.left_out] == [("40", None), ("25", None)]
+    result = run(Modality.IMAGES, path, cameras=(*ALL, "40"))
+    assert result.frames["31"] == [0, 1, 2, 3]
+    assert [(item.camera, item.frame) for item in result.left_out] == [("40", None), ("25", None)]
 
 
 def test_masks_come_from_anno_and_images_from_raw(tmp_path: Path, run: Run) -> None:
     raw = Tiny(frames=2).write(tmp_path / "raw.smc")
     tiny = Tiny(frames=3, images=True, masks=True, blobs_broken={("mask", "25", 1): "bad_crc"})
     anno = tiny.write(tmp_path / "anno.smc")
-    found = run(Modality.MASKS, raw, anno)
-    assert found.frames == {"25": [0, 2], "31": [0, 1, 2]} and "checksum" in reasons(found)[0]
+    result = run(Modality.MASKS, raw, anno)
+    assert result.frames == {"25": [0, 2], "31": [0, 1, 2]} and "checksum" in reasons(result)[0]
     assert run.files()["masks/cam_25/frame_000002.png"] == tiny.mask("25", 2)
     shutil.rmtree(run.out)
     assert run(Modality.IMAGES, raw, anno).frames["25"] == [0, 1]
@@ -139,8 +139,8 @@ def test_masks_come_from_anno_and_images_from_raw(tmp_path: Path, run: Run) -> N
 def test_what_is_absent_makes_no_file_and_no_folder(tmp_path: Path, run: Run, modality: Modality) -> None:
     with h5py.File(tmp_path / "a.smc", "w") as file:
         file.create_group("Camera/25")
-    found = run(modality, tmp_path / "a.smc")
-    assert not found.stored and found.left_out == [] and list(run.out.iterdir()) == []
+    result = run(modality, tmp_path / "a.smc")
+    assert not result.stored and result.left_out == [] and list(run.out.iterdir()) == []
 
 
 def test_calibration_is_of_all_cameras_and_says_its_convention(tmp_path: Path, run: Run) -> None:
@@ -152,9 +152,9 @@ def test_calibration_is_of_all_cameras_and_says_its_convention(tmp_path: Path, r
     np.testing.assert_array_equal(everything["25"]["RT"], np.eye(4) * 3)
     one = np.load(run.out / "calibration/cam_31.npy", allow_pickle=True).item()
     assert set(one) == {"K", "D", "RT"} and one["K"].dtype == np.float64
-    told = json.loads((run.out / "calibration/cameras.json").read_text())
-    assert (told["type"], told["axes"], told["unit"], told["up"]) == ("c2w", "opencv", "m", "-y")
-    assert told["cameras"]["31"]["K"] == one["K"].tolist() and list(told["cameras"]) == list(everything)
+    values = json.loads((run.out / "calibration/cameras.json").read_text())
+    assert (values["type"], values["axes"], values["unit"], values["up"]) == ("c2w", "opencv", "m", "-y")
+    assert values["cameras"]["31"]["K"] == one["K"].tolist() and list(values["cameras"]) == list(everything)
 
 
 def test_pickled_calibration_names_no_module_that_old_numpy_lacks(tmp_path: Path, run: Run) -> None:
@@ -172,8 +172,8 @@ def test_a_camera_without_finite_numbers_is_null_in_json(tmp_path: Path, run: Ru
     with h5py.File(path, "a") as file:
         file["Calibration/25/D"][...] = [np.nan, np.inf, 0, 1, 2]
     run(Modality.CALIBRATION, path)
-    told = json.loads((run.out / "calibration/cameras.json").read_text())
-    assert told["cameras"]["25"]["D"] == [None, None, 0, 1, 2]
+    values = json.loads((run.out / "calibration/cameras.json").read_text())
+    assert values["cameras"]["25"]["D"] == [None, None, 0, 1, 2]
 
 
 @pytest.mark.parametrize("frames", [1, 2, 11])
@@ -198,9 +198,9 @@ def test_odd_keypoints_are_left_out(tmp_path: Path, run: Run) -> None:
             del file[f"Keypoints3d/{name}"]
             file[f"Keypoints3d/{name}"] = value
         file["Keypoints3d/9"] = h5py.SoftLink("/Keypoints3d/3")
-    found = run(Modality.KEYPOINTS3D, path)
-    assert run.npz("keypoints3d/all_frames.npz")["frames"].tolist() == [3, 4] == found.frames[""]
-    assert sorted(item.frame or 0 for item in found.left_out) == [0, 1, 2, 9]
+    result = run(Modality.KEYPOINTS3D, path)
+    assert run.npz("keypoints3d/all_frames.npz")["frames"].tolist() == [3, 4] == result.frames[""]
+    assert sorted(item.frame or 0 for item in result.left_out) == [0, 1, 2, 9]
 
 
 def test_flame_stacks_every_parameter(tmp_path: Path, run: Run) -> None:
@@ -229,12 +229,16 @@ def test_flame_frames_unlike_the_others_are_left_out(tmp_path: Path, run: Run) -
             file[f"FLAME/{frame}/note"] = "text"
         file.create_group("FLAME/20")
         file["FLAME/21"] = np.zeros(3)
-    found = run(Modality.FLAME, path)
-    assert run.npz("flame/all_frames.npz")["frames"].tolist() == [1, 2, 5, 6, 7] == found.frames[""]
-    told = {item.frame: item.reason for item in found.left_out}
-    assert "'shape' has shape (99,)" in told[0] and "no parameter 'trans'" in told[3] and "'more'" in told[4]
-    assert told[20] == "has no parameters" and "cannot be read" in told[21] and "'note' holds no numbers" in told[None]
-    assert len(found.left_out) == 6
+    result = run(Modality.FLAME, path)
+    assert run.npz("flame/all_frames.npz")["frames"].tolist() == [1, 2, 5, 6, 7] == result.frames[""]
+    values = {item.frame: item.reason for item in result.left_out}
+    assert "'shape' has shape (99,)" in values[0] and "no parameter 'trans'" in values[3] and "'more'" in values[4]
+    assert (
+        values[20] == "has no parameters"
+        and "cannot be read" in values[21]
+        and "'note' holds no numbers" in values[None]
+    )
+    assert len(result.left_out) == 6
 
 
 def test_a_flame_array_that_cannot_be_read_costs_its_frame_only(tmp_path: Path, run: Run) -> None:
@@ -249,10 +253,10 @@ def test_a_flame_array_that_cannot_be_read_costs_its_frame_only(tmp_path: Path, 
     for offset in where:
         data[offset : offset + 64] = b"\xff" * 64
     path.write_bytes(data)
-    found = run(Modality.FLAME, path)
+    result = run(Modality.FLAME, path)
     got = run.npz("flame/all_frames.npz")
-    assert got["frames"].tolist() == [0, 1, 3, 4] == found.frames[""] and got["verts"].shape == (4, 50, 3)
-    assert [item.frame for item in found.left_out] == [2, 5] and "'verts'" in found.left_out[0].reason
+    assert got["frames"].tolist() == [0, 1, 3, 4] == result.frames[""] and got["verts"].shape == (4, 50, 3)
+    assert [item.frame for item in result.left_out] == [2, 5] and "'verts'" in result.left_out[0].reason
 
 
 def test_uv_textures_and_scan_masks_are_as_stored(tmp_path: Path, run: Run) -> None:
@@ -300,8 +304,8 @@ def test_a_scan_that_is_no_mesh_is_left_out(
     with h5py.File(path, "a") as file:
         del file[f"Scan/{name}"]
         file[f"Scan/{name}"] = value
-    found = run(Modality.SCAN, path)
-    assert words in reasons(found)[0] and run.files() == {}
+    result = run(Modality.SCAN, path)
+    assert words in reasons(result)[0] and run.files() == {}
 
 
 def read_wav(data: bytes) -> tuple[int, int, int, NDArray[Any]]:
@@ -319,8 +323,8 @@ def read_wav(data: bytes) -> tuple[int, int, int, NDArray[Any]]:
 
 def test_audio_as_stored_lossless_and_small(tmp_path: Path, run: Run) -> None:
     tiny = Tiny(frames=30)
-    found = run(Modality.AUDIO, tiny.write(tmp_path / "a.smc"))
-    assert found.files == 3 and found.notes == []
+    result = run(Modality.AUDIO, tiny.write(tmp_path / "a.smc"))
+    assert result.files == 3 and result.notes == []
     got = run.npz("audio/audio_data.npz")
     assert got["audio"].dtype == np.float32 and int(got["sample_rate"]) == 48_000
     np.testing.assert_array_equal(got["audio"], tiny.sound())
@@ -342,32 +346,32 @@ def test_wav_keeps_every_sample(dtype: str) -> None:
             assert (file.getnframes(), file.getnchannels(), file.getframerate()) == (101, 2, 44_100)
 
 
-def test_sixteen_bits_clips_and_scales() -> None:
+def test_int16_clips_and_scales() -> None:
     floats = np.array([[-1.0, 1.0, 2.0, np.nan, 0.5]], np.float32)
-    assert sixteen_bits(floats).tolist() == [[-32767, 32767, 32767, 0, 16384]]
-    assert sixteen_bits(np.array([[-(2**31), 2**31 - 1]], np.int32)).tolist() == [[-32768, 32767]]
-    assert sixteen_bits(np.array([[7]], np.int16)).tolist() == [[7]]
-    assert sixteen_bits(np.array([[0, 128, 255]], np.uint8)).tolist() == [[-32768, 0, 32512]]
+    assert as_int16(floats).tolist() == [[-32767, 32767, 32767, 0, 16384]]
+    assert as_int16(np.array([[-(2**31), 2**31 - 1]], np.int32)).tolist() == [[-32768, 32767]]
+    assert as_int16(np.array([[7]], np.int16)).tolist() == [[7]]
+    assert as_int16(np.array([[0, 128, 255]], np.uint8)).tolist() == [[-32768, 0, 32512]]
 
 
 @pytest.mark.parametrize(("shape", "table"), [((50,), (50, 1)), ((50, 2), (50, 2)), ((2, 50), (50, 2))])
 def test_sound_of_any_orientation_becomes_frames_by_channels(shape: tuple[int, ...], table: tuple[int, ...]) -> None:
-    assert interleaved(np.zeros(shape)).shape == table
+    assert as_channels(np.zeros(shape)).shape == table
     with pytest.raises(UnreadableData):
-        interleaved(np.zeros((50, 50)))
+        as_channels(np.zeros((50, 50)))
 
 
-def no_ffmpeg() -> str:
-    raise UnreadableData("has no audio.mp3, because there is no ffmpeg here")
+def no_ffmpeg() -> None:
+    return None
 
 
 def test_without_ffmpeg_there_is_one_note_and_the_rest(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audio, "find_ffmpeg", no_ffmpeg)
-    found = run(Modality.AUDIO, Tiny().write(tmp_path / "a.smc"))
+    result = run(Modality.AUDIO, Tiny().write(tmp_path / "a.smc"))
     assert list(run.files()) == ["audio/audio.wav", "audio/audio_data.npz"]
-    assert len(found.notes) == 1 and "no ffmpeg" in found.notes[0]
+    assert len(result.notes) == 1 and "no ffmpeg" in result.notes[0]
 
 
 def test_an_ffmpeg_that_fails_costs_the_mp3_only(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,8 +379,8 @@ def test_an_ffmpeg_that_fails_costs_the_mp3_only(tmp_path: Path, run: Run, monke
     program.write_text("#!/bin/sh\necho 'Unknown encoder libmp3lame' >&2\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    found = run(Modality.AUDIO, Tiny().write(tmp_path / "a.smc"))
-    assert found.files == 2 and "could not be encoded" in found.notes[0]
+    result = run(Modality.AUDIO, Tiny().write(tmp_path / "a.smc"))
+    assert result.files == 2 and "could not be encoded" in result.notes[0]
 
 
 @pytest.fixture
@@ -386,14 +390,14 @@ def info(tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
     def write(
         path: Path | None,
         anno: Path | None = None,
-        founds: Callable[[ExtractionContext], list[ModalityResult]] | None = None,
+        extract_all: Callable[[ExtractionContext], list[ModalityResult]] | None = None,
     ) -> Any:
         with SmcPair(path, anno) as source, StagingFolder(tmp_path / ".info.staging") as folder:
             with Copier(folder, lambda files, size: None) as copier:
-                work = ExtractionContext(source, folder, copier, frozenset(ALL))
-                done = founds(work) if founds else [STEPS[Modality.IMAGES](work)]
+                context = ExtractionContext(source, folder, copier, frozenset(ALL))
+                results = extract_all(context) if extract_all else [EXTRACTORS[Modality.IMAGES](context)]
                 performance = Performance("0018", "s1_all")
-                write_metadata(work, performance, gather(work, performance, done))
+                write_metadata(context, performance, collect_metadata(context, performance, results))
             return json.loads((folder.path / "metadata/info.json").read_text())
 
     yield write
@@ -401,13 +405,15 @@ def info(tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
 
 def test_info_tells_who_what_and_what_is_missing(tmp_path: Path, info: Callable[..., dict[str, Any]]) -> None:
     tiny = Tiny(frames=30, holes={"31": (4, 9)}, blobs_broken={("color", "25", 7): "no_end"}, bytes_attributes=True)
-    told = info(tiny.write(tmp_path / "a.smc"))
-    assert told["subject_id"] == "0018" and told["performance"] == "s1_all" and told["capture_date"] == "2022-08-20"
-    assert told["actor_info"] == {"age": 31, "color": "yellow", "gender": "female", "height": 1.66, "weight": 52.0}
-    assert told["camera_info"] == {"num_device": 60, "num_frame": 999, "resolution": [2048, 2448]}
-    assert told["cameras"] == {"25": 29, "31": 28} and told["missing_frames"] == {"25": [7], "31": [4, 9]}
-    assert told["fps"] == 30 and "fps_note" not in told and "source_says" not in told
-    assert [(item["camera"], item["frame"]) for item in told["left_out"]] == [("25", 7)]
+    values = info(tiny.write(tmp_path / "a.smc"))
+    assert (
+        values["subject_id"] == "0018" and values["performance"] == "s1_all" and values["capture_date"] == "2022-08-20"
+    )
+    assert values["actor_info"] == {"age": 31, "color": "yellow", "gender": "female", "height": 1.66, "weight": 52.0}
+    assert values["camera_info"] == {"num_device": 60, "num_frame": 999, "resolution": [2048, 2448]}
+    assert values["cameras"] == {"25": 29, "31": 28} and values["missing_frames"] == {"25": [7], "31": [4, 9]}
+    assert values["fps"] == 30 and "fps_note" not in values and "source_says" not in values
+    assert [(item["camera"], item["frame"]) for item in values["left_out"]] == [("25", 7)]
 
 
 @pytest.mark.parametrize(
@@ -416,8 +422,8 @@ def test_info_tells_who_what_and_what_is_missing(tmp_path: Path, info: Callable[
 def test_the_frame_rate_is_frames_by_seconds_of_sound(
     tmp_path: Path, info: Callable[..., dict[str, Any]], seconds: float, fps: float, noted: bool
 ) -> None:
-    told = info(Tiny(frames=30, seconds=seconds).write(tmp_path / "a.smc"))
-    assert told["fps"] == pytest.approx(fps) and ("fps_note" in told) is noted
+    values = info(Tiny(frames=30, seconds=seconds).write(tmp_path / "a.smc"))
+    assert values["fps"] == pytest.approx(fps) and ("fps_note" in values) is noted
 
 
 def test_no_sound_no_rate(tmp_path: Path, info: Callable[..., dict[str, Any]]) -> None:
@@ -435,8 +441,8 @@ def test_no_sound_no_rate(tmp_path: Path, info: Callable[..., dict[str, Any]]) -
 def test_a_source_that_says_another_name_is_a_warning(
     tmp_path: Path, info: Callable[..., dict[str, Any]], actor: object, part: str, says: dict[str, str]
 ) -> None:
-    told = info(Tiny(actor=actor, part=part).write(tmp_path / "a.smc"))
-    assert told.get("source_says", {}) == says and len(told["warnings"]) == len(says)
+    values = info(Tiny(actor=actor, part=part).write(tmp_path / "a.smc"))
+    assert values.get("source_says", {}) == says and len(values["warnings"]) == len(says)
 
 
 def test_info_keeps_what_is_unknown_and_survives_odd_values(
@@ -447,11 +453,11 @@ def test_info_keeps_what_is_unknown_and_survives_odd_values(
         file.attrs["studio"] = "B"
         file.attrs["height"] = np.nan
         file.create_group("Camera/odd")
-    told = info(path)
-    assert told["other_attributes"] == {"studio": "B"} and told["actor_info"]["height"] is None
-    assert told["warnings"] == ["/Camera/'odd' is not a camera"]
+    values = info(path)
+    assert values["other_attributes"] == {"studio": "B"} and values["actor_info"]["height"] is None
+    assert values["warnings"] == ["/Camera/'odd' is not a camera"]
 
 
 def test_info_of_an_anno_file_alone(tmp_path: Path, info: Callable[..., dict[str, Any]]) -> None:
-    told = info(None, Tiny(images=False, audio=False, masks=True).write(tmp_path / "a.smc"))
-    assert told["actor_info"]["age"] == 31 and told["cameras"] == {} and told["absent"] == ["images"]
+    values = info(None, Tiny(images=False, audio=False, masks=True).write(tmp_path / "a.smc"))
+    assert values["actor_info"]["age"] == 31 and values["cameras"] == {} and values["absent"] == ["images"]

@@ -161,7 +161,7 @@ class RangeDownloader:
             job.spool_need,
             self.limits.memory_bytes,
             whole_files=job.fetch_mode is FetchMode.COMPLETE_SPARSE,
-            ignore_cost=self.ignore_cost or extract_job.base is not None,
+            ignore_cost=self.ignore_cost or extract_job.previous is not None,
         )
 
     async def _require_unchanged(self, job: Job) -> None:

@@ -1,1 +1,1 @@
-"""From the opened .smc to files in a staging folder."""
+"""Extract one performance: from its .smc files to a sealed staging folder."""

@@ -1,4 +1,4 @@
-"""Write .npz and .npy files: one array in memory at a time, readable by old and new numpy."""
+"""Write .npz and .npy files, with one array in memory at a time, that old and new versions of numpy can read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OLD_NAME = b"cnumpy.core.multiarray\n_reconstruct\n"
 
 
 class NpzWriter:
-    """An uncompressed .npz whose members are written one after another; a context manager."""
+    """A context manager that writes the members of an uncompressed .npz one after another."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True)
@@ -33,7 +33,7 @@ class NpzWriter:
         if error is None:
             self._zip.close()
             return
-        with suppress(OSError, ValueError):  # the file is given up; what broke it is already on its way
+        with suppress(OSError, ValueError):  # the file is removed anyway, and `error` says why
             self._zip.close()
 
     def add(self, name: str, values: NDArray[Any]) -> None:
@@ -43,9 +43,9 @@ class NpzWriter:
     def add_stacked(
         self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], pieces: Iterable[NDArray[Any]]
     ) -> None:
-        """Write one array of `shape`, given as consecutive pieces along its first axis."""
+        """Write one array of `shape` from consecutive `pieces` along its first axis."""
         header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        # a fixed date (that of ZipInfo), so that the same source gives the same bytes
+        # ZipInfo has a fixed date, so the same source gives the same bytes
         with self._zip.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
             npy.write_array_header_1_0(member, header)
             for piece in pieces:
@@ -53,17 +53,17 @@ class NpzWriter:
 
 
 def write_npz(file: IO[bytes], arrays: dict[str, NDArray[Any]]) -> None:
-    """Write an .npz of a few arrays."""
+    """Write an .npz that holds `arrays` by name."""
     with NpzWriter(file) as archive:
         for name, values in arrays.items():
             archive.add(name, values)
 
 
 def write_pickled(file: IO[bytes], value: object) -> None:
-    """Write a .npy that holds a Python value, as `np.save(path, value, allow_pickle=True)` does.
+    """Write a .npy that holds a pickled Python value, as `np.save(path, value, allow_pickle=True)` does.
 
-    numpy 2 names its arrays' constructor by a module that numpy before 1.26 does not have; every numpy has
-    the older name, so that one is written.
+    numpy 2 pickles arrays with a module name that numpy before 1.26 does not have. Every numpy has the older
+    name, so the older one is written.
     """
     boxed = np.empty((), object)
     boxed[()] = value
@@ -75,13 +75,13 @@ Shape = TypeVar("Shape")
 
 
 def most_common(shapes: Mapping[int, Shape]) -> Shape | None:
-    """Return the shape that most frames have, of equals the one seen first; None without frames."""
-    counted = Counter(shapes.values())
-    return counted.most_common(1)[0][0] if counted else None
+    """Return the most common shape; on a tie the first in `shapes`, and None when there is none."""
+    counts = Counter(shapes.values())
+    return counts.most_common(1)[0][0] if counts else None
 
 
-def split(shapes: Mapping[int, Shape]) -> tuple[list[int], list[int]]:
-    """Return the frames with the most common shape, in order, and the others."""
-    usual = most_common(shapes)
-    same = sorted(frame for frame, shape in shapes.items() if shape == usual)
-    return same, sorted(set(shapes) - set(same))
+def split_by_shape(shapes: Mapping[int, Shape]) -> tuple[list[int], list[int]]:
+    """Return the frames that have the most common shape, and the other frames; both in order."""
+    common_shape = most_common(shapes)
+    alike = sorted(frame for frame, shape in shapes.items() if shape == common_shape)
+    return alike, sorted(set(shapes) - set(alike))

@@ -1,4 +1,4 @@
-"""Compare what is on disk with what the source's index says, before anything is sealed."""
+"""Compare the files on disk with the source's index before the folder is sealed."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ from rm360_async.store.seal import files_below
 from rm360_async.store.staging import StagingFolder
 
 
-def verify(folder: StagingFolder, founds: Iterable[ModalityResult]) -> None:
-    """Raise Fault(UNKNOWN) unless every file is there with its size and every indexed entry is accounted for."""
+def check_output(folder: StagingFolder, results: Iterable[ModalityResult]) -> None:
+    """Raise Fault(UNKNOWN) unless every file has its size, and every entry of the index was written or left out."""
     try:
         _check_files(folder)
     except OSError as error:
         raise Fault(Cause.UNKNOWN, f"{folder.path} cannot be read back: {error.strerror}") from error
-    for found in founds:
-        _check_index(found)
+    for result in results:
+        _check_index(result)
 
 
 def _check_files(folder: StagingFolder) -> None:
-    """Compare file by file: a second table of all of them would be most of the memory that we use."""
-    seen = 0
-    for relative, there in files_below(folder.path):
+    """Compare file by file: a second table of all files would take most of the process's memory."""
+    count = 0
+    for relative, size_on_disk in files_below(folder.path):
         size = folder.sizes.get(relative)
         if size is None:
-            raise Fault(Cause.UNKNOWN, f"{folder.path / relative} was not written by us")
-        if there != size:
-            raise Fault(Cause.UNKNOWN, f"{folder.path / relative} has {there} bytes, but {size} were written")
-        seen += 1
-    if seen < len(folder.sizes):
-        gone = min(folder.sizes.keys() - {relative for relative, _ in files_below(folder.path)})
-        raise Fault(Cause.UNKNOWN, f"{folder.path / gone} is not there, but {folder.sizes[gone]} were written")
+            raise Fault(Cause.UNKNOWN, f"{folder.path / relative} was not written by this extraction")
+        if size_on_disk != size:
+            raise Fault(Cause.UNKNOWN, f"{folder.path / relative} has {size_on_disk} bytes, but {size} were written")
+        count += 1
+    if count < len(folder.sizes):
+        missing = min(folder.sizes.keys() - {relative for relative, _ in files_below(folder.path)})
+        size = folder.sizes[missing]
+        raise Fault(Cause.UNKNOWN, f"{folder.path / missing} is missing, but {size} bytes were written")
 
 
-def _check_index(found: ModalityResult) -> None:
-    """Every entry of a camera's index is either written or named as left out."""
-    left_out = Counter(item.camera for item in found.left_out)
-    for camera, entries in found.listed.items():
-        accounted = len(found.frames.get(camera, ())) + left_out[camera]
+def _check_index(result: ModalityResult) -> None:
+    """Raise Fault(UNKNOWN) for an entry of a camera's index that was neither written nor left out."""
+    left_out = Counter(item.camera for item in result.left_out)
+    for camera, entries in result.index_sizes.items():
+        accounted = len(result.frames.get(camera, ())) + left_out[camera]
         if accounted < entries:
             raise Fault(
                 Cause.UNKNOWN,
-                f"{found.modality.value} of camera {camera or '(none)'}: the index has {entries} entries, "
-                f"{accounted} are accounted for",
+                f"{result.modality.value} of camera {camera or '(none)'}: the index has {entries} entries, "
+                f"but {accounted} were written or left out",
             )

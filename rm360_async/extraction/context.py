@@ -1,4 +1,4 @@
-"""What every modality gets, and what it gives back."""
+"""The context in which a modality is extracted, and the result."""
 
 from __future__ import annotations
 
@@ -11,67 +11,68 @@ from typing import IO, Protocol
 
 from rm360_async.domain.names import Modality
 from rm360_async.domain.record import LeftOut
-from rm360_async.extraction.copier import Copied, Item
+from rm360_async.extraction.copier import CopiedItem, Item
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.smc import FrameList, SmcPair
 from rm360_async.store.file_list import ListedFile
 
 
-class Folder(Protocol):
-    """Where a modality's files go: a staging folder, or nowhere (see `ranges`)."""
+class OutputFolder(Protocol):
+    """Where a modality's files are written: a staging folder, or a folder that discards them (see `discovery`)."""
 
     @property
     def path(self) -> Path:
-        """Return the folder itself."""
+        """Return the path of the folder."""
 
     def write(self, relative: str, data: bytes) -> None:
         """Write a new file."""
 
     def link(self, source: Path, listed: ListedFile) -> None:
-        """Take over a published file under the path that its list has."""
+        """Reuse a published file under the path in its list entry."""
 
     def open(self, relative: str) -> AbstractContextManager[IO[bytes]]:
         """Yield a new binary file to write to."""
 
 
-class Copies(Protocol):
-    """What takes the pictures over: the copying processes, or a list of what they would need."""
+class ItemCopier(Protocol):
+    """What copies stored files: the copy processes, or a stand-in that only notes which bytes they would read."""
 
-    def run(self, items: Iterable[Item]) -> Iterator[Copied]:
-        """Yield what became of each item, in order."""
+    def run(self, items: Iterable[Item]) -> Iterator[CopiedItem]:
+        """Yield the result of each item, in order."""
 
-    def require_room(self, size: int) -> None:
-        """Raise Fault(DAMAGED) when `size` more bytes are more than this source can rightly give."""
+    def require_space(self, size: int) -> None:
+        """Raise Fault(DAMAGED) if `size` more bytes are out of proportion to the source."""
 
-    def progress(self) -> None:
-        """Tell how far it is."""
+    def report_progress(self) -> None:
+        """Report the files and bytes written so far."""
 
 
 @dataclass(frozen=True)
 class ExtractionContext:
-    """One performance in hand: its opened files, the folder to fill, the copier, the chosen cameras."""
+    """The context of one extraction: the opened files, the folder to fill, the copier and the chosen cameras."""
 
     source: SmcPair
-    folder: Folder
-    copier: Copies
+    folder: OutputFolder
+    copier: ItemCopier
     cameras: frozenset[str]
-    base: PreviousFolder | None = None
-    """The published folder that is added to."""
+    previous: PreviousFolder | None = None
+    """The published folder whose files are reused."""
 
 
 @dataclass
 class ModalityResult:
-    """What one modality gave.
+    """The result of one modality.
 
-    `stored` says whether the source holds any of it, `files` how many were written; `frames` has the frames
-    written per camera ("" where there is no camera), `listed` the entries of the source's index for the same.
+    `stored` is True if the source holds any of it, `files` is the number of files written. `frames` has the frames
+    written per camera ("" where there is no camera), `index_sizes` the number of entries in the source's index for
+    the same.
     """
 
     modality: Modality
     stored: bool = False
     files: int = 0
     frames: dict[str, list[int]] = field(default_factory=dict)
-    listed: dict[str, int] = field(default_factory=dict)
+    index_sizes: dict[str, int] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -80,23 +81,23 @@ class ModalityResult:
         self.stored = True
         self.left_out.append(LeftOut(self.modality.value, camera, frame, reason))
 
-    def once(self, cameras: Iterable[str]) -> list[str]:
-        """Return each camera once, in order; only a damaged index names one twice, and HDF5 finds the first."""
-        counted = Counter(cameras)
-        for camera in (camera for camera, count in counted.items() if count > 1):
-            self.leave_out(camera, None, "is in the index twice; the first is taken")
-        return sorted(counted)
+    def leave_out_all(self, camera: str, refused: Iterable[tuple[int | None, str]]) -> None:
+        """Note several frames of one camera, each with the reason, that cannot be published."""
+        for frame, reason in refused:
+            self.leave_out(camera, frame, reason)
 
-    def list_frames(self, camera: str, frames: FrameList) -> None:
-        """Note a camera's index: how many entries it has, and which of them are no frames."""
+    def unique_cameras(self, cameras: Iterable[str]) -> list[str]:
+        """Return each camera once, sorted; note those that a damaged index names twice (HDF5 finds the first)."""
+        counts = Counter(cameras)
+        for camera in (camera for camera, count in counts.items() if count > 1):
+            self.leave_out(camera, None, "is in the index twice; the first entry was used")
+        return sorted(counts)
+
+    def add_index(self, camera: str, frames: FrameList) -> None:
+        """Note the index of a camera: its number of entries, and the entries that are not frames."""
         if not frames.stored:
             return
         self.stored = True
-        self.listed[camera] = frames.stored
+        self.index_sizes[camera] = frames.stored
         self.frames[camera] = []
         self.leave_out_all(camera, frames.refused)
-
-    def leave_out_all(self, camera: str, refused: Iterable[tuple[int | None, str]]) -> None:
-        """Note several things of one camera that cannot be published."""
-        for frame, reason in refused:
-            self.leave_out(camera, frame, reason)

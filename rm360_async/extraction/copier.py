@@ -1,6 +1,6 @@
-"""Take pictures over into the staging folder: batches for the copying processes, the rest done here.
+"""Copy stored files into the staging folder: batches in the copy processes, the rest in this process.
 
-Batches are bounded in items and in bytes, and so are those that are underway: memory stays flat whatever the file.
+Batches are bounded in items and in bytes, and so is the number in flight, so memory stays flat for any source.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 from types import TracebackType
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.extraction.copy_processes import Copiers, CopyResult, Task, copy_blob
+from rm360_async.extraction.copy_processes import CopyProcesses, CopyResult, CopyTask, copy_blob
 from rm360_async.extraction.previous import ReusedFile
 from rm360_async.smc import Blob, UnreadableData
 from rm360_async.store.file_list import ListedFile
@@ -21,14 +21,14 @@ from rm360_async.store.staging import StagingFolder
 
 OnProgress = Callable[[int, int], None]
 
-_BATCH = 64
-_BATCH_BYTES = 16 * 2**20
-_UNDERWAY = 4
+_MAX_BATCH_ITEMS = 64
+_MAX_BATCH_BYTES = 16 * 2**20
+_MAX_BATCHES_IN_FLIGHT = 4
 
 
 @dataclass(frozen=True)
 class Item:
-    """One blob to copy: whose it is, and its file below the staging folder without the suffix."""
+    """One file to copy: its camera ("" for none), its frame, its path in the folder without suffix, and its source."""
 
     camera: str
     frame: int | None
@@ -37,19 +37,19 @@ class Item:
 
     @property
     def size(self) -> int:
-        """Return the bytes that are to be read."""
+        """Return the bytes to read."""
         return self.blob.size if isinstance(self.blob, Blob) else 0
 
-    @cached_property  # asked for several times, of every picture
-    def task(self) -> Task | None:
-        """Return what a copying process can do: copy bytes that lie in one piece in the file."""
+    @cached_property  # used several times for every image
+    def task(self) -> CopyTask | None:
+        """Return the task for a copy process; None unless the bytes lie in one piece in the file."""
         blob = self.blob
         return (self.stem, blob) if isinstance(blob, Blob) and blob.data is None and blob.lacking is None else None
 
 
 @dataclass(frozen=True)
-class Copied:
-    """What became of an item: `refused` is None when it was written."""
+class CopiedItem:
+    """The result of an item: `refused` is None if it was written, else the reason."""
 
     camera: str
     frame: int | None
@@ -57,18 +57,18 @@ class Copied:
 
 
 class Copier:
-    """Copies items into a staging folder; a context manager.
+    """A context manager that copies items into a staging folder.
 
-    `most_bytes` bounds all that is written: a small file can name one picture a thousand times, or unpack to
-    terabytes, and the disk that was leased for it is a fixed one.
+    `max_bytes` bounds all that is written. A small file can name one image a thousand times or unpack to terabytes,
+    but the lease of disk space has a fixed size.
     """
 
-    def __init__(self, folder: StagingFolder, on_progress: OnProgress, most_bytes: int = sys.maxsize) -> None:
+    def __init__(self, folder: StagingFolder, on_progress: OnProgress, max_bytes: int = sys.maxsize) -> None:
         self._folder = folder
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._on_progress = on_progress
-        self._copiers = Copiers(folder.new)
-        self._underway = 0
+        self._processes = CopyProcesses(folder.new)
+        self._bytes_in_flight = 0
 
     def __enter__(self) -> Copier:
         return self
@@ -76,57 +76,57 @@ class Copier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._copiers.stop()
+        self._processes.stop()
 
-    def run(self, items: Iterable[Item]) -> Iterator[Copied]:
-        """Yield what became of each item, in order; the first Fault ends it."""
-        underway: deque[list[Item]] = deque()
+    def run(self, items: Iterable[Item]) -> Iterator[CopiedItem]:
+        """Yield the result of each item, in order. The first Fault ends it."""
+        in_flight: deque[list[Item]] = deque()
         try:
             for batch in _batches(items):
                 self._send(batch)
-                underway.append(batch)
-                if len(underway) > _UNDERWAY:
-                    yield from self._landed(underway.popleft())
-        except UnreadableData:  # the index breaks off: what is underway belongs to nobody else
-            for batch in underway:
-                deque(self._landed(batch), maxlen=0)
+                in_flight.append(batch)
+                if len(in_flight) > _MAX_BATCHES_IN_FLIGHT:
+                    yield from self._receive(in_flight.popleft())
+        except UnreadableData:  # the index breaks off: receive what is in flight, so that the next run starts clean
+            for batch in in_flight:
+                deque(self._receive(batch), maxlen=0)
             raise
-        while underway:
-            yield from self._landed(underway.popleft())
+        while in_flight:
+            yield from self._receive(in_flight.popleft())
 
-    def require_room(self, size: int) -> None:
-        """Raise Fault(DAMAGED) when `size` more bytes are more than this source can rightly give."""
-        if self._folder.bytes + self._underway + size > self._most_bytes:
+    def require_space(self, size: int) -> None:
+        """Raise Fault(DAMAGED) if `size` more bytes are out of proportion to the source."""
+        if self._folder.bytes + self._bytes_in_flight + size > self._max_bytes:
             raise Fault(
                 Cause.DAMAGED,
-                f"the .smc unpacks to more than {self._most_bytes / 2**20:.0f} MB, out of all proportion to its size",
+                f"the .smc unpacks to more than {self._max_bytes / 2**20:.0f} MB, out of all proportion to its size",
                 "it names the same data many times, or is packed to harm: tell its owner",
             )
 
-    def progress(self) -> None:
-        """Tell how many files and bytes are written so far."""
+    def report_progress(self) -> None:
+        """Report the files and bytes written so far."""
         self._on_progress(self._folder.files, self._folder.bytes)
 
     def _send(self, batch: list[Item]) -> None:
         size = sum(item.size for item in batch)
-        self.require_room(size)
-        self._underway += size
+        self.require_space(size)
+        self._bytes_in_flight += size
         tasks = [item.task for item in batch if item.task]
         if tasks:
-            self._copiers.send(tasks)
+            self._processes.send(tasks)
 
-    def _landed(self, batch: list[Item]) -> Iterator[Copied]:
-        outcomes = iter(self._copiers.take() if any(item.task for item in batch) else ())
+    def _receive(self, batch: list[Item]) -> Iterator[CopiedItem]:
+        results = iter(self._processes.receive() if any(item.task for item in batch) else ())
         for item in batch:
-            outcome = next(outcomes) if item.task else self._done_here(item)
-            if isinstance(outcome, ListedFile):
-                self._folder.note(outcome)
-            yield Copied(item.camera, item.frame, outcome if isinstance(outcome, str) else None)
-        self._underway -= sum(item.size for item in batch)
-        self.progress()
+            result = next(results) if item.task else self._copy_here(item)
+            if isinstance(result, ListedFile):
+                self._folder.note(result)
+            yield CopiedItem(item.camera, item.frame, result if isinstance(result, str) else None)
+        self._bytes_in_flight -= sum(item.size for item in batch)
+        self.report_progress()
 
-    def _done_here(self, item: Item) -> CopyResult | None:
-        """Do what needs more than a range of the file: what was published before, or came through HDF5."""
+    def _copy_here(self, item: Item) -> CopyResult | None:
+        """Copy in this process what is not one range of the file: reused files, and data that HDF5 unpacked."""
         if isinstance(item.blob, UnreadableData):
             return item.blob.reason
         if isinstance(item.blob, ReusedFile):
@@ -141,7 +141,7 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     for item in items:
         batch.append(item)
         size += item.size
-        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
+        if len(batch) >= _MAX_BATCH_ITEMS or size >= _MAX_BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:

@@ -1,11 +1,11 @@
-"""The processes that check, hash and write pictures.
+"""The processes that check, hash and write images.
 
-Theory of operation. Whoever reads the index (HDF5, one thread) hands out batches of ranges of open files;
-each copying process reads a picture, checks it, writes it and answers with what it wrote, in order. They are
-processes because a thread that comes back from a system call waits for Python's lock: two threads took 2.3 times
-as long as two processes, and were no quicker than none. They are forked, for the open files and for 5 ms instead
-of 200, and never touch HDF5. Where we are killed, the kernel kills them with us (Linux), or they find nobody at
-the other end; signals to our whole group are ours to answer, so they pass them over.
+Theory of operation. The extraction process reads the index (HDF5, one thread) and sends batches of ranges of open
+files. Each copy process reads an image, checks it, writes it and answers with what it wrote, in order. They are
+processes because a thread that returns from a system call waits for Python's lock: two threads took 2.3 times as
+long as two processes, and were not faster than none. They are forked, which hands on the open files and takes 5 ms
+instead of 200, and never touch HDF5. If the extraction process is killed, the kernel kills them with it (Linux), or
+they find the pipe closed. They ignore signals to the whole process group: the extraction process answers them.
 """
 
 from __future__ import annotations
@@ -27,52 +27,53 @@ from rm360_async.store.file_writer import NewFiles
 from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import die_with
 
-Task = tuple[str, Blob]
-"""The new file's path without its suffix, and its bytes: a range of an open file, whole there."""
+CopyTask = tuple[str, Blob]
+"""The new file's path without its suffix, and its bytes: one complete range of an open file."""
 CopyResult = ListedFile | str
-"""What was written, or why it was not."""
+"""The file that was written, or the reason why it was not."""
 
-_PROCESSES = 2
-_IN_MEMORY = 4 * 2**20
-"""Bytes: a larger blob, which no frame is, is copied by the kernel."""
-_ANSWERED_BY_US = {signal.SIGINT, signal.SIGTERM}
+_MAX_PROCESSES = 2
+_BUFFER_BYTES = 4 * 2**20
+"""The kernel copies larger blobs; no frame is as large."""
+_IGNORED_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
-class Copiers:
-    """At most two copying processes."""
+class CopyProcesses:
+    """At most two copy processes, started when they are needed."""
 
     def __init__(self, files: NewFiles) -> None:
         self._files = files
         self._started: list[tuple[ForkProcess, Connection]] = []
-        self._sent: deque[int] = deque()
-        """Which process has each batch that is underway."""
+        self._in_flight: deque[int] = deque()
+        """The index of the process that has each batch, oldest first."""
 
-    def send(self, batch: Sequence[Task]) -> None:
-        """Hand out a batch; the caller takes one back for every few that it sends, or the pipes fill up."""
+    def send(self, batch: Sequence[CopyTask]) -> None:
+        """Send a batch to a process; the caller receives one for every few that it sends, or the pipes fill up."""
         chosen = self._least_busy()
-        places = [(stem, blob.descriptor, blob.offset, blob.size) for stem, blob in batch]
-        with suppress(OSError):  # it has died, which `take` tells
-            self._started[chosen][1].send_bytes(json.dumps(places).encode())
-        self._sent.append(chosen)
+        ranges = [(stem, blob.descriptor, blob.offset, blob.size) for stem, blob in batch]
+        with suppress(OSError):  # it has died, which `receive` reports
+            self._started[chosen][1].send_bytes(json.dumps(ranges).encode())
+        self._in_flight.append(chosen)
         reach("batch sent")
 
-    def take(self) -> list[CopyResult]:
-        """Wait for the oldest batch; return its outcomes in order, or raise the first Fault in it.
+    def receive(self) -> list[CopyResult]:
+        """Wait for the oldest batch; return its results in order, or raise the first Fault in it.
 
-        A process that dies is Fault(WORKER_DIED); one that lacks memory is a MemoryError, as if we lacked it.
+        A process that died raises Fault(WORKER_DIED); one that ran out of memory raises MemoryError, as this process
+        would.
         """
-        process, connection = self._started[self._sent.popleft()]
+        process, connection = self._started[self._in_flight.popleft()]
         try:
             answer = json.loads(connection.recv_bytes())
         except (EOFError, OSError):
-            raise _death(process) from None
+            raise _death_fault(process) from None
         reach("batch received")
         if isinstance(answer, dict):
-            raise _failure(**answer)
-        return [each if isinstance(each, str) else _listed(*each) for each in answer]
+            raise _reported_error(**answer)
+        return [each if isinstance(each, str) else _listed_file(*each) for each in answer]
 
     def stop(self) -> None:
-        """End the processes; what they are in the midst of is not written any more when this returns."""
+        """Kill the processes; they write nothing more once this returns."""
         for process, connection in self._started:
             connection.close()
             process.kill()
@@ -82,9 +83,9 @@ class Copiers:
         reach("copy processes ended")
 
     def _least_busy(self) -> int:
-        """Return the process for the next batch; another one is only started when all have something to do."""
-        load = [self._sent.count(number) for number in range(len(self._started))]
-        if len(load) < _PROCESSES and 0 not in load:
+        """Return the index of the process for the next batch; start another one only when all are busy."""
+        load = [self._in_flight.count(number) for number in range(len(self._started))]
+        if len(load) < _MAX_PROCESSES and 0 not in load:
             self._start()
             return len(load)
         return load.index(min(load))
@@ -92,65 +93,65 @@ class Copiers:
     def _start(self) -> None:
         forks = multiprocessing.get_context("fork")
         ours, theirs = forks.Pipe()
-        foreign = [ours, *(connection for _, connection in self._started)]
-        process = forks.Process(target=_serve, args=(theirs, foreign, self._files, os.getpid()), daemon=True)
-        with _no_signals():  # what Python raises in the midst of a fork is lost, or happens in the child, too
+        others = [ours, *(connection for _, connection in self._started)]
+        process = forks.Process(target=_serve, args=(theirs, others, self._files, os.getpid()), daemon=True)
+        with _signals_blocked():  # an exception that a signal raises during a fork is lost, or raised in the child too
             try:
                 process.start()
             except OSError as error:
-                raise Fault(Cause.UNKNOWN, f"a copying process cannot be started: {error.strerror}") from error
+                raise Fault(Cause.UNKNOWN, f"a copy process cannot be started: {error.strerror}") from error
             self._started.append((process, ours))
         theirs.close()
 
 
 @contextmanager
-def _no_signals() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ANSWERED_BY_US)
+def _signals_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED_SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(connection: Connection, foreign: Sequence[Connection], files: NewFiles, parent: int) -> None:
-    """Answer batches until there is nobody to answer; `foreign` are the ends of others that a fork hands on."""
-    for number in _ANSWERED_BY_US:
+def _serve(connection: Connection, others: Sequence[Connection], files: NewFiles, parent: int) -> None:
+    """Answer batches until the pipe is closed; `others` are pipe ends of other processes that the fork handed on."""
+    for number in _IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ANSWERED_BY_US)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED_SIGNALS)
     die_with(parent)
-    for each in foreign:
-        each.close()
-    buffer = memoryview(bytearray(_IN_MEMORY))
+    for other in others:
+        other.close()
+    buffer = memoryview(bytearray(_BUFFER_BYTES))
     with suppress(EOFError, ConnectionError):
         while True:
             connection.send_bytes(json.dumps(_answer(json.loads(connection.recv_bytes()), files, buffer)).encode())
 
 
 def _answer(batch: list[tuple[str, int, int, int]], files: NewFiles, buffer: memoryview) -> object:
-    """Return the outcomes of a batch, or what ended it, as JSON can hold them."""
+    """Return the results of a batch, or the error that ended it, as a value for JSON."""
     try:
-        done = (copy_blob(stem, Blob(file, at, size), files, buffer) for stem, file, at, size in batch)
-        return [each if isinstance(each, str) else (each.path, each.size, (each.hash or b"").hex()) for each in done]
+        results = (copy_blob(stem, Blob(file, offset, size), files, buffer) for stem, file, offset, size in batch)
+        return [each if isinstance(each, str) else (each.path, each.size, (each.hash or b"").hex()) for each in results]
     except Fault as fault:
-        return {"word": fault.cause.code, "message": fault.message, "hint": fault.hint}
-    except Exception as error:  # noqa: BLE001 - a mistake of ours, which the parent raises
-        return {"word": type(error).__name__, "message": f"{type(error).__name__}: {error}", "hint": ""}
+        return {"code": fault.cause.code, "message": fault.message, "hint": fault.hint}
+    except Exception as error:  # noqa: BLE001 - a bug, which the parent raises
+        return {"code": type(error).__name__, "message": f"{type(error).__name__}: {error}", "hint": ""}
 
 
-def _failure(word: str, message: str, hint: str) -> Fault | MemoryError:
-    if word == MemoryError.__name__:
-        return MemoryError("in a copying process")
-    if word in {cause.code for cause in Cause}:
-        return Fault(Cause.from_code(word), message, hint)
-    return Fault(Cause.WORKER_DIED, f"a copying process of the extraction failed: {message}", hint)
+def _reported_error(code: str, message: str, hint: str) -> Fault | MemoryError:
+    if code == MemoryError.__name__:
+        return MemoryError("in a copy process")
+    if code in {cause.code for cause in Cause}:
+        return Fault(Cause.from_code(code), message, hint)
+    return Fault(Cause.WORKER_DIED, f"a copy process of the extraction failed: {message}", hint)
 
 
-def _listed(path: str, size: int, hashed: str) -> ListedFile:
+def _listed_file(path: str, size: int, hashed: str) -> ListedFile:
     return ListedFile(path, size, bytes.fromhex(hashed))
 
 
 def copy_blob(stem: str, blob: Blob, files: NewFiles, buffer: memoryview) -> CopyResult:
-    """Check and write one blob by way of a buffer; return what was written, or why nothing was."""
+    """Check and write one blob, through `buffer` if it fits; return the written file, or why nothing was written."""
     try:
         if blob.size <= len(buffer):
             blob = blob.read_into(buffer)
@@ -159,17 +160,17 @@ def copy_blob(stem: str, blob: Blob, files: NewFiles, buffer: memoryview) -> Cop
         if blob.data is not None:
             return files.write(relative, blob.data)
         return files.copy(relative, blob.descriptor, blob.offset, blob.size)
-    except UnreadableData as refusal:
-        return refusal.reason
+    except UnreadableData as error:
+        return error.reason
     except EOFError as error:
         raise Fault(Cause.UNKNOWN, f"{stem} cannot be copied: {error}") from error
     except OSError as error:
         raise Fault(Cause.UNKNOWN, f"the .smc cannot be read at {stem}: {error.strerror}") from error
 
 
-def _death(process: ForkProcess) -> Fault:
+def _death_fault(process: ForkProcess) -> Fault:
     process.join()
     code = process.exitcode or 0
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    short = " (by hand, or by the system because memory was short)" if code == -signal.SIGKILL else ""
-    return Fault(Cause.WORKER_DIED, f"a copying process of the extraction {how}{short}")
+    end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    guess = " (by hand, or by the system because memory was short)" if code == -signal.SIGKILL else ""
+    return Fault(Cause.WORKER_DIED, f"a copy process of the extraction {end}{guess}")

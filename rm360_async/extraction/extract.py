@@ -1,7 +1,7 @@
-"""One .smc (or raw and anno pair) to one staged performance; synchronous, runs in a child.
+"""Extract the .smc files of one performance into a staging folder; synchronous, runs in a worker process.
 
-Knows no ledger and no config. Modalities are run in their order, metadata last because it tells what the
-others found. A frame that is broken in the source is left out and named; a modality that the source does not
+Uses neither ledger nor config. The modalities are extracted in their order, metadata last because it describes the
+results of the others. A frame that is broken in the source is left out and named; a modality that the source does not
 hold is absent, which is no failure. The folder is neither sealed nor published here.
 """
 
@@ -16,173 +16,152 @@ from datetime import datetime
 from pathlib import Path
 
 from rm360_async import __version__
-from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Modality
 from rm360_async.domain.record import LeftOut, Record
-from rm360_async.extraction.check import verify
+from rm360_async.extraction.check import check_output
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.copier import Copier
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.extraction.metadata import Metadata, gather, give_verdict, write_metadata
-from rm360_async.extraction.modalities.registry import STEPS, carry_out
+from rm360_async.extraction.metadata import CollectedMetadata, add_completeness, collect_metadata, write_metadata
+from rm360_async.extraction.modalities.registry import EXTRACTORS, extract_modality
 from rm360_async.extraction.previous import PreviousFolder
+from rm360_async.extraction.source import chosen_cameras, require_complete_source, require_known_content
 from rm360_async.smc import SmcPair, UnreadableData
 from rm360_async.store.staging import StagingFolder, remove_tree
 from rm360_async.system.fault_points import reach
 
 OnProgress = Callable[[int, int], None]
 _log = logging.getLogger(__name__)
-_MOST_UNPACKED = 10
-"""Times the size of the source: stored pictures do not shrink, sound is written three times."""
-_ALWAYS_ALLOWED = 64 * 2**20
-_MOST_LEFT_OUT = 200_000
-"""More broken things than a performance of an hour has pictures per camera; the record names each."""
-_KNOWN = ("Camera", "Calibration", "Keypoints2d", "Keypoints3d", "FLAME", "UV_texture", "Scan", "ScanMask")
+_MAX_UNPACK_FACTOR = 10
+"""Output bytes per source byte: stored images do not shrink, sound is written three times."""
+_MIN_OUTPUT_LIMIT_BYTES = 64 * 2**20
+"""Output that any source may give, however small it is."""
+_MAX_LEFT_OUT = 200_000
+"""More broken entries than a performance of an hour has images per camera; the record names each."""
 
 
 @dataclass
-class _Result:
-    """What came of the steps so far; `seconds` per step."""
+class _Results:
+    """The results of the modalities so far, and the seconds that each step took."""
 
-    founds: list[ModalityResult] = field(default_factory=list)
+    modalities: list[ModalityResult] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        return tuple(item for found in self.founds for item in found.left_out)
+        return tuple(item for result in self.modalities for item in result.left_out)
 
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[step] = round(time.perf_counter() - start, 3)
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Note the seconds that the block took."""
+    start = time.perf_counter()
+    yield
+    seconds[step] = round(time.perf_counter() - start, 3)
 
 
 def extract(job: ExtractJob, on_progress: OnProgress = lambda files, size: None) -> Record:
-    """Fill the job's staging folder and return its record; `on_progress` gets files and bytes written so far.
+    """Fill the job's staging folder and return its record; `on_progress` gets the files and bytes written so far.
 
-    Faults: UNREADABLE (a source cannot be opened, or holds nothing of a performance), DAMAGED (nothing of it
-    is whole; anything is broken and the job says fail), UNKNOWN (what was written does not read back), and
-    those of writing. On any failure the staging folder is removed. BadRequest for a camera set of no such name.
+    Raises Fault: UNREADABLE (a source cannot be opened, or holds nothing of a performance), DAMAGED (nothing of it
+    is intact; or anything is broken and `job.damaged` is "fail"), UNKNOWN (what was written does not read back), and
+    the faults of writing. On any failure the staging folder is removed. Raises BadRequest for an unknown camera set.
     """
     reach("extraction begun")
     if job.raw is None and job.anno is None:
         raise Fault(Cause.UNREADABLE, f"{job.performance} has no file to extract")
-    result = _Result()
-    with result.timed("open"):
+    results = _Results()
+    with _timed(results.seconds, "open"):
         source = SmcPair(job.raw, job.anno)
     reach("source opened")
     with source:
-        require_known(job, source)
+        require_known_content(job, source)
         with StagingFolder(Path(job.staging)) as folder:
             try:
-                return _fill(job, source, folder, result, on_progress)
+                return _fill(job, source, folder, results, on_progress)
             except Exception:
-                with suppress(Fault):  # a sweep finds it too; the first failure is the one to tell
+                with suppress(Fault):  # the next run removes it too; the first failure is the one to report
                     remove_tree(folder.path)
                 raise
 
 
-def _fill(job: ExtractJob, source: SmcPair, folder: StagingFolder, result: _Result, on_progress: OnProgress) -> Record:
-    most_bytes = _MOST_UNPACKED * sum(file.size for file in source.files) + _ALWAYS_ALLOWED
-    with Copier(folder, on_progress, most_bytes) as copier:
-        base = PreviousFolder.of(job.base)
+def _fill(
+    job: ExtractJob, source: SmcPair, folder: StagingFolder, results: _Results, on_progress: OnProgress
+) -> Record:
+    max_bytes = _MAX_UNPACK_FACTOR * sum(file.size for file in source.files) + _MIN_OUTPUT_LIMIT_BYTES
+    with Copier(folder, on_progress, max_bytes) as copier:
+        previous = PreviousFolder.of(job.previous)
         reach("previous folder read")
-        chosen = chosen_cameras(job, source, base)
-        work = ExtractionContext(source, folder, copier, frozenset(chosen), base)
-        _run_steps(job, work, result)
-        _judge(job, result)
-        facts = gather(work, job.performance, result.founds)
-        if isinstance(job.cameras, tuple) and (lacking := sorted(set(job.cameras) - set(chosen))):
-            facts.warnings.append(f"wanted, but not in the source: cameras {', '.join(lacking)}")
-        with result.timed("verdict"):
-            paths = [source.path for source in job.sources]
-            give_verdict(work, job.performance, paths, job.cameras, job.modalities, facts)
-        if Modality.METADATA.value in job.modalities:
-            with result.timed("metadata"):
-                write_metadata(work, job.performance, facts)
-            reach("metadata written")
-        _require_fetched(job, source)
+        cameras = chosen_cameras(job, source, previous)
+        context = ExtractionContext(source, folder, copier, frozenset(cameras), previous)
+        _extract_modalities(job, context, results)
+        _require_intact(job, results)
+        metadata = _write_metadata(job, context, results)
+        require_complete_source(job, source)
         if job.verify:
-            with result.timed("verify"):
-                verify(folder, result.founds)
+            with _timed(results.seconds, "verify"):
+                check_output(folder, results.modalities)
             reach("files checked")
-        with result.timed("list"):
+        with _timed(results.seconds, "list"):
             folder.write_list()
-        copier.progress()
-        return _record(job, folder, result, facts)
+        copier.report_progress()
+        return _record(job, folder, results, metadata)
 
 
-def _run_steps(job: ExtractJob, work: ExtractionContext, result: _Result) -> None:
-    for modality in STEPS:
+def _extract_modalities(job: ExtractJob, context: ExtractionContext, results: _Results) -> None:
+    for modality in EXTRACTORS:
         if modality.value not in job.modalities:
             continue
-        with result.timed(modality.value):
+        with _timed(results.seconds, modality.value):
             try:
-                found = carry_out(work, modality)
-            except UnreadableData as refusal:  # not even the index of this modality can be read
-                found = ModalityResult(modality)
-                found.leave_out("", None, refusal.reason)
+                result = extract_modality(context, modality)
+            except UnreadableData as error:  # not even the index of this modality can be read
+                result = ModalityResult(modality)
+                result.leave_out("", None, error.reason)
         reach(f"{modality.value} extracted")
-        work.copier.progress()
-        result.founds.append(found)
-        for note in found.notes:
+        context.copier.report_progress()
+        results.modalities.append(result)
+        for note in result.notes:
             _log.warning("%s: %s", job.performance, note)
 
 
-def _judge(job: ExtractJob, result: _Result) -> None:
-    """Raise DAMAGED when nothing that is stored is whole, or when anything is broken and that is to fail."""
-    left_out = result.left_out
+def _write_metadata(job: ExtractJob, context: ExtractionContext, results: _Results) -> CollectedMetadata:
+    """Collect the metadata, and write info.json if it is wanted."""
+    metadata = collect_metadata(context, job.performance, results.modalities)
+    if isinstance(job.cameras, tuple) and (missing := sorted(set(job.cameras) - context.cameras)):
+        metadata.warnings.append(f"wanted, but not in the source: cameras {', '.join(missing)}")
+    with _timed(results.seconds, "verdict"):
+        paths = [source.path for source in job.sources]
+        add_completeness(context, job.performance, paths, job.cameras, job.modalities, metadata)
+    if Modality.METADATA.value in job.modalities:
+        with _timed(results.seconds, "metadata"):
+            write_metadata(context, job.performance, metadata)
+        reach("metadata written")
+    return metadata
+
+
+def _require_intact(job: ExtractJob, results: _Results) -> None:
+    """Raise Fault(DAMAGED) if nothing that is stored is intact, or if anything is broken and that is to fail."""
+    left_out = results.left_out
     if not left_out:
         return
-    if len(left_out) > _MOST_LEFT_OUT:
-        raise Fault(Cause.DAMAGED, f"{job.performance} is damaged in its source: {len(left_out)} things are broken")
-    images = next((found for found in result.founds if found.modality is Modality.IMAGES), None)
-    nothing = not any(found.files for found in result.founds)
+    if len(left_out) > _MAX_LEFT_OUT:
+        raise Fault(Cause.DAMAGED, f"{job.performance} is damaged in its source: {len(left_out)} entries are broken")
+    images = next((result for result in results.modalities if result.modality is Modality.IMAGES), None)
+    nothing = not any(result.files for result in results.modalities)
     no_images = images is not None and images.stored and not images.files
     if nothing or no_images or job.damaged == "fail":
-        what = "all of it" if nothing else "all images" if no_images else f"{len(left_out)} of what it holds"
+        extent = "all of it" if nothing else "all images" if no_images else f"{len(left_out)} of its entries"
         raise Fault(
             Cause.DAMAGED,
-            f"{job.performance} is damaged in its source: {what} broken, first {left_out[0]}",
-            "processing.damaged: publish takes what is whole" if not (nothing or no_images) else "",
+            f"{job.performance} is damaged in its source: {extent} broken, first {left_out[0]}",
+            "processing.damaged: publish extracts what is intact" if not (nothing or no_images) else "",
         )
 
 
-def _require_fetched(job: ExtractJob, source: SmcPair) -> None:
-    """Raise NOT_FETCHED when a sparse source was asked for anything that it does not have."""
-    for file in source.files:
-        if file.sparse is not None and (len(file.sparse.index) or len(file.sparse.data)):
-            raise Fault(Cause.NOT_FETCHED, f"{job.performance} needs more of {file.path.name} than was fetched")
-
-
-def require_known(job: ExtractJob, source: SmcPair) -> None:
-    """Raise Fault(UNREADABLE) for HDF5 that holds nothing of a performance."""
-    if source.having_any(_KNOWN):
-        return
-    names = " and ".join(file.path.name for file in source.files)
-    raise Fault(
-        Cause.UNREADABLE,
-        f"{names} is HDF5 but holds nothing of {job.performance} (no {', '.join(_KNOWN[:3])} ...)",
-        "is it an .smc of RenderMe-360?",
-    )
-
-
-def chosen_cameras(job: ExtractJob, source: SmcPair, base: PreviousFolder | None = None) -> tuple[str, ...]:
-    """Return the chosen cameras: sets such as ring:10 among those with images, else among all that are named.
-
-    Those of the folder that is added to stay chosen.
-    """
-    named = not isinstance(job.cameras, tuple) and job.cameras != "all"
-    with_images = source.cameras_with_images()
-    every = source.all_cameras()
-    chosen = set(resolve_cameras(job.cameras, with_images if named and with_images else every))
-    return tuple(sorted(chosen | (set() if base is None else base.cameras_of(every))))
-
-
-def _record(job: ExtractJob, folder: StagingFolder, result: _Result, facts: Metadata) -> Record:
-    written = [found.modality.value for found in result.founds if found.files]
+def _record(job: ExtractJob, folder: StagingFolder, results: _Results, metadata: CollectedMetadata) -> Record:
+    written = [result.modality.value for result in results.modalities if result.files]
     if Modality.METADATA.value in job.modalities:
         written.insert(0, Modality.METADATA.value)
     return Record(
@@ -194,21 +173,21 @@ def _record(job: ExtractJob, folder: StagingFolder, result: _Result, facts: Meta
         wanted_cameras=job.cameras,
         wanted_modalities=job.modalities,
         modalities=tuple(written),
-        absent=facts.absent,
-        cameras=facts.cameras,
-        frames=facts.frames,
-        fps=facts.fps,
-        left_out=facts.left_out,
+        absent=metadata.absent,
+        cameras=metadata.cameras,
+        frames=metadata.frames,
+        fps=metadata.fps,
+        left_out=metadata.left_out,
         files=folder.files,
         bytes=folder.bytes,
         fetched=job.fetched,
-        sizes=_sizes(folder),
-        seconds=result.seconds,
-        verdict=str(facts.verdict or ""),
+        sizes=_bytes_by_modality(folder),
+        seconds=results.seconds,
+        verdict=str(metadata.verdict or ""),
     )
 
 
-def _sizes(folder: StagingFolder) -> dict[str, int]:
+def _bytes_by_modality(folder: StagingFolder) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for path, size in folder.sizes.items():
         modality = path.partition("/")[0]

@@ -1,4 +1,4 @@
-"""What a child is to extract; light, so that the service can write one without the libraries that carry it out."""
+"""The job description of an extraction worker; imports no library that carries it out, so the service starts fast."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rm360_async.domain.record import SourceFile
 
 @dataclass(frozen=True)
 class ExtractJob:
-    """What to extract: paths of the files at hand, where to stage, and what is wanted.
+    """What to extract: the paths of the local files, where to stage the output, and what is wanted.
 
-    `sources` is what the record will name; `damaged` is "publish" or "fail"; `verify` reads back what was written.
-    `raw` and `anno` may be sparse files that hold what this job needs, which `fetched` then says. `base` is a
-    published folder of the same performance, whose files are taken over instead of read again.
+    `sources` is what the record will name. `damaged` is "publish" or "fail". With `verify` the written files are
+    compared with the index. `raw` and `anno` may be sparse files that hold what this job needs; `fetched` is then
+    "ranges". `previous` is a published folder of the same performance whose files are reused.
     """
 
     performance: Performance
@@ -28,15 +28,15 @@ class ExtractJob:
     damaged: str = "publish"
     verify: bool = True
     fetched: str = "whole"
-    base: str | None = None
+    previous: str | None = None
 
     def to_json(self) -> str:
-        """Return the job as text for a child process."""
+        """Return the job as text for the command line of a worker."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> ExtractJob:
-        """Return the job in the text of `to_json`."""
+        """Return the job from the text that `to_json` made."""
         value = json.loads(text)
         value["performance"] = Performance(**value["performance"])
         value["sources"] = tuple(SourceFile(**source) for source in value["sources"])

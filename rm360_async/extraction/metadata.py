@@ -1,4 +1,4 @@
-"""metadata/info.json: who, what, when, and what the folder really holds. Written last."""
+"""metadata/info.json: actor, capture, cameras, and what the folder really holds. Written last."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from rm360_async.domain.release import frame_rate
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.smc import UnreadableData, audio_shape, image_size, read_calibration
 
-_ACTOR = ("age", "color", "gender", "height", "weight")
-_CAMERA = ("num_device", "num_frame", "resolution")
-_NAMED = ("actor_id", "performance_part", "capture_date", *_ACTOR)
+_ACTOR_KEYS = ("age", "color", "gender", "height", "weight")
+_CAMERA_KEYS = ("num_device", "num_frame", "resolution")
+_KNOWN_KEYS = ("actor_id", "performance_part", "capture_date", *_ACTOR_KEYS)
+_CALIBRATION = Modality.CALIBRATION.value
 
 
 @dataclass
-class Metadata:
-    """What was counted: `cameras` has the images written per camera, `frames` the most of any of them."""
+class CollectedMetadata:
+    """What an extraction found: `cameras` has the images written per camera, `frames` the maximum of them."""
 
     cameras: dict[str, int] = field(default_factory=dict)
     missing_frames: dict[str, list[int]] = field(default_factory=dict)
@@ -35,136 +36,142 @@ class Metadata:
     warnings: list[str] = field(default_factory=list)
     stored: dict[str, frozenset[int]] = field(default_factory=dict)
     """The frames in the source's index of the chosen cameras, and of one more to compare them with."""
-    says: dict[str, object] = field(default_factory=dict)
-    """The names in the source's own attributes, where they are not those of the performance."""
+    source_says: dict[str, object] = field(default_factory=dict)
+    """The names in the source's own attributes, where they differ from those of the performance."""
     verdict: Completeness | None = None
     calibration: CalibrationResult | None = None
 
 
-def write_metadata(work: ExtractionContext, performance: Performance, facts: Metadata) -> None:
-    """Write metadata/info.json from what `gather` counted and what the source's attributes say."""
-    attributes, notes = _attributes(work)
-    camera_attributes, camera_notes = _attributes(work, "Camera")
-    warnings = [*facts.warnings, *notes, *camera_notes]
-    warnings += [f"the source says {key} {value!r}" for key, value in facts.says.items()]
+def write_metadata(context: ExtractionContext, performance: Performance, metadata: CollectedMetadata) -> None:
+    """Write metadata/info.json from the collected metadata and the attributes of the source."""
+    attributes, notes = _attributes(context)
+    camera_attributes, camera_notes = _attributes(context, "Camera")
+    warnings = [*metadata.warnings, *notes, *camera_notes]
+    warnings += [f"the source says {key} {value!r}" for key, value in metadata.source_says.items()]
     info: dict[str, object] = {
         "subject_id": performance.subject,
         "performance": performance.name,
-        "actor_info": _some(attributes, _ACTOR),
-        "camera_info": _some(camera_attributes, _CAMERA),
+        "actor_info": _selected(attributes, _ACTOR_KEYS),
+        "camera_info": _selected(camera_attributes, _CAMERA_KEYS),
         "capture_date": attributes.get("capture_date"),
-        "cameras": facts.cameras,
-        "missing_frames": facts.missing_frames,
-        "fps": facts.fps,
-        "absent": facts.absent,
-        "left_out": [asdict(item) for item in facts.left_out],
+        "cameras": metadata.cameras,
+        "missing_frames": metadata.missing_frames,
+        "fps": metadata.fps,
+        "absent": metadata.absent,
+        "left_out": [asdict(item) for item in metadata.left_out],
         "warnings": warnings,
     }
     optional = {
-        "fps_note": facts.fps_note,
-        "source_says": facts.says,
-        "other_attributes": {key: value for key, value in attributes.items() if key not in _NAMED},
+        "fps_note": metadata.fps_note,
+        "source_says": metadata.source_says,
+        "other_attributes": {key: value for key, value in attributes.items() if key not in _KNOWN_KEYS},
     }
-    info |= _judgement(facts) | {key: value for key, value in optional.items() if value}
+    info |= _completeness_json(metadata) | {key: value for key, value in optional.items() if value}
     text = json.dumps(_without_nan(info), indent=1, ensure_ascii=False, allow_nan=False)
-    work.folder.write("metadata/info.json", f"{text}\n".encode("utf-8", "backslashreplace"))
+    context.folder.write("metadata/info.json", f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
-def gather(work: ExtractionContext, performance: Performance, founds: Iterable[ModalityResult]) -> Metadata:
-    """Count frames and holes, work out the frame rate, and compare names; needs no picture."""
-    founds = list(founds)
-    facts = Metadata(
-        absent=tuple(found.modality.value for found in founds if not found.stored),
-        left_out=tuple(item for found in founds for item in found.left_out),
-        says=_source_says(work, performance),
+def collect_metadata(
+    context: ExtractionContext, performance: Performance, results: Iterable[ModalityResult]
+) -> CollectedMetadata:
+    """Count frames and missing frames, compute the frame rate, and compare names; reads no image."""
+    results = list(results)
+    metadata = CollectedMetadata(
+        absent=tuple(result.modality.value for result in results if not result.stored),
+        left_out=tuple(item for result in results for item in result.left_out),
+        source_says=_differing_names(context, performance),
     )
-    facts.warnings += [note for found in founds for note in found.notes]
-    facts.stored = _stored_frames(work, facts, any(found.modality is Modality.IMAGES for found in founds))
-    union = set().union(*facts.stored.values())
-    images = next((found.frames for found in founds if found.modality is Modality.IMAGES), {})
-    for camera, frames in sorted(images.items()):
-        facts.cameras[camera] = len(frames)
-        if missing := sorted(union - set(frames)):
-            facts.missing_frames[camera] = missing
-    facts.frames = max(facts.cameras.values(), default=0)
-    _rate(work, facts, max(union, default=-1) + 1)
-    return facts
+    metadata.warnings += [note for result in results for note in result.notes]
+    images = next((result for result in results if result.modality is Modality.IMAGES), None)
+    metadata.stored = _stored_frames(context, metadata, images is not None)
+    every_frame = set().union(*metadata.stored.values())
+    for camera, frames in sorted(images.frames.items() if images is not None else ()):
+        metadata.cameras[camera] = len(frames)
+        if missing := sorted(every_frame - set(frames)):
+            metadata.missing_frames[camera] = missing
+    metadata.frames = max(metadata.cameras.values(), default=0)
+    _add_frame_rate(context, metadata, max(every_frame, default=-1) + 1)
+    return metadata
 
 
-def _stored_frames(work: ExtractionContext, facts: Metadata, images: bool) -> dict[str, frozenset[int]]:
-    """Return the frames of the cameras with images, names only: of those chosen for images, and of one more.
+def _stored_frames(
+    context: ExtractionContext, metadata: CollectedMetadata, has_images: bool
+) -> dict[str, frozenset[int]]:
+    """Return the frames in the index of the cameras that are chosen for images, and of one more camera.
 
-    The one more tells of a frame that all chosen ones lack, and how long the performance is. All the others
-    would tell no more, and in a remote file each list of names has to be fetched.
+    The one more shows a frame that all chosen cameras lack, and the length of the performance. The other cameras
+    would add nothing, and each index of a remote file has to be downloaded.
     """
-    raw = work.source.raw
+    raw = context.source.raw
     stored: dict[str, frozenset[int]] = {}
     if raw is None:
         return stored
     try:
-        facts.warnings += raw.cameras.strange
-        having = raw.cameras.having("color")
-        chosen = work.cameras & set(having) if images else set()
-        others = sorted(set(having) - chosen, key=lambda camera: (camera != FRONT_CAMERA, camera))
+        metadata.warnings += raw.cameras.strange
+        with_images = raw.cameras.having("color")
+        chosen = context.cameras & set(with_images) if has_images else set()
+        others = sorted(set(with_images) - chosen, key=lambda camera: (camera != FRONT_CAMERA, camera))
         for camera in sorted(chosen | set(others[:1])):
             try:
                 stored[camera] = frozenset(raw.frames("Camera", camera, "color").frames)
-            except UnreadableData as refusal:
-                facts.warnings.append(f"camera {camera}: {refusal.reason}")
-    except UnreadableData as refusal:
-        facts.warnings.append(refusal.reason)
+            except UnreadableData as error:
+                metadata.warnings.append(f"camera {camera}: {error.reason}")
+    except UnreadableData as error:
+        metadata.warnings.append(error.reason)
     return stored
 
 
-def _rate(work: ExtractionContext, facts: Metadata, frames: int) -> None:
-    """Work out the frame rate from the last frame that any camera has and the seconds of sound."""
+def _add_frame_rate(context: ExtractionContext, metadata: CollectedMetadata, frames: int) -> None:
+    """Compute the frame rate from the last frame of any camera and the seconds of audio."""
     try:
-        sound = audio_shape(work.source.raw) if work.source.raw is not None else None
-    except UnreadableData:  # the audio modality says so
-        sound = None
-    rate = frame_rate(frames, sound.seconds) if sound is not None else None
+        audio = audio_shape(context.source.raw) if context.source.raw is not None else None
+    except UnreadableData:  # the audio modality reports it
+        audio = None
+    rate = frame_rate(frames, audio.seconds) if audio is not None else None
     if rate is not None:
-        facts.fps, facts.fps_note = rate.fps, rate.note
+        metadata.fps, metadata.fps_note = rate.fps, rate.note
 
 
-def _attributes(work: ExtractionContext, *group: str) -> tuple[dict[str, object], list[str]]:
-    """Return a group's attributes: those of the raw file, and those that only the anno file has."""
+def _attributes(context: ExtractionContext, *group: str) -> tuple[dict[str, object], list[str]]:
+    """Return a group's attributes, those of the raw file first, and notes on attributes that cannot be read."""
     merged: dict[str, object] = {}
     notes: list[str] = []
-    for file in work.source.files:
-        found, missing = file.attributes(*group)
-        merged = found | merged
-        notes += missing
+    for file in context.source.files:
+        attributes, unreadable = file.attributes(*group)
+        merged = attributes | merged
+        notes += unreadable
     return merged, notes
 
 
-def _source_says(work: ExtractionContext, performance: Performance) -> dict[str, object]:
-    """Return the names in the attributes of each source file where they are not those of the performance."""
+def _differing_names(context: ExtractionContext, performance: Performance) -> dict[str, object]:
+    """Return the names in the attributes of the source files that differ from those of the performance."""
     expected = {"actor_id": performance.subject, "performance_part": performance.name}
-    told: dict[str, object] = {}
-    for file in work.source.files:
+    differing: dict[str, object] = {}
+    for file in context.source.files:
         attributes, _ = file.attributes()
-        said = {key: attributes[key] for key in expected if attributes.get(key) is not None}
-        told |= {key: value for key, value in said.items() if str(value).strip().zfill(4) != expected[key].zfill(4)}
-    return told
+        names = {key: attributes[key] for key in expected if attributes.get(key) is not None}
+        differing |= {
+            key: value for key, value in names.items() if str(value).strip().zfill(4) != expected[key].zfill(4)
+        }
+    return differing
 
 
-def _judgement(facts: Metadata) -> dict[str, object]:
-    """Return the verdict with what it rests on, as JSON values; nothing where none was given."""
-    verdict, report = facts.verdict, facts.calibration
+def _completeness_json(metadata: CollectedMetadata) -> dict[str, object]:
+    """Return the completeness and its findings as JSON values; empty if it was not assessed."""
+    verdict, report = metadata.verdict, metadata.calibration
     if verdict is None:
         return {}
-    told: dict[str, object] = {
+    values: dict[str, object] = {
         "verdict": verdict.level.value,
         "findings": [finding.as_json() for finding in verdict.findings],
         "absent_as_released": list(verdict.absent_as_released),
     }
     if report is not None:
-        told["calibration"] = {"state": report.state.value, "checks": [check.as_json() for check in report.checks]}
-    return told
+        values["calibration"] = {"state": report.state.value, "checks": [check.as_json() for check in report.checks]}
+    return values
 
 
-def _some(values: dict[str, object], keys: tuple[str, ...]) -> dict[str, object]:
+def _selected(values: dict[str, object], keys: tuple[str, ...]) -> dict[str, object]:
     return {key: values[key] for key in keys if key in values}
 
 
@@ -176,45 +183,46 @@ def _without_nan(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def give_verdict(
-    work: ExtractionContext,
+def add_completeness(
+    context: ExtractionContext,
     performance: Performance,
     sources: Iterable[str],
     wanted_cameras: str | tuple[str, ...],
-    wanted: Collection[str],
-    facts: Metadata,
+    wanted_modalities: Collection[str],
+    metadata: CollectedMetadata,
 ) -> None:
-    """Fill in the verdict of what `gather` counted, and the report on the calibration where that is wanted."""
-    facts.calibration = _calibration(work, facts) if Modality.CALIBRATION.value in wanted else None
-    report = facts.calibration
+    """Assess the completeness of what `collect_metadata` counted, and check the calibration if it is wanted."""
+    metadata.calibration = _check_calibration(context, metadata) if _CALIBRATION in wanted_modalities else None
+    report = metadata.calibration
     failed = [] if report is None else [f"{check.name}: {check.sentence}" for check in report.failures]
-    facts.verdict = assess_completeness(
+    metadata.verdict = assess_completeness(
         ExtractionFacts(
             performance,
             tuple(sources),
             wanted_cameras,
-            frozenset(map(Modality, wanted)),
-            frozenset(map(Modality, facts.absent)),
-            facts.stored if Modality.IMAGES.value in wanted else {},
-            work.cameras,
-            facts.left_out,
-            facts.fps,
-            facts.fps_note,
+            frozenset(map(Modality, wanted_modalities)),
+            frozenset(map(Modality, metadata.absent)),
+            metadata.stored if Modality.IMAGES.value in wanted_modalities else {},
+            context.cameras,
+            metadata.left_out,
+            metadata.fps,
+            metadata.fps_note,
             failed,
-            facts.says,
+            metadata.source_says,
         )
     )
 
 
-def _calibration(work: ExtractionContext, facts: Metadata) -> CalibrationResult | None:
-    """Return the checks of the calibration; None when there is none, which is the contract's to judge."""
-    file = work.source.having("Calibration")
+def _check_calibration(context: ExtractionContext, metadata: CollectedMetadata) -> CalibrationResult | None:
+    """Return the checks of the calibration; None if there is none, which the completeness counts as absent."""
+    file = context.source.having("Calibration")
     if file is None:
         return None
     try:
         cameras, _ = read_calibration(file)
-    except UnreadableData:  # the modality itself has left it out and says so
+    except UnreadableData:  # the calibration modality has left it out and reports it
         return None
     matrices = {camera: {"K": one.K, "D": one.D, "RT": one.RT} for camera, one in cameras.items()}
-    sizes = (image_size(each, part) for each in work.source.files[::-1] for part in ("color", "mask"))
-    return check_calibration(matrices, next((size for size in sizes if size), None), work.cameras & facts.stored.keys())
+    sizes = (image_size(each, part) for each in context.source.files[::-1] for part in ("color", "mask"))
+    image = next((size for size in sizes if size), None)
+    return check_calibration(matrices, image, context.cameras & metadata.stored.keys())

@@ -1,4 +1,4 @@
-"""The child side of `workers`: extract and seal one performance, and say so in JSON lines."""
+"""The worker process: extract and seal one performance, and write the result as JSON lines to standard output."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rm360_async.system.worker_protocol import MessageWriter, limit_ourselves
 
 def main(arguments: list[str]) -> int:
     """Run the job in `arguments` (memory limit in bytes, job as JSON); return the exit code."""
-    memory, job = int(arguments[0]), ExtractJob.from_json(arguments[1])
-    limit_ourselves(memory)
-    say = MessageWriter()
+    memory_bytes, job = int(arguments[0]), ExtractJob.from_json(arguments[1])
+    limit_ourselves(memory_bytes)
+    messages = MessageWriter()
     try:
         with file_system_of(Path(job.staging)) as file_system:
-            record = extract(job, on_progress=say.progress)
+            record = extract(job, on_progress=messages.progress)
             seal(Path(job.staging), record, file_system)
     except Fault as fault:
-        say.line({"fault": [fault.cause.code, fault.message, fault.hint]})
+        messages.line({"fault": [fault.cause.code, fault.message, fault.hint]})
         return 0
-    say.line({"record": asdict(record)})
+    messages.line({"record": asdict(record)})
     return 0
 
 

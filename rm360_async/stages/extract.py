@@ -63,7 +63,7 @@ def make_extract_job(job: Job, settings: Settings) -> ExtractJob:
         damaged=settings.processing.damaged,
         verify=settings.processing.verify_extraction,
         fetched=(FetchMode.RANGES if job.fetch_mode is FetchMode.RANGES else FetchMode.WHOLE).value,
-        base=str(job.target) if job.selection.completes else None,
+        previous=str(job.target) if job.selection.completes else None,
     )
 
 

@@ -15,9 +15,9 @@ from rm360_async import __version__
 from rm360_async.commands.doctor.result import CheckResult, fail, ok, warn
 from rm360_async.config import Settings
 from rm360_async.domain.formatting import size_text
-from rm360_async.extraction.modalities.audio import find_ffmpeg
 from rm360_async.ledger import SQLITE_VERSION
-from rm360_async.smc import HDF5_VERSION, UnreadableData
+from rm360_async.smc import HDF5_VERSION
+from rm360_async.system.ffmpeg import find_ffmpeg
 
 _FIRST_YEAR, _LAST_YEAR = 2024, 2100
 _FEW_FILES, _ENOUGH_FILES = 64, 256
@@ -37,12 +37,10 @@ def versions() -> Iterator[CheckResult]:
 
 def ffmpeg() -> CheckResult:
     """Say which ffmpeg makes the MP3s."""
-    try:
-        return ok("ffmpeg", find_ffmpeg())
-    except UnreadableData:
-        return warn(
-            "ffmpeg", "there is none, so no audio.mp3 is made", "install ffmpeg, or: pip install imageio-ffmpeg"
-        )
+    path = find_ffmpeg()
+    if path is None:
+        return warn("ffmpeg", "none found, so no audio.mp3 is made", "install ffmpeg, or: pip install imageio-ffmpeg")
+    return ok("ffmpeg", path)
 
 
 def open_files() -> CheckResult:

@@ -10,11 +10,11 @@ from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.names import Modality
 from rm360_async.download.ranges.null_output import NullCopier, NullFolder, OnBlob
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
-from rm360_async.extraction.extract import chosen_cameras, require_known
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.extraction.metadata import gather, give_verdict, write_metadata
-from rm360_async.extraction.modalities.registry import STEPS, carry_out
+from rm360_async.extraction.metadata import add_completeness, collect_metadata, write_metadata
+from rm360_async.extraction.modalities.registry import EXTRACTORS, extract_modality
 from rm360_async.extraction.previous import PreviousFolder
+from rm360_async.extraction.source import chosen_cameras, require_known_content
 from rm360_async.smc import Blob, SmcPair, UnreadableData, check, read_audio
 from rm360_async.system.fault_points import reach
 from rm360_async.system.spans import Span
@@ -56,24 +56,24 @@ def discover_ranges(
     Raises Fault for a file that cannot be extracted at all, as far as its bytes that are here tell.
     """
     reach("discovery round begun")
-    base = PreviousFolder.of(job.base)
+    previous = PreviousFolder.of(job.previous)
     with SmcPair(raw, anno) as source:
-        require_known(job, source)
-        cameras = frozenset(chosen_cameras(job, source, base))
-        context = ExtractionContext(source, NullFolder(), NullCopier(on_blob), cameras, base)
+        require_known_content(job, source)
+        cameras = frozenset(chosen_cameras(job, source, previous))
+        context = ExtractionContext(source, NullFolder(), NullCopier(on_blob), cameras, previous)
         results: list[ModalityResult] = []
-        for modality in _STEPS:
+        for modality in _EXTRACTORS:
             if modality.value in job.modalities:
                 with suppress(UnreadableData, Hole):
-                    results.append(carry_out(context, modality, _STEPS))
+                    results.append(extract_modality(context, modality, _EXTRACTORS))
         with suppress(Hole):
             _read_metadata(job, context, results)
 
 
 def _read_metadata(job: ExtractJob, context: ExtractionContext, results: Sequence[ModalityResult]) -> None:
-    metadata = gather(context, job.performance, results)
+    metadata = collect_metadata(context, job.performance, results)
     paths = [source.path for source in job.sources]
-    give_verdict(context, job.performance, paths, job.cameras, job.modalities, metadata)
+    add_completeness(context, job.performance, paths, job.cameras, job.modalities, metadata)
     write_metadata(context, job.performance, metadata)
 
 
@@ -85,7 +85,7 @@ def _read_audio(context: ExtractionContext) -> ModalityResult:
     return ModalityResult(Modality.AUDIO)
 
 
-_STEPS = {**STEPS, Modality.AUDIO: _read_audio}
+_EXTRACTORS = {**EXTRACTORS, Modality.AUDIO: _read_audio}
 
 
 def find_broken_spans(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | None) -> dict[int, list[Span]]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from rm360_async.extraction.copier import Copied, Item
+from rm360_async.extraction.copier import CopiedItem, Item
 from rm360_async.smc import Blob, UnreadableData
 from rm360_async.store.file_list import ListedFile
 
@@ -57,16 +57,16 @@ class NullCopier:
     def __init__(self, on_blob: OnBlob | None) -> None:
         self._on_blob = on_blob
 
-    def run(self, items: Iterable[Item]) -> Iterator[Copied]:
+    def run(self, items: Iterable[Item]) -> Iterator[CopiedItem]:
         """Yield each image as copied, or as refused where it cannot be read."""
         for item in items:
             refused = item.blob.reason if isinstance(item.blob, UnreadableData) else None
             if self._on_blob is not None and isinstance(item.blob, Blob) and item.blob.data is None:
                 self._on_blob(item.blob)
-            yield Copied(item.camera, item.frame, refused)
+            yield CopiedItem(item.camera, item.frame, refused)
 
-    def require_room(self, size: int) -> None:
+    def require_space(self, size: int) -> None:
         """Pass: nothing is written."""
 
-    def progress(self) -> None:
+    def report_progress(self) -> None:
         """Report nothing."""

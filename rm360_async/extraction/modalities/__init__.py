@@ -1,1 +1,1 @@
-"""One small module per modality: from the opened .smc to files in a staging folder."""
+"""One module per modality: each reads the opened .smc and writes files to the output folder."""

@@ -1,4 +1,4 @@
-"""Calibration of all cameras, whatever cameras are chosen: it is small, and sets are compared by it."""
+"""Calibration of all cameras, not only of the chosen ones: it is small, and camera sets are compared with it."""
 
 from __future__ import annotations
 
@@ -26,49 +26,49 @@ CONVENTION = {
 }
 
 
-def extract(work: ExtractionContext) -> ModalityResult:
+def extract(context: ExtractionContext) -> ModalityResult:
     """Write calibration/all_cameras.npy, cam_XX.npy and cameras.json."""
-    found = ModalityResult(Modality.CALIBRATION)
-    file = work.source.having("Calibration")
+    result = ModalityResult(Modality.CALIBRATION)
+    file = context.source.having("Calibration")
     if file is None:
-        return found
+        return result
     cameras, refused = read_calibration(file)
     for camera, reason in refused.items():
-        found.leave_out(camera, None, reason)
+        result.leave_out(camera, None, reason)
     if not cameras:
-        return found
-    found.stored = True
-    values = {camera: {"K": one.K, "D": one.D, "RT": one.RT} for camera, one in cameras.items()}
-    _write(work, found, "all_cameras", values)
-    for camera, matrices in values.items():
-        _write(work, found, camera_folder(camera), matrices)
-    work.folder.write("calibration/cameras.json", _text(cameras).encode())
-    found.files += 1
-    return found
+        return result
+    result.stored = True
+    matrices = {camera: {"K": one.K, "D": one.D, "RT": one.RT} for camera, one in cameras.items()}
+    _write(context, result, "all_cameras", matrices)
+    for camera, of_camera in matrices.items():
+        _write(context, result, camera_folder(camera), of_camera)
+    context.folder.write("calibration/cameras.json", _json_text(cameras).encode())
+    result.files += 1
+    return result
 
 
-def _write(work: ExtractionContext, found: ModalityResult, name: str, value: object) -> None:
-    with work.folder.open(f"calibration/{name}.npy") as file:
+def _write(context: ExtractionContext, result: ModalityResult, name: str, value: object) -> None:
+    with context.folder.open(f"calibration/{name}.npy") as file:
         write_pickled(file, value)
-    found.files += 1
+    result.files += 1
 
 
-def _text(cameras: dict[str, Calibration]) -> str:
-    """Return the same as JSON, one camera a line; what is not finite becomes null."""
+def _json_text(cameras: dict[str, Calibration]) -> str:
+    """Return cameras.json, one camera a line; numbers that are not finite become null."""
     rows = [
         f"  {json.dumps(camera)}: "
-        + json.dumps({"K": _listed(one.K), "D": _listed(one.D), "RT": _listed(one.RT)}, allow_nan=False)
+        + json.dumps({"K": _as_lists(one.K), "D": _as_lists(one.D), "RT": _as_lists(one.RT)}, allow_nan=False)
         for camera, one in cameras.items()
     ]
     head = json.dumps(CONVENTION, indent=1).removesuffix("\n}")
     return head + ',\n "cameras": {\n' + ",\n".join(rows) + "\n }\n}\n"
 
 
-def _listed(values: NDArray[Any]) -> object:
-    return _finite(values.tolist())
+def _as_lists(values: NDArray[Any]) -> object:
+    return _nan_to_none(values.tolist())
 
 
-def _finite(value: object) -> object:
+def _nan_to_none(value: object) -> object:
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [_nan_to_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Images, masks, UV textures and scan masks: encoded pictures, written exactly as stored."""
+"""Images, masks, UV textures and scan masks: encoded images, written exactly as stored."""
 
 from __future__ import annotations
 
@@ -12,102 +12,103 @@ from rm360_async.smc import Blob, SmcFile, UnreadableData
 from rm360_async.smc.errors import named
 
 
-def extract_images(work: ExtractionContext) -> ModalityResult:
+def extract_images(context: ExtractionContext) -> ModalityResult:
     """Write images/cam_XX/frame_NNNNNN.jpg of the chosen cameras."""
-    found = ModalityResult(Modality.IMAGES)
-    if work.source.raw is not None:
-        _camera_frames(work, found, work.source.raw, "color")
-    return found
+    result = ModalityResult(Modality.IMAGES)
+    if context.source.raw is not None:
+        _extract_cameras(context, result, context.source.raw, "color")
+    return result
 
 
-def extract_masks(work: ExtractionContext) -> ModalityResult:
+def extract_masks(context: ExtractionContext) -> ModalityResult:
     """Write masks/cam_XX/frame_NNNNNN.png of the chosen cameras."""
-    found = ModalityResult(Modality.MASKS)
-    file = work.source.having_masks()
+    result = ModalityResult(Modality.MASKS)
+    file = context.source.having_masks()
     if file is not None:
-        _camera_frames(work, found, file, "mask")
-    return found
+        _extract_cameras(context, result, file, "mask")
+    return result
 
 
-def extract_uv_textures(work: ExtractionContext) -> ModalityResult:
+def extract_uv_textures(context: ExtractionContext) -> ModalityResult:
     """Write uv_textures/frame_NNNNNN with the suffix of what is stored."""
-    found = ModalityResult(Modality.UV_TEXTURES)
-    file = work.source.having("UV_texture")
+    result = ModalityResult(Modality.UV_TEXTURES)
+    file = context.source.having("UV_texture")
     if file is not None:
-        found.list_frames("", file.frames("UV_texture"))
-        _take(work, found, _frame_items(work, found, file, ("UV_texture",), "", "uv_textures"))
-    return found
+        result.add_index("", file.frames("UV_texture"))
+        _copy(context, result, _frame_items(context, result, file, ("UV_texture",), "", "uv_textures"))
+    return result
 
 
-def extract_scan_masks(work: ExtractionContext) -> ModalityResult:
+def extract_scan_masks(context: ExtractionContext) -> ModalityResult:
     """Write scan_masks/cam_XX.png of the chosen cameras."""
-    found = ModalityResult(Modality.SCAN_MASKS)
-    file = work.source.having("ScanMask")
+    result = ModalityResult(Modality.SCAN_MASKS)
+    file = context.source.having("ScanMask")
     if file is not None:
         names = sorted(entry.name for entry in file.entries("ScanMask"))
-        cameras = found.once(name for name in names if name in work.cameras)
-        found.notes += named([name for name in names if not is_camera(name)], "camera", "/ScanMask/")
-        found.stored = bool(cameras)
-        _take(work, found, (_scan_mask(work, file, camera) for camera in cameras))
-    return found
+        cameras = result.unique_cameras(name for name in names if name in context.cameras)
+        result.notes += named([name for name in names if not is_camera(name)], "camera", "/ScanMask/")
+        result.stored = bool(cameras)
+        _copy(context, result, (_scan_mask_item(context, file, camera) for camera in cameras))
+    return result
 
 
-def _scan_mask(work: ExtractionContext, file: SmcFile, camera: str) -> Item:
+def _scan_mask_item(context: ExtractionContext, file: SmcFile, camera: str) -> Item:
     stem = f"scan_masks/{camera_folder(camera)}"
-    blob: Blob | UnreadableData | ReusedFile | None = _kept(work, Modality.SCAN_MASKS, camera, stem)
+    blob: Blob | UnreadableData | ReusedFile | None = _reused_file(context, Modality.SCAN_MASKS, camera, stem)
     try:
         blob = blob or file.blob("ScanMask", camera) or UnreadableData("is gone")
-    except UnreadableData as refusal:
-        blob = refusal
+    except UnreadableData as error:
+        blob = error
     return Item(camera, None, stem, blob)
 
 
-def _kept(work: ExtractionContext, modality: Modality, camera: str, stem: str) -> ReusedFile | None:
-    """Return the published file of the folder that is added to, None when it is to be read."""
-    return work.base.file(stem) if work.base is not None and work.base.has(modality, camera) else None
+def _reused_file(context: ExtractionContext, modality: Modality, camera: str, stem: str) -> ReusedFile | None:
+    """Return the file of the previous folder, None if it has to be read from the source."""
+    previous = context.previous
+    return previous.file(stem) if previous is not None and previous.has(modality, camera) else None
 
 
-def _camera_frames(work: ExtractionContext, found: ModalityResult, file: SmcFile, part: str) -> None:
+def _extract_cameras(context: ExtractionContext, result: ModalityResult, file: SmcFile, part: str) -> None:
     for camera, reason in file.cameras.broken.items():
-        if camera in work.cameras:
-            found.leave_out(camera, None, reason)
-    _take(work, found, _all_items(work, found, file, part))
+        if camera in context.cameras:
+            result.leave_out(camera, None, reason)
+    _copy(context, result, _camera_items(context, result, file, part))
 
 
-def _all_items(work: ExtractionContext, found: ModalityResult, file: SmcFile, part: str) -> Iterator[Item]:
-    """Yield the blobs of one camera after the other; a camera whose index is broken is left out whole."""
+def _camera_items(context: ExtractionContext, result: ModalityResult, file: SmcFile, part: str) -> Iterator[Item]:
+    """Yield the items of one camera after the other; a camera whose index is broken is left out entirely."""
     for camera in file.cameras.having(part):
-        if camera not in work.cameras:
+        if camera not in context.cameras:
             continue
-        folder = f"{found.modality.value}/{camera_folder(camera)}"
+        folder = f"{result.modality.value}/{camera_folder(camera)}"
         try:
-            found.list_frames(camera, file.frames("Camera", camera, part))
-            yield from _frame_items(work, found, file, ("Camera", camera, part), camera, folder)
-        except UnreadableData as refusal:
-            found.leave_out(camera, None, refusal.reason)
+            result.add_index(camera, file.frames("Camera", camera, part))
+            yield from _frame_items(context, result, file, ("Camera", camera, part), camera, folder)
+        except UnreadableData as error:
+            result.leave_out(camera, None, error.reason)
 
 
 def _frame_items(
-    work: ExtractionContext, found: ModalityResult, file: SmcFile, parts: tuple[str, ...], camera: str, folder: str
+    context: ExtractionContext, result: ModalityResult, file: SmcFile, parts: tuple[str, ...], camera: str, folder: str
 ) -> Iterator[Item]:
-    """Yield what was published before, then what is to be read: of the former only the names are asked for."""
+    """Yield the reused files, then the images to read: of reused ones only the names in the index are read."""
     to_read = []
     for frame in file.frames(*parts).frames:
         stem = f"{folder}/{frame_stem(frame)}"
-        kept = _kept(work, found.modality, camera, stem)
-        if kept is None:
+        reused = _reused_file(context, result.modality, camera, stem)
+        if reused is None:
             to_read.append(frame)
         else:
-            yield Item(camera, frame, stem, kept)
+            yield Item(camera, frame, stem, reused)
     for frame, blob in file.blobs(*parts, frames=to_read):
         yield Item(camera, frame, f"{folder}/{frame_stem(frame)}", blob)
 
 
-def _take(work: ExtractionContext, found: ModalityResult, items: Iterable[Item]) -> None:
-    for copied in work.copier.run(items):
+def _copy(context: ExtractionContext, result: ModalityResult, items: Iterable[Item]) -> None:
+    for copied in context.copier.run(items):
         if copied.refused is not None:
-            found.leave_out(copied.camera, copied.frame, copied.refused)
+            result.leave_out(copied.camera, copied.frame, copied.refused)
             continue
-        found.files += 1
+        result.files += 1
         if copied.frame is not None:
-            found.frames.setdefault(copied.camera, []).append(copied.frame)
+            result.frames.setdefault(copied.camera, []).append(copied.frame)

@@ -1,4 +1,4 @@
-"""Which function extracts which modality; metadata is written last and so is not among them."""
+"""The function that extracts each modality, in the order of extraction; metadata is written last and not among them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from rm360_async.domain.names import Modality
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.modalities import audio, calibration, flame, images, keypoints, scan
 
-Step = Callable[[ExtractionContext], ModalityResult]
-STEPS: dict[Modality, Step] = {
+Extractor = Callable[[ExtractionContext], ModalityResult]
+EXTRACTORS: dict[Modality, Extractor] = {
     Modality.CALIBRATION: calibration.extract,
     Modality.IMAGES: images.extract_images,
     Modality.MASKS: images.extract_masks,
@@ -24,13 +24,15 @@ STEPS: dict[Modality, Step] = {
 _WITHOUT_CAMERAS = frozenset({Modality.AUDIO, Modality.KEYPOINTS3D, Modality.FLAME, Modality.SCAN})
 
 
-def carry_out(work: ExtractionContext, modality: Modality, steps: Mapping[Modality, Step] = STEPS) -> ModalityResult:
-    """Extract one modality, or take it over whole from the folder that is added to."""
-    base = work.base
-    if base is None or modality not in _WITHOUT_CAMERAS or not base.has(modality):
-        return steps[modality](work)
-    found = ModalityResult(modality, stored=modality.value not in base.record.absent)
-    for kept in base.files(modality):
-        work.folder.link(kept.path, kept.listed)
-        found.files += 1
-    return found
+def extract_modality(
+    context: ExtractionContext, modality: Modality, extractors: Mapping[Modality, Extractor] = EXTRACTORS
+) -> ModalityResult:
+    """Extract one modality, or reuse all of its files from the previous folder."""
+    previous = context.previous
+    if previous is None or modality not in _WITHOUT_CAMERAS or not previous.has(modality):
+        return extractors[modality](context)
+    result = ModalityResult(modality, stored=modality.value not in previous.record.absent)
+    for reused in previous.files(modality):
+        context.folder.link(reused.path, reused.listed)
+        result.files += 1
+    return result

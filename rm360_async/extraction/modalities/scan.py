@@ -11,25 +11,25 @@ from rm360_async.domain.names import Modality
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.smc import SmcFile, UnreadableData, read_array
 
-_LARGEST = 256 * 2**20
+_MAX_ARRAY_BYTES = 256 * 2**20
 
 
-def extract(work: ExtractionContext) -> ModalityResult:
+def extract(context: ExtractionContext) -> ModalityResult:
     """Write scan/mesh.ply: vertices as stored (float32 or float64), faces int32."""
-    found = ModalityResult(Modality.SCAN)
-    file = work.source.having("Scan")
+    result = ModalityResult(Modality.SCAN)
+    file = context.source.having("Scan")
     if file is None:
-        return found
+        return result
     try:
         vertices, faces = _read(file)
-    except UnreadableData as refusal:
-        found.leave_out("", None, refusal.reason)
-        return found
+    except UnreadableData as error:
+        result.leave_out("", None, error.reason)
+        return result
     if vertices is not None:
-        found.stored = True
-        _write(work, vertices, faces)
-        found.files += 1
-    return found
+        result.stored = True
+        _write(context, vertices, faces)
+        result.files += 1
+    return result
 
 
 def _read(file: SmcFile) -> tuple[NDArray[Any] | None, NDArray[np.int32]]:
@@ -50,15 +50,15 @@ def _read(file: SmcFile) -> tuple[NDArray[Any] | None, NDArray[np.int32]]:
 
 def _table(file: SmcFile, name: str) -> NDArray[Any] | None:
     try:
-        values = read_array(file, ("Scan", name), _LARGEST)
-    except UnreadableData as refusal:
-        raise UnreadableData(f"{name} {refusal.reason}") from refusal
+        values = read_array(file, ("Scan", name), _MAX_ARRAY_BYTES)
+    except UnreadableData as error:
+        raise UnreadableData(f"{name} {error.reason}") from error
     if values is not None and (values.ndim != 2 or values.shape[1] != 3):
         raise UnreadableData(f"{name} has shape {values.shape}, not (n, 3)")
     return values
 
 
-def _write(work: ExtractionContext, vertices: NDArray[Any], faces: NDArray[np.int32]) -> None:
+def _write(context: ExtractionContext, vertices: NDArray[Any], faces: NDArray[np.int32]) -> None:
     from plyfile import PlyData, PlyElement  # only a scan needs it
 
     points = np.empty(len(vertices), [(axis, vertices.dtype.newbyteorder("<")) for axis in "xyz"])
@@ -67,5 +67,5 @@ def _write(work: ExtractionContext, vertices: NDArray[Any], faces: NDArray[np.in
     triangles = np.empty(len(faces), [("vertex_indices", "<i4", (3,))])
     triangles["vertex_indices"] = faces
     elements = [PlyElement.describe(points, "vertex"), PlyElement.describe(triangles, "face")]
-    with work.folder.open("scan/mesh.ply") as target:
+    with context.folder.open("scan/mesh.ply") as target:
         PlyData(elements, byte_order="<").write(target)

@@ -1,0 +1,43 @@
+"""The source files of an extraction: whether they hold what the job needs, and which cameras it chooses."""
+
+from __future__ import annotations
+
+from rm360_async.domain.cameras.sets import resolve_cameras
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.extraction.job import ExtractJob
+from rm360_async.extraction.previous import PreviousFolder
+from rm360_async.smc import SmcPair
+
+_ROOT_GROUPS = ("Camera", "Calibration", "Keypoints2d", "Keypoints3d", "FLAME", "UV_texture", "Scan", "ScanMask")
+
+
+def require_complete_source(job: ExtractJob, source: SmcPair) -> None:
+    """Raise Fault(NOT_FETCHED) if a reader asked a sparse source for bytes that were not downloaded."""
+    for file in source.files:
+        if file.sparse is not None and (len(file.sparse.index) or len(file.sparse.data)):
+            raise Fault(Cause.NOT_FETCHED, f"{job.performance} needs more of {file.path.name} than was downloaded")
+
+
+def require_known_content(job: ExtractJob, source: SmcPair) -> None:
+    """Raise Fault(UNREADABLE) for HDF5 files that hold nothing of a performance."""
+    if source.having_any(_ROOT_GROUPS):
+        return
+    names = " and ".join(file.path.name for file in source.files)
+    raise Fault(
+        Cause.UNREADABLE,
+        f"{names} is HDF5 but holds nothing of {job.performance} (no {', '.join(_ROOT_GROUPS[:3])} ...)",
+        "is it an .smc of RenderMe-360?",
+    )
+
+
+def chosen_cameras(job: ExtractJob, source: SmcPair, previous: PreviousFolder | None = None) -> tuple[str, ...]:
+    """Return the chosen cameras, sorted, together with those of the previous folder.
+
+    A named set such as ring:10 is resolved among the cameras with images, everything else among all cameras that the
+    source names.
+    """
+    is_named_set = not isinstance(job.cameras, tuple) and job.cameras != "all"
+    with_images = source.cameras_with_images()
+    every = source.all_cameras()
+    chosen = set(resolve_cameras(job.cameras, with_images if is_named_set and with_images else every))
+    return tuple(sorted(chosen | (set() if previous is None else previous.cameras_among(every))))
