@@ -23,6 +23,7 @@ from rm360_async.store.marker import MARKER, read_marker
 from rm360_async.store.publish import publish
 from rm360_async.store.seal import file_system_of, seal
 from rm360_async.store.staging import StagingFolder, find_staging, remove_tree, staging_path
+from rm360_async.system import files
 from rm360_async.system.hashing import hash_of
 
 FINAL = Path("0018") / "s1_all"
@@ -247,7 +248,7 @@ def test_the_marker_comes_last_and_everything_is_synced_after_it(
 ) -> None:
     synced: list[Path] = []
     monkeypatch.setattr(sealing, "sync_file_system", lambda folder: False)
-    real = sealing.sync
+    real = files.sync
 
     def sync(path: Path) -> None:
         assert (staging / MARKER).exists()
@@ -265,10 +266,18 @@ def test_the_marker_comes_last_and_everything_is_synced_after_it(
 def test_publishing_moves_once_and_syncs_both_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
     monkeypatch.setattr(publishing_room, "sync", synced.append)
+    monkeypatch.setattr(publishing_room, "sync_folder", synced.append)
     staging = staged(tmp_path)
     publish(staging, tmp_path / FINAL)
     assert synced == [tmp_path / "0018", tmp_path]
     assert not staging.exists() and read_marker(tmp_path / FINAL) == record(2, 5)
+
+
+def test_an_output_folder_may_be_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    publish(staged(tmp_path / "link"), tmp_path / "link" / FINAL)
+    assert read_marker(tmp_path / "real" / FINAL) == record(2, 5)
 
 
 @pytest.fixture(params=["renameat2", "plain rename"])
@@ -367,7 +376,7 @@ import os, sys
 import numpy as np
 from pathlib import Path
 from rm360_async.domain.errors import Fault
-from rm360_async.store import StagingFolder
+from rm360_async.store.staging import StagingFolder
 root = Path(sys.argv[1])
 source = os.open(sys.argv[2], os.O_RDONLY)
 def np_save(folder):

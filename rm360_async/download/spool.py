@@ -19,6 +19,7 @@ from pathlib import Path
 from rm360_async.domain.names import Kind, Performance, file_name
 from rm360_async.domain.record import SourceFile
 from rm360_async.system.fault_points import reach
+from rm360_async.system.files import sync_folder
 from rm360_async.system.sparse_file import is_sparse, map_path
 
 QUARANTINE = "kept"
@@ -70,7 +71,7 @@ def commit_part(part: Path, whole: Path) -> None:
     reach("committing part")
     part.rename(whole)
     map_path(part).unlink(missing_ok=True)
-    _sync_folder(whole.parent)
+    sync_folder(whole.parent)
     reach("part committed")
 
 
@@ -107,7 +108,7 @@ def remove(path: Path) -> None:
     if is_sparse(path):
         map_path(path).unlink(missing_ok=True)
     if path.parent.exists():
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     reach("spooled file removed")
 
 
@@ -138,11 +139,3 @@ def stems(temp_dir: Path) -> set[str]:
     """Return the stems (`0018_s1_all_raw`) of all files in the spool."""
     names = [path.name for path in temp_dir.glob("*.smc*")] if temp_dir.is_dir() else []
     return {name.split(".", 1)[0] for name in names}
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

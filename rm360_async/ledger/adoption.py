@@ -24,9 +24,9 @@ from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.ledger import Ledger
-from rm360_async.ledger.ledger_file import sync_folder
 from rm360_async.ledger.rows import row_from_record
 from rm360_async.store.marker import MARKER, read_marker
+from rm360_async.system.files import free_name, put_in_place, write_temporary
 from rm360_async.system.os_errors import os_errors
 
 TAKEN_IN = "imported"
@@ -173,21 +173,10 @@ def _keep_copy(path: Path) -> Path | None:
     """Copy the file durably to `<name>.earlier`, or the next free name if that has other contents."""
     if not path.is_file():
         return None
-    contents = path.read_bytes()
-    copy = path.with_name(path.name + ".earlier")
-    for count in range(2, 1000):
-        if not os.path.lexists(copy) or (copy.is_file() and copy.read_bytes() == contents):
-            break
-        copy = path.with_name(f"{path.name}.earlier-{count}")
-    fresh = copy.with_name(f".{copy.name}.{os.getpid()}.new")
-    fresh.unlink(missing_ok=True)
-    with fresh.open("xb") as file:  # "x" does not follow a symbolic link
-        file.write(contents)
-        file.flush()
-        os.fsync(file.fileno())
-    shutil.copystat(path, fresh)
-    fresh.replace(copy)
-    sync_folder(copy.parent)
+    copy = free_name(path.with_name(path.name + ".earlier"), same_as=path)
+    temporary = write_temporary(copy, path.read_bytes())
+    shutil.copystat(path, temporary)
+    put_in_place(temporary, copy)
     return copy
 
 

@@ -6,7 +6,6 @@ final name is always damage, and it is refused and never replaced.
 
 from __future__ import annotations
 
-import filecmp
 import os
 import sqlite3
 from contextlib import closing
@@ -16,6 +15,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.ledger.claims import CREATION, Claims
 from rm360_async.ledger.errors import as_fault
 from rm360_async.ledger.schema import TABLES
+from rm360_async.system.files import free_name, sync_folder
 
 BUSY_SECONDS = 10.0
 """For how long SQLite waits for another process's lock before it raises."""
@@ -86,34 +86,10 @@ def quarantine(path: Path) -> Path:
         return target
 
 
-def free_name(path: Path, same_as: Path | None = None) -> Path:
-    """Return `path` if nothing has that name, or the first free one with "-2", "-3", ... appended.
-
-    A file that has the same bytes as `same_as` counts as free: a crash before an earlier copy was used leaves one.
-    """
-    name = path
-    for count in range(2, 1000):
-        if not os.path.lexists(name):
-            break
-        if same_as is not None and name.is_file() and filecmp.cmp(name, same_as, shallow=False):
-            break
-        name = path.with_name(f"{path.name}-{count}")
-    return name
-
-
 def remove_with_journal(path: Path) -> None:
     """Remove a SQLite file, if it is there, and its journal, which would be played back into the next one there."""
     for leftover in (path, _journal(path)):
         leftover.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable (fsync)."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _journal(path: Path) -> Path:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import os
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import aiofiles
 import anyio
 import anyio.to_thread
 
@@ -20,8 +18,8 @@ from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.claims import MANIFEST, Claims
 from rm360_async.ledger.ledger import Ledger
-from rm360_async.ledger.ledger_file import sync_folder
 from rm360_async.system.fault_points import reach
+from rm360_async.system.files import put_in_place, write_temporary
 from rm360_async.system.os_errors import os_errors
 
 COLUMNS = (
@@ -70,32 +68,16 @@ async def write_manifest(path: Path, rows: Iterable[PerformanceRow]) -> None:
 
     Raises Fault(NOT_WRITABLE) or Fault(DISK_FULL); the old file is then untouched.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     with anyio.CancelScope(shield=True):
-        with os_errors("write", path, "check the path and its permissions", Cause.NOT_WRITABLE):
-            try:
-                text = await anyio.to_thread.run_sync(manifest_text, rows)
-                await _write(fresh, text)
-                await anyio.to_thread.run_sync(_put_in_place, fresh, path)
-            except OSError:
-                await anyio.to_thread.run_sync(_remove, [fresh])
-                raise
+        await anyio.to_thread.run_sync(_write, path, rows)
 
 
-async def _write(fresh: Path, text: str) -> None:
-    await anyio.to_thread.run_sync(_remove, [fresh])
-    # "x" never opens what is there already, and does not follow a symbolic link.
-    async with aiofiles.open(fresh, "x", encoding="utf-8", newline="") as file:
-        await file.write(text)
-        await file.flush()
-        await anyio.to_thread.run_sync(os.fsync, file.fileno())
-
-
-def _put_in_place(fresh: Path, path: Path) -> None:
-    reach("manifest written")
-    fresh.replace(path)
-    sync_folder(path.parent)
-    reach("manifest in place")
+def _write(path: Path, rows: Iterable[PerformanceRow]) -> None:
+    with os_errors("write", path, "check the path and its permissions", Cause.NOT_WRITABLE):
+        temporary = write_temporary(path, manifest_text(rows).encode())
+        reach("manifest written")
+        put_in_place(temporary, path)
+        reach("manifest in place")
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -19,9 +19,10 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.ledger.check import check_content, read_version
 from rm360_async.ledger.claims import CREATION, Claims
 from rm360_async.ledger.errors import as_fault, ledger_faults
-from rm360_async.ledger.ledger_file import free_name, lock_path, open_file, remove_with_journal, sync_folder
+from rm360_async.ledger.ledger_file import lock_path, open_file, remove_with_journal
 from rm360_async.ledger.schema import VERSION, statements_from
 from rm360_async.system.fault_points import reach
+from rm360_async.system.files import free_name, sync_folder
 
 _log = logging.getLogger(__name__)
 

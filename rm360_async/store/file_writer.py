@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rm360_async.store.file_list import ListedFile
 from rm360_async.system.fault_points import reach
+from rm360_async.system.files import write_all
 from rm360_async.system.hashing import hash_of, hash_of_range
 from rm360_async.system.linux import begin_write_back
 from rm360_async.system.os_errors import os_errors
@@ -141,13 +142,6 @@ def copy_range(source: int, offset: int, target: int, size: int) -> None:
             raise EOFError("the source file has become shorter while it was copied")
         write_all(target, data)
         done += len(data)
-
-
-def write_all(target: int, data: bytes | memoryview) -> None:
-    """Write all of the data; a short write goes on where it stopped."""
-    left = memoryview(data)
-    while left:
-        left = left[os.write(target, left) :]
 
 
 def _by_kernel(source: int, offset: int, target: int, size: int) -> int:

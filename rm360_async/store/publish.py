@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.store.marker import DAMAGED, MARKER
-from rm360_async.store.seal import sync
 from rm360_async.store.staging import remove_tree
 from rm360_async.system.fault_points import reach
+from rm360_async.system.files import sync, sync_folder
 from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename
 from rm360_async.system.os_errors import os_errors
 
@@ -39,7 +39,7 @@ def publish(staging: Path, final: Path, replace: bool = False) -> None:
             replaced = True
         reach("folder renamed")
         sync(final.parent)
-        sync(final.parent.parent)
+        sync_folder(final.parent.parent)
     if replaced:
         remove_tree(staging)
         reach("old folder removed")

@@ -11,9 +11,9 @@ from pathlib import Path
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.record import Record
 from rm360_async.store.file_list import FILE_LIST, read_file_list
-from rm360_async.store.file_writer import write_all
 from rm360_async.store.marker import MARKER
 from rm360_async.system.fault_points import reach
+from rm360_async.system.files import sync, write_all
 from rm360_async.system.linux import sync_file_system
 from rm360_async.system.os_errors import os_errors
 
@@ -105,13 +105,4 @@ def _sync_each(staging: Path) -> None:
             pass
     for folder in (*reversed(folders), staging.parent):
         sync(folder)
-
-
-def sync(path: Path) -> None:
-    """Make one file or folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
     reach("folder synced")

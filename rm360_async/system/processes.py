@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL, PIPE
 from typing import IO, Any
 
 import anyio
@@ -29,6 +29,8 @@ GRACE_SECONDS = 2.0
 """Between TERM and KILL; what our children leave half-done is made for it, and a second Ctrl-C means now."""
 _TAIL_BYTES = 2**16
 _LAUNCHER = Path(__file__).with_name("_launch.py")
+PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
+"""A stream to read, and one that goes nowhere; other rooms take them from here, and do not import subprocess."""
 _NotPiped = int | IO[Any] | None
 
 

@@ -13,13 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import anyio
 from anyio.abc import ByteReceiveStream
 
-from rm360_async.system.processes import Tail, child
+from rm360_async.system.processes import PIPE, Tail, child
 
 OnLine = Callable[[dict[str, Any]], None]
 _STDERR_KEPT = 8192

@@ -15,7 +15,8 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.ledger import Claims, create_ledger, lock_path
-from rm360_async.store.seal import file_system_of, sync
+from rm360_async.store.seal import file_system_of
+from rm360_async.system.files import sync, sync_folder
 from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename, sync_file_system
 from rm360_async.system.os_errors import os_fault
 
@@ -107,7 +108,7 @@ def _try_all(key: str, trial: Path) -> list[str]:
     first.write_bytes(b"first")
     sync(first)
     first.rename(second)
-    sync(trial)
+    sync_folder(trial)
     lacking = []
     if key == "output_dir":
         lacking += _try_renames(trial)

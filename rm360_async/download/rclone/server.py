@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from subprocess import PIPE
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process
@@ -22,7 +21,7 @@ from anyio.abc import ByteReceiveStream, Process
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.download.rclone.errors import classify_failure
 from rm360_async.system.fault_points import reach
-from rm360_async.system.processes import Tail, child
+from rm360_async.system.processes import PIPE, Tail, child
 
 _LISTENING = re.compile(rb"http://127\.0\.0\.1:(\d+)/")
 _USER = "rm360"

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import PIPE
 
 import aiofiles
 import anyio
@@ -27,7 +26,7 @@ from rm360_async.download.rclone.stall import TRICKLE_TICKS, StallWatch
 from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import begin_write_back
 from rm360_async.system.os_errors import os_errors
-from rm360_async.system.processes import Tail, child
+from rm360_async.system.processes import PIPE, Tail, child
 
 OnBytes = Callable[[int], None]
 _CHUNK = 4 * 2**20

@@ -10,11 +10,12 @@ from typing import Any
 
 from rm360_async import __version__
 from rm360_async.domain.check_status import CheckState, worst_state
-from rm360_async.domain.errors import BadRequest
+from rm360_async.domain.errors import BadRequest, Cause
 from rm360_async.store.marker import MARKER
 from rm360_async.system.fault_points import reach
+from rm360_async.system.files import write_atomically
 from rm360_async.system.hashing import hash_of
-from rm360_async.visualization.raster import write_output_file
+from rm360_async.system.os_errors import os_errors
 from rm360_async.visualization.report.frame_images import load_frame_images
 from rm360_async.visualization.report.page_data import PageData, read_page_data
 from rm360_async.visualization.report.panels.contact_sheet import contact_sheet_panel
@@ -49,9 +50,16 @@ def write_page(folder: Path, place: Path, *, faces: bool = True, back: str = "")
     numbers = page_json(material, panels, made_from)
     values = {key: numbers[key] for key in ("made_by", "made", "name", "verdict", "notes")}
     text = render("page.html", panels=panels, state=CheckState(numbers["state"]), back=back, **values)
-    write_output_file(place / HTML_FILE, text.encode("utf-8", "replace"))
-    write_output_file(place / JSON_FILE, _json(numbers))
+    write_page_file(place / HTML_FILE, text.encode("utf-8", "replace"))
+    write_page_file(place / JSON_FILE, _json(numbers))
     return numbers
+
+
+def write_page_file(path: Path, data: bytes) -> None:
+    """Replace a file of a page in one step, and create its folder; Fault if that fails."""
+    with os_errors("write", path, "choose another folder", Cause.NOT_WRITABLE):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
 
 
 def make_panels(material: PageData) -> list[Panel]:

@@ -12,8 +12,7 @@ from typing import Any
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import is_performance, is_subject
 from rm360_async.system.os_errors import os_errors
-from rm360_async.visualization.raster import write_output_file
-from rm360_async.visualization.report.page import HTML_FILE, JSON_FILE, MADE_BY, SCHEMA, read_page_json
+from rm360_async.visualization.report.page import HTML_FILE, JSON_FILE, MADE_BY, SCHEMA, read_page_json, write_page_file
 from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState, RunData
 from rm360_async.visualization.report.templates import render
 from rm360_async.visualization.report.timeline import download_plot, storage_plot
@@ -54,8 +53,8 @@ def write_run_page(run: RunData, place: Path) -> dict[str, Any]:
         fetching=str(download_plot(fetched)) if fetched else "",
         **values,
     )
-    write_output_file(place / HTML_FILE, text.encode("utf-8", "replace"))
-    write_output_file(place / JSON_FILE, json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False).encode())
+    write_page_file(place / HTML_FILE, text.encode("utf-8", "replace"))
+    write_page_file(place / JSON_FILE, json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False).encode())
     return numbers
 
 
