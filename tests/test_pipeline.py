@@ -180,6 +180,12 @@ async def test_everything_is_published_once_and_cleared_after_it() -> None:
     assert [performance for step, performance in stages.steps if step == "look up"] == PLAN
 
 
+async def test_no_more_run_at_once_than_the_width() -> None:
+    stages = SimulatedStages()
+    await run_all(stages, Width(3, 2))
+    assert stages.most["fetch"] == 3 and stages.most["extract"] == 2
+
+
 async def test_downloads_go_on_while_an_extraction_takes_its_time() -> None:
     stages = SimulatedStages()
     stages.barrier = anyio.Event()

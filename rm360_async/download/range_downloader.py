@@ -28,7 +28,7 @@ from rm360_async.download.ranges.job import RangeFile, RangeJob
 from rm360_async.download.ranges.worker_client import RangeWorkerClient
 from rm360_async.download.rclone import RcloneServer, Remote, RequestQuota, StallPolicy
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.extraction.pool import WorkerLimits
+from rm360_async.extraction.worker_client import WorkerLimits
 from rm360_async.pipeline.job import Job
 from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger

@@ -16,7 +16,7 @@ from rm360_async.domain.selection import SelectionPolicy
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.range_downloader import RangeDownloader
-from rm360_async.extraction.pool import Workers
+from rm360_async.extraction.worker_client import WorkerLimits
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.cleanup import cleanup
 from rm360_async.stages.download import download
@@ -36,7 +36,7 @@ class Stages:
     downloader: Downloader
     range_downloader: RangeDownloader
     budget: Budget
-    workers: Workers
+    worker_limits: WorkerLimits
     clock: Clock = SYSTEM_CLOCK
 
     @property
@@ -67,7 +67,7 @@ class Stages:
 
     async def extract(self, job: Job) -> Record:
         """Extract into a sealed staging folder, in a child process."""
-        return await extract(job, self.settings, self.workers)
+        return await extract(job, self.settings, self.worker_limits)
 
     async def publish(self, job: Job, record: Record) -> None:
         """Make the folder appear under its final name, in one step, durably."""

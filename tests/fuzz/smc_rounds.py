@@ -25,7 +25,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record, SourceFile
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.extraction.pool import WorkerLimits, Workers
+from rm360_async.extraction.worker_client import WorkerLimits, run_extraction
 from rm360_async.store.staging import remove_tree
 
 LIMITS = WorkerLimits(memory_bytes=768 * 2**20, deadline_seconds=20)
@@ -83,7 +83,6 @@ class SmcRounds:
     def __init__(self, root: Path, many: int = 200_000, count: int = 2) -> None:
         self.root, self.many, self.count = root, many, count
         self.bases = Bases(root / "bases")
-        self.workers = Workers(count, LIMITS)
         self.truths = [Truth() for _ in range(count)]
         self.slots = [Slot(root / f"slot{number}") for number in range(count)]
         self.untold = 0
@@ -134,7 +133,7 @@ class SmcRounds:
         sources = (SourceFile("0018/0018_s1_all_raw.smc", slot.source.stat().st_size),)
         job = ExtractJob(_PERFORMANCE, str(slot.source), None, sources, str(slot.staging))
         try:
-            return await self.workers.extract(job, lambda files, size: None)
+            return await run_extraction(job, LIMITS, lambda files, size: None)
         except Exception as error:  # noqa: BLE001 (anything but a Fault is a violation, and told as one)
             return error
 

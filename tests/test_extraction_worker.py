@@ -1,4 +1,4 @@
-"""The pool of processes alone: what each way of ending becomes, and that no child is left."""
+"""The extraction in a child process: how each death is reported, and that no process is left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import SourceFile
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.extraction.pool import WorkerLimits, Workers
+from rm360_async.extraction.worker_client import WorkerLimits, run_extraction
 from rm360_async.store.marker import MARKER
 
 pytestmark = pytest.mark.anyio
@@ -40,32 +40,32 @@ def hooked(monkeypatch: pytest.MonkeyPatch, do: str, **more: object) -> None:
     monkeypatch.setenv("RM360_FAULT_HOOKS", json.dumps([{"point": "sealing", "side": "worker", "do": do, **more}]))
 
 
-def pool(memory: float = 4, seconds: float = 60, count: int = 1) -> Workers:
-    return Workers(count, WorkerLimits(int(memory * GB), seconds))
+def limits(memory: float = 4, seconds: float = 60) -> WorkerLimits:
+    return WorkerLimits(int(memory * GB), seconds)
 
 
-async def extracted(workers: Workers, job: ExtractJob) -> list[tuple[int, int]]:
-    """Extract, and return the progress that was told."""
-    told: list[tuple[int, int]] = []
-    record = await workers.extract(job, lambda files, size: told.append((files, size)))
+async def extract(job: ExtractJob, limits: WorkerLimits) -> list[tuple[int, int]]:
+    """Extract, and return the progress that was reported."""
+    progress: list[tuple[int, int]] = []
+    record = await run_extraction(job, limits, lambda files, size: progress.append((files, size)))
     assert (record.subject, record.performance, record.sources) == ("0018", "e0", job.sources)
-    return told
+    return progress
 
 
-async def fault_of(workers: Workers, job: ExtractJob) -> Fault:
+async def fault_of(job: ExtractJob, limits: WorkerLimits) -> Fault:
     with pytest.raises(Fault) as caught:
-        await workers.extract(job, lambda files, size: None)
+        await run_extraction(job, limits, lambda files, size: None)
     return caught.value
 
 
-async def test_a_child_extracts_seals_and_tells_its_progress(job: ExtractJob) -> None:
-    told = await extracted(pool(), job)
-    assert told and (Path(job.staging) / MARKER).is_file()
+async def test_a_worker_extracts_seals_and_reports_its_progress(job: ExtractJob) -> None:
+    progress = await extract(job, limits())
+    assert progress and (Path(job.staging) / MARKER).is_file()
 
 
-async def test_the_childs_own_fault_comes_through(job: ExtractJob) -> None:
+async def test_the_fault_of_a_worker_is_raised(job: ExtractJob) -> None:
     Path(job.raw or "").write_bytes(b"<html>quota</html>")
-    fault = await fault_of(pool(), job)
+    fault = await fault_of(job, limits())
     assert fault.cause is Cause.UNREADABLE and "a web page" in fault.message
 
 
@@ -77,33 +77,33 @@ async def test_the_childs_own_fault_comes_through(job: ExtractJob) -> None:
         ("exhaust_memory", "needed more than 2 GB of memory (processing.worker_memory_gb)"),
     ],
 )
-async def test_a_death_is_told_by_what_it_was(
+async def test_the_message_says_what_a_worker_died_of(
     job: ExtractJob, monkeypatch: pytest.MonkeyPatch, do: str, words: str
 ) -> None:
     hooked(monkeypatch, do)
-    fault = await fault_of(pool(memory=2), job)
+    fault = await fault_of(job, limits(memory=2))
     assert fault.cause is Cause.WORKER_DIED and fault.message == f"the extraction process of 0018/e0 {words}"
 
 
-async def test_a_child_that_hangs_is_ended_at_its_deadline(job: ExtractJob, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_hangs_is_ended_at_its_deadline(job: ExtractJob, monkeypatch: pytest.MonkeyPatch) -> None:
     hooked(monkeypatch, "hang")
-    fault = await fault_of(pool(seconds=0.3), job)
+    fault = await fault_of(job, limits(seconds=0.3))
     assert fault.cause is Cause.DEADLINE and "within 0.005 minutes" in fault.message
     assert workers_of(job.staging) == []
 
 
-async def test_a_child_that_cannot_start_says_its_last_words(job: ExtractJob, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_cannot_start_is_reported(job: ExtractJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     monkeypatch.setattr("rm360_async.system.processes._launched", lambda command: ["sh", "-c", "echo oops >&2; exit 7"])
-    fault = await fault_of(pool(), job)
+    fault = await fault_of(job, limits())
     assert fault.message == "the extraction process of 0018/e0 ended with exit code 7: oops"
 
 
-async def test_cancelling_leaves_no_child(job: ExtractJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_cancelling_leaves_no_process(job: ExtractJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     barrier = tmp_path / "barrier"
     hooked(monkeypatch, "barrier", path=str(barrier))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(extracted, pool(), job)
+        tasks.start_soon(extract, job, limits())
         with anyio.fail_after(30):
             while not Path(f"{barrier}.reached").exists():
                 await anyio.lowlevel.checkpoint()
@@ -112,27 +112,9 @@ async def test_cancelling_leaves_no_child(job: ExtractJob, monkeypatch: pytest.M
     assert workers_of(job.staging) == []
 
 
-async def test_no_more_run_at_once_than_were_asked_for(
-    job: ExtractJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    barrier = tmp_path / "barrier"
-    hooked(monkeypatch, "barrier", path=str(barrier))
-    workers, most = pool(count=1), 0
-    async with anyio.create_task_group() as tasks:
-        for number in range(3):
-            other = ExtractJob(**{**vars(job), "staging": f"{job.staging}{number}"})
-            tasks.start_soon(extracted, workers, other)
-        with anyio.fail_after(30):
-            while not Path(f"{barrier}.reached").exists():
-                most = max(most, len({number for number in range(3) if workers_of(f"{job.staging}{number}")}))
-                await anyio.lowlevel.checkpoint()
-        barrier.touch()
-    assert most == 1 and all((Path(f"{job.staging}{number}") / MARKER).is_file() for number in range(3))
-
-
 def workers_of(staging: str) -> list[str]:
     """Return the processes that have the job of that staging folder."""
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         if folder.name == str(os.getpid()):
             continue
@@ -141,5 +123,5 @@ def workers_of(staging: str) -> list[str]:
         except OSError:
             continue
         if staging.encode() in command:
-            found.append(folder.name)
-    return found
+            pids.append(folder.name)
+    return pids
