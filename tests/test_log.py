@@ -20,6 +20,7 @@ import structlog
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.system import log as logs
+from rm360_async.system.secrets import MASK, masked
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (DEBUG|INFO |WARNING|ERROR|CRITICAL) .+")
 PROJECT = Path(__file__).resolve().parent.parent
@@ -162,6 +163,8 @@ SECRET = "hunter2-S3CR3T"
         f"RCLONE_CONFIG_PASS={SECRET} rclone",
         f"rclone --drive-token {SECRET} lsjson",
         f"rclone --webdav-pass={SECRET}",
+        f"secret_access_key = {SECRET}",
+        f'"sse_customer_key":"{SECRET}"',
         f"GET /x?alt=media&access_token={SECRET}&b=1",
         f"https://user:{SECRET}@host/x",
         f'api_key="{SECRET} and {SECRET}"',
@@ -177,12 +180,12 @@ def test_secrets_are_masked_wherever_they_come_from(tmp_path: Path, text: str) -
         except RuntimeError:
             log.exception("broke")
     assert SECRET not in opened.path.read_text()
-    assert logs.MASK in opened.path.read_text()
+    assert MASK in opened.path.read_text()
 
 
 def test_google_tokens_are_masked_without_a_name() -> None:
     text = "got ya29.a0AfB_by-C and 1//0gAbCdEfGhIjKlMnOpQrStUv and GOCSPX-abcDEF_1"
-    assert logs.masked(text) == "got *** and *** and ***"
+    assert masked(text) == "got *** and *** and ***"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,7 @@ def test_google_tokens_are_masked_without_a_name() -> None:
     ],
 )
 def test_words_for_people_stay(text: str) -> None:
-    assert logs.masked(text) == text
+    assert masked(text) == text
 
 
 def test_the_file_is_rotated_by_size_and_nothing_is_lost(tmp_path: Path) -> None:

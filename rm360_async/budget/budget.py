@@ -1,7 +1,6 @@
 """The budget: takes leases in order, waits for room, and gives them back.
 
-Mutable state: `_changed` (an event that is replaced each time something moved) and `waiting`, both touched
-only in the event loop; the queue itself is in `Tickets`.
+Mutable state: `_changed` and `waiting`, both touched only in the event loop; the queue itself is in `Tickets`.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from rm360_async.budget.policy import (
 )
 from rm360_async.budget.ticket_queue import Busy, QueuedTicket, Ticket, Tickets
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.system.changed import Changed
 from rm360_async.system.fault_points import reach
 
 POLL_SECONDS = 2.0
@@ -111,7 +111,7 @@ class Budget:
         self._make_room = make_room
         self.poll_seconds, self._pause = poll_seconds, pause
         self._tickets = Tickets(temp_dir)
-        self._changed = anyio.Event()
+        self._changed = Changed()
 
     def impossible(self, staging_bytes: int) -> str | None:
         """Return why a lease of that size can never be granted; None when it can."""
@@ -164,7 +164,7 @@ class Budget:
         except BaseException:
             self.take_back(entry)
             raise
-        self._wake()
+        self._changed.notify()
         return Lease(self, entry)
 
     async def room(self, lease: Lease, *, on_wait: OnWait | None = None) -> None:
@@ -179,7 +179,7 @@ class Budget:
     def take_back(self, entry: QueuedTicket) -> None:
         """Take a ticket out of the queue and let the others look again."""
         self._tickets.drop(entry)
-        self._wake()
+        self._changed.notify()
 
     def note(self, entry: QueuedTicket) -> None:
         """Write a ticket's progress for the other instances; a note that cannot be written now is skipped."""
@@ -195,7 +195,7 @@ class Budget:
         told = ""
         try:
             while True:
-                changed = self._changed  # taken before the look: what moves after it is not missed
+                changed = self._changed.next()  # taken before the look: what moves after it is not missed
                 shortage = await self._look(entry, look)
                 if shortage is None:
                     break
@@ -271,7 +271,3 @@ class Budget:
             group.start_soon(tick)
             await changed.wait()
             group.cancel_scope.cancel()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()

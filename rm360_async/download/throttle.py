@@ -19,6 +19,7 @@ import anyio
 
 from rm360_async.domain.errors import Fault, Scope
 from rm360_async.domain.retry import RetryPolicy, throttle_delay
+from rm360_async.system.changed import Changed
 
 _LOOK = 60.0
 
@@ -43,7 +44,7 @@ class Throttle:
         self._in_a_row = 0
         self._era = 0
         self._running = 0
-        self._changed = anyio.Event()
+        self._changed = Changed()
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[Callable[[], None]]:
@@ -69,7 +70,7 @@ class Throttle:
         finally:
             if era == self._era:
                 self._running -= 1
-                self._wake()
+                self._changed.notify()
 
     def slow_down(self, reason: str) -> None:
         """Pause, twice as long as the last time, and go on one at a time.
@@ -82,22 +83,17 @@ class Throttle:
             self._in_a_row += 1
         self.width, self.reason = 1, reason
         self._era, self._running = self._era + 1, 0
-        self._wake()
+        self._changed.notify()
 
     def _widen(self) -> None:
         self.width = min(self.width + 1, self.full_width)
         if self.width == self.full_width:
             self._in_a_row, self.reason = 0, ""
-        self._wake()
+        self._changed.notify()
 
     async def _enter(self) -> None:
         # the clock is read once a turn: read twice, a pause that ends between the two would become a long look
         while (rest := self.until - self._clock()) > 0 or self._running >= self.width:
-            changed = self._changed
             with anyio.move_on_after(max(0.01, rest) if rest > 0 else _LOOK):
-                await changed.wait()
+                await self._changed.wait()
         self._running += 1
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()

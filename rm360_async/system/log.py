@@ -33,6 +33,7 @@ from structlog.typing import Processor
 
 from rm360_async.domain.errors import Cause
 from rm360_async.system.os_errors import os_errors
+from rm360_async.system.secrets import masked
 
 PACKAGE = "rm360_async"
 QUEUED_LINES = 100_000
@@ -40,21 +41,6 @@ LONGEST_LINE = 16_384
 KEPT_FILES = 9
 """Rotated files kept beside the current one."""
 
-MASK = "***"
-_VALUE = r"""(?:\\+"(?:[^"\\]|\\+[^"\\])*\\+"|"[^"]*(?:"|$)|'[^']*(?:'|$)|[^\s,;&"'}]+)"""
-_SECRET_KEY = r"[\w-]{0,40}(?:token|secret|passw(?:or)?d|pass|api_?key|authorization|credentials?)"
-_SECRETS = [
-    re.compile(r"(?i)(bearer\s+)[^\s\"',;]+"),
-    re.compile(rf"(?i)({_SECRET_KEY}\s*=\s*)(?:bearer\s+)?{_VALUE}"),
-    re.compile(rf"""(?i)({_SECRET_KEY}\\*["']\s*:\s*){_VALUE}"""),
-    re.compile(r"(?i)((?:passw(?:or)?d|secret|authorization)\s*:\s+)(?!\*\*\*)(?:basic\s+|bearer\s+)?\S+"),
-    re.compile(r"(?i)(--[\w-]{0,40}(?:token|secret|pass|password|api-key)\s+)(?!-)\S+"),
-    re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)"),
-    re.compile(r"()\bya29\.[\w.-]+"),
-    re.compile(r"()\b1//[\w-]{20,}"),
-    re.compile(r"()\bGOCSPX-[\w-]+"),
-]
-_MAY_HOLD_ONE = re.compile(r"(?i)token|secret|pass|key|authorization|credential|bearer|ya29|1//|gocspx|://")
 _COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 
@@ -71,15 +57,6 @@ def logger(name: str) -> Any:
     return structlog.wrap_logger(
         logging.getLogger(name), processors=processors, wrapper_class=structlog.stdlib.BoundLogger
     )
-
-
-def masked(text: str) -> str:
-    """Return the text with what looks like a token or a password replaced by `***`."""
-    if not _MAY_HOLD_ONE.search(text):
-        return text
-    for pattern in _SECRETS:
-        text = pattern.sub(rf"\g<1>{MASK}", text)
-    return text
 
 
 def escaped(text: str) -> str:

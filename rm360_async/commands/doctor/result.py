@@ -9,7 +9,8 @@ from typing import Any
 
 from rm360_async.domain.check_status import SEVERITY, CheckState
 from rm360_async.domain.errors import Fault
-from rm360_async.system.log import escaped, masked
+from rm360_async.system.log import escaped
+from rm360_async.system.secrets import masked
 
 
 @dataclass(frozen=True)

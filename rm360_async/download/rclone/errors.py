@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.system.secrets import masked
 
 _LONGEST = 300
 _RECONNECT = "run: rclone config reconnect {remote}"
@@ -148,14 +149,7 @@ _PLAIN_HEAD = re.compile(
     r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? )?(?:(?:DEBUG|INFO|NOTICE|ERROR|CRITICAL|FATAL)\s*: )?"
 )
 _WRAPPING = re.compile(r"^.*googleapi: |^(?:(?:Failed|[Cc]ouldn't|[Ee]rror|last error|open file)\b[^:\"]*: )+")
-_NAMES_A_SECRET = r"(?i:\w*(?:token|pass|password|secret|key)\w*)"
-_NOT_SHOWN = (
-    (re.compile(r"\?[\w.-]+=[^\s\"]*"), ""),  # the query of an address
-    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)"), r"\1***"),  # a password in an address
-    (re.compile(r"\bya29\.[\w.-]+|\bBearer\s+\S+|\b1//[\w-]+"), "***"),  # Google's tokens
-    (re.compile(rf"(\"{_NAMES_A_SECRET}\"\s*:\s*)\"[^\"]*\""), r"\1***"),
-    (re.compile(rf"(\b{_NAMES_A_SECRET}=)(?:\"[^\"]*\"|[^\s,:&\"]+)"), r"\1***"),
-)
+_URL_QUERY = re.compile(r"\?[\w.-]+=[^\s\"]*")
 # A config that cannot be written costs rclone five seconds and no answer: its reason is not the failure's.
 _CHATTER = re.compile(
     r"^Config file .* not found - using defaults|shared Google Drive client_id|^Failed to save config after"
@@ -211,7 +205,6 @@ def _messages(stderr: str) -> Iterator[str]:
 def _shown(words: str) -> str:
     """Return a remote's words for a person: without rclone's wrapping, secrets and endless pages."""
     core = _WRAPPING.sub("", words)
-    for pattern, instead in _NOT_SHOWN:
-        core = pattern.sub(instead, core)
+    core = masked(_URL_QUERY.sub("", core))
     core = core.strip(" .,:")
     return core if len(core) <= _LONGEST else core[:_LONGEST] + "..."
