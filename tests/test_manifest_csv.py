@@ -1,4 +1,4 @@
-"""MANIFEST.csv: its contents, its replacement in one step, and what is taken in from an earlier one."""
+"""MANIFEST.csv: its content, its replacement in one step, and the import of what was there before the ledger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -23,9 +22,10 @@ from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import (
     Claims,
+    ImportResult,
     Ledger,
     ManifestWriter,
-    adopt,
+    adopt_folders,
     import_existing,
     ledger_path,
     lock_path,
@@ -264,7 +264,7 @@ async def test_while_another_instance_writes_the_writer_waits_its_turn(path: Pat
             assert path.exists() and other.claim(MANIFEST)
 
 
-# What was there before.
+# Folders from before the ledger.
 
 
 def earlier_folder(output: Path, performance: Performance, cameras: dict[str, int], *, marker: bool = True) -> Path:
@@ -293,7 +293,7 @@ async def test_adopt_counts_earlier_folders_and_believes_our_records(output: Pat
     earlier_folder(output, Performance("0018", "s1_all.tmp"), {"25": 1})
     earlier_folder(output, Performance("notes", "s1_all"), {"25": 1})
     (output / "0019").write_text("a file")
-    adopted = await adopt(output)
+    adopted = await adopt_folders(output)
     assert adopted.problems == ()
     size = 8 * 10 + 7 + len("Extraction completed\n")
     assert {row.performance: row for row in adopted.rows} == {
@@ -309,7 +309,7 @@ async def test_adopt_counts_earlier_folders_and_believes_our_records(output: Pat
             sources=(SourceFile("a.smc", 1),),
         ),
     }
-    assert await adopt(output / "none") == type(adopted)((), ())
+    assert await adopt_folders(output / "none") == type(adopted)((), ())
 
 
 @pytest.mark.anyio
@@ -317,104 +317,48 @@ async def test_a_folder_that_cannot_be_read_is_reported(output: Path) -> None:
     earlier_folder(output, A, {"25": 1})
     broken = earlier_folder(output, B, {}, marker=False)
     (broken / MARKER).mkdir()
-    adopted = await adopt(output)
+    adopted = await adopt_folders(output)
     assert [row.performance for row in adopted.rows] == [A]
     assert len(adopted.problems) == 1 and str(broken / MARKER) in adopted.problems[0]
 
 
-EARLIER = """\ufeffSubject,Performance,status,cameras_extracted,frames,size_gb,note,error
-18,s1_all,Completed,60,1911,1.2,,
-0019,s1_all,COMPLETED,60,5,1.2,x,
-
-18.0,e2,extraction_failed,0,0,0,,"num_device wrong,
-badly"
-20,e0,download_failed
-20,e1,pending,,,,,
-abc,s1_all,completed,60,5,1.2,,
-21,s1,completed,60,5,1.2,,
-12345,e0,completed,60,5,1.2,,
-"""
-
-
 @pytest.mark.anyio
-async def test_an_earlier_manifest_is_taken_in_once(path: Path, output: Path) -> None:
-    path.write_text(EARLIER, encoding="utf-8")
+async def test_an_earlier_manifest_is_copied_and_the_folders_are_imported_once(path: Path, output: Path) -> None:
+    content = b"\xef\xbb\xbfSubject;Performance\n18;s1_all\n\xff\0"
+    path.write_bytes(content)
+    os.utime(path, (1e9, 1e9))
     earlier_folder(output, A, {"25": 3})
     earlier_folder(output, C, {"00": 2, "01": 1})
     async with Ledger.open(ledger_path(path)) as ledger:
-        taken = await import_existing(ledger, path, output)
-        assert taken is not None
-        assert (taken.completed, taken.pending, taken.gone) == (2, 4, 1)
-        assert taken.problems == (
-            "MANIFEST.csv, line 9: 'abc' is not a subject id (four digits)",
-            "MANIFEST.csv, line 10: 's1' is not a performance name",
-            "MANIFEST.csv, line 11: '12345' is not a subject id (four digits)",
-        )
-        assert taken.copy == path.with_name("MANIFEST.csv.earlier")
-        assert taken.copy.read_text(encoding="utf-8") == EARLIER
-        rows = {
-            str(row.performance): (row.stage.value, row.cameras_extracted, row.frames) for row in await ledger.rows()
-        }
-        reasons = {str(row.performance): row.reason for row in await ledger.rows() if row.reason}
-        assert rows == {
-            "0018/s1_all": ("completed", 1, 3),
-            "0026/e10": ("completed", 2, 2),
-            "0019/s1_all": ("pending", 0, 0),
-            "0018/e2": ("pending", 0, 0),
-            "0020/e0": ("pending", 0, 0),
-            "0020/e1": ("pending", 0, 0),
-        }
-        assert reasons == {
-            "0019/s1_all": "an earlier manifest says completed, but the folder is not there",
-            "0018/e2": "num_device wrong,\nbadly",
-            "0020/e0": "download_failed",
-        }
+        imported = await import_existing(ledger, path, output)
+        assert imported == ImportResult(2, path.with_name("MANIFEST.csv.earlier"), ())
+        copy = path.with_name("MANIFEST.csv.earlier")
+        assert (copy.read_bytes(), copy.stat().st_mtime) == (content, 1e9)
+        rows = {str(row.performance): (row.stage, row.cameras_extracted, row.frames) for row in await ledger.rows()}
+        assert rows == {"0018/s1_all": (Stage.COMPLETED, 1, 3), "0026/e10": (Stage.COMPLETED, 2, 2)}
         await write_manifest(path, await ledger.rows())
-        assert "0019,s1_all,pending,0,0,0.0000," in path.read_text()
         assert await import_existing(ledger, path, output) is None
-    assert sorted(file.name for file in path.parent.glob("MANIFEST.csv*")) == ["MANIFEST.csv", "MANIFEST.csv.earlier"]
-
-
-@pytest.fixture
-def other_copies(path: Path) -> Iterator[None]:
-    path.with_name("MANIFEST.csv.earlier").write_text("of another day")
-    yield
-    assert path.with_name("MANIFEST.csv.earlier").read_text() == "of another day"
+    assert sorted(file.name for file in path.parent.glob("*MANIFEST.csv*")) == ["MANIFEST.csv", "MANIFEST.csv.earlier"]
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("other_copies")
-@pytest.mark.parametrize(
-    ("text", "pending", "problems"),
-    [
-        ("subject;performance;status\n18;e0;completed\n", 1, 0),
-        ("subject,performance\n18,e0\n18,e0\n", 1, 0),
-        ("id,sequence,status\r\n18,e0,done\r\n", 1, 0),
-        ("name,status\nx,completed\n", 0, 1),
-        ("subject,performance\n\0\0\n18,e0\n", 1, 0),
-        ("subject,performance\n\u0660\u0660\u0661\u0668,e0\n", 0, 1),
-        ('subject,performance\n18,"e0\n19,e0\n', 0, 1),
-        ("subject,performance\n18," + "e" * 200_000 + "\n19,e0\n", 0, 1),
-        ("", 0, 0),
-    ],
-)
-async def test_strange_manifests_are_read_as_far_as_they_go(
-    path: Path, output: Path, text: str, pending: int, problems: int
-) -> None:
-    path.write_text(text, encoding="utf-8")
+@pytest.mark.parametrize(("there", "name"), [("of another day", "earlier-2"), ("now", "earlier")])
+async def test_another_copy_of_that_name_is_kept(path: Path, output: Path, there: str, name: str) -> None:
+    earlier = path.with_name("MANIFEST.csv.earlier")
+    earlier.write_text(there)
+    path.write_text("now")
     async with Ledger.open(ledger_path(path)) as ledger:
-        taken = await import_existing(ledger, path, output)
-        assert taken is not None and taken.copy is not None
-        assert (taken.pending, len(taken.problems), taken.completed) == (pending, problems, 0)
-        assert taken.copy.read_bytes() == text.encode() and taken.copy.name == "MANIFEST.csv.earlier-2"
+        imported = await import_existing(ledger, path, output)
+    assert imported is not None and imported.copy == path.with_name(f"MANIFEST.csv.{name}")
+    assert (imported.copy.read_text(), earlier.read_text()) == ("now", there)
 
 
 @pytest.mark.anyio
-async def test_without_an_earlier_manifest_the_folders_are_adopted(path: Path, output: Path) -> None:
+async def test_without_an_earlier_manifest_the_folders_are_imported(path: Path, output: Path) -> None:
     earlier_folder(output, A, {"25": 3})
     async with Ledger.open(ledger_path(path)) as ledger:
-        taken = await import_existing(ledger, path, output)
-        assert taken is not None and taken.copy is None
+        imported = await import_existing(ledger, path, output)
+        assert imported is not None and imported.copy is None
         assert [(row.performance, row.stage, row.frames) for row in await ledger.rows()] == [(A, Stage.COMPLETED, 3)]
 
 

@@ -4,7 +4,7 @@ Disk is the truth about content, the ledger about intent: it can be rebuilt from
 losing it costs only history and counters. No other room speaks SQL.
 """
 
-from rm360_async.ledger.adoption import Adopted, ImportResult, adopt, adopt_some, import_existing
+from rm360_async.ledger.adoption import AdoptedFolders, ImportResult, adopt_folders, import_existing
 from rm360_async.ledger.claims import Claims
 from rm360_async.ledger.ledger import Ledger, opened
 from rm360_async.ledger.ledger_file import SQLITE_VERSION, ledger_path, lock_path, quarantine
@@ -14,7 +14,7 @@ from rm360_async.ledger.values import Attempt, Run, Totals
 
 __all__ = [
     "SQLITE_VERSION",
-    "Adopted",
+    "AdoptedFolders",
     "Attempt",
     "Claims",
     "ImportResult",
@@ -22,8 +22,7 @@ __all__ = [
     "ManifestWriter",
     "Run",
     "Totals",
-    "adopt",
-    "adopt_some",
+    "adopt_folders",
     "create_ledger",
     "import_existing",
     "ledger_path",

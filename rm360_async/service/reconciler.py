@@ -12,7 +12,7 @@ from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.stage import Stage
 from rm360_async.download.rclone import RemoteListing
-from rm360_async.ledger import Claims, Ledger, adopt_some, import_existing
+from rm360_async.ledger import Claims, Ledger, adopt_folders, import_existing
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
 from rm360_async.store.staging import find_staging, remove_tree
 from rm360_async.system.fault_points import reach
@@ -42,14 +42,11 @@ class Reconciler:
         """Fill a new ledger from the published folders; remove staging folders of interrupted extractions."""
         storage = self.settings.storage
         imported = await import_existing(self.ledger, storage.manifest_path, storage.output_dir)
-        if imported is not None and (imported.completed or imported.pending):
-            log.info(
-                "new ledger: imported existing folders",
-                completed=imported.completed,
-                pending=imported.pending,
-                folders_gone=imported.gone,
-                copy=imported.copy,
-            )
+        if imported is not None and imported.copy is not None:
+            text = "new ledger: imported the published folders; the earlier manifest is not read, a copy is kept"
+            log.info(text, completed=imported.completed, copy=str(imported.copy))
+        elif imported is not None and imported.completed:
+            log.info("new ledger: imported the published folders", completed=imported.completed)
         for problem in imported.problems if imported is not None else ():
             log.warning(problem)
         interrupted = await run_sync(find_staging, storage.output_dir)
@@ -100,7 +97,7 @@ class Reconciler:
         rows = await self.ledger.rows(completed)
         unknown = {row.performance for row in rows if row.stage is not Stage.COMPLETED}
         if unknown:
-            adopted = await adopt_some(self.settings.storage.output_dir, unknown)
+            adopted = await adopt_folders(self.settings.storage.output_dir, unknown)
             await self.ledger.import_rows(adopted.rows)
             for problem in adopted.problems:
                 log.warning(problem)

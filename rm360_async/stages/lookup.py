@@ -21,7 +21,7 @@ from rm360_async.domain.selection import SelectionPolicy, is_of_other_files, sel
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import Observed, PerformanceRow, PlannedState, decide_state
 from rm360_async.download.downloader import Downloader
-from rm360_async.ledger import adopt_some
+from rm360_async.ledger import adopt_folders
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.cleanup import cleanup
 from rm360_async.stages.job_log import JobLog
@@ -75,7 +75,7 @@ async def _finish_completed(job: Job, row: PerformanceRow, settings: Settings, j
     """Do what a killed instance could not do any more after it had published."""
     if row.stage is not Stage.COMPLETED:
         log.info(f"{job.performance} was published by a run that was killed")
-        adopted = await adopt_some(settings.storage.output_dir, [job.performance])
+        adopted = await adopt_folders(settings.storage.output_dir, [job.performance])
         await job_log.ledger.import_rows(adopted.rows)
         for problem in adopted.problems:
             log.warning(problem)

@@ -1,9 +1,9 @@
 """`rm360 doctor --rebuild`: the ledger made again from the published folders.
 
-Theory of operation. The folders are the truth about content, so the ledger is only an index: it can be made
-from them and from MANIFEST.csv, which still names what was planned. What is lost is history, counters and the
-marks of failures, which are tried again. The old ledger is renamed first, under its lock, so nobody is at work
-with it; a kill between that and the end leaves no ledger or an empty one, which the next run fills likewise.
+Theory of operation. The folders are the truth about content, so the ledger is only an index and can be made from
+them. What is lost is history, counters and what is not published: the next run lists that again, and tries again what
+had failed. The old ledger is renamed first, under its lock, so no other process works with it; a kill between that and
+the end leaves no ledger or an empty one, which the next run fills likewise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.ledger import Claims, Ledger, ManifestWriter, import_existing, ledger_path, lock_path, quarantine
+from rm360_async.ledger import (
+    Claims,
+    ImportResult,
+    Ledger,
+    ManifestWriter,
+    import_existing,
+    ledger_path,
+    lock_path,
+    quarantine,
+)
 from rm360_async.system.linux import is_there
 
 _NAMED = 20
@@ -45,14 +54,16 @@ async def rebuild(settings: Settings) -> int:
     if kept is not None:
         print(f"the old ledger is kept as {kept}")
     if taken is not None:
-        _tell(taken.completed, taken.pending, taken.problems)
+        _print_result(taken)
     print(f"{path} is made again")
     return 1 if taken is not None and taken.problems else 0
 
 
-def _tell(completed: int, pending: int, problems: tuple[str, ...]) -> None:
-    print(f"{completed} published performances entered, {pending} others of the manifest put back to pending")
-    for problem in problems[:_NAMED]:
+def _print_result(result: ImportResult) -> None:
+    print(f"{result.completed} published performances entered")
+    if result.copy is not None:
+        print(f"the old manifest is kept as {result.copy}")
+    for problem in result.problems[:_NAMED]:
         print(f"could not be read: {problem}")
-    if len(problems) > _NAMED:
-        print(f"and {len(problems) - _NAMED} more that could not be read")
+    if len(result.problems) > _NAMED:
+        print(f"and {len(result.problems) - _NAMED} more that could not be read")
