@@ -21,7 +21,7 @@ from rm360_async.domain.record import LeftOut, Record, SourceFile
 from rm360_async.domain.stage import IllegalMove, Stage
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.ledger import Claims, Ledger, ledger_path, lock_path, quarantine
-from rm360_async.ledger.claims import RUNS, ByteLocks, FileLocks
+from rm360_async.ledger.claims import RUNS
 from rm360_async.ledger.values import left_out_text
 
 A, B, C = Performance("0018", "s1_all"), Performance("0018", "e2"), Performance("0026", "e10")
@@ -506,13 +506,11 @@ async def test_several_processes_make_one_ledger(path: Path) -> None:
     assert stages == [Stage.DOWNLOADING] * 2 + [Stage.PENDING] * 10
 
 
-LOCKS = pytest.mark.parametrize("kind", [ByteLocks, FileLocks])
-
 CLAIMS_ALL = """
 import sys
 from pathlib import Path
 from rm360_async.ledger import claims
-with claims.Claims(Path(sys.argv[1]), locks=getattr(claims, sys.argv[2])) as mine:
+with claims.Claims(Path(sys.argv[1])) as mine:
     print("ready", flush=True)
     sys.stdin.readline()
     print(*[number for number in range(1, 2001) if mine.claim(number)], flush=True)
@@ -520,12 +518,9 @@ with claims.Claims(Path(sys.argv[1]), locks=getattr(claims, sys.argv[2])) as min
 """
 
 
-@LOCKS
-def test_no_number_is_claimed_by_two_processes_and_none_is_forgotten(
-    tmp_path: Path, kind: type[ByteLocks | FileLocks]
-) -> None:
+def test_no_number_is_claimed_by_two_processes_and_none_is_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "MANIFEST.lock"
-    with python(CLAIMS_ALL, path, kind.__name__) as one, python(CLAIMS_ALL, path, kind.__name__) as two:
+    with python(CLAIMS_ALL, path) as one, python(CLAIMS_ALL, path) as two:
         processes = (one, two)
         assert [line(process) for process in processes] == ["ready", "ready"]
         for process in processes:
@@ -540,7 +535,7 @@ CLAIMS_AND_SPAWNS = """
 import subprocess, sys
 from pathlib import Path
 from rm360_async.ledger import claims
-mine = claims.Claims(Path(sys.argv[1]), locks=getattr(claims, sys.argv[2]))
+mine = claims.Claims(Path(sys.argv[1]))
 assert mine.claim(5) and mine.claim(claims.RUNS + 3)
 child = subprocess.Popen(["sleep", "600"], close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 print(child.pid, flush=True)
@@ -548,12 +543,9 @@ sys.stdin.readline()
 """
 
 
-@LOCKS
-def test_kill_9_frees_a_claim_at_once_though_a_child_lives_on(
-    tmp_path: Path, kind: type[ByteLocks | FileLocks]
-) -> None:
+def test_kill_9_frees_a_claim_at_once_though_a_child_lives_on(tmp_path: Path) -> None:
     path = tmp_path / "MANIFEST.lock"
-    with Claims(path, locks=kind) as ours, python(CLAIMS_AND_SPAWNS, path, kind.__name__) as holder:
+    with Claims(path) as ours, python(CLAIMS_AND_SPAWNS, path) as holder:
         child = int(line(holder))
         try:
             assert ours.is_claimed(5) and ours.is_claimed(RUNS + 3) and ours.others_at_work()
@@ -567,25 +559,24 @@ def test_kill_9_frees_a_claim_at_once_though_a_child_lives_on(
             os.kill(child, signal.SIGKILL)
 
 
-@LOCKS
-def test_claims_within_one_process(tmp_path: Path, kind: type[ByteLocks | FileLocks]) -> None:
+def test_claims_within_one_process(tmp_path: Path) -> None:
     path = tmp_path / "MANIFEST.lock"
-    with Claims(path, read_only=True, locks=kind) as looking:
+    with Claims(path, read_only=True) as looking:
         assert not looking.is_claimed(1) and not looking.others_at_work()
     assert list(tmp_path.iterdir()) == []
-    with Claims(path, locks=kind) as one, Claims(path, locks=kind) as other:
+    with Claims(path) as one, Claims(path) as other:
         assert one.claim(1) and not one.claim(1) and not other.claim(1)
         assert one.is_claimed(1) and other.is_claimed(1)
         other.release(1)
         assert other.is_claimed(1)
-        with Claims(path, locks=kind):
+        with Claims(path):
             pass
         assert other.is_claimed(1), "closing another descriptor must not drop the claim"
         one.release(1)
         assert not one.is_claimed(1) and other.claim(1)
         assert not other.others_at_work() and one.others_at_work()
     with pytest.raises(Fault) as caught:
-        Claims(tmp_path / "none" / "MANIFEST.lock", locks=kind)
+        Claims(tmp_path / "none" / "MANIFEST.lock")
     assert caught.value.cause is Cause.NOT_WRITABLE
 
 
