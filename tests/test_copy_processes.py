@@ -32,7 +32,7 @@ STARTED = """
 import sys, time
 from pathlib import Path
 from rm360_async.extraction.copy_processes import CopyProcesses
-from rm360_async.store import NewFiles
+from rm360_async.store.file_writer import NewFiles
 processes = CopyProcesses(NewFiles(Path(sys.argv[1])))
 processes.send([])
 processes.send([])

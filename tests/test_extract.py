@@ -222,7 +222,7 @@ from rm360_async.domain.names import Performance
 from rm360_async.domain.errors import Fault
 from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.store import remove_tree
+from rm360_async.store.staging import remove_tree
 import rm360_async.extraction.modalities.audio as audio
 audio.find_ffmpeg = lambda: None
 root = Path(sys.argv[1])
