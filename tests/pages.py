@@ -20,7 +20,7 @@ from rm360_async.synthetic.spec import SmcSpec
 from rm360_async.visualization.report import write_page
 
 SCALE = 1 / 16
-STUDIO = Renderer(SCALE)
+RENDERER = Renderer(SCALE)
 """Draws each picture once for all tests of a process."""
 
 
@@ -28,14 +28,14 @@ def speech(name: str = "s3_all", frames: int = 6, **changes: Any) -> SmcSpec:
     """Return a speech part as the 500-subject release has it: 38 cameras at 15, or the frontal one at 30."""
     cameras = S3_CAMERAS if name == "s3_all" else ("25",)
     fps = 15.0 if name == "s3_all" else 30.0
-    spec = SmcSpec(Performance("0018", name), cameras=cameras, frames=frames, fps=fps, scale=SCALE, pictures=2)
+    spec = SmcSpec(Performance("0018", name), cameras=cameras, frames=frames, fps=fps, scale=SCALE, distinct_images=2)
     return replace(spec, **changes)
 
 
 def pair(name: str = "e0", frames: int = 4, **changes: Any) -> SmcSpec:
     """Return a performance as the 21-subject release has it: 60 cameras and all annotations."""
     spec = next(spec for spec in demo_plan(Structure.PAIR) if spec.performance.name == name)
-    return replace(spec, scale=SCALE, frames=frames, pictures=2, **changes)
+    return replace(spec, scale=SCALE, frames=frames, distinct_images=2, **changes)
 
 
 def published(root: Path, spec: SmcSpec, change: Callable[[Array], Array] | None = None, *arguments: str) -> Path:
@@ -44,10 +44,10 @@ def published(root: Path, spec: SmcSpec, change: Callable[[Array], Array] | None
     raw, anno = root / f"{stem}_raw.smc", root / f"{stem}_anno.smc"
     folder = root / spec.performance.subject / spec.performance.name
     if Modality.MASKS in spec.modalities:
-        write_pair(raw, anno, spec, STUDIO)
+        write_pair(raw, anno, spec, RENDERER)
         files = [str(raw), "--anno", str(anno)]
     else:
-        write_smc(raw, spec, STUDIO)
+        write_smc(raw, spec, RENDERER)
         files = [str(raw)]
     if change is not None:
         change_rt(anno if anno.exists() else raw, change)

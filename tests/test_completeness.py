@@ -305,7 +305,7 @@ def test_the_demo_is_as_released_and_its_one_hole_is_found(tmp_path: Path, layou
     for spec in demo_plan(layout):
         if spec.performance.name not in ("s1_all", "s3_all", "e0"):
             continue
-        small = replace(spec, scale=1 / 16, pictures=1)
+        small = replace(spec, scale=1 / 16, distinct_images=1)
         raw = tmp_path / f"{spec.performance.subject}_{spec.performance.name}_raw.smc"
         anno = raw.with_name(raw.name.replace("_raw", "_anno")) if layout is Structure.PAIR else None
         if anno is None:

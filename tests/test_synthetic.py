@@ -18,11 +18,11 @@ from rm360_async.domain.cameras.rig import S3_CAMERAS, project, rig
 from rm360_async.domain.names import Modality, Performance, Structure, parse_remote_path
 from rm360_async.synthetic import shape
 from rm360_async.synthetic.appearance import appearance_of
-from rm360_async.synthetic.encoded import BREAKS, Break, broken, encode, label_of, labelled
+from rm360_async.synthetic.encoded import BLOB_BREAKS, BlobBreak, add_label, break_blob, encode
 from rm360_async.synthetic.head import draw_frame, draw_view
-from rm360_async.synthetic.remote import DAMAGES, damage, demo_plan, make_remote
+from rm360_async.synthetic.remote import FILE_DAMAGES, damage_file, demo_plan, make_remote
 from rm360_async.synthetic.renderer import Renderer
-from rm360_async.synthetic.smc_writer import label, write_pair, write_smc
+from rm360_async.synthetic.smc_writer import label_text, write_pair, write_smc
 from rm360_async.synthetic.spec import SmcSpec
 
 SPEAKER = appearance_of(Performance("0018", "s1_all"))
@@ -55,7 +55,7 @@ def skin_like(view: Any) -> float:
     """Return the share of the upper head's pixels that are nearer to skin than to hair."""
     top = view.image[: int(view.image.shape[0] * 0.62)][view.mask[: int(view.image.shape[0] * 0.62)] > 0].astype(float)
     chroma = top / np.maximum(top.mean(axis=1, keepdims=True), 1)
-    skin, hair = (np.array(colour) / np.mean(colour) for colour in (view.look.skin, view.look.hair))
+    skin, hair = (np.array(colour) / np.mean(colour) for colour in (view.appearance.skin, view.appearance.hair))
     return float((np.linalg.norm(chroma - skin, axis=1) < np.linalg.norm(chroma - hair, axis=1)).mean())
 
 
@@ -105,33 +105,43 @@ def test_pictures_of_two_scales_show_the_same_head() -> None:
 
 
 def test_full_size_frames_weigh_what_the_release_s_do() -> None:
-    shots, _ = Renderer(1.0).film(SPEAKER, "25", [0.0])
-    assert 250_000 < len(shots[0.0]) < 300_000
-    assert picture(shots[0.0]).shape == (2048, 2448, 3)
+    images, _ = Renderer(1.0).encode_frames(SPEAKER, "25", [0.0])
+    assert 250_000 < len(images[0.0]) < 300_000
+    assert picture(images[0.0]).shape == (2048, 2448, 3)
 
 
 def test_wigs_and_subjects_look_different_and_a_subject_stays_itself() -> None:
     names = ("0026/h0", "0026/h1_3bn", "0026/h1_7bk", "0026/h1_2g", "0026/h1_4gld")
-    looks = {appearance_of(Performance(*name.split("/"))) for name in names}
-    assert len(looks) == len(names)
-    assert len({look.skin for look in looks}) == 1
+    appearances = {appearance_of(Performance(*name.split("/"))) for name in names}
+    assert len(appearances) == len(names)
+    assert len({each.skin for each in appearances}) == 1
     assert len({appearance_of(Performance(f"{subject:04d}", "s1_all")) for subject in range(30)}) > 10
+
+
+def label_of(blob: bytes) -> str | None:
+    """Return the text that `add_label` put into a JPEG (after its JFIF header) or PNG (after its IHDR chunk)."""
+    if blob.startswith(b"\x89PNG"):
+        length = int.from_bytes(blob[33:37], "big")
+        return blob[49 : 41 + length].decode() if blob[37:49] == b"tEXtComment\0" else None
+    position = 4 + int.from_bytes(blob[4:6], "big")
+    length = int.from_bytes(blob[position + 2 : position + 4], "big")
+    return blob[position + 4 : position + 2 + length].decode() if blob[position : position + 2] == b"\xff\xfe" else None
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_label_can_be_read_back_and_changes_no_pixel(suffix: str) -> None:
     plain = encode(draw_view(rig()["25"], SPEAKER, 1 / 8).image, suffix)
-    marked = labelled(plain, "0018/s1_all 25 color 3")
+    marked = add_label(plain, "0018/s1_all 25 color 3")
     assert label_of(plain) is None
     assert label_of(marked) == "0018/s1_all 25 color 3"
     before, after = (picture(data) for data in (plain, marked))
     assert np.array_equal(before, after)
 
 
-@pytest.mark.parametrize("how", BREAKS)
-def test_broken_blobs_are_broken_in_the_way_that_was_asked(how: Break) -> None:
+@pytest.mark.parametrize("how", BLOB_BREAKS)
+def test_broken_blobs_are_broken_in_the_way_that_was_asked(how: BlobBreak) -> None:
     whole = encode(draw_view(rig()["25"], SPEAKER, 1 / 8).image, ".png" if how == "bad_crc" else ".jpg")
-    bad = broken(whole, how)
+    bad = break_blob(whole, how)
     assert bad != whole
     lengths = {"no_end": len(whole) * 2 // 3, "empty": 0, "padded": len(whole) + 512}
     assert len(bad) == lengths.get(how, len(whole))
@@ -141,12 +151,12 @@ def test_broken_blobs_are_broken_in_the_way_that_was_asked(how: Break) -> None:
 
 def test_an_unknown_break_or_camera_or_damage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not one of"):
-        broken(b"", "eaten")  # type: ignore[arg-type]
+        break_blob(b"", "eaten")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no camera 60"):
         SmcSpec(cameras=("60",))
     (tmp_path / "a").write_bytes(b"x")
     with pytest.raises(ValueError, match="not one of"):
-        damage(tmp_path / "a", "eaten")  # type: ignore[arg-type]
+        damage_file(tmp_path / "a", "eaten")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="scale"):
         write_smc(tmp_path / "b", SmcSpec(scale=0.25), Renderer(0.125))
 
@@ -241,11 +251,13 @@ def test_flame_scan_and_textures_belong_to_the_head(demo: Path) -> None:
 
 
 def test_every_stored_blob_is_distinct_and_says_what_it_is(tmp_path: Path) -> None:
-    spec = SmcSpec(modalities=EVERYTHING, cameras=("24", "25", "01"), frames=5, pictures=2)
+    spec = SmcSpec(modalities=EVERYTHING, cameras=("24", "25", "01"), frames=5, distinct_images=2)
     with h5py.File(write_smc(tmp_path / "a.smc", spec)) as file:
         names = [(c, kind, f) for c in spec.cameras for kind in ("color", "mask") for f in range(5)]
         blobs = {name: blob(file, "Camera/{}/{}/{}".format(*name)) for name in names}
-        assert {name: label_of(data) for name, data in blobs.items()} == {name: label(spec, *name) for name in names}
+        assert {name: label_of(data) for name, data in blobs.items()} == {
+            name: label_text(spec, *name) for name in names
+        }
         blobs |= {("uv", "", f): blob(file, f"UV_texture/{f}") for f in range(5)}
         blobs |= {("scan", c, 0): blob(file, f"ScanMask/{c}") for c in spec.cameras}
     assert len(set(blobs.values())) == len(blobs) == 38
@@ -336,7 +348,7 @@ def test_broken_frames_are_the_ones_that_were_named(tmp_path: Path) -> None:
 
 
 def test_reused_pictures_make_big_files_without_drawing_each_frame(tmp_path: Path) -> None:
-    spec = SmcSpec(modalities=frozenset({Modality.IMAGES}), frames=400, pictures=2)
+    spec = SmcSpec(modalities=frozenset({Modality.IMAGES}), frames=400, distinct_images=2)
     with h5py.File(write_smc(tmp_path / "a.smc", spec)) as file:
         frames = [blob(file, f"Camera/25/color/{frame}") for frame in range(400)]
     assert len(set(frames)) == 400
@@ -358,11 +370,11 @@ def test_a_pair_can_be_written_anywhere(tmp_path: Path) -> None:
         assert "mask" not in one["Camera/25"] and "color" not in other["Camera/25"]
 
 
-@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("how", FILE_DAMAGES)
 def test_damage_makes_the_file_what_was_asked(tmp_path: Path, how: Any) -> None:
     path = write_smc(tmp_path / "a.smc", SmcSpec(frames=2))
     before = path.read_bytes()
-    damage(path, how)
+    damage_file(path, how)
     after = path.read_bytes()
     if how == "truncated":
         assert after == before[: len(before) * 2 // 3]

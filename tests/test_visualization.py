@@ -42,16 +42,16 @@ SVG = "{http://www.w3.org/2000/svg}"
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with published s1_all (1 camera), s3_all (38) and e1 (60), and the files they came from."""
     root = tmp_path_factory.mktemp("published")
-    studio = Renderer(1 / 16)
+    renderer = Renderer(1 / 16)
     speech = SmcSpec(Performance("0018", "s3_all"), cameras=S3_CAMERAS, frames=3, fps=15.0, scale=1 / 16)
     specs = [
-        SmcSpec(frames=30, scale=1 / 16, pictures=2, holes={"25": (7, 8)}),
+        SmcSpec(frames=30, scale=1 / 16, distinct_images=2, holes={"25": (7, 8)}),
         replace(speech, holes={"31": (1,)}, broken={("40", 1): "no_end"}),
         SmcSpec(Performance("0018", "e1"), SINGLE_RELEASE, tuple(rig()), frames=1, scale=1 / 16),
     ]
     for spec in specs:
         name = spec.performance.name
-        file = write_smc(root / f"0018_{name}_raw.smc", spec, studio)
+        file = write_smc(root / f"0018_{name}_raw.smc", spec, renderer)
         assert (
             main(["extract", str(file), "--output", str(root / name), "--modalities", "calibration,images,audio"]) == 0
         )

@@ -1,7 +1,7 @@
-"""Encoded pictures: distinct bytes for every frame, and ways in which they can be broken.
+"""Encoded images: distinct bytes for every frame, and ways in which they can be broken.
 
-A label in a JPEG comment or a PNG text chunk makes each stored blob distinct without drawing or encoding
-again, and lets a test see whose bytes it has in hand.
+A label in a JPEG comment or a PNG text chunk makes each stored blob distinct without drawing or encoding again, and
+tells a test which frame the bytes belong to.
 """
 
 from __future__ import annotations
@@ -14,60 +14,49 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Break = Literal["no_end", "zeros_tail", "garbage", "empty", "padded", "bad_crc"]
-BREAKS: tuple[Break, ...] = ("no_end", "zeros_tail", "garbage", "empty", "padded", "bad_crc")
-"""Ways to break a blob; "padded" is whole with zeros after its end, "bad_crc" is for PNG."""
+BlobBreak = Literal["no_end", "zeros_tail", "garbage", "empty", "padded", "bad_crc"]
+BLOB_BREAKS: tuple[BlobBreak, ...] = ("no_end", "zeros_tail", "garbage", "empty", "padded", "bad_crc")
+"""Ways to break a blob; "padded" is intact with zeros after its end, "bad_crc" is for PNG."""
 
 JPEG_START, JPEG_END, PNG_START = b"\xff\xd8", b"\xff\xd9", b"\x89PNG\r\n\x1a\n"
 _COMMENT = b"\xff\xfe"
 _KEYWORD = b"Comment\0"
 
 
-def encode(picture: NDArray[np.uint8], suffix: str, quality: int = 90) -> bytes:
-    """Return the picture (height, width[, 3]) as `.jpg` or `.png` bytes."""
+def encode(image: NDArray[np.uint8], suffix: str, quality: int = 90) -> bytes:
+    """Return an image (height, width[, 3]), uint8 BGR or grey, as `.jpg` or `.png` bytes."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
-    encoded: NDArray[Any] = cv2.imencode(suffix, picture, options)[1]
+    encoded: NDArray[Any] = cv2.imencode(suffix, image, options)[1]
     return encoded.tobytes()
 
 
-def labelled(blob: bytes, label: str) -> bytes:
-    """Return the JPEG or PNG with a text that does not change the picture."""
+def add_label(blob: bytes, label: str) -> bytes:
+    """Return the JPEG or PNG with a text that does not change the image."""
     text = label.encode("ascii")
     if blob.startswith(PNG_START):
         return blob[:33] + _chunk(b"tEXt", _KEYWORD + text) + blob[33:]
-    place = _after_first_segment(blob)
-    return blob[:place] + _COMMENT + struct.pack(">H", len(text) + 2) + text + blob[place:]
+    position = _after_first_segment(blob)
+    return blob[:position] + _COMMENT + struct.pack(">H", len(text) + 2) + text + blob[position:]
 
 
-def label_of(blob: bytes) -> str | None:
-    """Return the label that `labelled` put in, or None."""
-    if blob.startswith(PNG_START):
-        found = blob[41 : 41 + len(_KEYWORD)] == _KEYWORD
-        return blob[41 + len(_KEYWORD) : 41 + int.from_bytes(blob[33:37], "big")].decode() if found else None
-    place = _after_first_segment(blob) if blob.startswith(JPEG_START) else 0
-    if blob[place : place + 2] != _COMMENT:
-        return None
-    return blob[place + 4 : place + 2 + int.from_bytes(blob[place + 2 : place + 4], "big")].decode()
-
-
-def broken(blob: bytes, how: Break, seed: int = 0) -> bytes:
-    """Return the blob broken in one of the ways of `BREAKS`; ValueError for another."""
-    kept = len(blob) * 2 // 3
+def break_blob(blob: bytes, how: BlobBreak, seed: int = 0) -> bytes:
+    """Return the blob broken in one of the ways of `BLOB_BREAKS`; raises ValueError for any other."""
+    intact = len(blob) * 2 // 3
     if how == "no_end":
-        return blob[:kept]
+        return blob[:intact]
     if how == "zeros_tail":
-        return blob[:kept] + bytes(len(blob) - kept)
+        return blob[:intact] + bytes(len(blob) - intact)
     if how == "garbage":
         return np.random.default_rng(seed).bytes(len(blob))
     if how == "bad_crc":
-        return _flip(blob, blob.index(b"IDAT") + 12)
+        return _flip_byte(blob, blob.index(b"IDAT") + 12)
     if how not in ("empty", "padded"):
-        raise ValueError(f"{how!r} is not one of {', '.join(BREAKS)}")
+        raise ValueError(f"{how!r} is not one of {', '.join(BLOB_BREAKS)}")
     return b"" if how == "empty" else blob + bytes(512)
 
 
-def _flip(blob: bytes, place: int) -> bytes:
-    return blob[:place] + bytes([blob[place] ^ 0xFF]) + blob[place + 1 :]
+def _flip_byte(blob: bytes, position: int) -> bytes:
+    return blob[:position] + bytes([blob[position] ^ 0xFF]) + blob[position + 1 :]
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -75,5 +64,5 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _after_first_segment(blob: bytes) -> int:
-    """Return where the JFIF header, which must come first, ends."""
+    """Return the position after the JFIF header, which must be the first segment."""
     return 4 + int.from_bytes(blob[4:6], "big") if blob[2:4] == b"\xff\xe0" else 2

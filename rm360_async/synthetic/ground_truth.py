@@ -1,6 +1,6 @@
-"""Numbers and meshes that belong to the drawn head: keypoints, FLAME parameters, scan, texture.
+"""The data of the drawn head: calibration, keypoints, FLAME parameters, scan and texture.
 
-Everything follows the head that `head.py` draws, so projections land where they should.
+All of it belongs to the head that `head.py` draws, so its projections lie on the images.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from rm360_async.synthetic.encoded import encode
 from rm360_async.synthetic.spec import SmcSpec
 
 FLAME_VERTICES = 5023
-_KEYPOINT_CAMERAS = range(18, 33)
+_FRONTAL_CAMERAS = range(18, 33)
 
 
 def calibration(spec: SmcSpec) -> dict[str, dict[str, Array]]:
     """Return K, D and RT of the 60 cameras, K for the spec's image scale, with swapped cameras exchanged."""
-    other = dict(spec.swapped) | {second: first for first, second in spec.swapped}
-    cameras = {camera: rig()[other.get(camera, camera)] for camera in rig()}
+    partner = dict(spec.swapped) | {second: first for first, second in spec.swapped}
+    cameras = {camera: rig()[partner.get(camera, camera)] for camera in rig()}
     return {
         camera: {"K": scale_intrinsics(real.K, spec.scale), "D": real.D, "RT": real.RT}
         for camera, real in cameras.items()
@@ -33,22 +33,22 @@ def calibration(spec: SmcSpec) -> dict[str, dict[str, Array]]:
 
 
 def keypoint_cameras(spec: SmcSpec) -> tuple[str, ...]:
-    """Return the cameras with 2D keypoints: four in five of the frontal ones that the spec has."""
-    return tuple(camera for camera in spec.cameras if int(camera) in _KEYPOINT_CAMERAS and int(camera) % 5 != 4)
+    """Return the cameras with 2D keypoints: four in five of the frontal cameras of the spec."""
+    return tuple(camera for camera in spec.cameras if int(camera) in _FRONTAL_CAMERAS and int(camera) % 5 != 4)
 
 
 def keypoints2d(spec: SmcSpec, camera: str) -> dict[int, Array]:
     """Return frame to keypoints (106, 2) in pixels, for three in four of the camera's frames."""
     real = rig()[camera]
     K = scale_intrinsics(real.K, spec.scale)
-    wanted = (frame for frame in spec.frames_of(camera) if (frame + int(camera)) % 4 != 3)
-    return {frame: project(_landmarks(spec, frame), K, real.RT) for frame in wanted}
+    frames = (frame for frame in spec.frames_of(camera) if (frame + int(camera)) % 4 != 3)
+    return {frame: project(_landmarks(spec, frame), K, real.RT) for frame in frames}
 
 
 def keypoints3d(spec: SmcSpec) -> dict[int, Array]:
-    """Return frame to keypoints (73, 3) in world metres, for four in five frames: every 2D one that is picked."""
-    picked = np.linspace(0, shape.LANDMARKS - 1, shape.LANDMARKS_3D).round().astype(int)
-    return {frame: _landmarks(spec, frame)[picked] for frame in range(spec.frames) if frame % 5 != 4}
+    """Return frame to keypoints (73, 3) in world metres, for four in five frames: a selection of the 2D landmarks."""
+    selected = np.linspace(0, shape.LANDMARKS - 1, shape.LANDMARKS_3D).round().astype(int)
+    return {frame: _landmarks(spec, frame)[selected] for frame in range(spec.frames) if frame % 5 != 4}
 
 
 def flame(spec: SmcSpec, frame: int) -> Mapping[str, NDArray[Any]]:
@@ -76,8 +76,8 @@ def flame(spec: SmcSpec, frame: int) -> Mapping[str, NDArray[Any]]:
 def uv_texture(spec: SmcSpec, frame: int) -> bytes:
     """Return an encoded texture (256, 256, 3) of one frame."""
     texture = _albedo(spec)
-    place = (128 + round(30 * spec.opening(frame)), 200)
-    return encode(np.asarray(cv2.circle(texture, place, 12, (70, 60, 170), -1), np.uint8), ".png")
+    centre = (128 + round(30 * spec.opening(frame)), 200)
+    return encode(np.asarray(cv2.circle(texture, centre, 12, (70, 60, 170), -1), np.uint8), ".png")
 
 
 def scan(columns: int = 96) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -88,15 +88,15 @@ def scan(columns: int = 96) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 
 def _landmarks(spec: SmcSpec, frame: int) -> Array:
-    look = appearance_of(spec.performance, spec.seed)
-    return shape.to_world(shape.landmarks(spec.opening(frame), look.brow_lift, look.smile))
+    person = appearance_of(spec.performance, spec.seed)
+    return shape.to_world(shape.landmarks(spec.opening(frame), person.brow_lift, person.smile))
 
 
 def _albedo(spec: SmcSpec) -> NDArray[np.uint8]:
-    """Return a face unrolled onto (256, 256, 3): skin, hair above, dark eyes, lips."""
-    look: Appearance = appearance_of(spec.performance, spec.seed)
-    texture = np.full((256, 256, 3), look.skin, np.uint8)
-    texture[:60] = np.array(look.hair, np.uint8)
+    """Return a face unrolled onto a texture (256, 256, 3), BGR: skin, hair above, dark eyes, lips."""
+    person: Appearance = appearance_of(spec.performance, spec.seed)
+    texture = np.full((256, 256, 3), person.skin, np.uint8)
+    texture[:60] = np.array(person.hair, np.uint8)
     for x in (98, 158):
         cv2.ellipse(texture, (x, 118), (16, 8), 0, 0, 360, (228, 230, 232), -1)
         cv2.circle(texture, (x, 118), 7, (70, 62, 46), -1)

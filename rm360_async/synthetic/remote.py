@@ -1,4 +1,4 @@
-"""Lay out a folder as the remote of either release, and damage files in it."""
+"""Write synthetic performances to a folder laid out like the remote of either release, and damage files in it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rm360_async.synthetic.renderer import Renderer
 from rm360_async.synthetic.smc_writer import write_pair, write_smc
 from rm360_async.synthetic.spec import SINGLE_RELEASE, SmcSpec
 
-Damage = Literal["truncated", "html", "empty", "flipped"]
-DAMAGES: tuple[Damage, ...] = ("truncated", "html", "empty", "flipped")
+FileDamage = Literal["truncated", "html", "empty", "flipped"]
+FILE_DAMAGES: tuple[FileDamage, ...] = ("truncated", "html", "empty", "flipped")
 
-_SILENT = SINGLE_RELEASE - {Modality.AUDIO}
-_HAIR_PAIR = _SILENT | {Modality.MASKS, Modality.KEYPOINTS2D, Modality.KEYPOINTS3D}
+_SINGLE_WITHOUT_AUDIO = SINGLE_RELEASE - {Modality.AUDIO}
+_HAIR_PAIR = _SINGLE_WITHOUT_AUDIO | {Modality.MASKS, Modality.KEYPOINTS2D, Modality.KEYPOINTS3D}
 _SPEECH_PAIR = _HAIR_PAIR | {Modality.AUDIO}
 _EXPRESSION_PAIR = frozenset(Modality) - {Modality.AUDIO}
 
@@ -27,14 +27,14 @@ _HTML = b"""<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</tit
 
 
 def demo_plan(structure: Structure) -> tuple[SmcSpec, ...]:
-    """Return a small set of performances that shows what each release holds, as released."""
+    """Return a few performances that show what a release holds."""
     every = tuple(rig())
     if structure is Structure.SINGLE:
         return (
             SmcSpec(Performance("0018", "s1_all"), frames=12),
             SmcSpec(Performance("0018", "s3_all"), cameras=S3_CAMERAS, frames=6, fps=15.0, holes={"31": (4,)}),
-            SmcSpec(Performance("0018", "e1"), _SILENT, every, frames=3),
-            SmcSpec(Performance("0018", "h0"), _SILENT, every, frames=1),
+            SmcSpec(Performance("0018", "e1"), _SINGLE_WITHOUT_AUDIO, every, frames=3),
+            SmcSpec(Performance("0018", "h0"), _SINGLE_WITHOUT_AUDIO, every, frames=1),
             SmcSpec(Performance("0019", "s1_all"), frames=9, seed=1),
         )
     return (
@@ -47,24 +47,24 @@ def demo_plan(structure: Structure) -> tuple[SmcSpec, ...]:
 def make_remote(
     root: Path, structure: Structure, plan: Iterable[SmcSpec] | None = None, scale: float = 1 / 8
 ) -> list[Path]:
-    """Write the performances of the plan (default: the demo's) below the root and return the files.
+    """Write the performances of a plan (default: the demo's) below the root and return the files.
 
-    `scale` is the size of all images, 1 for 2448 x 2048 px; it takes the place of the specs' own.
+    `scale` is the size of all images, 1 for 2448 x 2048 px; it replaces the scales of the specs.
     """
-    studio = Renderer(scale)
+    renderer = Renderer(scale)
     written: list[Path] = []
     for spec in demo_plan(structure) if plan is None else plan:
         scaled = replace(spec, scale=scale)
         raw, anno = (root / remote_path(structure, spec.performance, kind) for kind in (Kind.RAW, Kind.ANNO))
         if structure is Structure.SINGLE:
-            written.append(write_smc(raw, scaled, studio))
+            written.append(write_smc(raw, scaled, renderer))
         else:
-            written.extend(write_pair(raw, anno, scaled, studio))
+            written.extend(write_pair(raw, anno, scaled, renderer))
     return written
 
 
-def damage(path: Path, how: Damage) -> None:
-    """Damage a file in place: cut off its last third, a web page or nothing instead of it, or flip one middle byte."""
+def damage_file(path: Path, how: FileDamage) -> None:
+    """Damage a file in place: cut off its last third, replace it by a web page or nothing, or flip its middle byte."""
     size = path.stat().st_size
     if how == "truncated":
         with path.open("r+b") as file:
@@ -78,4 +78,4 @@ def damage(path: Path, how: Damage) -> None:
     elif how in ("html", "empty"):
         path.write_bytes(_HTML if how == "html" else b"")
     else:
-        raise ValueError(f"{how!r} is not one of {', '.join(DAMAGES)}")
+        raise ValueError(f"{how!r} is not one of {', '.join(FILE_DAMAGES)}")

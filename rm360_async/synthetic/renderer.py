@@ -1,4 +1,4 @@
-"""Pictures of one scale, drawn and encoded once for each look and camera."""
+"""Images of one scale, drawn and encoded once for each appearance and camera."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ from rm360_async.synthetic.appearance import Appearance
 from rm360_async.synthetic.encoded import encode
 from rm360_async.synthetic.head import draw_frame, draw_view, image_size
 
-NOISE = 2.6
-"""Standard deviation of the sensor noise; with QUALITY it gives the release's 250 to 300 KB at full size."""
+NOISE_STD = 2.6
+"""Standard deviation of the sensor noise; with JPEG_QUALITY it gives the release's 250 to 300 KB at full size."""
 
-QUALITY = 85
-_TILE = 256
+JPEG_QUALITY = 85
+_NOISE_TILE_PX = 256
 
 
 class Renderer:
-    """Holds the encoded pictures (not the pixels) of what was drawn so far; one thread uses it."""
+    """Draws images, and keeps their encoded bytes (not the pixels); for use by one thread."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
         self._noise = _sensor_noise(image_size(scale))
-        self._films: dict[tuple[Appearance, str], tuple[dict[float, bytes], bytes]] = {}
+        self._encoded: dict[tuple[Appearance, str], tuple[dict[float, bytes], bytes]] = {}
 
-    def film(self, look: Appearance, camera: str, openings: list[float]) -> tuple[dict[float, bytes], bytes]:
-        """Return the JPEG of each mouth opening, and the mask's PNG, of a rig camera."""
-        shots, mask = self._films.get((look, camera), ({}, b""))
-        missing = sorted(set(openings) - set(shots))
+    def encode_frames(
+        self, appearance: Appearance, camera: str, openings: list[float]
+    ) -> tuple[dict[float, bytes], bytes]:
+        """Return the JPEG for each mouth opening, and the PNG of the mask, as a camera of the rig sees them."""
+        images, mask = self._encoded.get((appearance, camera), ({}, b""))
+        missing = sorted(set(openings) - set(images))
         if missing or not mask:
-            view = draw_view(rig()[camera], look, self.scale, self._noise)
-            shots.update((opening, encode(draw_frame(view, opening), ".jpg", QUALITY)) for opening in missing)
+            view = draw_view(rig()[camera], appearance, self.scale, self._noise)
+            images.update((opening, encode(draw_frame(view, opening), ".jpg", JPEG_QUALITY)) for opening in missing)
             mask = mask or encode(view.mask, ".png")
-            self._films[look, camera] = shots, mask
-        return shots, mask
+            self._encoded[appearance, camera] = images, mask
+        return images, mask
 
 
 def _sensor_noise(size: tuple[int, int]) -> NDArray[np.int16]:
-    """Return noise (height, width, 3), a repeated tile: drawing it anew for every picture would cost more."""
-    tile = cv2.GaussianBlur(np.random.default_rng(7).normal(0.0, NOISE, (_TILE, _TILE, 3)), (0, 0), 0.45)
-    repeats = (-(-size[0] // _TILE), -(-size[1] // _TILE), 1)
+    """Return noise (height, width, 3) as a repeated tile, which is faster than new noise for every image."""
+    tile = cv2.GaussianBlur(
+        np.random.default_rng(7).normal(0.0, NOISE_STD, (_NOISE_TILE_PX, _NOISE_TILE_PX, 3)), (0, 0), 0.45
+    )
+    repeats = (-(-size[0] // _NOISE_TILE_PX), -(-size[1] // _NOISE_TILE_PX), 1)
     return np.ascontiguousarray(np.tile(np.rint(tile).astype(np.int16), repeats)[: size[0], : size[1]])

@@ -1,8 +1,8 @@
 """The synthetic head in three dimensions: surfaces, features and landmarks.
 
 Head axes: x to the subject's left, y up, z out of the face, metres, origin in the head centre of the rig.
-The face is a height field `face_depth(x, y)`, so eyes, brows, lips and landmarks lie on the surface that is
-drawn. `to_world` turns the head so that it looks at the front camera's side.
+The face is a height field `face_depth(x, y)`, so eyes, brows, lips and landmarks lie on the drawn
+surface. `to_world` turns the head towards the side of the front camera.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Surface:
         """Return the corners of the quads (Q, 4, 3)."""
         return np.asarray(self.vertices[self.quads])
 
-    def only(self, kept: NDArray[np.bool_]) -> Surface:
-        """Return the surface of the kept quads."""
-        return Surface(self.vertices, self.quads[kept])
+    def select(self, chosen: NDArray[np.bool_]) -> Surface:
+        """Return the surface of the chosen quads; the mask has shape (Q,)."""
+        return Surface(self.vertices, self.quads[chosen])
 
 
 @cache
@@ -49,7 +49,7 @@ def head_rotation() -> Array:
 
 
 def to_world(points: ArrayLike) -> Array:
-    """Return world points (..., 3) of points in head axes."""
+    """Return points (..., 3) in head axes as world points (m)."""
     return np.asarray(np.asarray(points, np.float64) @ head_rotation().T + head_centre())
 
 
@@ -61,7 +61,7 @@ def half_width(y: ArrayLike) -> Array:
 
 
 def _relief(x: Array, y: Array) -> Array:
-    """Return what nose, brows, eye sockets, lips and chin add to the depth of the face."""
+    """Return the depth (m) that nose, brows, eye sockets, lips and chin add to the face."""
 
     def bump(x0: float, y0: float, width: float, height: float) -> Array:
         return np.asarray(np.exp(-(((x - x0) / width) ** 2) - ((y - y0) / height) ** 2))
@@ -75,7 +75,7 @@ def _relief(x: Array, y: Array) -> Array:
 
 
 def face_depth(x: ArrayLike, y: ArrayLike) -> Array:
-    """Return z of the face's surface at x and y."""
+    """Return z of the face's surface at x and y (m)."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     inside = np.clip(1.0 - (x / np.maximum(half_width(y), 1e-6)) ** 2, 0.0, 1.0)
     level = np.sqrt(np.clip(1.0 - (y / HALF_HEIGHT) ** 2, 0.0, 1.0))
@@ -102,13 +102,13 @@ def ellipsoid(centre: ArrayLike, half_axes: ArrayLike, columns: int, rows: int) 
 
 
 def head(columns: int, rows: int) -> Surface:
-    """Return the bare head: an ellipsoid with a jaw, and the face's relief in front."""
-    ball = ellipsoid((0, 0, 0), (1, 1, 1), columns, rows)
-    return Surface(_shaped(ball.vertices), ball.quads)
+    """Return the head without hair: an ellipsoid with a jaw, and the relief of the face in front."""
+    sphere = ellipsoid((0, 0, 0), (1, 1, 1), columns, rows)
+    return Surface(_head_surface(sphere.vertices), sphere.quads)
 
 
-def _shaped(directions: Array) -> Array:
-    """Return the surface points (N, 3) of the head in unit directions (N, 3) of the ball it is made of."""
+def _head_surface(directions: Array) -> Array:
+    """Return the points (N, 3) of the head's surface for the unit directions (N, 3) of a sphere."""
     y = directions[:, 1] * HALF_HEIGHT
     ring = np.maximum(np.hypot(directions[:, 0], directions[:, 2]), 1e-9)
     x = directions[:, 0] / ring * half_width(y)
@@ -118,21 +118,21 @@ def _shaped(directions: Array) -> Array:
 
 @cache
 def head_points(count: int) -> Array:
-    """Return `count` points (count, 3) spread evenly over the bare head, by a Fibonacci lattice."""
+    """Return `count` points (count, 3) spread evenly over the head without hair, by a Fibonacci lattice."""
     index = np.arange(count) + 0.5
-    height, turn = 1.0 - 2.0 * index / count, index * np.pi * (3.0 - np.sqrt(5.0))
-    across = np.sqrt(1.0 - height**2)
-    return _shaped(np.stack([across * np.sin(turn), height, across * np.cos(turn)], axis=1))
+    height, angle = 1.0 - 2.0 * index / count, index * np.pi * (3.0 - np.sqrt(5.0))
+    radius = np.sqrt(1.0 - height**2)
+    return _head_surface(np.stack([radius * np.sin(angle), height, radius * np.cos(angle)], axis=1))
 
 
 def mouth_outline(opening: float, smile: float, inner: bool, points: int = 24) -> Array:
     """Return the outer or inner rim of the lips (points, 3) for an opening from 0 to 1."""
-    turn = np.linspace(0.0, 2.0 * np.pi, points, endpoint=False)
+    angle = np.linspace(0.0, 2.0 * np.pi, points, endpoint=False)
     half = MOUTH_HALF_WIDTH * (1.0 + 0.15 * smile - 0.2 * opening) * (0.82 if inner else 1.0)
-    x = half * np.cos(turn)
+    x = half * np.cos(angle)
     up, down = (0.001, 0.001 + 0.022 * opening) if inner else (0.008, 0.010 + 0.024 * opening)
     lift = 0.006 * smile * (x / half) ** 2
-    y = MOUTH_Y + np.where(np.sin(turn) > 0, up, down) * np.sin(turn) + lift
+    y = MOUTH_Y + np.where(np.sin(angle) > 0, up, down) * np.sin(angle) + lift
     return on_face(x, y, 0.001)
 
 
@@ -143,8 +143,8 @@ def landmarks(opening: float, brow_lift: float = 0.0, smile: float = 0.0) -> Arr
     jaw = on_face(0.93 * half_width(jaw_y) * np.clip(along * 6.0, -1.0, 1.0), jaw_y)
     brow_x = np.linspace(0.013, 0.05, 9)
     brow_y = 0.04 + brow_lift + 0.006 * np.sin(np.linspace(0.3, 2.6, 9))
-    turn = np.linspace(0.0, 2.0 * np.pi, 10, endpoint=False)
-    eye_x, eye_y = EYE_X + 0.014 * np.cos(turn), EYE_Y + 0.006 * np.sin(turn)
+    angle = np.linspace(0.0, 2.0 * np.pi, 10, endpoint=False)
+    eye_x, eye_y = EYE_X + 0.014 * np.cos(angle), EYE_Y + 0.006 * np.sin(angle)
     nose = [on_face(0.0, np.linspace(0.02, -0.022, 7)), on_face(np.linspace(-0.014, 0.014, 8), -0.031)]
     sides = [on_face(side * x, y) for x, y in ((brow_x, brow_y), (eye_x, eye_y)) for side in (-1, 1)]
     mouth = [mouth_outline(opening, smile, inner, points) for inner, points in ((False, 12), (True, 8))]

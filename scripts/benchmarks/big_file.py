@@ -46,7 +46,10 @@ def _frames(path: Path, count: int) -> Path:
     modalities = frozenset({Modality.METADATA, Modality.IMAGES})
     performance = Performance("0026", "s1_all")
     return write_smc(
-        path, SmcSpec(performance, modalities=modalities, cameras=tuple(rig()), frames=count, scale=1 / 64, pictures=1)
+        path,
+        SmcSpec(
+            performance, modalities=modalities, cameras=tuple(rig()), frames=count, scale=1 / 64, distinct_images=1
+        ),
     )
 
 

@@ -26,14 +26,16 @@ NAMES = (*(f"e{n}" for n in range(12)), "h0", "h2", *(f"s{n}_all" for n in range
 def full_resolution(path: Path, megabytes: int, subject: str = "0018") -> Path:
     """Write an s3_all of 38 cameras with frames of 2448 x 2048, of about this size."""
     frames = max(1, round(megabytes / (len(S3_CAMERAS) * _FRAME_MB)))
-    spec = SmcSpec(Performance(subject, "s3_all"), cameras=S3_CAMERAS, frames=frames, fps=15.0, scale=1.0, pictures=1)
+    spec = SmcSpec(
+        Performance(subject, "s3_all"), cameras=S3_CAMERAS, frames=frames, fps=15.0, scale=1.0, distinct_images=1
+    )
     return write_smc(path, spec)
 
 
 def tiny(path: Path) -> Path:
     """Write a performance of one small frame: what is measured with it is everything else."""
     modalities = frozenset({Modality.METADATA, Modality.IMAGES})
-    return write_smc(path, SmcSpec(modalities=modalities, frames=1, pictures=1))
+    return write_smc(path, SmcSpec(modalities=modalities, frames=1, distinct_images=1))
 
 
 def tiny_remote(remote: Path, one: Path, subjects: int, names: Iterable[str] = NAMES) -> list[Performance]:

@@ -134,7 +134,9 @@ def ranges(folder: Path | None, frames: int, cap: int, delay: float) -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     try:
         for order in orders:
-            spec = SmcSpec(S3_ALL, cameras=tuple(S3_CAMERAS), frames=frames, fps=15, scale=1, pictures=1, order=order)
+            spec = SmcSpec(
+                S3_ALL, cameras=tuple(S3_CAMERAS), frames=frames, fps=15, scale=1, distinct_images=1, order=order
+            )
             write_smc(made / order / "0018" / "0018_s3_all_raw.smc", spec)
             for case in CASES:
                 found.append(run_once(made, made / order, case, order, cap, delay))
