@@ -264,7 +264,7 @@ def test_a_folder_that_is_gone_costs_its_own_page_only(ran: Workspace, capsys: p
     assert report(ran) == 1
     captured = capsys.readouterr()
     assert "no page of 0018/s1_all" in captured.err and "2 pages made" in captured.out
-    assert "no published performance" in text_of(ran.root / "report")
+    assert "not a published performance" in text_of(ran.root / "report")
 
 
 def test_a_page_that_brings_its_process_down_costs_that_page_only(
@@ -300,7 +300,7 @@ def test_a_page_of_one_folder(ran: Workspace, capsys: pytest.CaptureFixture[str]
     ("arguments", "code", "told"),
     [
         (["report", "--output", "out"], 2, "config.yaml"),
-        (["report", ".", "--output", "../out"], 2, "no published performance"),
+        (["report", ".", "--output", "../out"], 2, "not a published performance"),
         (["report", "."], 2, "Missing option '--output'"),
         (["report", ".", "--output", "out", "--subject", "0018"], 2, "go with a config"),
         (["summary", "nothing.csv"], 2, "cannot be read"),
@@ -343,7 +343,7 @@ def test_without_a_ledger_and_without_a_place_it_stops(
 def test_a_page_that_cannot_be_written_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "cannot write" in page_trouble(folders["1"], tmp_path / "file/below", True)
-    assert "no published performance" in page_trouble(tmp_path, tmp_path / "x", True)
+    assert "not a published performance" in page_trouble(tmp_path, tmp_path / "x", True)
 
 
 def big_run() -> RunData:

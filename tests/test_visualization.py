@@ -30,7 +30,7 @@ from rm360_async.visualization.contact_sheet import cell_positions, column_azimu
 from rm360_async.visualization.coverage_plot import coverage_map
 from rm360_async.visualization.frame_strip import frame_strip
 from rm360_async.visualization.published_folder import open_folder
-from rm360_async.visualization.raster import CELL, Raster
+from rm360_async.visualization.raster import CELL_SIZE, Raster
 from rm360_async.visualization.rig_plot import rig_views
 from rm360_async.visualization.theme import BAD, EMPTY, GOOD, bgr, degrees_text
 from rm360_async.visualization.thumbnail import decode_thumbnail
@@ -61,9 +61,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cell_of(sheet: Raster, camera: str) -> NDArray[np.uint8]:
     """Return the pixels of a camera's cell, by the layout that the sheet promises: 18 columns, four rows."""
     column, row = cell_positions()[camera]
-    right = sheet.pixels.shape[1] - 14 - (17 - column) * (CELL[0] + 6)
-    top = 124 + row * (CELL[1] + 24 + 6)
-    return sheet.pixels[top : top + CELL[1], right - CELL[0] : right]
+    right = sheet.pixels.shape[1] - 14 - (17 - column) * (CELL_SIZE[0] + 6)
+    top = 124 + row * (CELL_SIZE[1] + 24 + 6)
+    return sheet.pixels[top : top + CELL_SIZE[1], right - CELL_SIZE[0] : right]
 
 
 def pixels_of(file: Path) -> NDArray[np.uint8]:
@@ -94,26 +94,26 @@ def test_the_contact_sheet_shows_each_camera_in_its_place(published: Path, name:
     assert sorted(found.shown) == sorted(there)
     assert found.absent == ({"not released": 60 - len(there)} if len(there) < 60 else {})
     for camera in rig():
-        drawn = cell_of(found.sheet, camera)
+        drawn = cell_of(found.raster, camera)
         if camera not in there:
             assert has(drawn[:20], EMPTY) and len(np.unique(drawn[2:20, 2:-2].reshape(-1, 3), axis=0)) == 1
             continue
         file = published / name / f"images/cam_{camera}/frame_000000.jpg"
-        whole = cv2.resize(pixels_of(file), CELL, interpolation=cv2.INTER_AREA)
-        assert np.abs(cv2.resize(drawn, CELL).astype(int) - whole).mean() < 6, camera
+        whole = cv2.resize(pixels_of(file), CELL_SIZE, interpolation=cv2.INTER_AREA)
+        assert np.abs(cv2.resize(drawn, CELL_SIZE).astype(int) - whole).mean() < 6, camera
 
 
 def test_absent_cells_say_why(published: Path, tmp_path: Path) -> None:
     found = contact_sheet(open_folder(published / "s3_all"), 1)
     assert found.absent == {"broken": 1, "missing": 1, "not released": 22}
-    assert has(cell_of(found.sheet, "31"), BAD) and has(cell_of(found.sheet, "40"), BAD)
-    assert not has(cell_of(found.sheet, "02"), BAD)
+    assert has(cell_of(found.raster, "31"), BAD) and has(cell_of(found.raster, "40"), BAD)
+    assert not has(cell_of(found.raster, "02"), BAD)
     shutil.copytree(published / "s3_all", tmp_path / "s3")
     shutil.rmtree(tmp_path / "s3/images/cam_24")
     (tmp_path / "s3/images/cam_57/frame_000000.jpg").write_bytes(b"\xff\xd8 no jpeg")
     damaged = contact_sheet(open_folder(tmp_path / "s3"), 0)
     assert damaged.absent == {"broken": 1, "lost": 1, "not released": 22}
-    assert has(cell_of(damaged.sheet, "24"), BAD) and has(cell_of(damaged.sheet, "57"), BAD)
+    assert has(cell_of(damaged.raster, "24"), BAD) and has(cell_of(damaged.raster, "57"), BAD)
     file = published / "0018_s3_all_raw.smc"
     assert main(["extract", str(file), "--output", str(tmp_path / "few"), "--cameras", "24,25"]) == 0
     assert contact_sheet(open_folder(tmp_path / "few")).absent == {"not released": 22, "not wanted": 36}
@@ -128,7 +128,7 @@ def test_the_sheet_takes_the_first_frame_that_most_cameras_have(published: Path)
 def test_folders_that_are_none_are_told_in_a_line(published: Path, tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="no such folder"):
         open_folder(tmp_path / "nothing")
-    with pytest.raises(BadRequest, match="no published performance"):
+    with pytest.raises(BadRequest, match="not a published performance"):
         open_folder(published)
     earlier = tmp_path / "0018/s1_all"
     shutil.copytree(published / "s1_all", earlier)
@@ -144,7 +144,7 @@ def test_the_strip_shows_time_and_every_missing_frame(published: Path) -> None:
     found = frame_strip(open_folder(published / "s1_all"), "25", 8)
     assert found.frames[0] == 0 and found.frames[-1] == 29 and len(found.frames) == 8
     assert found.missing == (7, 8)
-    bar = found.sheet.pixels[-72 + 6 + 13, 14:-14]
+    bar = found.raster.pixels[-72 + 6 + 13, 14:-14]
     red, green = (bar == bgr(BAD)).all(axis=-1), (bar == bgr(GOOD)).all(axis=-1)
     assert (red | green).all() and np.flatnonzero(red).min() == pytest.approx(7 / 30 * bar.shape[0], abs=1)
     assert red.mean() == pytest.approx(2 / 30, abs=0.005)

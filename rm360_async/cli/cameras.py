@@ -105,7 +105,7 @@ def grid(folder: Path, frame: int | None, output: Path) -> int:
     from rm360_async.visualization.published_folder import open_folder
 
     found = contact_sheet(open_folder(folder), frame)
-    found.sheet.save(output)
+    found.raster.save(output)
     absent = ", ".join(f"{number} {reason}" for reason, number in sorted(found.absent.items()))
     click.echo(f"{output}: frame {found.frame}, {len(found.shown)} cameras" + (f"; {absent}" if absent else ""))
     return 0
@@ -128,7 +128,7 @@ def strip(folder: Path, camera: str, count: int, output: Path) -> int:
     from rm360_async.visualization.published_folder import open_folder
 
     found = frame_strip(open_folder(folder), camera, count)
-    found.sheet.save(output)
+    found.raster.save(output)
     missing = f"; missing: {number_ranges(found.missing)}" if found.missing else "; no frame is missing"
     click.echo(f"{output}: {len(found.frames)} pictures{missing}")
     return 0

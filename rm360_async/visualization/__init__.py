@@ -1,1 +1,1 @@
-"""Pictures of published folders and calibrations, and the numbers beside them; knows nothing of the pipeline."""
+"""Plots, contact sheets and reports of published folders and calibrations; independent of the pipeline."""

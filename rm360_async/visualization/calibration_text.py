@@ -1,4 +1,4 @@
-"""`cameras analyze` as text and as JSON: the checks, the coverage of the cameras with images, and where each stands."""
+"""`cameras analyze` as text, as JSON and as plots: checks, coverage of the cameras with images, and positions."""
 
 from __future__ import annotations
 
@@ -14,81 +14,82 @@ from rm360_async.visualization.coverage_plot import coverage_map
 from rm360_async.visualization.raster import write_output_file
 from rm360_async.visualization.rig_plot import rig_views
 
-_MARKS = {CheckState.OK: "ok  ", CheckState.WARN: "WARN", CheckState.FAIL: "FAIL", CheckState.UNCHECKED: "?   "}
+_STATE_TEXTS = {CheckState.OK: "ok  ", CheckState.WARN: "WARN", CheckState.FAIL: "FAIL", CheckState.UNCHECKED: "?   "}
 
 
-def analyze(found: CalibrationSource) -> CalibrationResult:
-    """Return the checks; cameras with images must have a calibration."""
-    return check_calibration(found.cameras, found.size, found.kept)
+def analyze(source: CalibrationSource) -> CalibrationResult:
+    """Return the checks of a calibration; cameras with images must have one."""
+    return check_calibration(source.cameras, source.size, source.with_images)
 
 
-def analysis_text(found: CalibrationSource, report: CalibrationResult) -> str:
-    """Return the analysis as a person reads it."""
-    size = f"{found.size[1]} x {found.size[0]} px" if found.size else "no image, size not known"
+def analysis_text(source: CalibrationSource, result: CalibrationResult) -> str:
+    """Return the analysis as text."""
+    size = f"{source.size[1]} x {source.size[0]} px" if source.size else "no image, size not known"
+    counts = f"{len(source.cameras)} cameras, {len(source.with_images)} with images"
     lines = [
-        f"{found.name}: calibration of {len(found.cameras)} cameras, {len(found.kept)} with images; {size}",
-        f"calibration: {report.state.value}",
+        f"{source.name}: calibration of {counts}; {size}",
+        f"calibration: {result.state.value}",
         "",
-        *(f"  {_MARKS[check.state]} {check.name:<14} {check.sentence}" for check in report.checks),
+        *(f"  {_STATE_TEXTS[check.state]} {check.name:<14} {check.sentence}" for check in result.checks),
         "",
-        *(f"  note: {note}" for note in found.notes),
-        coverage_line("cameras with images", coverage(found.kept)),
+        *(f"  note: {note}" for note in source.notes),
+        _coverage_line(coverage(source.with_images)),
         "",
         "  camera  azimuth  elevation  tier       distance m  axis misses mm  images",
     ]
-    for each in sorted(report.positions, key=lambda each: each.azimuth):
-        state = "yes" if each.id in found.kept else "-"
+    for position in sorted(result.positions, key=lambda position: position.azimuth):
+        has_images = "yes" if position.id in source.with_images else "-"
         lines.append(
-            f"  {each.id:<6}  {each.azimuth:+7.1f}  {each.elevation:+9.1f}  {each.tier:<9}  "
-            f"{each.distance:10.3f}  {each.miss_mm:14.0f}  {state}"
+            f"  {position.id:<6}  {position.azimuth:+7.1f}  {position.elevation:+9.1f}  {position.tier:<9}  "
+            f"{position.distance:10.3f}  {position.miss_mm:14.0f}  {has_images}"
         )
     return "\n".join([*lines, "  azimuth 0 is at the face, + to the subject's left; degrees"])
 
 
-def coverage_line(what: str, found: Coverage) -> str:
-    """Return gap, worst, mean and tiers on a line."""
-    tiers = ", ".join(f"{count} {tier}" for tier, count in found.tiers.items()) or "none"
+def _coverage_line(covered: Coverage) -> str:
+    tiers = ", ".join(f"{count} {tier}" for tier, count in covered.tiers.items()) or "none"
     return (
-        f"  {what}: largest azimuth gap {found.gap:.1f} degrees, worst direction {found.worst:.1f} degrees "
-        f"from a camera (mean {found.mean:.1f}); {tiers}"
+        f"  cameras with images: largest azimuth gap {covered.gap:.1f} degrees, worst direction {covered.worst:.1f} "
+        f"degrees from a camera (mean {covered.mean:.1f}); {tiers}"
     )
 
 
-def analysis_json(found: CalibrationSource, report: CalibrationResult) -> str:
+def analysis_json(source: CalibrationSource, result: CalibrationResult) -> str:
     """Return the same as one JSON object."""
-    kept = coverage(found.kept)
+    covered = coverage(source.with_images)
     value = {
-        "name": found.name,
-        "state": report.state.value,
-        "reading": str(report.convention),
-        "image_size": None if found.size is None else {"height": found.size[0], "width": found.size[1]},
-        "head": None if report.head is None else [round(value, 6) for value in report.head],
-        "checks": [check.as_json() for check in report.checks],
-        "with_images": list(found.kept),
-        "coverage": {"gap": kept.gap, "worst": kept.worst, "mean": kept.mean, "tiers": kept.tiers},
+        "name": source.name,
+        "state": result.state.value,
+        "reading": str(result.convention),
+        "image_size": None if source.size is None else {"height": source.size[0], "width": source.size[1]},
+        "head": None if result.head is None else [round(value, 6) for value in result.head],
+        "checks": [check.as_json() for check in result.checks],
+        "with_images": list(source.with_images),
+        "coverage": {"gap": covered.gap, "worst": covered.worst, "mean": covered.mean, "tiers": covered.tiers},
         "cameras": {
-            each.id: {
-                "azimuth": _number(each.azimuth),
-                "elevation": _number(each.elevation),
-                "tier": each.tier,
-                "distance": _number(each.distance),
-                "miss_mm": _number(each.miss_mm),
+            position.id: {
+                "azimuth": _rounded(position.azimuth),
+                "elevation": _rounded(position.elevation),
+                "tier": position.tier,
+                "distance": _rounded(position.distance),
+                "miss_mm": _rounded(position.miss_mm),
             }
-            for each in report.positions
+            for position in result.positions
         },
-        "notes": list(found.notes),
+        "notes": list(source.notes),
     }
     return json.dumps(value, indent=1, ensure_ascii=False)
 
 
-def _number(value: float) -> float | None:
+def _rounded(value: float) -> float | None:
     return round(value, 4) if math.isfinite(value) else None
 
 
-def write_plots(found: CalibrationSource, report: CalibrationResult, folder: Path) -> tuple[Path, Path]:
-    """Write rig.svg and coverage.svg and return their paths; Fault when they cannot be written."""
-    places = {each.id: (each.azimuth, each.elevation) for each in report.positions}
+def write_plots(source: CalibrationSource, result: CalibrationResult, folder: Path) -> tuple[Path, Path]:
+    """Write rig.svg and coverage.svg and return their paths; raise Fault if they cannot be written."""
+    directions = {position.id: (position.azimuth, position.elevation) for position in result.positions}
     rig, covered = folder / "rig.svg", folder / "coverage.svg"
-    write_output_file(rig, rig_views(found.name, report, found.kept).encode())
-    write_output_file(covered, coverage_map(found.name, found.kept, found.available, places or None).encode())
+    write_output_file(rig, rig_views(source.name, result, source.with_images).encode())
+    covered_text = coverage_map(source.name, source.with_images, source.available, directions or None)
+    write_output_file(covered, covered_text.encode())
     return rig, covered

@@ -1,7 +1,7 @@
-"""One look for all pictures: colours as #rrggbb, the names of the tiers, and how angles are written.
+"""The theme of all drawings: colours as #rrggbb, names of directions, and how angles are written.
 
-Everywhere: azimuth 0 is at the face and grows to the subject's left, which is drawn on the right, as one sees a
-person who faces one.
+In all drawings azimuth 0 is at the face and grows to the subject's left, which is drawn on the right, as seen by
+someone who stands in front of the subject.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ GOOD = "#2a8f5c"
 WHITE = "#ffffff"
 SKIN = "#f2ddcc"
 UNUSED = "#aab3ba"
-"""A camera that is there and not kept."""
+"""A camera that is not in the set."""
 TINTS = ("#e3f0e4", "#f5f1d2", "#f5dcbd", "#efbfb5")
-"""From near to far."""
+"""Backgrounds of the coverage map, from near to far."""
 
 TIER_COLOURS = {"upper": "#d47a1f", "middle": "#2673c4", "eye-inner": "#7a4db3", "lower": "#2b9468"}
 TIER_ELEVATIONS = {"upper": "+29 to +33", "middle": "+1 to +4", "eye-inner": "-4 to -2", "lower": "-25 to -23"}
@@ -32,7 +32,7 @@ PERFORMANCE_COLOURS = {
     "running": "#2673c4",
     "pending": FAINT,
 }
-"""How a performance stands."""
+"""By the value of a `PerformanceState`."""
 
 DARK = {
     **{PAPER: "#15191d", INK: "#e4e9ed", MUTED: "#9aa6b0", FAINT: "#39424a", EMPTY: "#262d33", WHITE: "#1b2026"},
@@ -40,19 +40,19 @@ DARK = {
     **{"#d47a1f": "#f0a050", "#2673c4": "#6aa9ee", "#7a4db3": "#b08be0", "#2b9468": "#58c79a"},
     **dict(zip(TINTS, ("#1f3326", "#37331c", "#42301c", "#4a2622"), strict=True)),
 }
-"""What each colour becomes on a dark screen."""
+"""The colour on a dark screen for each colour that has another one there."""
 
 SIDES = ((-180, "back"), (-90, "subject's right"), (0, "face"), (90, "subject's left"), (180, "back"))
-"""Azimuths in degrees and what is there."""
+"""Azimuths in degrees and the side of the head there."""
 
 
 def bgr(colour: str) -> tuple[int, int, int]:
-    """Return #rrggbb as OpenCV has it: blue, green, red."""
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    """Return #rrggbb as OpenCV takes colours: blue, green, red."""
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
     return blue, green, red
 
 
 def degrees_text(angle: float) -> str:
-    """Return whole degrees with their sign; 0 has none."""
-    whole = round(angle)
-    return f"{whole:+d}" if whole else "0"
+    """Return an angle in whole degrees with its sign; 0 has none."""
+    rounded = round(angle)
+    return f"{rounded:+d}" if rounded else "0"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from rm360_async.domain.names import camera_folder, is_camera
 from rm360_async.store.file_list import read_file_list
-from rm360_async.visualization.published_folder import FRAME, PublishedFolder
+from rm360_async.visualization.published_folder import FRAME_FILE, PublishedFolder
 
 FrameSizes = dict[int, int]
 """Bytes of a file by its frame."""
@@ -38,7 +38,7 @@ class Inventory:
         cameras = {"images": self.images, "masks": self.masks}.get(kind)
         if cameras is not None:
             folder, _, name = rest.partition("/")
-            camera, frame = folder.removeprefix(camera_folder("")), FRAME.fullmatch(name)
+            camera, frame = folder.removeprefix(camera_folder("")), FRAME_FILE.fullmatch(name)
             if frame and is_camera(camera):
                 cameras.setdefault(camera, {})[int(frame[1])] = size
 

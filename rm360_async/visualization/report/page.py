@@ -107,7 +107,7 @@ def fingerprint(folder: Path, *, faces: bool) -> str:
         marker = (folder / MARKER).read_bytes()
     except OSError as error:
         hint = "give one performance's folder, such as subjects/0018/s1_all, or a config"
-        raise BadRequest(f"{folder} is no published performance (it has no marker); {hint}") from error
+        raise BadRequest(f"{folder} is not a published performance (it has no marker); {hint}") from error
     return hash_of(marker + f" {MADE_BY} {SCHEMA} faces {faces}".encode()).hex()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from rm360_async.domain.cameras.rig import FRONT_CAMERA, RESOLUTION, Array, project, rig
 from rm360_async.domain.check_status import CheckState
 from rm360_async.visualization.contact_sheet import absence_text, cell_positions
-from rm360_async.visualization.raster import LOSS_REASONS
+from rm360_async.visualization.published_folder import LOSS_REASONS
 from rm360_async.visualization.report.frame_images import THUMBNAIL, FrameImage
 from rm360_async.visualization.report.jpeg_budget import encode_jpegs_within
 from rm360_async.visualization.report.page_data import PageData
@@ -41,7 +41,7 @@ def contact_sheet_panel(material: PageData, shots: dict[str, FrameImage]) -> Pan
         if camera in shown:
             cell["drawing"] = _draw(material, camera, shown[camera], pictures.get(camera), heads.get(camera))
         else:
-            cell["reason"] = absence_text(material.folder, camera, material.frame, decoded=camera not in shots)
+            cell["reason"] = absence_text(material.folder, camera, material.frame, has_file=camera in shots)
             absent[cell["reason"]] += 1
         placed.append(cell)
     numbers = _numbers(material, shown, absent, heads)

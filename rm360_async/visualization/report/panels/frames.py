@@ -63,11 +63,11 @@ def read_frame_grid(material: PageData) -> FrameGrid:
     folder, told = material.folder, material.told
     left_out = [item for item in (folder.record.left_out if folder.record else ()) if item.modality == "images"]
     images = material.inventory.images
-    lost = [camera for camera in rig() if camera not in images and folder.why_no_camera(camera) in ("lost", "broken")]
+    lost = [camera for camera in rig() if camera not in images and folder.camera_absence(camera) in ("lost", "broken")]
     cameras = tuple(sorted({*images, *lost}, key=_round_the_head))
     known = {frame for frames in (*images.values(), *told.missing.values()) for frame in frames}
     known |= {item.frame for item in left_out if item.frame is not None}
-    key_frames = folder.held is not None and folder.held.key_frames
+    key_frames = folder.released is not None and folder.released.key_frames
     frames = tuple(sorted(known)) if key_frames else tuple(range(max(known, default=-1) + 1))
     grid = np.full((len(cameras), len(frames)), FrameState.MISSING, np.uint8)
     at = {frame: column for column, frame in enumerate(frames)}

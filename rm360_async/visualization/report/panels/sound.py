@@ -28,7 +28,7 @@ def sound_panel(material: PageData) -> Panel:
     title = "Sound against frames"
     sound, record = material.sound, material.folder.record
     frames = max((frame for each in material.inventory.images.values() for frame in each), default=-1) + 1
-    released = material.folder.held.fps if material.folder.held else None
+    released = material.folder.released.fps if material.folder.released else None
     if sound is None or not len(sound.samples):
         lost = any("audio" in what for _, what in material.told.findings)
         sentence = "no sound in this folder" + ("; it was released" if lost else "")

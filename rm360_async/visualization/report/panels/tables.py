@@ -38,7 +38,7 @@ def calibration_panel(material: PageData) -> Panel:
 def coverage_panel(material: PageData) -> Panel:
     """Return the map of the directions that are covered."""
     folder = material.folder
-    reasons = {camera: folder.why_no_camera(camera) for camera in rig() if camera not in folder.frames}
+    reasons = {camera: folder.camera_absence(camera) for camera in rig() if camera not in folder.frames}
     available = [camera for camera, reason in reasons.items() if reason == Absence.NOT_WANTED.value]
     lost = [camera for camera, reason in reasons.items() if reason in (Absence.LOST.value, "broken")]
     kept = [camera for camera in folder.frames if camera in rig()]
