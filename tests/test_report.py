@@ -331,7 +331,7 @@ def test_without_a_ledger_and_without_a_place_it_stops(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace.config()
-    assert report(workspace) == 3 and "`rm360 run` makes it" in capsys.readouterr().err
+    assert report(workspace) == 3 and "`rm360 run` creates it" in capsys.readouterr().err
     workspace.put("0018/0018_s1_all_raw.smc", Tiny())
     assert workspace.run() == 0
     (workspace.root / "report").write_text("a file")

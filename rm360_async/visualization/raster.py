@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Cause
+from rm360_async.system.os_errors import os_errors
 from rm360_async.visualization.svg import Anchor, Point, Size
 from rm360_async.visualization.theme import BAD, EMPTY, FAINT, INK, MUTED, PAPER, bgr
 from rm360_async.visualization.thumbnail import Image
@@ -71,10 +72,7 @@ class Raster:
 
 
 def write_output_file(path: Path, data: bytes) -> None:
-    """Write a file, creating its folder; raise Fault(NOT_WRITABLE) if that fails."""
-    try:
+    """Write a file, creating its folder; raise Fault if that fails."""
+    with os_errors("write", path, "choose another path", Cause.NOT_WRITABLE):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    except OSError as error:
-        message = f"cannot write {path}: {error.strerror}"
-        raise Fault(Cause.NOT_WRITABLE, message, "name another place") from error
