@@ -46,7 +46,7 @@ async def test_a_file_that_just_fits_is_leased_and_one_byte_more_never(tmp_path:
     await take_lease(job, budget_in(tmp_path, FILE.size), 0)
     assert job.lease is not None
     job.lease.release()
-    with pytest.raises(Fault, match=r"0018/e0 needs 0\.0 MB in temp_dir") as caught:
+    with pytest.raises(Fault, match=r"0018/e0 needs 9\.77 KB in temp_dir") as caught:
         await take_lease(job_of(tmp_path, FILE), budget_in(tmp_path, FILE.size - 1), 0)
     assert caught.value.cause is Cause.TOO_LARGE
 

@@ -19,6 +19,7 @@ from tiny_smc import Tiny
 from workspace import Workspace
 
 from rm360_async.cli import main
+from rm360_async.domain.formatting import size_text
 from rm360_async.store.marker import MARKER
 
 GB = 2**30
@@ -131,11 +132,12 @@ def test_what_no_budget_can_hold_is_said_at_the_start_and_fails_alone(
     rclone = Rclone(workspace)
     config = workspace.config(limits__max_temp_size_gb=(small + large) / 2 / GB)
     assert main(["run", str(config), "--dry-run"]) == 0
-    words = "0018/e1 needs 2.4 MB in temp_dir, and limits.max_temp_size_gb allows 1.2 MB in all"
+    limit = size_text((small + large) / 2)
+    words = f"0018/e1 needs {size_text(large)} in temp_dir, and limits.max_temp_size_gb allows {limit} in all"
     assert f"will fail: {words}" in capsys.readouterr().out
     with Instance(workspace, config=config) as run:
         assert run.wait() == 1
-    first = workspace.log().index("0018/e1 will fail: it needs 2.4 MB in temp_dir")
+    first = workspace.log().index(f"0018/e1 will fail: it needs {size_text(large)} in temp_dir")
     assert first < workspace.log().index("performances planned")
     mend = "raise or lower that limit, or add disk"
     assert workspace.manifest()["0018/e1"]["error"] == f"{words}; {mend}" and workspace.status_of("0018/e1") == "failed"
@@ -206,7 +208,7 @@ def test_a_download_stops_where_it_is_when_a_stranger_takes_the_free_space(works
         with Instance(workspace, **more, environment=slow, limits__min_free_space_gb=16 * MB / GB) as run:
             until(lambda: any(part.stat().st_size for part in workspace.temp.glob("*.part")), "some bytes")
             disk.fill(leave=12 * MB)
-            until(lambda: "16.0 MB are to stay free" in workspace.log(), "the pause")
+            until(lambda: "16 MB are to stay free" in workspace.log(), "the pause")
             until(lambda: not children_fetching(workspace), "the download stopped")
             (part,) = workspace.temp.glob("*.part")
             before = part.stat().st_size

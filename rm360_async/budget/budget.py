@@ -22,10 +22,10 @@ from rm360_async.budget.policy import (
     Shortage,
     grant_or_shortage,
     remaining_shortage,
-    size,
 )
 from rm360_async.budget.ticket_queue import Busy, QueuedTicket, Ticket, Tickets
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.formatting import size_text
 from rm360_async.system.changed import Changed
 from rm360_async.system.fault_points import reach
 
@@ -116,13 +116,13 @@ class Budget:
     def impossible(self, staging_bytes: int) -> str | None:
         """Return why a lease of that size can never be granted; None when it can."""
         if staging_bytes > self.limits.max_temp_bytes:
-            allowed = size(self.limits.max_temp_bytes)
-            return f"needs {size(staging_bytes)} in temp_dir, and limits.max_temp_size_gb allows {allowed} in all"
+            allowed = size_text(self.limits.max_temp_bytes)
+            return f"needs {size_text(staging_bytes)} in temp_dir, and limits.max_temp_size_gb allows {allowed} in all"
         total = self._disk.space(self.temp_dir).total_bytes
         if staging_bytes + self.limits.min_free_bytes > total:
-            kept = size(self.limits.min_free_bytes)
+            kept = size_text(self.limits.min_free_bytes)
             return (
-                f"needs {size(staging_bytes)} in temp_dir, whose disk has {size(total)} in all,"
+                f"needs {size_text(staging_bytes)} in temp_dir, whose disk has {size_text(total)} in all,"
                 f" of which limits.min_free_space_gb keeps {kept} free"
             )
         return None
@@ -138,7 +138,8 @@ class Budget:
             return None
         if free >= floor * (1 - _LITTLE):
             return None
-        return f"Insufficient storage space: {size(free)} free in {self.temp_dir}, {size(floor)} are to stay free"
+        kept = f"{size_text(floor)} are to stay free"
+        return f"Insufficient storage space: {size_text(free)} free in {self.temp_dir}, {kept}"
 
     async def lease(
         self,
@@ -242,7 +243,7 @@ class Budget:
         space = self._disk.space(self.temp_dir)
         required = self.limits.min_free_bytes + ticket.staging_bytes + ticket.output_bytes
         sentence = (
-            f"Insufficient storage space: {size(space.free_bytes)} free, {size(required)} required"
+            f"Insufficient storage space: {size_text(space.free_bytes)} free, {size_text(required)} required"
             f" in {self.temp_dir}; waiting"
         )
         return Shortage(Lack.SPACE, sentence, space.device, required - space.free_bytes)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rm360_async.budget.disk import Space
 from rm360_async.budget.ticket_queue import Ticket
+from rm360_async.domain.formatting import size_text
 
 _NO_DEVICE = -1
 """The device of a shortage that is of no disk."""
@@ -63,11 +64,6 @@ class QueueSnapshot:
     temp: Space
     outputs: Mapping[str, Space]
     limits: BudgetLimits
-
-
-def size(count: float) -> str:
-    """Return bytes as people read them; GB is 2**30."""
-    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.1f} MB"
 
 
 def grant_or_shortage(number: int, view: QueueSnapshot) -> Shortage | None:
@@ -160,10 +156,13 @@ class _Usage:
     def _staging_shortage(self, own: int, taken: int, loose: int) -> Shortage:
         budget, stuck = self.view.limits.max_temp_bytes, not self.out
         left = max(0, budget - taken)
-        sentence = f"Insufficient staging space: {size(left)} of {size(budget)} left, {size(own)} required; waiting"
+        sentence = (
+            f"Insufficient staging space: {size_text(left)} of {size_text(budget)} left,"
+            f" {size_text(own)} required; waiting"
+        )
         if stuck:
             sentence += (
-                f"; {size(loose)} in {self.view.temp_dir} belong to no running work:"
+                f"; {size_text(loose)} in {self.view.temp_dir} belong to no running work:"
                 " remove what is not wanted, or raise limits.max_temp_size_gb"
             )
         lacking = own + taken - budget
@@ -189,8 +188,8 @@ class _Usage:
         required = floor + need + sum(self._bytes_owed(lease, device) for lease in before)
         if need and space.free_bytes < required:
             sentence = (
-                f"Insufficient storage space: {size(space.free_bytes)} free, {size(required)} required"
-                f" in {place} ({size(floor)} of them stay free); waiting"
+                f"Insufficient storage space: {size_text(space.free_bytes)} free, {size_text(required)} required"
+                f" in {place} ({size_text(floor)} of them stay free); waiting"
             )
             yield Shortage(Lack.SPACE, sentence, device, required - space.free_bytes, self._left(), not before)
 

@@ -1,8 +1,6 @@
 """The entry point: the table of commands, and what every outcome becomes for the shell.
 
-Exit codes: 0 all done (or asked to stop and stopped cleanly), 1 finished and some performance ended failed,
-2 bad command line or config, 3 cannot go on. Commands are imported when they are used, so that none pays
-for another's libraries.
+Commands are imported when they are used, so that none pays for another's libraries.
 """
 
 from __future__ import annotations
@@ -18,9 +16,8 @@ import click
 
 from rm360_async import __version__
 from rm360_async.domain.errors import BadRequest
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.system.os_errors import fault_in
-
-DONE, SOME_FAILED, BAD_REQUEST, CANNOT_GO_ON = 0, 1, 2, 3
 
 _COMMANDS = {
     "run": "Download, extract and publish until nothing is left to do.",
@@ -80,14 +77,14 @@ def main(arguments: list[str] | None = None) -> int:
 def reporting(work: Callable[[], int | None]) -> int:
     """Run some work as a command; return its exit code and print every known failure as one line each."""
     try:
-        return work() or DONE
+        return work() or ExitCode.DONE
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except (click.ClickException, BadRequest) as error:
         lines = error.problems if isinstance(error, BadRequest) else [error.format_message()]
-        return _fail(*lines, code=BAD_REQUEST)
+        return _fail(*lines, code=ExitCode.BAD_REQUEST)
     except BrokenPipeError:  # `rm360 status | head`: nobody reads any more
-        return CANNOT_GO_ON
+        return ExitCode.CANNOT_CONTINUE
     except BaseException as error:  # noqa: BLE001 (the last stop: known faults become a line, the rest is ours)
         return _unforeseen(error)
     finally:
@@ -107,13 +104,14 @@ def _let_go_of_dead_streams() -> None:
 def _unforeseen(error: BaseException) -> int:
     fault = fault_in(error)
     if fault is not None:
-        return _fail(str(fault), code=CANNOT_GO_ON)
+        return _fail(str(fault), code=ExitCode.CANNOT_CONTINUE)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return _say("stopped", code=DONE)
+        return _say("stopped", code=ExitCode.DONE)
     if isinstance(error, SystemExit):
         raise error
     traceback.print_exception(error)
-    return _fail("this is a mistake in rm360_async, not of yours; the lines above say where", code=CANNOT_GO_ON)
+    message = "internal error: this is a bug in rm360_async; please report it with the traceback above"
+    return _fail(message, code=ExitCode.CANNOT_CONTINUE)
 
 
 def _fail(*lines: str, code: int) -> int:

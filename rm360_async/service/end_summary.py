@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rm360_async.config import Settings
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.formatting import duration_text, size_text, time_text
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.download import spool
 
-STOPPED_AT_ONCE = CANNOT_GO_ON = 3
-"""Exit codes: a second signal broke off what was in hand; or the reason has been told."""
 _NAMED = 15
 _FAILURES = (Stage.FAILED, Stage.DOWNLOAD_FAILED)
 
@@ -50,9 +49,10 @@ def _reason(row: PerformanceRow) -> str:
     return f"until {time_text(row.wait_until)}: {row.reason}" if row.wait_until else row.reason
 
 
-def exit_code(rows: Sequence[PerformanceRow], remarks: Sequence[str], *, stopped: bool) -> int:
-    """Return 0 when all is done or we were asked to stop, 1 when all is over and something failed or waits.
+def exit_code(rows: Sequence[PerformanceRow], remarks: Sequence[str], *, stopped: bool) -> ExitCode:
+    """Return DONE if all is done or the run was asked to stop, SOME_FAILED if something failed or waits.
 
     It is computed from the ledger and not from the run's own course: what was forgotten is not done.
     """
-    return 0 if stopped or (not remarks and all(row.stage is Stage.COMPLETED for row in rows)) else 1
+    done = stopped or (not remarks and all(row.stage is Stage.COMPLETED for row in rows))
+    return ExitCode.DONE if done else ExitCode.SOME_FAILED

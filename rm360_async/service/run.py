@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
@@ -21,7 +22,7 @@ from rm360_async.pipeline.pipeline import run as run_pipeline
 from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.console import follow, live_display
 from rm360_async.service.dry_run import dry_run
-from rm360_async.service.end_summary import CANNOT_GO_ON, STOPPED_AT_ONCE, exit_code, summary_lines
+from rm360_async.service.end_summary import exit_code, summary_lines
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
 from rm360_async.service.reconciler import Reconciler
@@ -145,12 +146,14 @@ class _Run:
         for line in summary_lines(self.settings, rows, plan.remarks, seconds):
             log.info(line)
         reach("summary logged")
-        code = STOPPED_AT_ONCE if self.stop.at_once else exit_code(rows, plan.remarks, stopped=self.scheduler.stopping)
+        code = exit_code(rows, plan.remarks, stopped=self.scheduler.stopping)
+        if self.stop.at_once:
+            code = ExitCode.CANNOT_CONTINUE
         try:
             await self.manifest.finish()
         except Fault as fault:  # nothing is lost: the ledger has it all
             log.error(f"{fault}; then `rm360 export-manifest` writes it")
-            code = CANNOT_GO_ON
+            code = ExitCode.CANNOT_CONTINUE
         self.notifier.close()
         return code
 

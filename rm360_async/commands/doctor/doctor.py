@@ -16,6 +16,7 @@ from rm360_async.commands.doctor.result import CheckResult, as_dict, as_text, fa
 from rm360_async.config import Settings, load_settings
 from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.errors import BadRequest, Fault
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.formatting import size_text
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
@@ -31,7 +32,8 @@ async def examine(config: Path, as_json: bool) -> int:
     """Print what was found; return 0 without a fail, 1 with one, 2 when the config itself is wrong."""
     lines = [line async for line in look(config)]
     bad_config = any(line.about == "config" and line.state is CheckState.FAIL for line in lines)
-    code = 2 if bad_config else int(any(line.state is CheckState.FAIL for line in lines))
+    failed = any(line.state is CheckState.FAIL for line in lines)
+    code = ExitCode.BAD_REQUEST if bad_config else ExitCode.SOME_FAILED if failed else ExitCode.DONE
     print(json.dumps(as_dict(lines, code), indent=1) if as_json else as_text(lines))
     return code
 

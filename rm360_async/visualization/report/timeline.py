@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from rm360_async.domain.formatting import size_text
+from rm360_async.domain.formatting import duration_text, size_text
 from rm360_async.visualization.svg import ANCHORS, Drawing
 from rm360_async.visualization.theme import FAINT, GOOD, INK, MUTED
 
@@ -43,7 +43,7 @@ def download_plot(fetched: TimedBytes) -> Drawing:
         high = _HIGH * size / max(1.0, float(bars.max()))
         if high:
             drawing.box((_LEFT + at * width, _TOP + _HIGH - high), (width - 1, high), INK)
-    stretch = f"a bar is {_duration(float(edges[1] - edges[0]))}"
+    stretch = f"a bar is {duration_text(float(edges[1] - edges[0]))}"
     drawing.text((_LEFT + _WIDE, _TOP - 8), stretch, 13, MUTED, "end")
     return drawing
 
@@ -73,10 +73,3 @@ def _frame(title: str, times: NDArray[np.float64], most: float) -> tuple[Drawing
         anchor = ANCHORS[part]
         drawing.text((_LEFT + _WIDE * part / 2, _TOP + _HIGH + 22), moment.strftime(pattern), 13, MUTED, anchor)
     return drawing, start, end
-
-
-def _duration(seconds: float) -> str:
-    for unit, scale in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= scale:
-            return f"{seconds / scale:.1f} {unit}"
-    return f"{seconds:.1f} s"
