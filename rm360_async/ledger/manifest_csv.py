@@ -1,4 +1,4 @@
-"""MANIFEST.csv: the ledger's picture for people and scripts, replaced in one step and never half written."""
+"""MANIFEST.csv: the ledger as a table for people and scripts, replaced in one step and never half written."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import csv
 import io
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
+from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.stage import Stage
@@ -26,22 +27,23 @@ COLUMNS = (
     *("subject", "performance", "status", "cameras_extracted", "frames", "size_gb", "timestamp", "error"),
     "verdict",
 )
-EVERY_SECONDS = 10.0
+WRITE_INTERVAL_SECONDS = 10.0
+_MAX_WAITS_FOR_OTHERS = 100
+_WAIT_SECONDS = 0.1
+"""The last state is written after so many waits, although another instance still writes."""
 _log = logging.getLogger(__name__)
-_OTHERS_WRITE_AT_MOST = 100
-"""Looks, 0.1 s apart, at whether another instance still writes before the last picture is written anyway."""
 
 
 def manifest_text(rows: Iterable[PerformanceRow]) -> str:
     """Return the CSV text of the rows, sorted; ids with their zeros, size_gb in 2**30 bytes, times local."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(map(_line, sorted(rows, key=lambda row: row.performance.sort_key)))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(map(_values, sorted(rows, key=lambda row: row.performance.sort_key)))
     return text.getvalue()
 
 
-def _line(row: PerformanceRow) -> tuple[str, ...]:
+def _values(row: PerformanceRow) -> tuple[str, ...]:
     return (
         row.performance.subject,
         row.performance.name,
@@ -57,19 +59,19 @@ def _line(row: PerformanceRow) -> tuple[str, ...]:
 
 def error_text(row: PerformanceRow) -> str:
     """Return the error column: a waiting row says for what and until when, others their reason in one line."""
-    word = row.cause.code if row.cause else ""
+    code = row.cause.code if row.cause else ""
     if row.stage is Stage.WAITING and row.wait_until is not None:
-        return f"{word or 'waiting'}, until {datetime.fromtimestamp(row.wait_until):%Y-%m-%d %H:%M}"
-    return " ".join((row.reason or word).split())
+        return f"{code or 'waiting'}, until {datetime.fromtimestamp(row.wait_until):%Y-%m-%d %H:%M}"
+    return " ".join((row.reason or code).split())
 
 
 async def write_manifest(path: Path, rows: Iterable[PerformanceRow]) -> None:
-    """Replace the file at `path` with the rows' picture, durably; a symbolic link there is replaced itself.
+    """Replace the file at `path` by the table of the rows, durably; a symbolic link there is replaced itself.
 
     Raises Fault(NOT_WRITABLE) or Fault(DISK_FULL); the old file is then untouched.
     """
     with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(_write, path, rows)
+        await run_sync(_write, path, rows)
 
 
 def _write(path: Path, rows: Iterable[PerformanceRow]) -> None:
@@ -80,20 +82,12 @@ def _write(path: Path, rows: Iterable[PerformanceRow]) -> None:
         reach("manifest in place")
 
 
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError:
-            return  # a folder that we cannot write: the write that follows says so
-
-
 class ManifestWriter:
-    """Keeps a manifest up to date while a run goes on: at most once every so many seconds, and at the end.
+    """Keeps a manifest up to date during a run: writes it at most once in so many seconds, and at the end.
 
-    Start `follow` as a task, `touch` after changes, and when the task is cancelled call `finish`.
-    The claim MANIFEST is held from reading the rows to the rename, so of several instances none puts an older
-    picture over a newer one.
+    Start `follow` as a task, call `touch` after changes of the ledger, and `finish` after the task was cancelled.
+    The claim MANIFEST is held from reading the rows to the rename, so that no instance replaces a newer table by an
+    older one.
     """
 
     def __init__(
@@ -102,68 +96,66 @@ class ManifestWriter:
         ledger: Ledger,
         claims: Claims,
         *,
-        every: float = EVERY_SECONDS,
+        interval_seconds: float = WRITE_INTERVAL_SECONDS,
         pause: Callable[[float], Awaitable[Any]] = anyio.sleep,
     ) -> None:
         self._path, self._ledger, self._claims = path, ledger, claims
-        self._every, self._pause = every, pause
+        self._interval_seconds, self._pause = interval_seconds, pause
         self._changed = anyio.Event()
         self._writing = anyio.Lock()
-        self.written = 0
-        """How many pictures were written."""
-        self.trouble: Fault | None = None
-        """Why the last picture could not be written; it is tried again."""
 
     def touch(self) -> None:
         """Note that the ledger has changed; returns at once."""
         self._changed.set()
 
     async def write(self) -> bool:
-        """Write the picture now; False when another instance is writing one. Raises Fault."""
+        """Write the table now; return False if another instance is writing one. Raises Fault."""
         async with self._writing:
             if not self._claims.claim(MANIFEST):
                 return False
             try:
                 with anyio.CancelScope(shield=True):
-                    await write_manifest(self._path, await self._ledger.rows(claims=self._claims))
+                    await self._write_rows()
             finally:
                 self._claims.release(MANIFEST)
-            self.written += 1
             return True
 
     async def follow(self) -> None:
-        """Write whenever the ledger has changed, until cancelled; what fails is kept as `trouble` and tried again."""
-        await anyio.to_thread.run_sync(self._sweep)
+        """Write whenever the ledger has changed, until cancelled; a failure is logged once and tried again."""
+        await run_sync(self._remove_temporary_files)
+        has_failed = False
         while True:
             await self._changed.wait()
             self._changed = anyio.Event()
             try:
                 if not await self.write():
                     self._changed.set()
-                self.trouble = None
+                has_failed = False
             except Fault as fault:
-                if self.trouble is None:
+                if not has_failed:
                     _log.warning("%s; trying again", fault)
-                self.trouble = fault
+                has_failed = True
                 self._changed.set()
-            await self._pause(self._every)
+            await self._pause(self._interval_seconds)
 
     async def finish(self) -> None:
-        """Write the last state, whatever was asked of us meanwhile. Raises Fault."""
+        """Write the last state, also if the task is cancelled meanwhile. Raises Fault."""
         with anyio.CancelScope(shield=True):
-            await self._write_last()
+            for _ in range(_MAX_WAITS_FOR_OTHERS):
+                if await self.write():
+                    return
+                await anyio.sleep(_WAIT_SECONDS)
+            await self._write_rows()
 
-    async def _write_last(self) -> None:
-        for _ in range(_OTHERS_WRITE_AT_MOST):
-            if await self.write():
-                return
-            await anyio.sleep(0.1)
+    async def _write_rows(self) -> None:
         await write_manifest(self._path, await self._ledger.rows(claims=self._claims))
 
-    def _sweep(self) -> None:
-        """Remove what a killed process left; under the claim, so nobody is writing one now."""
+    def _remove_temporary_files(self) -> None:
+        """Remove the temporary files of killed processes; under the claim, so that no process is writing one."""
         if self._claims.claim(MANIFEST):
             try:
-                _remove(self._path.parent.glob(f".{self._path.name}.*.new"))
+                for leftover in self._path.parent.glob(f".{self._path.name}.*.new"):
+                    with suppress(OSError):  # in a folder that cannot be written the next write fails and is reported
+                        leftover.unlink(missing_ok=True)
             finally:
                 self._claims.release(MANIFEST)
