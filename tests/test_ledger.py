@@ -175,17 +175,17 @@ async def test_retry_and_force_touch_only_what_they_name(path: Path) -> None:
         await ledger.move(A, Stage.FAILED, cause=Cause.DAMAGED, reason="broken", counts_as_try=True)
         await ledger.move(B, Stage.DOWNLOAD_FAILED, cause=Cause.NOT_FOUND, reason="not there", counts_as_try=True)
         await ledger.record_completed(C, a_record(C))
-        assert await ledger.retry([A, C]) == [A]
+        assert await ledger.requests.retry([A, C]) == [A]
         row = await ledger.row(A)
         assert (row.stage, row.tries, row.cause, row.reason) == (Stage.PENDING, 0, None, "")
         assert (await ledger.row(B)).stage is Stage.DOWNLOAD_FAILED
-        assert await ledger.retry() == [B]
-        await ledger.force([C])
+        assert await ledger.requests.retry() == [B]
+        await ledger.requests.force([C])
         row = await ledger.row(C)
         assert (row.stage, row.forced, row.frames) == (Stage.PENDING, True, 13)
-        await ledger.unforce([C])
+        await ledger.requests.unforce([C])
         assert not (await ledger.row(C)).forced
-        await ledger.force([C])
+        await ledger.requests.force([C])
         await ledger.record_completed(C, a_record(C))
         assert not (await ledger.row(C)).forced
 
@@ -232,7 +232,7 @@ async def test_adopting_does_not_overrule_completed_or_forced_rows(path: Path) -
     async with Ledger.open(path) as ledger:
         await ledger.add([A, B])
         await ledger.record_completed(A, a_record())
-        await ledger.force([B])
+        await ledger.requests.force([B])
         await ledger.import_rows([*found, PerformanceRow(A, Stage.PENDING, reason="no")], meta=("key", "value"))
         rows = {row.performance: row for row in await ledger.rows()}
         assert (rows[A].frames, rows[A].stage) == (13, Stage.COMPLETED)
@@ -295,7 +295,7 @@ async def test_a_cancelled_step_is_whole_and_the_ledger_goes_on(path: Path) -> N
             await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
         assert [row.stage for row in await ledger.rows()] == [Stage.DOWNLOADED, Stage.DOWNLOADED]
-        assert await ledger.retry() == []
+        assert await ledger.requests.retry() == []
 
 
 FAILS_INSIDE = """

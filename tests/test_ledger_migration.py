@@ -106,7 +106,7 @@ async def test_a_migrated_ledger_has_the_schema_of_a_new_one(path: Path, tmp_pat
 async def test_the_copy_is_the_old_ledger(path: Path) -> None:
     before = {table: query(path, f"SELECT * FROM {table}") for table in ("performance", "attempt", "learned", "meta")}
     async with Ledger.open(path) as ledger:
-        await ledger.retry()
+        await ledger.requests.retry()
     copy = path.with_name("MANIFEST.sqlite.schema-1")
     assert version_of(copy) == 1
     assert {table: query(copy, f"SELECT * FROM {table}") for table in before} == before
@@ -135,7 +135,7 @@ async def test_readers_see_the_migrated_ledger_and_change_nothing(path: Path) ->
         assert (sorted(rows), rows["e1"].verdict, totals.planned) == (NAMES, "complete", 9)
         assert await ledger.runs.running(claims) == [] and len(await ledger.attempts.all()) == 7
         with pytest.raises(Fault, match="readonly"):
-            await ledger.retry()
+            await ledger.requests.retry()
     assert path.read_bytes() == before and files_beside(path) == ["MANIFEST.sqlite"]
 
 
@@ -246,7 +246,7 @@ async def test_a_full_disk_during_the_migration_leaves_the_old_ledger(
 
     with monkeypatch.context() as patch, pytest.raises(Fault) as caught:
         patch.setattr(migrations, "reach", fill)
-        async with Ledger.open(path):
+        async with Ledger.open(path, create=False):
             pass
     assert caught.value.cause is Cause.DISK_FULL and version_of(path) == 1
     async with Ledger.open(path) as ledger:

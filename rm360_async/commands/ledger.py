@@ -33,7 +33,7 @@ async def retry(settings: Settings, subjects: tuple[str, ...], performances: tup
             for each in failed
             if (not subjects or each.subject in subjects) and (not performances or matches_any(each.name, performances))
         ]
-        put_back = await ledger.retry(chosen)
+        put_back = await ledger.requests.retry(chosen)
     for each in put_back:
         print(f"{each}: pending")
     print(f"{len(put_back)} of {len(failed)} failed performances put back")

@@ -26,7 +26,7 @@ class Attempts:
     async def begin(self, performance: Performance, run: int | None = None) -> PerformanceRow:
         """Begin an attempt; return the row as it is now.
 
-        What a crash left is repaired: an open attempt becomes "crashed", a row in a stage of IN_HAND pending.
+        What a crash left is repaired: an open attempt becomes "crashed", a row in one of CLAIMED_STAGES pending.
         """
         async with self._database.write() as sql:
             number, row = await self._end(sql, performance, "crashed")
@@ -52,7 +52,7 @@ class Attempts:
         return [_attempt_from_values(row) for row in rows]
 
     async def _end(self, sql: Transaction, performance: Performance, outcome: str) -> tuple[int, PerformanceRow]:
-        """End the open attempt, if any; return number and row, put back to pending from a stage of IN_HAND."""
+        """End the open attempt, if any; return number and row, put back to pending from one of CLAIMED_STAGES."""
         number, row = await select_row(sql, performance)
         await close_attempt(sql, number, outcome, self._now())
         if row.stage in CLAIMED_STAGES:

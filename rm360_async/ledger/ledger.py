@@ -2,41 +2,37 @@
 
 Every change of a stage is checked against `domain.stage.MOVES` inside its transaction. The methods for a
 performance that is being processed (`move`, `record_completed`, and those of `attempts`) are for the holder of its
-claim; a row in one of the stages of IN_HAND that no process has claimed means `pending` (`rows(claims=...)` reads it
-so).
+claim; a row in one of CLAIMED_STAGES that no process has claimed means `pending` (`rows(claims=...)` reads it so).
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import anyio
 from anyio.to_thread import run_sync
 
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record, SourceFile
-from rm360_async.domain.stage import CLAIMED_STAGES, ENDED, Stage, check_move
+from rm360_async.domain.stage import CLAIMED_STAGES, Stage, check_move
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.ledger import rows as table
 from rm360_async.ledger.attempts import Attempts, close_attempt
 from rm360_async.ledger.claims import Claims
 from rm360_async.ledger.database import Database, connect
 from rm360_async.ledger.hints import Hints
-from rm360_async.ledger.ledger_file import create as create_file
 from rm360_async.ledger.ledger_file import ledger_path, lock_path
-from rm360_async.ledger.migrations import migrate
+from rm360_async.ledger.migrations import prepare
+from rm360_async.ledger.requests import Requests
 from rm360_async.ledger.rows import COLUMNS, select_row
 from rm360_async.ledger.runs import Runs
 from rm360_async.ledger.values import Totals
 from rm360_async.system.fault_points import reach
-
-_FAILURES = (Stage.FAILED.value, Stage.DOWNLOAD_FAILED.value)
 
 
 class Ledger:
@@ -44,7 +40,10 @@ class Ledger:
 
     def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
         self._database, self._now = database, now
-        self.attempts, self.runs, self.hints = Attempts(database, now), Runs(database, now), Hints(database, now)
+        self.attempts, self.requests = Attempts(database, now), Requests(database, now)
+        self.runs, self.hints = Runs(database, now), Hints(database, now)
+        self.needs_migration = database.needs_migration
+        """The file is of an earlier version, which the next process that writes migrates."""
 
     @classmethod
     @asynccontextmanager
@@ -58,23 +57,9 @@ class Ledger:
         while others work with it; Fault(NOT_WRITABLE) or Fault(DISK_FULL) if it cannot be written. Every method
         raises these too.
         """
-        if await anyio.Path(path).is_symlink():  # its lock file would lie beside the link, where others do not look
-            hint = "move the ledger itself there, or point storage.manifest_path to the real folder"
-            raise Fault(Cause.LEDGER, f"the ledger {path} is a symbolic link", hint)
-        if create:
-            await run_sync(create_file, path)
-            reach("ledger made")
-        elif not await anyio.Path(path).exists():
-            raise Fault(Cause.LEDGER, f"there is no ledger at {path} yet", "`rm360 run` creates it")
-        if not read_only:
-            await run_sync(migrate, path)
+        await run_sync(partial(prepare, path, create=create, read_only=read_only))
         async with connect(path, read_only=read_only) as database:
             yield cls(database, now)
-
-    @property
-    def needs_migration(self) -> bool:
-        """Return True if the file is of an earlier version, which the next process that writes migrates."""
-        return self._database.needs_migration
 
     async def add(self, performances: Iterable[Performance]) -> None:
         """Enter performances as pending; those that the ledger knows stay as they are."""
@@ -100,7 +85,7 @@ class Ledger:
     ) -> list[PerformanceRow]:
         """Return the rows (of the selection), sorted by subject and performance.
 
-        With `claims`, a row in a stage of IN_HAND that no live process has claimed is returned as pending.
+        With `claims`, a row in one of CLAIMED_STAGES that no live process has claimed is returned as pending.
         """
         async with self._database.read() as sql:
             rows = await sql.fetch_all(f"SELECT {COLUMNS} FROM performance")
@@ -117,17 +102,11 @@ class Ledger:
     async def overview(self, claims: Claims) -> tuple[Totals, list[PerformanceRow]]:
         """Return the totals and, of the same moment, the sorted rows that are neither pending nor completed.
 
-        A row in a stage of IN_HAND that no live process has claimed counts as pending. The completed rows, which
+        A row in one of CLAIMED_STAGES that no live process has claimed counts as pending. The completed rows, which
         are nearly all in the end, are not read.
         """
         async with self._database.read() as sql:
-            totals = await table.select_totals(sql)
-            query = f"SELECT {COLUMNS} FROM performance WHERE stage NOT IN (?, ?)"
-            values = await sql.fetch_all(query, Stage.PENDING.value, Stage.COMPLETED.value)
-        rows = table.rows_from_values(values, (), None, claims)
-        stages = Counter({stage: totals.stages[stage] for stage in (Stage.PENDING, Stage.COMPLETED)})
-        stages.update(row.stage for row in rows)
-        return replace(totals, stages=stages), [row for row in rows if row.stage is not Stage.PENDING]
+            return await table.select_overview(sql, claims)
 
     async def move(
         self,
@@ -143,7 +122,7 @@ class Ledger:
     ) -> None:
         """Put a performance into a stage.
 
-        A stage outside IN_HAND ends the open attempt with that outcome, its seconds for each step and the bytes
+        A stage outside CLAIMED_STAGES ends the open attempt with that outcome, its seconds for each step and the bytes
         it fetched. A completed one that is put back (its folder is gone) loses its counts. Raises IllegalMove.
         """
         now = self._now()
@@ -206,32 +185,6 @@ class Ledger:
             await table.import_rows(sql, rows)
             if meta is not None:
                 await sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", *meta)
-
-    async def retry(self, selection: Collection[Performance] | None = None) -> list[Performance]:
-        """Put failed performances (of the selection) back to pending with all their tries; return which."""
-        async with self._database.write() as sql:
-            rows = await sql.fetch_all("SELECT id, subject, name FROM performance WHERE stage IN (?, ?)", *_FAILURES)
-            failed = {Performance(subject, name): number for number, subject, name in rows}
-            chosen = [performance for performance in failed if selection is None or performance in selection]
-            await table.reset_to_pending(sql, [failed[performance] for performance in chosen], self._now())
-        return sorted(chosen, key=lambda performance: performance.sort_key)
-
-    async def force(self, performances: Iterable[Performance]) -> None:
-        """Mark performances to be extracted again though they are published; ended ones become pending.
-
-        A waiting one keeps waiting, one that is being processed keeps its stage; the counts stay, as its folder does.
-        """
-        async with self._database.write() as sql:
-            rows = [await select_row(sql, performance) for performance in performances]
-            await sql.execute_many("UPDATE performance SET forced=1 WHERE id=?", [(number,) for number, _ in rows])
-            ended = [number for number, row in rows if row.stage in ENDED]
-            await table.reset_to_pending(sql, ended, self._now())
-
-    async def unforce(self, performances: Iterable[Performance]) -> None:
-        """Remove the mark of `force`; the stage stays."""
-        values = [(each.subject, each.name) for each in performances]
-        async with self._database.write() as sql:
-            await sql.execute_many("UPDATE performance SET forced=0 WHERE subject=? AND name=?", values)
 
 
 @asynccontextmanager

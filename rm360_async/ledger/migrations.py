@@ -19,12 +19,30 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.ledger.check import check_content, read_version
 from rm360_async.ledger.claims import CREATION, Claims
 from rm360_async.ledger.errors import as_fault, ledger_faults
+from rm360_async.ledger.ledger_file import create as create_file
 from rm360_async.ledger.ledger_file import lock_path, open_file, remove_with_journal
 from rm360_async.ledger.schema import VERSION, statements_from
 from rm360_async.system.fault_points import reach
 from rm360_async.system.files import free_name, sync_folder
 
 _log = logging.getLogger(__name__)
+
+
+def prepare(path: Path, *, create: bool, read_only: bool) -> None:
+    """Create the ledger file at `path` if there is none and `create`; migrate it unless `read_only`.
+
+    Raises Fault(LEDGER) for a file that is missing or a symbolic link, and what `migrate` raises.
+    """
+    if path.is_symlink():  # its lock file would lie beside the link, where others do not look
+        hint = "move the ledger itself there, or point storage.manifest_path to the real folder"
+        raise Fault(Cause.LEDGER, f"the ledger {path} is a symbolic link", hint)
+    if create:
+        create_file(path)
+        reach("ledger made")
+    elif not path.exists():
+        raise Fault(Cause.LEDGER, f"there is no ledger at {path} yet", "`rm360 run` creates it")
+    if not read_only:
+        migrate(path)
 
 
 def migrate(path: Path) -> None:

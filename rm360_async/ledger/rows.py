@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -99,6 +100,17 @@ async def select_totals(sql: Transaction) -> Totals:
     fetched = await sql.fetch_one("SELECT coalesce(sum(fetched_bytes), 0) FROM attempt")
     stages = {stage: 0 for stage in Stage} | {Stage(stage): count for stage, count, _ in counts}
     return Totals(stages, sum(size for *_, size in counts), fetched[0] if fetched else 0)
+
+
+async def select_overview(sql: Transaction, claims: Claims) -> tuple[Totals, list[PerformanceRow]]:
+    """Return the totals, and the sorted rows that are neither pending nor completed; see `Ledger.overview`."""
+    totals = await select_totals(sql)
+    query = f"SELECT {COLUMNS} FROM performance WHERE stage NOT IN (?, ?)"
+    values = await sql.fetch_all(query, Stage.PENDING.value, Stage.COMPLETED.value)
+    rows = rows_from_values(values, (), None, claims)
+    stages = Counter({stage: totals.stages[stage] for stage in (Stage.PENDING, Stage.COMPLETED)})
+    stages.update(row.stage for row in rows)
+    return replace(totals, stages=stages), [row for row in rows if row.stage is not Stage.PENDING]
 
 
 async def insert_pending(sql: Transaction, performances: Iterable[tuple[Performance, float]]) -> None:

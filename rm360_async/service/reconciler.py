@@ -88,7 +88,7 @@ class Reconciler:
         rows = await self.ledger.rows(plan.states.keys())
         if not any(row.forced for row in rows) or await self.ledger.hints.get_meta(_FORCED_KEY) != request_hash:
             await self.ledger.hints.set_meta(_FORCED_KEY, request_hash)
-            await self.ledger.force(plan.states)
+            await self.ledger.requests.force(plan.states)
         return make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), self.clock.now())
 
     async def _adopt_published(self, plan: RunPlan) -> None:

@@ -133,7 +133,8 @@ class _Run:
                 await run_sync(stages.budget.sweep)
                 await self._until_done(stages, plan)
                 if not self.scheduler.stopping:
-                    await self.ledger.unforce(each for each in plan.states if each not in self.scheduler.waiting)
+                    ended = [each for each in plan.states if each not in self.scheduler.waiting]
+                    await self.ledger.requests.unforce(ended)
         finally:
             self.notifier.stopping()
             with anyio.CancelScope(shield=True):

@@ -113,7 +113,7 @@ async def _changed(path: Path) -> None:
     async with Ledger.open(path) as ledger:
         await ledger.add([Performance("9999", "e0")])
         await ledger.attempts.begin(Performance("9999", "e0"))
-        await ledger.retry()
+        await ledger.requests.retry()
 
 
 def _flipped(path: Path, whole: bytes, case: Case) -> None:
