@@ -1,4 +1,4 @@
-"""A real headless browser, driven over its own debugging pipe: what a page shows, complains of, and asks for.
+"""A real headless browser, driven over its debugging pipe: what a page shows, logs as errors, and requests.
 
 Chromium reads commands from file descriptor 3 and writes answers and events to 4, JSON with a zero byte after each.
 """
@@ -17,37 +17,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
     *("--remote-debugging-pipe", "--hide-scrollbars"),
 )
 
-_BEGIN = """
+_EXEC_WITH_PIPES = """
 import fcntl, os, sys
 ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
-for end, place in zip(ends, (3, 4)):
-    os.dup2(end, place)
+for end, descriptor in zip(ends, (3, 4)):
+    os.dup2(end, descriptor)
 os.execv(sys.argv[3], sys.argv[3:])
 """
-"""Puts the two ends of the pipes where Chromium looks for them, and becomes it."""
+"""Program that moves the ends of the pipes to the descriptors that Chromium uses, and becomes Chromium."""
 
 
 def find_browser() -> str | None:
-    """Return the path of a browser, None where PATH has none."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+    """Return the path of a browser, None if PATH has none."""
+    return next((path for name in BROWSER_NAMES if (path := shutil.which(name))), None)
 
 
 class BrowserEnded(Exception):
-    """The browser is gone; with the last of what it said on standard error."""
+    """The browser has ended; the message is the end of its standard error."""
 
 
 @dataclass
-class Seen:
-    """One page as a browser saw it: what it complained of, every address that was asked for, and its widths."""
+class PageView:
+    """A page as a browser shows it: its errors, every URL that it requested, its widths in CSS pixels."""
 
-    complaints: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     content_width: int = 0
     view_width: int = 0
@@ -58,8 +58,8 @@ class Seen:
 class Browser:
     """One running browser with one page."""
 
-    def __init__(self, commands: int, answers: int, complaints: Path) -> None:
-        self._commands, self._answers, self._complaints = commands, answers, complaints
+    def __init__(self, commands: int, answers: int, stderr: Path) -> None:
+        self._commands, self._answers, self._stderr = commands, answers, stderr
         self._buffer = b""
         self._number = 0
         self._events: list[dict[str, Any]] = []
@@ -68,8 +68,8 @@ class Browser:
         for domain in ("Page", "Network", "Runtime", "Log"):
             self._call(f"{domain}.enable")
 
-    def look(self, page: Path, width: int = 1280, height: int = 900, *, dark: bool = False) -> Seen:
-        """Open a page from the disk in a window of this size; return what was seen."""
+    def open_page(self, page: Path, width: int = 1280, height: int = 900, *, dark: bool = False) -> PageView:
+        """Open a local page in a window of this size in CSS pixels."""
         self._events.clear()
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700}
         self._call("Emulation.setDeviceMetricsOverride", metrics)
@@ -78,22 +78,22 @@ class Browser:
         self._call("Page.navigate", {"url": page.absolute().as_uri()})
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._read()
-        seen = Seen()
-        seen.content_width = self.evaluate("document.documentElement.scrollWidth")
-        seen.view_width = self.evaluate("document.documentElement.clientWidth")
-        seen.text = self.evaluate("document.body.innerText")
-        seen.background = self.evaluate("getComputedStyle(document.body).backgroundColor")
+        view = PageView()
+        view.content_width = self.evaluate("document.documentElement.scrollWidth")
+        view.view_width = self.evaluate("document.documentElement.clientWidth")
+        view.text = self.evaluate("document.body.innerText")
+        view.background = self.evaluate("getComputedStyle(document.body).backgroundColor")
         for event in self._events:
-            _note(seen, event["method"], event.get("params", {}))
-        return seen
+            _record(view, event["method"], event.get("params", {}))
+        return view
 
     def evaluate(self, script: str) -> Any:
         """Return the value of a script in the page."""
         return self._call("Runtime.evaluate", {"expression": script, "returnByValue": True})["result"].get("value")
 
-    def picture(self, path: Path, *, whole: bool = True) -> Path:
-        """Write what the page looks like, all of it or only the window."""
-        data = self._call("Page.captureScreenshot", {"captureBeyondViewport": whole})["data"]
+    def screenshot(self, path: Path, *, full_page: bool = True) -> Path:
+        """Write a PNG of the page, all of it or only the window; return its path."""
+        data = self._call("Page.captureScreenshot", {"captureBeyondViewport": full_page})["data"]
         path.write_bytes(base64.b64decode(data))
         return path
 
@@ -115,12 +115,12 @@ class Browser:
         return result
 
     def _read(self) -> dict[str, Any]:
-        """Return the next message; events are kept, too."""
+        """Return the next message; add events to the list of events."""
         while b"\0" not in self._buffer:
-            more = os.read(self._answers, 2**16)
-            if not more:
+            chunk = os.read(self._answers, 2**16)
+            if not chunk:
                 raise self._ended()
-            self._buffer += more
+            self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(line)
         if "method" in message:
@@ -128,44 +128,44 @@ class Browser:
         return message
 
     def _ended(self) -> BrowserEnded:
-        return BrowserEnded(self._complaints.read_text(errors="replace")[-2000:] or "it said nothing")
+        return BrowserEnded(self._stderr.read_text(errors="replace")[-2000:] or "no output")
 
 
-def _note(seen: Seen, method: str, params: dict[str, Any]) -> None:
+def _record(view: PageView, method: str, params: dict[str, Any]) -> None:
     if method == "Network.requestWillBeSent":
-        seen.requests.append(params["request"]["url"][:200])
+        view.requests.append(params["request"]["url"][:200])
     elif method == "Runtime.exceptionThrown":
-        seen.complaints.append(str(params["exceptionDetails"].get("text")))
+        view.errors.append(str(params["exceptionDetails"].get("text")))
     elif method == "Runtime.consoleAPICalled":
-        seen.complaints.append(f"console: {params['args']}")
+        view.errors.append(f"console: {params['args']}")
     elif method == "Log.entryAdded":
-        seen.complaints.append(params["entry"]["text"])
+        view.errors.append(params["entry"]["text"])
 
 
 @contextmanager
-def browsing(program: str, profile: Path) -> Iterator[Browser]:
-    """Start a browser with a new profile; it is ended in every case."""
-    child_reads, we_write = os.pipe()
-    we_read, child_writes = os.pipe()
-    command = [sys.executable, "-c", _BEGIN, str(child_reads), str(child_writes), program, *_OPTIONS]
+def start_browser(program: str, profile: Path) -> Iterator[Browser]:
+    """Start a browser with a new profile; end it when the context ends."""
+    child_reads, commands = os.pipe()
+    answers, child_writes = os.pipe()
+    command = [sys.executable, "-c", _EXEC_WITH_PIPES, str(child_reads), str(child_writes), program, *_OPTIONS]
     command.append(f"--user-data-dir={profile}")
-    complaints = profile / "stderr"
-    with complaints.open("wb") as said:
+    stderr = profile / "stderr"
+    with stderr.open("wb") as output:
         process = subprocess.Popen(
             command,
             pass_fds=(child_reads, child_writes),
-            env={**os.environ, "HOME": str(profile)},  # it writes there, too
+            env={**os.environ, "HOME": str(profile)},  # it writes there as well
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=output,
         )
     os.close(child_reads)
     os.close(child_writes)
     try:
-        yield Browser(we_write, we_read, complaints)
+        yield Browser(commands, answers, stderr)
     finally:
-        os.close(we_write)  # at the end of its commands it ends by itself, with all its children
-        os.close(we_read)
+        os.close(commands)  # at the end of its input it ends itself and its children
+        os.close(answers)
         try:
             process.wait(timeout=30)
         finally:

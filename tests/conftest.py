@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures that all tests share, and the hooks that sort the tests into tiers (see tiers.py)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from drive_server import DriveServer
 from tiers import RcloneGuard, is_quick, mark_by_fixtures
 from workspace import Workspace
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell starts in the background: all we start would
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignore it too, and some of it is sent one to see it stop
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell sets this for what it starts in the background. Child processes inherit it, and some tests send SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _GUARD = RcloneGuard(Path(tempfile.mkdtemp(prefix="rm360-no-rclone-")))
 
@@ -27,7 +28,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start rclone."""
+    """Give the markers of the tiers by fixtures."""
     mark_by_fixtures(items)
 
 
@@ -50,7 +51,10 @@ def pytest_runtest_teardown() -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Make what a test logged fit to travel between the processes of the tests: names of files need not be UTF-8."""
+    """Replace characters in captured output that cannot be encoded: a file name need not be UTF-8.
+
+    The processes of pytest-xdist send reports to each other as UTF-8.
+    """
     report = yield
     report.sections = [(title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections]
     return report
@@ -64,13 +68,13 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """Give a lab with an empty local remote."""
+    """Return a workspace for whole runs, with an empty local remote."""
     return Workspace(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def drive_server(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DriveServer]:
-    """Give a lab whose remote is a Drive, without faults."""
+    """Yield a workspace whose remote is the Drive emulator, without faults; rclone is configured by environment."""
     with serve(workspace.remote, tmp_path / "drive") as drive:
         for key, value in drive.env().items():
             monkeypatch.setenv(key, value)

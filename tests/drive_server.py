@@ -1,4 +1,4 @@
-"""A lab for whole runs against Drive: the emulator behind the real rclone, and its log as the witness."""
+"""Whole runs against the Drive emulator behind the real rclone, and what its log says about them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from rm360_async.cli import main
 
 
 class DriveServer:
-    """A lab whose remote is a Drive; what is put on its remote is the drive's content."""
+    """A workspace with the Drive emulator: it serves the workspace's remote folder as the rclone remote `gdrive`."""
 
     def __init__(self, workspace: Workspace, drive: Drive) -> None:
         self.workspace, self.drive = workspace, drive
 
     def put(self, *names: str, subject: str = "0018", folder: str = "", filler: int = 300) -> None:
+        """Put tiny performances on the drive; each image has `filler` bytes and some of framing."""
         for name in names:
             path = f"{folder}/{subject}/{subject}_{name}_raw.smc".lstrip("/")
             self.workspace.put(path, Tiny(subject, name, filler=filler))
 
     def file(self, name: str) -> Path:
-        """Return the file behind a performance's file on the drive."""
+        """Return the local file behind the .smc of a performance of 0018 on the drive."""
         return self.workspace.remote / "0018" / f"0018_{name}_raw.smc"
 
     def config(self, remote: str = "gdrive", **overrides: object) -> Path:
+        """Write the config for the drive and return its path; see `Workspace.config`."""
         return self.workspace.config(
             google_drive__remote_name=remote, google_drive__root_folder_id=ROOT_ID, **overrides
         )
@@ -37,18 +39,20 @@ class DriveServer:
         """Run `rm360 run` in this process; return the exit code."""
         return main(["run", str(self.config(remote, **overrides)), *arguments])
 
-    def asked(self, name: str) -> list[Request]:
-        """Return the downloads of a performance's file that were asked for."""
+    def downloads_of(self, name: str) -> list[Request]:
+        """Return the download requests for the .smc of a performance, in order."""
         return self.drive.media(f"*_{name}_raw.smc")
 
     def statuses(self) -> dict[str, str]:
+        """Return the manifest's status of each performance, by its name without the subject."""
         return {name.split("/")[1]: row["status"] for name, row in self.workspace.manifest().items()}
 
-    def error(self, name: str) -> str:
+    def error_of(self, name: str) -> str:
+        """Return the manifest's error of a performance of 0018."""
         return self.workspace.manifest()[f"0018/{name}"]["error"]
 
     def tries(self) -> int:
-        """Return how many tries were charged in all."""
+        """Return the number of tries that count against `max_retries`, summed over all performances."""
         with closing(sqlite3.connect(self.workspace.root / "work" / "MANIFEST.sqlite")) as ledger:
             count: int = ledger.execute("SELECT sum(tries) FROM performance").fetchone()[0]
         return count

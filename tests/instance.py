@@ -1,4 +1,4 @@
-"""Runs as processes of their own: started with hooks, signalled, killed, and looked at from outside."""
+"""Runs in processes of their own, with fault hooks: a test signals them, kills them and observes them from outside."""
 
 from __future__ import annotations
 
@@ -19,46 +19,54 @@ from workspace import Workspace
 from rm360_async.download.rclone import find_rclone
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 Hook = dict[str, Any]
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Look again and again until the condition holds; it is about another process, which we cannot wait for."""
-    end = time.monotonic() + PATIENCE
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Poll until a condition about another process holds; fail with `what` after `TIMEOUT_SECONDS`."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
-        assert time.monotonic() < end, f"never: {what}"
+        assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.005)
 
 
-class Rclone:
-    """The real rclone on PATH behind a script that notes each call, and holds `cat` while `hold` is there."""
+class RecordingRclone:
+    """The real rclone behind a script in `<workspace>/bin` that records each call.
+
+    While the file `hold_file` exists, `rclone cat` waits before it starts.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.folder, self.calls, self.hold = workspace.root / "bin", workspace.root / "calls", workspace.root / "hold"
+        self.folder = workspace.root / "bin"
+        self.call_log, self.hold_file = workspace.root / "calls", workspace.root / "hold"
         self.folder.mkdir()
-        self.calls.touch()
+        self.call_log.touch()
         self.real = shutil.which("rclone") or find_rclone()
-        self.write("")
+        self.write_script("")
 
-    def write(self, lines: str) -> None:
-        """Write the script; `lines` of shell run before the real thing, with the verb in $1."""
+    def write_script(self, lines: str) -> None:
+        """Write the script; `lines` of shell run before the real rclone, with its command in $1."""
         script = self.folder / "rclone"
         script.write_text(
-            f'#!/bin/sh\necho "$*" >> "{self.calls}"\n'
-            f'while [ "$1" = cat ] && [ -e "{self.hold}" ]; do sleep 0.01; done\n'
+            f'#!/bin/sh\necho "$*" >> "{self.call_log}"\n'
+            f'while [ "$1" = cat ] && [ -e "{self.hold_file}" ]; do sleep 0.01; done\n'
             f'{lines}\nexec "{self.real}" "$@"\n'
         )
         script.chmod(0o755)
 
-    def fetched(self, name: str = "") -> list[str]:
-        """Return the downloads so far, one command line each."""
-        return [line for line in self.calls.read_text().splitlines() if line.startswith("cat ") and name in line]
+    def downloads(self, name: str = "") -> list[str]:
+        """Return the command lines of the downloads so far, of those that contain `name`."""
+        return [line for line in self.call_log.read_text().splitlines() if line.startswith("cat ") and name in line]
 
 
 class Instance:
-    """One `rm360 run` as a process, in a session of its own."""
+    """One `rm360 run` in a process and session of its own, killed when the context ends.
+
+    `hooks` say what happens at which fault point (see hook/sitecustomize.py), `prefix` is a command that runs it, and
+    `terminal` a descriptor that it gets as its controlling terminal.
+    """
 
     def __init__(
         self,
@@ -82,33 +90,33 @@ class Instance:
             **(environment or {}),
         }
         command = [*prefix, sys.executable, "-m", "rm360_async", "run", str(config), *arguments]
-        with self.console.open("wb") as said:
-            streams = [said if terminal is None else terminal] * 2
-            nothing = subprocess.DEVNULL if terminal is None else terminal
-            # A program in a session of its own makes the first terminal that it opens the session's.
-            taking = [] if terminal is None else ["setsid", "--ctty", "--wait"]
+        with self.console.open("wb") as console:
+            streams = [console if terminal is None else terminal] * 2
+            stdin = subprocess.DEVNULL if terminal is None else terminal
+            # setsid --ctty makes the terminal the controlling terminal of the new session.
+            setsid = [] if terminal is None else ["setsid", "--ctty", "--wait"]
             self.process = subprocess.Popen(
-                [*taking, *command],
+                [*setsid, *command],
                 cwd=ROOT,
                 env=env,
-                stdin=nothing,
+                stdin=stdin,
                 stdout=streams[0],
                 stderr=streams[1],
                 start_new_session=terminal is None,
             )
 
     @property
-    def said(self) -> str:
-        """Return what it has printed so far."""
+    def output(self) -> str:
+        """Return what it has printed so far, to stdout and stderr."""
         return self.console.read_text(errors="replace")
 
     def wait(self) -> int:
         """Wait for its end; return the exit code (negative: the signal that killed it)."""
         try:
-            return self.process.wait(PATIENCE)
+            return self.process.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"it never ended; it said:\n{self.said}\n{self.workspace.log()}") from None
+            raise AssertionError(f"the run did not end; its output:\n{self.output}\n{self.workspace.log()}") from None
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -127,24 +135,24 @@ class Instance:
         self.kill()
 
 
-def processes(workspace: Workspace) -> dict[int, str]:
-    """Return every process that uses the lab's rclone config (runs, workers, rclones) with its command line.
+def processes_of(workspace: Workspace) -> dict[int, str]:
+    """Return the command lines of the runs, workers and rclones of a workspace, by process id.
 
-    The words of a command line end with a zero byte each, as /proc has them.
+    They are recognised by the rclone config in their environment. Each argument ends with a zero byte, as in /proc.
     """
-    found = {}
+    commands = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal() or int(folder.name) == os.getpid():
             continue
         with suppress(OSError):
             if f"RCLONE_CONFIG={workspace.root}/".encode() in (folder / "environ").read_bytes():
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace")
-    return {pid: command for pid, command in found.items() if command}
+                commands[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace")
+    return {pid: command for pid, command in commands.items() if command}
 
 
-def children(workspace: Workspace) -> list[str]:
-    """Return the command lines of all processes of the lab."""
-    return [command.replace("\0", " ") for command in processes(workspace).values()]
+def command_lines(workspace: Workspace) -> list[str]:
+    """Return the command lines of all processes of a workspace."""
+    return [command.replace("\0", " ") for command in processes_of(workspace).values()]
 
 
 def barrier_at(workspace: Workspace, name: str, point: str, **more: Any) -> tuple[Path, Hook]:
@@ -153,6 +161,6 @@ def barrier_at(workspace: Workspace, name: str, point: str, **more: Any) -> tupl
     return path, {"point": point, "do": "barrier", "path": str(path), **more}
 
 
-def reached(barrier: Path) -> None:
+def wait_until_reached(barrier: Path) -> None:
     """Wait until a process waits at the barrier."""
-    until(Path(f"{barrier}.reached").exists, f"{barrier.name} reached")
+    wait_until(Path(f"{barrier}.reached").exists, f"{barrier.name} reached")

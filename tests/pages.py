@@ -1,4 +1,4 @@
-"""Published synthetic folders with faults of choice, and what their pages say."""
+"""Published synthetic folders with chosen faults, and the numbers of their report pages."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ from rm360_async.visualization.report import write_page
 
 SCALE = 1 / 16
 RENDERER = Renderer(SCALE)
-"""Draws each picture once for all tests of a process."""
+"""Draws each image once for all tests of a process."""
 
 
-def speech(name: str = "s3_all", frames: int = 6, **changes: Any) -> SmcSpec:
-    """Return a speech part as the 500-subject release has it: 38 cameras at 15, or the frontal one at 30."""
+def speech_spec(name: str = "s3_all", frames: int = 6, **changes: Any) -> SmcSpec:
+    """Return a speech performance of the 500-subject layout: 38 cameras at 15 fps, or the frontal one at 30 fps."""
     cameras = S3_CAMERAS if name == "s3_all" else ("25",)
     fps = 15.0 if name == "s3_all" else 30.0
     spec = SmcSpec(Performance("0018", name), cameras=cameras, frames=frames, fps=fps, scale=SCALE, distinct_images=2)
     return replace(spec, **changes)
 
 
-def pair(name: str = "e0", frames: int = 4, **changes: Any) -> SmcSpec:
-    """Return a performance as the 21-subject release has it: 60 cameras and all annotations."""
+def pair_spec(name: str = "e0", frames: int = 4, **changes: Any) -> SmcSpec:
+    """Return a performance of the 21-subject layout: 60 cameras and all annotations."""
     spec = next(spec for spec in demo_plan(Structure.PAIR) if spec.performance.name == name)
     return replace(spec, scale=SCALE, frames=frames, distinct_images=2, **changes)
 
 
-def published(root: Path, spec: SmcSpec, change: Callable[[Array], Array] | None = None, *arguments: str) -> Path:
-    """Extract the spec's file or pair to a folder; `change` is what happens to every stored RT."""
+def extract_spec(root: Path, spec: SmcSpec, change: Callable[[Array], Array] | None = None, *arguments: str) -> Path:
+    """Write the spec's file or pair and extract it; return the published folder.
+
+    `change` is applied to every stored RT, camera-to-world, 4 x 4.
+    """
     stem = f"{spec.performance.subject}_{spec.performance.name}"
     raw, anno = root / f"{stem}_raw.smc", root / f"{stem}_anno.smc"
     folder = root / spec.performance.subject / spec.performance.name
@@ -56,17 +59,17 @@ def published(root: Path, spec: SmcSpec, change: Callable[[Array], Array] | None
 
 
 def change_rt(file: Path, change: Callable[[Array], Array]) -> None:
-    """Change every RT that a file stores."""
+    """Apply `change` to every RT in a file."""
     with h5py.File(file, "r+") as smc:
         for camera in smc["Calibration"].values():
             camera["RT"][...] = change(np.array(camera["RT"]))
 
 
-def page(folder: Path, place: Path, *, faces: bool = True) -> dict[str, Any]:
-    """Make the page of a folder; return its numbers."""
-    return write_page(folder, place, faces=faces)
+def page_numbers(folder: Path, output: Path, *, faces: bool = True) -> dict[str, Any]:
+    """Write the page of a folder; return its numbers."""
+    return write_page(folder, output, faces=faces)
 
 
-def failing(numbers: dict[str, Any]) -> dict[str, str]:
-    """Return the sentence of every panel that fails."""
+def failing_panels(numbers: dict[str, Any]) -> dict[str, str]:
+    """Return the sentence of every panel whose state is `fail`, by the panel's key."""
     return {key: panel["sentence"] for key, panel in numbers["panels"].items() if panel["state"] == "fail"}

@@ -1,4 +1,4 @@
-"""A small disk of its own for a lab's work, which strangers fill, use up, and take away."""
+"""A small disk for a workspace, which a test fills or makes read-only while a run uses it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ MB = 2**20
 
 
 class NoSmallDisk(Exception):
-    """This system lets us mount nothing."""
+    """This system does not allow mounting in a name space."""
 
 
 class SmallDisk:
-    """A tmpfs under `<lab>/small`, in a name space of its own: runs enter it, the test looks in from outside."""
+    """A tmpfs at `<workspace>/small` in a mount name space: runs enter it, the test sees it through `outside_path`.
+
+    `size` is in bytes, `files` the number of inodes (0: no limit of its own). Raises NoSmallDisk.
+    """
 
     def __init__(self, workspace: Workspace, size: int, files: int = 0) -> None:
-        self.workspace, self.place = workspace, workspace.root / "small"
-        self.place.mkdir()
-        # root of the machine may mount; anybody else is root in a name space of users of his own
-        users = [] if os.geteuid() == 0 else ["--user"]
-        mapped = ["--map-root-user"] if users else []
-        mount = f'mount -t tmpfs -o size={size},nr_inodes={files} rm360 "{self.place}" && echo up && exec sleep 100000'
+        self.workspace, self.mount_point = workspace, workspace.root / "small"
+        self.mount_point.mkdir()
+        # Root may mount; another user must first become root in a user name space.
+        user_option = [] if os.geteuid() == 0 else ["--user"]
+        as_root = ["--map-root-user"] if user_option else []
+        tmpfs = f'mount -t tmpfs -o size={size},nr_inodes={files} rm360 "{self.mount_point}"'
+        script = f"{tmpfs} && echo up && exec sleep 100000"
         self.holder = subprocess.Popen(
-            ["unshare", *users, *mapped, "--mount", "sh", "-c", mount],
+            ["unshare", *user_option, *as_root, "--mount", "sh", "-c", script],
             env={"PATH": os.environ["PATH"]},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -37,45 +41,45 @@ class SmallDisk:
         assert self.holder.stdout is not None
         if self.holder.stdout.readline() != "up\n":
             self.__exit__()
-            raise NoSmallDisk("this system lets nobody mount a small disk in a name space of his own")
+            raise NoSmallDisk("this system does not allow mounting a small disk in a name space")
         pid = self.holder.pid
-        kept = ["--preserve-credentials"] if users else []
-        self.enter = ["nsenter", f"--target={pid}", *users, "--mount", *kept]
-        self.seen = Path(f"/proc/{pid}/root{self.place}")
+        credentials = ["--preserve-credentials"] if user_option else []
+        self.enter = ["nsenter", f"--target={pid}", *user_option, "--mount", *credentials]
+        self.outside_path = Path(f"/proc/{pid}/root{self.mount_point}")
 
-    def holds_work(self) -> dict[str, Any]:
-        """Let it hold all of the lab's work; return what a run needs for that."""
-        (self.workspace.root / "work").symlink_to(self.seen)
-        return {"prefix": self.enter, "storage__output_dir": str(self.place / "subjects")}
+    def hold_work(self) -> dict[str, Any]:
+        """Put the workspace's work folder on this disk; return the arguments that an `Instance` needs for that."""
+        (self.workspace.root / "work").symlink_to(self.outside_path)
+        return {"prefix": self.enter, "storage__output_dir": str(self.mount_point / "subjects")}
 
     def fill(self, leave: int = 0) -> None:
-        """Let a stranger take all but `leave` bytes."""
-        with (self.seen / "stranger").open("ab", buffering=0) as file, suppress(OSError):
-            while (free := self.free() - leave) > 0:
+        """Fill the disk with another program's file, but for `leave` bytes."""
+        with (self.outside_path / "stranger").open("ab", buffering=0) as file, suppress(OSError):
+            while (free := self.free_bytes() - leave) > 0:
                 file.write(bytes(min(free, MB)))
 
-    def free(self) -> int:
-        """Return the bytes that are left."""
-        told = os.statvfs(self.seen)
-        return told.f_bavail * told.f_frsize
+    def free_bytes(self) -> int:
+        """Return the free bytes."""
+        stat = os.statvfs(self.outside_path)
+        return stat.f_bavail * stat.f_frsize
 
-    def clear(self) -> None:
-        """Let the stranger take his files away."""
-        for path in self.seen.glob("stranger*"):
+    def remove_filler(self) -> None:
+        """Remove the other program's files."""
+        for path in self.outside_path.glob("stranger*"):
             path.unlink()
 
-    def take_away(self, folder: str) -> None:
-        """Make a folder of the disk read-only to whoever opens anything in it from now on."""
-        place, aside = str(self.place / folder), self.workspace.root / "aside"
-        aside.mkdir(exist_ok=True)
-        self._mount("--bind", place, str(aside))
-        self._mount("-o", "remount,bind,ro", str(aside))  # refused where anybody writes, and here nobody does
-        self._mount("--bind", str(aside), place)
+    def make_read_only(self, folder: str) -> None:
+        """Make a folder of the disk read-only for everything that is opened in it from now on."""
+        path, copy = str(self.mount_point / folder), self.workspace.root / "read-only"
+        copy.mkdir(exist_ok=True)
+        self._mount("--bind", path, str(copy))
+        self._mount("-o", "remount,bind,ro", str(copy))  # refused while a file is open for writing; here none is
+        self._mount("--bind", str(copy), path)
 
-    def give_back(self, folder: str) -> None:
+    def make_writable(self, folder: str) -> None:
         """Make a folder writable again."""
-        for place in (self.place / folder, self.workspace.root / "aside"):
-            subprocess.run([*self.enter, "umount", "--lazy", str(place)], check=True)
+        for path in (self.mount_point / folder, self.workspace.root / "read-only"):
+            subprocess.run([*self.enter, "umount", "--lazy", str(path)], check=True)
 
     def _mount(self, *arguments: str) -> None:
         subprocess.run([*self.enter, "mount", *arguments], check=True)

@@ -592,7 +592,7 @@ anyio.run(main)
 def test_a_small_disk_that_is_really_full(tmp_path: Path) -> None:
     mount = f'mount -t tmpfs -o size=16m rm360 "{tmp_path}"'
     if subprocess.run(["unshare", "-Urm", "sh", "-c", mount], capture_output=True, check=False).returncode:
-        pytest.skip("this system lets nobody mount a small disk in a name space of his own")
+        pytest.skip("this system does not allow mounting a small disk in a name space")
     command = f'{mount} && exec "$0" -c "$1" "{tmp_path}"'
     result = subprocess.run(
         ["unshare", "-Urm", "sh", "-c", command, sys.executable, SMALL_DISK],

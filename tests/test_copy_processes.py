@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from instance import until
+from instance import wait_until
 from test_extract import fault, job
 from tiny_smc import Tiny
 
@@ -105,7 +105,7 @@ def test_a_signal_stops_an_extraction_and_leaves_nothing(
     source = Tiny(frames=2000, filler=20_000).write(tmp_path / "0018_e0_raw.smc")
     command = [sys.executable, "-m", "rm360_async", "extract", str(source), "--output", str(tmp_path / "out" / "e0")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    until(lambda: any(tmp_path.glob("out/.*.staging/images")) or process.poll() is not None, "a first image")
+    wait_until(lambda: any(tmp_path.glob("out/.*.staging/images")) or process.poll() is not None, "a first image")
     time.sleep(seconds)
     (os.killpg if group else os.kill)(process.pid, number)
     said = process.communicate(timeout=60)[1]

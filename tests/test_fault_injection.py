@@ -125,9 +125,9 @@ def test_a_trace_shows_written_then_synced_then_renamed_then_told_then_removed(w
         workspace, config=config, prefix=["strace", "-f", "-y", "-qq", "-e", f"trace={CALLS}", "-o", str(trace)]
     ) as run:
         code = run.wait()
-    if "ptrace" in run.said:
+    if "ptrace" in run.output:
         pytest.skip("this system lets nobody trace his own processes")
-    assert code == 0, run.said
+    assert code == 0, run.output
     lines = trace.read_text(errors="replace").splitlines()
 
     def places(pattern: str) -> list[int]:

@@ -26,7 +26,7 @@ def test_a_remote_file_is_inspected_and_analyzed_for_a_part_of_it(
     assert json.loads(capsys.readouterr().out) == {**here, "path": target}
     assert main(["cameras", "analyze", target, "--json"]) in (0, 1)
     assert len(json.loads(capsys.readouterr().out)["checks"]) > 3
-    assert sum(request.sent for request in drive_server.asked("e0")) < path.stat().st_size / 2
+    assert sum(request.sent for request in drive_server.downloads_of("e0")) < path.stat().st_size / 2
 
 
 def test_a_target_on_a_remote_that_is_no_file_is_told(

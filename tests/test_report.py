@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from pages import failing, pair, published, speech
+from pages import extract_spec, failing_panels, pair_spec, speech_spec
 from tiny_smc import Tiny
 from workspace import Workspace
 
@@ -75,8 +75,13 @@ class Parsed(HTMLParser):
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Give published folders of 1, 38 and 60 cameras, in both layouts."""
     root = tmp_path_factory.mktemp("folders")
-    specs = {"1": speech("s1_all", 30), "38": speech(holes={"31": (4,)}), "60": pair(), "60 speech": pair("s1_all")}
-    return {name: published(root, spec) for name, spec in specs.items()}
+    specs = {
+        "1": speech_spec("s1_all", 30),
+        "38": speech_spec(holes={"31": (4,)}),
+        "60": pair_spec(),
+        "60 speech": pair_spec("s1_all"),
+    }
+    return {name: extract_spec(root, spec) for name, spec in specs.items()}
 
 
 def text_of(place: Path) -> str:
@@ -196,7 +201,7 @@ def test_the_worst_folder_makes_no_large_page(folders: dict[str, Path], tmp_path
 def ran(workspace: Workspace) -> Workspace:
     """Give a lab with three published performances, one of them damaged, and one that failed."""
     root = workspace.remote
-    plan = (speech("s1_all", 6), speech(frames=4, holes={"31": (2,)}), speech("s2_all", 6))
+    plan = (speech_spec("s1_all", 6), speech_spec(frames=4, holes={"31": (2,)}), speech_spec("s2_all", 6))
     make_remote(root, Structure.SINGLE, plan, 1 / 16)
     workspace.put("0018/0018_e1_raw.smc", b"<html>quota</html>" * 60)
     assert workspace.run() == 1
@@ -293,7 +298,7 @@ def test_a_page_of_one_folder(ran: Workspace, capsys: pytest.CaptureFixture[str]
     assert main(["report", str(folder), "--output", str(ran.root / "page")]) == 0
     assert capsys.readouterr().out.endswith("page/index.html: 0018/s3_all: fail\n")
     numbers = read_page_json(ran.root / "page")
-    assert numbers is not None and "presence" in failing(numbers)
+    assert numbers is not None and "presence" in failing_panels(numbers)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from browser import Browser, browsing, find_browser
+from browser import Browser, find_browser, start_browser
 from numpy.typing import NDArray
-from pages import pair, published, speech
+from pages import extract_spec, pair_spec, speech_spec
 from test_report import big_run
 
 from rm360_async.visualization.report import write_page, write_run_page
@@ -31,7 +31,7 @@ PHONE, DESK = (360, 780), (1280, 900)
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Give one browser for all tests."""
-    with browsing(PROGRAM, tmp_path_factory.mktemp("profile")) as running:
+    with start_browser(PROGRAM, tmp_path_factory.mktemp("profile")) as running:
         yield running
 
 
@@ -39,10 +39,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Give pages of 1, 38 and 60 cameras in both layouts, a page without faces, and the index of a large run."""
     root = tmp_path_factory.mktemp("pages")
-    specs = {"1": speech("s1_all", 90), "38": speech(frames=40, holes={"31": (4, 5)}), "60": pair("s1_all", 4)}
+    specs = {
+        "1": speech_spec("s1_all", 90),
+        "38": speech_spec(frames=40, holes={"31": (4, 5)}),
+        "60": pair_spec("s1_all", 4),
+    }
     found = {}
     for name, spec in specs.items():
-        folder = published(root / "folders", spec)
+        folder = extract_spec(root / "folders", spec)
         write_page(folder, root / name, back="../../index.html")
         found[name] = root / name / "index.html"
     write_page(folder, root / "silhouettes", faces=False)
@@ -58,8 +62,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_a_page_asks_for_nothing_complains_of_nothing_and_fits(
     browser: Browser, pages: dict[str, Path], name: str, size: tuple[int, int], dark: bool
 ) -> None:
-    seen = browser.look(pages[name], *size, dark=dark)
-    assert seen.complaints == []
+    seen = browser.open_page(pages[name], *size, dark=dark)
+    assert seen.errors == []
     assert [address for address in seen.requests if not address.startswith("data:image/")] == [pages[name].as_uri()]
     assert seen.content_width <= seen.view_width == size[0]
     red, green, blue = bgr(DARK[PAPER] if dark else PAPER)[::-1]
@@ -67,21 +71,21 @@ def test_a_page_asks_for_nothing_complains_of_nothing_and_fits(
 
 
 def pixels(browser: Browser, path: Path) -> NDArray[np.uint8]:
-    picture = cv2.imread(str(browser.picture(path, whole=False)))
+    picture = cv2.imread(str(browser.screenshot(path, full_page=False)))
     assert picture is not None
     return np.asarray(picture, np.uint8)
 
 
 def test_dark_drawings_are_dark(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:
     for dark in (False, True):
-        browser.look(pages["38"], *DESK, dark=dark)
+        browser.open_page(pages["38"], *DESK, dark=dark)
         browser.evaluate("document.getElementById('coverage').scrollIntoView()")
         bright = float(np.mean(pixels(browser, tmp_path / "x.png")))
         assert bright < 90 if dark else bright > 190
 
 
 def test_every_picture_is_decoded_and_every_text_is_seen(browser: Browser, pages: dict[str, Path]) -> None:
-    seen = browser.look(pages["60"], *DESK)
+    seen = browser.open_page(pages["60"], *DESK)
     close = browser.evaluate("document.querySelectorAll('.proofs image').length")
     assert close >= 9
     assert len([address for address in seen.requests if address.startswith("data:image/jpeg")]) == 60 + close
@@ -98,25 +102,25 @@ def test_the_sheet_stands_in_columns_at_a_desk_and_begins_at_the_face_on_a_phone
         "[...document.querySelectorAll('.sheet figure')].map(e => [e.querySelector('figcaption').innerText.slice(0, 2),"
         " e.getBoundingClientRect().x, e.getBoundingClientRect().y])"
     )
-    browser.look(pages["60"], *DESK)
+    browser.open_page(pages["60"], *DESK)
     places = {camera: (x, y) for camera, x, y in browser.evaluate(script)}
     assert places["51"][0] < places["28"][0] < places["25"][0] < places["00"][0]
     assert places["24"][1] < places["25"][1] < places["56"][1] < places["26"][1]
-    browser.look(pages["60"], *PHONE)
+    browser.open_page(pages["60"], *PHONE)
     order = sorted(browser.evaluate(script), key=lambda each: (each[2], each[1]))
     assert order[0][0] == "25"
 
 
 def test_links_of_the_board_lead_to_pages(browser: Browser, pages: dict[str, Path]) -> None:
-    browser.look(pages["few"], *DESK)
+    browser.open_page(pages["few"], *DESK)
     links = browser.evaluate("[...document.querySelectorAll('.board a')].map(e => e.href)")
     assert f"{pages['few'].parent.as_uri()}/0000/e5/index.html" in links
-    browser.look(pages["38"], *DESK)
+    browser.open_page(pages["38"], *DESK)
     assert browser.evaluate("document.querySelector('header a').href").endswith("index.html")
 
 
 def test_a_page_that_asks_for_something_would_be_seen(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "index.html"
     page.write_text("<body><img src='http://127.0.0.1:9/x.png'><script>console.error('oh'); missing()</script></body>")
-    seen = browser.look(page)
-    assert any("127.0.0.1" in address for address in seen.requests) and len(seen.complaints) >= 2
+    seen = browser.open_page(page)
+    assert any("127.0.0.1" in address for address in seen.requests) and len(seen.errors) >= 2

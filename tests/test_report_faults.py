@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import failing, page, pair, published, speech
+from pages import extract_spec, failing_panels, page_numbers, pair_spec, speech_spec
 
 from rm360_async.domain.cameras.rig import Array
 from rm360_async.store.marker import MARKER
@@ -33,14 +33,14 @@ def marked(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("spec", "cameras", "unchecked"),
     [
-        (speech("s1_all", 30), 1, {"proof", "source"}),
-        (speech(), 38, {"proof", "source"}),
-        (pair(), 60, {"sound", "source"}),
-        (pair("s1_all"), 60, {"source"}),
+        (speech_spec("s1_all", 30), 1, {"proof", "source"}),
+        (speech_spec(), 38, {"proof", "source"}),
+        (pair_spec(), 60, {"sound", "source"}),
+        (pair_spec("s1_all"), 60, {"source"}),
     ],
 )
 def test_clean_performances_pass(tmp_path: Path, spec: SmcSpec, cameras: int, unchecked: set[str]) -> None:
-    numbers = page(published(tmp_path, spec), tmp_path / "page")
+    numbers = page_numbers(extract_spec(tmp_path, spec), tmp_path / "page")
     states = {key: panel["state"] for key, panel in numbers["panels"].items()}
     assert numbers["state"] == "ok" and numbers["notes"] == []
     assert {key for key, state in states.items() if state == "not checked"} == unchecked
@@ -57,9 +57,9 @@ def test_clean_performances_pass(tmp_path: Path, spec: SmcSpec, cameras: int, un
     ],
 )
 def test_another_reading_of_rt_is_named(tmp_path: Path, change: Callable[[Array], Array], reading: str) -> None:
-    folder = published(tmp_path, pair(), change)
-    numbers = page(folder, tmp_path / "page")
-    wrong = failing(numbers)
+    folder = extract_spec(tmp_path, pair_spec(), change)
+    numbers = page_numbers(folder, tmp_path / "page")
+    wrong = failing_panels(numbers)
     assert set(wrong) == {"contact", "proof", "calibration", "absent"}
     assert wrong["calibration"].startswith("convention: RT is not") and reading in wrong["calibration"]
     assert "3D landmarks do not fall on the 2D ones" in wrong["proof"]
@@ -67,32 +67,32 @@ def test_another_reading_of_rt_is_named(tmp_path: Path, change: Callable[[Array]
 
 
 def test_two_swapped_ids_are_named(tmp_path: Path) -> None:
-    folder = published(tmp_path, pair(swapped=(("25", "28"),)))
-    wrong = failing(page(folder, tmp_path / "page"))
+    folder = extract_spec(tmp_path, pair_spec(swapped=(("25", "28"),)))
+    wrong = failing_panels(page_numbers(folder, tmp_path / "page"))
     assert set(wrong) == {"proof", "calibration", "absent"}
     assert "ids: cameras 25 and 28 are swapped" in wrong["calibration"]
     assert wrong["proof"].endswith("more than 4 mm in cameras 25 and 28")
 
 
 def test_a_15_fps_file_is_named_whatever_it_is_called(tmp_path: Path) -> None:
-    folder = published(tmp_path, speech("s1_all", 30, fps=15.0))
-    wrong = failing(page(folder, tmp_path / "page"))
+    folder = extract_spec(tmp_path, speech_spec("s1_all", 30, fps=15.0))
+    wrong = failing_panels(page_numbers(folder, tmp_path / "page"))
     assert set(wrong) == {"sound", "absent"} and "the release has 30 frames a second" in wrong["sound"]
     assert info(folder)["findings"][0]["check"] == "frame rate" and info(folder)["fps"] == 15
     marked(folder, fps=30.0, verdict="complete as released")
-    told = failing(page(folder, tmp_path / "called"))["sound"]
+    told = failing_panels(page_numbers(folder, tmp_path / "called"))["sound"]
     assert "frames and sound give 15 frames a second, not 30" in told
     assert "the sound is 1.00 s longer than the pictures" in told
 
 
 def test_sound_that_ends_before_the_pictures_is_a_mismatch(tmp_path: Path) -> None:
-    folder = published(tmp_path, speech("s1_all", 30))
+    folder = extract_spec(tmp_path, speech_spec("s1_all", 30))
     audio = folder / "audio/audio_data.npz"
     with np.load(audio) as stored:
         samples, rate = stored["audio"], stored["sample_rate"]
     np.savez(audio, audio=samples[: len(samples) * 60 // 100], sample_rate=rate)
-    numbers = page(folder, tmp_path / "page")
-    assert "the sound is 400 ms shorter" in failing(numbers)["sound"]
+    numbers = page_numbers(folder, tmp_path / "page")
+    assert "the sound is 400 ms shorter" in failing_panels(numbers)["sound"]
     assert numbers["panels"]["sound"]["sound_longer_by"] == pytest.approx(-0.4, abs=1e-3)
     assert "mismatch 0.40 s" in (tmp_path / "page/index.html").read_text()
 
@@ -100,10 +100,10 @@ def test_sound_that_ends_before_the_pictures_is_a_mismatch(tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("cameras", [("31",), None], ids=["one camera", "every camera"])
 def test_missing_frame_100_is_named(tmp_path: Path, cameras: tuple[str, ...] | None) -> None:
-    spec = speech(frames=104)
-    folder = published(tmp_path, speech(frames=104, holes={c: (100,) for c in cameras or spec.cameras}))
-    numbers = page(folder, tmp_path / "page")
-    wrong, strip = failing(numbers), numbers["panels"]["presence"]
+    spec = speech_spec(frames=104)
+    folder = extract_spec(tmp_path, speech_spec(frames=104, holes={c: (100,) for c in cameras or spec.cameras}))
+    numbers = page_numbers(folder, tmp_path / "page")
+    wrong, strip = failing_panels(numbers), numbers["panels"]["presence"]
     assert set(wrong) == {"presence", "absent"}
     assert strip["missing"] == len(cameras or spec.cameras) and strip["frames"] == 104
     assert set(strip["wrong"].values()) == {"missing in the source: 100"}
@@ -111,9 +111,9 @@ def test_missing_frame_100_is_named(tmp_path: Path, cameras: tuple[str, ...] | N
 
 
 def test_a_camera_with_half_its_frames_is_named(tmp_path: Path) -> None:
-    folder = published(tmp_path, speech(frames=20, camera_frames={"05": 10}))
-    numbers = page(folder, tmp_path / "page")
-    assert set(failing(numbers)) == {"presence", "absent"}
+    folder = extract_spec(tmp_path, speech_spec(frames=20, camera_frames={"05": 10}))
+    numbers = page_numbers(folder, tmp_path / "page")
+    assert set(failing_panels(numbers)) == {"presence", "absent"}
     assert numbers["panels"]["presence"]["wrong"] == {"05": "missing in the source: 10-19"}
     assert numbers["panels"]["absent"]["lost"] == [
         {"check": "frame counts", "what": "cam_05 with 10 of 20 frames, the last 9"}
@@ -121,50 +121,50 @@ def test_a_camera_with_half_its_frames_is_named(tmp_path: Path) -> None:
 
 
 def test_broken_lost_small_and_vanished_frames_are_told_apart(tmp_path: Path) -> None:
-    folder = published(tmp_path, speech(cameras=speech().cameras[1:], broken={("40", 1): "no_end"}))
+    folder = extract_spec(tmp_path, speech_spec(cameras=speech_spec().cameras[1:], broken={("40", 1): "no_end"}))
     images = folder / "images"
     (images / "cam_57/frame_000002.jpg").unlink()
-    numbers = page(folder, tmp_path / "page")
+    numbers = page_numbers(folder, tmp_path / "page")
     strip = numbers["panels"]["presence"]
     assert strip["wrong"]["40"] == "broken in the source: 1"
     assert strip["wrong"]["57"] == "gone since it was published: 2"
     assert strip["wrong"]["00"] == "missing in the source: 0-5"  # released, and not in the file
     assert (strip["broken"], strip["gone"], strip["missing"]) == (1, 1, 6)
-    assert set(failing(numbers)) == {"contact", "coverage", "presence", "absent"}
+    assert set(failing_panels(numbers)) == {"contact", "coverage", "presence", "absent"}
     assert numbers["panels"]["coverage"]["lost"] == ["00"]
     assert numbers["panels"]["contact"]["absent"] == {"lost": 1, "not released": 22}
 
 
 def test_a_suspiciously_small_picture_and_a_frame_without_mask_are_warnings(tmp_path: Path) -> None:
-    folder = published(tmp_path, pair())
+    folder = extract_spec(tmp_path, pair_spec())
     listed = folder / ".extraction_files.csv"
     lines = listed.read_text().splitlines()
     small = next(line for line in lines if line.startswith("images/cam_07/frame_000002.jpg"))
     text = "\n".join(line for line in lines if not line.startswith("masks/cam_09/frame_000001"))
     path, _, digest = small.split(",")
     listed.write_text(text.replace(small, f"{path},90,{digest}") + "\n")
-    strip = page(folder, tmp_path / "page")["panels"]["presence"]
+    strip = page_numbers(folder, tmp_path / "page")["panels"]["presence"]
     assert strip["state"] == "warn" and (strip["small"], strip["no_mask"]) == (1, 1)
     assert strip["wrong"] == {"07": "suspiciously small: 2", "09": "without mask: 1"}
 
 
 def test_a_camera_that_is_not_released_or_not_wanted_is_no_fault(tmp_path: Path) -> None:
-    folder = published(tmp_path, speech(), None, "--cameras", "24,25,27")
-    numbers = page(folder, tmp_path / "page")
-    assert failing(numbers) == {} and numbers["state"] == "ok"
+    folder = extract_spec(tmp_path, speech_spec(), None, "--cameras", "24,25,27")
+    numbers = page_numbers(folder, tmp_path / "page")
+    assert failing_panels(numbers) == {} and numbers["state"] == "ok"
     assert numbers["panels"]["contact"]["absent"] == {"not released": 22, "not wanted": 35}
 
 
 def test_key_frames_may_have_gaps(tmp_path: Path) -> None:
-    holes = {camera: (1, 2) for camera in pair().cameras}
-    spec = speech("e1", 4, cameras=pair().cameras, holes=holes, modalities=speech().modalities)
-    folder = published(tmp_path, spec)
-    numbers = page(folder, tmp_path / "page")
+    holes = {camera: (1, 2) for camera in pair_spec().cameras}
+    spec = speech_spec("e1", 4, cameras=pair_spec().cameras, holes=holes, modalities=speech_spec().modalities)
+    folder = extract_spec(tmp_path, spec)
+    numbers = page_numbers(folder, tmp_path / "page")
     assert numbers["panels"]["presence"]["frames"] == 2 and numbers["panels"]["presence"]["state"] == "ok"
 
 
 def test_what_cannot_be_read_is_said_and_the_page_is_made_all_the_same(tmp_path: Path) -> None:
-    folder = published(tmp_path, pair("s1_all"))
+    folder = extract_spec(tmp_path, pair_spec("s1_all"))
     (folder / "metadata/info.json").write_text('{"findings": 7}')
     (folder / "calibration/cameras.json").write_text("[]")
     (folder / "keypoints3d/all_frames.npz").write_bytes(b"no zip")
@@ -173,7 +173,7 @@ def test_what_cannot_be_read_is_said_and_the_page_is_made_all_the_same(tmp_path:
     (folder / ".extraction_files.csv").write_text("path,bytes\nimages/cam_25,many\n")
     for picture in (folder / "images/cam_20").iterdir():
         picture.write_bytes(b"\xff\xd8 no jpeg")
-    numbers = page(folder, tmp_path / "page")
+    numbers = page_numbers(folder, tmp_path / "page")
     told = " | ".join(numbers["notes"])
     for what in ("info.json", "cameras.json", "all_frames.npz", "cam_25.npz", "audio_data.npz", "list of files"):
         assert what in told
@@ -182,9 +182,9 @@ def test_what_cannot_be_read_is_said_and_the_page_is_made_all_the_same(tmp_path:
 
 
 def test_a_folder_of_an_earlier_tool_gets_a_page(tmp_path: Path) -> None:
-    folder = published(tmp_path, speech("s1_all"))
+    folder = extract_spec(tmp_path, speech_spec("s1_all"))
     (folder / MARKER).write_text("done\n")
     os.remove(folder / ".extraction_files.csv")
-    numbers = page(folder, tmp_path / "page")
+    numbers = page_numbers(folder, tmp_path / "page")
     assert "earlier tool" in numbers["verdict"] and numbers["panels"]["contact"]["absent"] == {"absent": 59}
-    assert numbers["panels"]["presence"]["state"] == "ok" and failing(numbers) == {}
+    assert numbers["panels"]["presence"]["state"] == "ok" and failing_panels(numbers) == {}

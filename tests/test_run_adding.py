@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from drive_emulator import Rule
 from drive_server import DriveServer
-from instance import Instance, children, until
+from instance import Instance, command_lines, wait_until
 from test_run_ranges import RANGES, WIDE, content, marker
 from tiny_smc import Tiny
 from workspace import Workspace
@@ -26,13 +26,13 @@ def test_what_is_wanted_later_is_added_and_nothing_fetched_twice(drive_server: D
     assert drive_server.run(extraction__cameras=["25"], extraction__modalities=["images", "metadata"], **RANGES) == 0
     folder = drive_server.workspace.folder("0018/e0")
     old = os.stat(folder / "images/cam_25/frame_000003.jpg").st_ino
-    before = sum(request.sent for request in drive_server.asked("e0"))
+    before = sum(request.sent for request in drive_server.downloads_of("e0"))
     wanted: dict[str, Any] = {
         "extraction__cameras": ["25", "31"],
         "extraction__modalities": ["images", "metadata", "audio"],
     }
     assert drive_server.run(**wanted, **RANGES) == 0
-    added = sum(request.sent for request in drive_server.asked("e0")) - before
+    added = sum(request.sent for request in drive_server.downloads_of("e0")) - before
     assert os.stat(folder / "images/cam_25/frame_000003.jpg").st_ino == old
     assert added < 12 * 200_000 * 1.15 + 400_000
     assert marker(drive_server.workspace, "0018/e0")["wanted_cameras"] == ["25", "31"]
@@ -46,9 +46,9 @@ def test_a_small_folder_too_is_completed_by_ranges(drive_server: DriveServer) ->
     drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     assert drive_server.run(extraction__cameras=["25"]) == 0
     assert marker(drive_server.workspace, "0018/e0")["fetched"] == "whole"
-    before = sum(request.sent for request in drive_server.asked("e0"))
+    before = sum(request.sent for request in drive_server.downloads_of("e0"))
     assert drive_server.run() == 0
-    added = sum(request.sent for request in drive_server.asked("e0")) - before
+    added = sum(request.sent for request in drive_server.downloads_of("e0")) - before
     assert added < 12 * 200_000 * 1.15 + 400_000 and "would cost more" not in drive_server.workspace.log()
     assert drive_server.workspace.manifest()["0018/e0"]["cameras_extracted"] == "2"
 
@@ -56,10 +56,10 @@ def test_a_small_folder_too_is_completed_by_ranges(drive_server: DriveServer) ->
 def test_the_same_or_a_smaller_selection_does_nothing(drive_server: DriveServer) -> None:
     drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     assert drive_server.run() == 0
-    asked = len(drive_server.asked("e0"))
+    asked = len(drive_server.downloads_of("e0"))
     assert drive_server.run(extraction__cameras=["25"], extraction__modalities=["images"]) == 0
     assert drive_server.run() == 0
-    assert len(drive_server.asked("e0")) == asked
+    assert len(drive_server.downloads_of("e0")) == asked
 
 
 def test_a_marker_that_cannot_be_read_is_told_when_more_is_wanted(
@@ -67,7 +67,7 @@ def test_a_marker_that_cannot_be_read_is_told_when_more_is_wanted(
 ) -> None:
     drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     assert drive_server.run(extraction__modalities=["images"]) == 0
-    folder, asked = drive_server.workspace.folder("0018/e0"), len(drive_server.asked("e0"))
+    folder, asked = drive_server.workspace.folder("0018/e0"), len(drive_server.downloads_of("e0"))
 
     def refused(folder: Path) -> None:  # root may read everything, so no mode refuses
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -76,7 +76,7 @@ def test_a_marker_that_cannot_be_read_is_told_when_more_is_wanted(
         unreadable.setattr(marker_module, "read_marker", refused)
         assert drive_server.run() == 1
     assert f"0018/e0 cannot be compared with the selection: {folder} cannot be read" in drive_server.workspace.log()
-    assert len(drive_server.asked("e0")) == asked and (folder / "images").is_dir(), "and is left as it is"
+    assert len(drive_server.downloads_of("e0")) == asked and (folder / "images").is_dir(), "and is left as it is"
     assert drive_server.run() == 0
     assert len(marker(drive_server.workspace, "0018/e0")["wanted_modalities"]) == 11, (
         "it is compared again until it can be"
@@ -137,7 +137,7 @@ def test_killed_after_the_exchange_it_is_complete_and_the_old_folder_swept(works
     assert workspace.run(extraction__cameras=["25"]) == 0
     with Instance(workspace, hooks=[{"do": "kill", "point": point}], **RANGES) as run:
         assert run.wait() == -signal.SIGKILL
-    until(lambda: not children(workspace), "all children gone")
+    wait_until(lambda: not command_lines(workspace), "all children gone")
     assert workspace.run(**RANGES) == 0
     row = workspace.manifest()["0018/e0"]
     assert (row["status"], row["cameras_extracted"]) == ("completed", "2")

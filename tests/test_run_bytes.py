@@ -37,7 +37,7 @@ def test_each_passing_fault_is_mended_and_no_byte_is_asked_twice_without_need(dr
         "e6": [(403, 0), (206, 0)],
     }
     for name, answers in expected.items():
-        asked, size = drive_server.asked(name), drive_server.file(name).stat().st_size
+        asked, size = drive_server.downloads_of(name), drive_server.file(name).stat().st_size
         assert [(request.status, request.start) for request in asked] == answers, name
         assert sum(request.sent for request in asked) == size * (2 if name == "e3" else 1) or name == "e2", name
     assert "though it lists the file" in drive_server.workspace.log() and drive_server.workspace.leftovers() == []
@@ -54,11 +54,13 @@ def test_progress_is_not_charged_and_standing_still_is(drive_server: DriveServer
     ]
     assert drive_server.run(processing__max_retries=0) == 1
     assert drive_server.statuses() == {"e0": "completed", "e1": "download_failed", "e2": "download_failed"}
-    assert [request.start for request in drive_server.asked("e0")] == [0, MIB + 70_000, 2 * MIB + 150_000]
-    assert sum(request.sent for request in drive_server.asked("e0")) == size
-    assert [request.start for request in drive_server.asked("e1")] == [0]
-    assert [request.start for request in drive_server.asked("e2")] == [0, MIB + 70_000], "the second brought nothing"
-    assert "connection reset" in drive_server.error("e1")
+    assert [request.start for request in drive_server.downloads_of("e0")] == [0, MIB + 70_000, 2 * MIB + 150_000]
+    assert sum(request.sent for request in drive_server.downloads_of("e0")) == size
+    assert [request.start for request in drive_server.downloads_of("e1")] == [0]
+    assert [request.start for request in drive_server.downloads_of("e2")] == [0, MIB + 70_000], (
+        "the second brought nothing"
+    )
+    assert "connection reset" in drive_server.error_of("e1")
 
 
 def test_max_retries_bounds_what_never_passes(drive_server: DriveServer) -> None:
@@ -66,8 +68,10 @@ def test_max_retries_bounds_what_never_passes(drive_server: DriveServer) -> None
     drive_server.drive.rules = [Rule("backendError", path="*_e0_raw.smc"), Rule("notFound", path="*_e1_raw.smc")]
     assert drive_server.run(processing__max_retries=2) == 1
     assert drive_server.statuses() == {"e0": "download_failed", "e1": "download_failed", "e2": "completed"}
-    assert [len(drive_server.asked(name)) for name in ("e0", "e1", "e2")] == [3, 3, 1]
-    assert "the remote's server failed" in drive_server.error("e0") and "lists the file" in drive_server.error("e1")
+    assert [len(drive_server.downloads_of(name)) for name in ("e0", "e1", "e2")] == [3, 3, 1]
+    assert "the remote's server failed" in drive_server.error_of("e0") and "lists the file" in drive_server.error_of(
+        "e1"
+    )
 
 
 def test_a_stalled_download_is_ended_and_goes_on(drive_server: DriveServer) -> None:
@@ -76,9 +80,9 @@ def test_a_stalled_download_is_ended_and_goes_on(drive_server: DriveServer) -> N
     drive_server.drive.rules = [Rule("stall", at=at, times=1)]
     assert drive_server.run(processing__stall_seconds=3, processing__max_retries=20) == 0
     assert "no byte arrived for 3" in drive_server.workspace.log()
-    starts = [request.start for request in drive_server.asked("e0")]
+    starts = [request.start for request in drive_server.downloads_of("e0")]
     assert len(starts) > 1 and starts == sorted(starts)
-    assert size <= sum(request.sent for request in drive_server.asked("e0")) <= size + MIB
+    assert size <= sum(request.sent for request in drive_server.downloads_of("e0")) <= size + MIB
 
 
 def test_a_wrong_md5_for_ever_is_told_once_and_not_fetched_again(drive_server: DriveServer) -> None:
@@ -86,14 +90,14 @@ def test_a_wrong_md5_for_ever_is_told_once_and_not_fetched_again(drive_server: D
     drive_server.drive.rules = [Rule("wrong_md5", op="list", path="*_e0_raw.smc")]
     assert drive_server.run() == 1
     assert drive_server.statuses() == {"e0": "download_failed", "e1": "completed"}
-    assert "twice the same; the listing of the remote is wrong, or the file is" in drive_server.error("e0")
-    assert len(drive_server.asked("e0")) == 2
+    assert "twice the same; the listing of the remote is wrong, or the file is" in drive_server.error_of("e0")
+    assert len(drive_server.downloads_of("e0")) == 2
     assert drive_server.run() == 1
-    assert len(drive_server.asked("e0")) == 2, "the next run knows it"
-    assert "twice the same" in drive_server.error("e0")
+    assert len(drive_server.downloads_of("e0")) == 2, "the next run knows it"
+    assert "twice the same" in drive_server.error_of("e0")
     assert drive_server.workspace.command("retry") == 0
     assert drive_server.run() == 1
-    assert len(drive_server.asked("e0")) == 3, "once more, since a person asked for it"
+    assert len(drive_server.downloads_of("e0")) == 3, "once more, since a person asked for it"
     drive_server.drive.rules = []
     assert drive_server.run() == 0
     assert drive_server.statuses() == {"e0": "completed", "e1": "completed"}
@@ -109,7 +113,7 @@ def test_a_file_that_changed_between_two_attempts_starts_over(drive_server: Driv
     drive_server.workspace.put("0018/0018_e0_raw.smc", fresh)
     drive_server.drive.rules = []
     assert drive_server.run() == 0
-    assert [request.start for request in drive_server.asked("e0")] == [0, 0]
+    assert [request.start for request in drive_server.downloads_of("e0")] == [0, 0]
     assert (
         "the remote's file has changed, starting over" in drive_server.workspace.log()
         and drive_server.workspace.leftovers() == []

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instance import Hook, Instance, Rclone, barrier_at, children, reached, until
+from instance import Hook, Instance, RecordingRclone, barrier_at, command_lines, wait_until, wait_until_reached
 from tiny_smc import Tiny
 from workspace import Workspace, tree
 
@@ -65,7 +65,7 @@ def assert_settled(workspace: Workspace, names: list[str]) -> None:
     assert sorted(published(workspace)) == sorted(names)
     assert {name: row["status"] for name, row in workspace.manifest().items()} == dict.fromkeys(names, "completed")
     assert workspace.leftovers() == [] and list((workspace.temp / ".leases").glob("*.lease")) == []
-    assert children(workspace) == []
+    assert command_lines(workspace) == []
     assert all("" not in ended and ended.count("completed") <= 1 for ended in outcomes(workspace).values())
 
 
@@ -109,8 +109,8 @@ def test_killed_at_every_step_it_goes_on(
     kept: dict[str, tuple[int, int]] = {}
     for step in steps:
         with Instance(workspace, hooks=[{"do": "kill", **step}], processing__workers=1) as run:
-            assert run.wait() == -signal.SIGKILL, f"{step} was never reached:\n{run.said}"
-        until(lambda: not children(workspace), "all children gone")
+            assert run.wait() == -signal.SIGKILL, f"{step} was never reached:\n{run.output}"
+        wait_until(lambda: not command_lines(workspace), "all children gone")
         now = published(workspace)
         assert {name: now.get(name) for name in kept} == kept, f"{step}: a published folder was touched"
         kept = now
@@ -137,7 +137,7 @@ def test_killed_at_any_time_it_goes_on(workspace: Workspace) -> None:
         now = published(workspace)
         assert {name: now.get(name) for name in kept} == kept
         kept = now
-        until(lambda: not children(workspace), "all children gone")
+        wait_until(lambda: not command_lines(workspace), "all children gone")
         if len(kept) == len(names):
             victim = seconds.choice(names)
             (workspace.folder(victim) / MARKER).unlink()
@@ -145,7 +145,9 @@ def test_killed_at_any_time_it_goes_on(workspace: Workspace) -> None:
             del kept[victim]
     with Instance(workspace) as run:
         assert run.wait() == 0
-    assert sorted(published(workspace)) == sorted(names) and workspace.leftovers() == [] and children(workspace) == []
+    assert (
+        sorted(published(workspace)) == sorted(names) and workspace.leftovers() == [] and command_lines(workspace) == []
+    )
 
 
 def grown(workspace: Workspace, size: float) -> bool:
@@ -155,16 +157,16 @@ def grown(workspace: Workspace, size: float) -> bool:
 @pytest.mark.slow
 def test_ten_kills_in_one_download_ask_for_no_byte_twice(workspace: Workspace) -> None:
     size = workspace.put("0018/0018_e1_raw.smc", LARGE).stat().st_size
-    rclone, sizes = Rclone(workspace), [0]
+    rclone, sizes = RecordingRclone(workspace), [0]
     for kill in range(1, 11):
         with Instance(workspace, environment={"RCLONE_BWLIMIT": "2M"}):
-            until(partial(grown, workspace, kill * size / 11), f"kill {kill}")
-        until(lambda: not children(workspace), "the rclone gone")
+            wait_until(partial(grown, workspace, kill * size / 11), f"kill {kill}")
+        wait_until(lambda: not command_lines(workspace), "the rclone gone")
         (part,) = workspace.temp.glob("*.part")
         sizes.append(part.stat().st_size)
     with Instance(workspace) as run:
         assert run.wait() == 0
-    offsets = [int(line.split("--offset ")[1].split()[0]) for line in rclone.fetched()]
+    offsets = [int(line.split("--offset ")[1].split()[0]) for line in rclone.downloads()]
     assert offsets == sizes and sizes == sorted(set(sizes)) and sizes[-1] < size
     assert_settled(workspace, ["0018/e1"])
 
@@ -173,7 +175,7 @@ def test_a_run_without_work_takes_away_the_lease_that_a_killed_one_left(workspac
     names = fill(workspace, 1)
     with Instance(workspace, hooks=[{"point": "spooled file removed", "do": "kill"}]) as run:
         assert run.wait() == -signal.SIGKILL
-    until(lambda: not children(workspace), "all children gone")
+    wait_until(lambda: not command_lines(workspace), "all children gone")
     assert list(published(workspace)) == names and list((workspace.temp / ".leases").glob("*.lease"))
     assert workspace.run() == 0
     assert_settled(workspace, names)
@@ -181,44 +183,44 @@ def test_a_run_without_work_takes_away_the_lease_that_a_killed_one_left(workspac
 
 def test_no_rclone_and_no_worker_outlives_a_killed_run(workspace: Workspace) -> None:
     fill(workspace, 2, filler=30_000)
-    rclone = Rclone(workspace)
+    rclone = RecordingRclone(workspace)
     barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker", match="e0")
-    rclone.hold.touch()
+    rclone.hold_file.touch()
     with Instance(workspace, hooks=[hook], environment={"RCLONE_BWLIMIT": "64k"}, processing__downloads=1):
-        until(lambda: rclone.fetched("e0"), "a download")
-        rclone.hold.unlink()
-        until(lambda: any(workspace.temp.glob("*e0*.part")), "a part")
-        assert any(" cat " in command for command in children(workspace))
-    until(lambda: not children(workspace), "the rclone gone")
+        wait_until(lambda: rclone.downloads("e0"), "a download")
+        rclone.hold_file.unlink()
+        wait_until(lambda: any(workspace.temp.glob("*e0*.part")), "a part")
+        assert any(" cat " in command for command in command_lines(workspace))
+    wait_until(lambda: not command_lines(workspace), "the rclone gone")
     with Instance(workspace, hooks=[hook]):
-        reached(barrier)
-        assert any("rm360_async.extraction.worker" in command for command in children(workspace))
-    until(lambda: not children(workspace), "the worker gone")
+        wait_until_reached(barrier)
+        assert any("rm360_async.extraction.worker" in command for command in command_lines(workspace))
+    wait_until(lambda: not command_lines(workspace), "the worker gone")
 
 
 def test_term_lets_the_extraction_end_and_the_next_run_goes_on_in_the_part(workspace: Workspace) -> None:
     fill(workspace, 3)
     workspace.put("0018/0018_e1_raw.smc", LARGE)
-    rclone = Rclone(workspace)
+    rclone = RecordingRclone(workspace)
     barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker", match="e0")
     with Instance(workspace, hooks=[hook], environment=SLOW, processing__downloads=1) as run:
-        reached(barrier)
-        until(
+        wait_until_reached(barrier)
+        wait_until(
             lambda: any(part.stat().st_size for part in workspace.temp.glob("*e1*.part")), "some bytes of the next one"
         )
         run.signal(signal.SIGTERM)
-        until(lambda: "extractions in hand may finish" in workspace.log(), "the signal answered")
-        until(lambda: not any(" cat " in command for command in children(workspace)), "the download stopped")
+        wait_until(lambda: "extractions in hand may finish" in workspace.log(), "the signal answered")
+        wait_until(lambda: not any(" cat " in command for command in command_lines(workspace)), "the download stopped")
         barrier.touch()
         assert run.wait() == 0
     (part,) = workspace.temp.glob("*.part")
     size = part.stat().st_size
-    assert size > 0 and list(published(workspace)) == ["0018/e0"] and len(rclone.fetched()) == 2
+    assert size > 0 and list(published(workspace)) == ["0018/e0"] and len(rclone.downloads()) == 2
     assert [row["status"] for row in workspace.manifest().values()] == ["completed", "pending", "pending"]
     assert outcomes(workspace) == {"0018/e0": ["completed"], "0018/e1": ["interrupted"]}
     with Instance(workspace) as run:
         assert run.wait() == 0
-    assert f"--offset {size} " in rclone.fetched("e1")[1] and len(rclone.fetched()) == 4
+    assert f"--offset {size} " in rclone.downloads("e1")[1] and len(rclone.downloads()) == 4
     assert_settled(workspace, ["0018/e0", "0018/e1", "0018/e2"])
 
 
@@ -226,10 +228,12 @@ def test_after_the_grace_what_is_extracted_is_broken_off(workspace: Workspace) -
     fill(workspace, 1)
     barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker")
     with Instance(workspace, hooks=[hook], processing__grace_seconds=0.3) as run:
-        reached(barrier)
+        wait_until_reached(barrier)
         run.signal(signal.SIGTERM)
         assert run.wait() == 0
-    assert children(workspace) == [] and not list(workspace.output.glob("*/.*")) and len(workspace.leftovers()) == 1
+    assert (
+        command_lines(workspace) == [] and not list(workspace.output.glob("*/.*")) and len(workspace.leftovers()) == 1
+    )
     with Instance(workspace) as run:
         assert run.wait() == 0
     assert_settled(workspace, ["0018/e0"])
@@ -241,16 +245,16 @@ def test_a_second_signal_stops_at_once(workspace: Workspace) -> None:
     workspace.put("0018/0018_e1_raw.smc", LARGE)
     barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker")
     with Instance(workspace, hooks=[hook], environment=SLOW) as run:
-        reached(barrier)
+        wait_until_reached(barrier)
         os.kill(worker_of(workspace), signal.SIGSTOP)
         run.signal(signal.SIGINT)
-        until(lambda: "once more stops at once" in workspace.log(), "the first signal answered")
+        wait_until(lambda: "once more stops at once" in workspace.log(), "the first signal answered")
         before = time.monotonic()
         run.signal(signal.SIGINT)
         assert run.wait() == 3
         assert time.monotonic() - before < 5
-    assert children(workspace) == [] and not list(workspace.output.glob("*/.*")) and published(workspace) == {}
-    assert "EXTRACTION SUMMARY" in workspace.log() and "Traceback" not in run.said
+    assert command_lines(workspace) == [] and not list(workspace.output.glob("*/.*")) and published(workspace) == {}
+    assert "EXTRACTION SUMMARY" in workspace.log() and "Traceback" not in run.output
     assert set(workspace.manifest()) == {"0018/e0", "0018/e1"}
 
 
@@ -278,20 +282,24 @@ IDLE: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_a_signal_while_waiting_ends_the_run_cleanly(workspace: Workspace, waits_for: str) -> None:
     fill(workspace, 1)
     overrides, lines, words = IDLE[waits_for]
-    rclone = Rclone(workspace)
-    rclone.write(lines)
+    rclone = RecordingRclone(workspace)
+    rclone.write_script(lines)
     with Instance(workspace, **overrides) as run:
-        until(lambda: words in workspace.log() if words else "lsjson" in rclone.calls.read_text(), waits_for)
+        wait_until(lambda: words in workspace.log() if words else "lsjson" in rclone.call_log.read_text(), waits_for)
         run.signal(signal.SIGTERM)
         assert run.wait() == 0
-    assert children(workspace) == [] and "stopping" in workspace.log() and "Traceback" not in run.said + workspace.log()
+    assert (
+        command_lines(workspace) == []
+        and "stopping" in workspace.log()
+        and "Traceback" not in run.output + workspace.log()
+    )
 
 
 def test_what_the_starter_ignores_stays_ignored(workspace: Workspace) -> None:
     fill(workspace, 1)
     barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker")
     with Instance(workspace, hooks=[hook], prefix=["env", "--ignore-signal=HUP,INT"]) as run:
-        reached(barrier)
+        wait_until_reached(barrier)
         run.signal(signal.SIGHUP)
         run.signal(signal.SIGINT)
         barrier.touch()
@@ -307,9 +315,9 @@ def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(workspace: Workspace, 
     fill(workspace, 2)
     barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker", match="e0")
     with Instance(workspace, hooks=[hook], processing__downloads=1, processing__workers=1) as run:
-        reached(barrier)
+        wait_until_reached(barrier)
         os.killpg(run.process.pid, signal.SIGINT)
-        until(lambda: "once more stops at once" in workspace.log(), "the signal answered")
+        wait_until(lambda: "once more stops at once" in workspace.log(), "the signal answered")
         barrier.touch()
         assert run.wait() == 0
     assert list(published(workspace)) == ["0018/e0"]
@@ -318,9 +326,9 @@ def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(workspace: Workspace, 
     config = workspace.config(logging__console_output=True)
     with Instance(workspace, hooks=[hook], config=config, terminal=slave) as run:
         os.close(slave)
-        reached(barrier)
+        wait_until_reached(barrier)
         os.close(master)  # sends HUP to the session whose terminal it was
-        until(lambda: workspace.log().count("once more stops at once") == 2, "the HUP answered")
+        wait_until(lambda: workspace.log().count("once more stops at once") == 2, "the HUP answered")
         barrier.touch()
         assert run.wait() == 0
     assert_settled(workspace, ["0018/e0", "0018/e1"])
@@ -337,7 +345,7 @@ WORDS = {
 
 def test_each_death_of_a_worker_costs_an_attempt_of_its_own_performance_only(workspace: Workspace) -> None:
     names = fill(workspace, 5)
-    rclone = Rclone(workspace)
+    rclone = RecordingRclone(workspace)
     hooks: list[Hook] = [
         {"point": "sealing", "side": "worker", "match": f'"{name}"', "do": do} for name, do in DEATHS.items()
     ]
@@ -349,7 +357,7 @@ def test_each_death_of_a_worker_costs_an_attempt_of_its_own_performance_only(wor
         assert row["status"] == "failed" and words in row["error"], row
     assert workspace.status_of("0018/e4") == "completed"
     assert all(len(ended) == 1 for ended in outcomes(workspace).values())
-    assert workspace.log().count("ERROR") == 4 and children(workspace) == []
+    assert workspace.log().count("ERROR") == 4 and command_lines(workspace) == []
     assert workspace.command("retry") == 0
     once: list[Hook] = [{**hook, "once": str(workspace.root / hook["do"])} for hook in hooks if hook["do"] != "hang"]
     with Instance(workspace, hooks=once, **limits) as run:
@@ -359,21 +367,21 @@ def test_each_death_of_a_worker_costs_an_attempt_of_its_own_performance_only(wor
         "0018/e2": ["failed", "completed"],
         "0018/e4": ["completed"],
     }
-    assert len(rclone.fetched()) == len(names), "what is staged is not fetched again"
+    assert len(rclone.downloads()) == len(names), "what is staged is not fetched again"
     assert_settled(workspace, names)
 
 
 def test_three_runs_at_once_share_the_work(workspace: Workspace) -> None:
     names = fill(workspace, 3) + fill(workspace, 2, "0019")
     workspace.subjects = ["0018", "0019"]
-    rclone = Rclone(workspace)
+    rclone = RecordingRclone(workspace)
     config = workspace.config(processing__workers=1)
     choices = [[], ["--subject", "0018"], ["--subject", "0019"]]
     with ExitStack() as stack:
         runs = [stack.enter_context(Instance(workspace, *choice, config=config)) for choice in choices]
         assert [run.wait() for run in runs] == [0, 0, 0], workspace.log()
     assert {name: ended for name, ended in outcomes(workspace).items()} == {name: ["completed"] for name in names}
-    assert len(rclone.fetched()) == len(names)
+    assert len(rclone.downloads()) == len(names)
     assert_settled(workspace, names)
 
 
@@ -384,11 +392,11 @@ def test_the_work_of_a_killed_run_is_taken_over_at_once(workspace: Workspace) ->
     after = {"point": "published", "do": "kill"}
     with ExitStack() as stack:
         first = stack.enter_context(Instance(workspace, config=config, hooks=[hook]))
-        reached(barrier)
+        wait_until_reached(barrier)
         second = stack.enter_context(Instance(workspace, config=config, hooks=[after]))
         third = stack.enter_context(Instance(workspace, config=config))
         assert second.wait() == -signal.SIGKILL
-        until(lambda: len(published(workspace)) == len(names) - 1, "all but the one in the first one's hand")
+        wait_until(lambda: len(published(workspace)) == len(names) - 1, "all but the one in the first one's hand")
         assert third.process.poll() is None, "it waits for what is in the first one's hand"
         first.kill()
         assert third.wait() == 0

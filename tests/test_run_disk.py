@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instance import ROOT, Instance, Rclone, barrier_at, children, reached, until
+from instance import ROOT, Instance, RecordingRclone, barrier_at, command_lines, wait_until, wait_until_reached
 from small_disk import NoSmallDisk, SmallDisk
 from tiny_smc import Tiny
 from workspace import Workspace
@@ -70,7 +70,7 @@ def sampled(folder: Path) -> Iterator[list[int]]:
 def on_small_disk(workspace: Workspace, size: int) -> Iterator[tuple[SmallDisk, dict[str, Any]]]:
     """Give a small disk for all of a lab's work, and what a run on it needs; `lab` then looks into it."""
     with small_disk(workspace, size) as disk:
-        yield disk, disk.holds_work()
+        yield disk, disk.hold_work()
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def small_disk(workspace: Workspace, size: int) -> Iterator[SmallDisk]:
 
 def finished(workspace: Workspace, *names: str) -> bool:
     rows = {name: row["status"] for name, row in workspace.manifest().items()}
-    return rows == dict.fromkeys(names, "completed") and not workspace.leftovers() and not children(workspace)
+    return rows == dict.fromkeys(names, "completed") and not workspace.leftovers() and not command_lines(workspace)
 
 
 def test_staging_never_holds_more_than_its_budget(workspace: Workspace) -> None:
@@ -113,12 +113,14 @@ def test_two_runs_that_share_a_temp_dir_share_its_budget(workspace: Workspace) -
         configs.append(config.rename(workspace.root / f"{name}.yaml"))
     barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker", match="e0")
     with sampled(workspace.temp) as seen, Instance(workspace, config=configs[0], hooks=[hook]) as one:
-        reached(barrier)
+        wait_until_reached(barrier)
         with Instance(workspace, config=configs[1]) as two:
             logs = workspace.root / "two" / "logs"
-            until(lambda: any("another run has done 0018/e0" in log.read_text() for log in logs.glob("*")), "the wait")
+            wait_until(
+                lambda: any("another run has done 0018/e0" in log.read_text() for log in logs.glob("*")), "the wait"
+            )
             barrier.touch()
-            assert (one.wait(), two.wait()) == (0, 0), one.said + two.said
+            assert (one.wait(), two.wait()) == (0, 0), one.output + two.output
     assert max(sizes) <= max(seen) <= budget
     for name in ("one", "two"):
         assert len(list((workspace.root / name / "subjects").glob(f"0018/e?/{MARKER}"))) == 2
@@ -129,7 +131,7 @@ def test_what_no_budget_can_hold_is_said_at_the_start_and_fails_alone(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small, large = put(workspace, "e0", 1000), put(workspace, "e1", 300_000)
-    rclone = Rclone(workspace)
+    rclone = RecordingRclone(workspace)
     config = workspace.config(limits__max_temp_size_gb=(small + large) / 2 / GB)
     assert main(["run", str(config), "--dry-run"]) == 0
     limit = size_text((small + large) / 2)
@@ -142,7 +144,7 @@ def test_what_no_budget_can_hold_is_said_at_the_start_and_fails_alone(
     mend = "raise or lower that limit, or add disk"
     assert workspace.manifest()["0018/e1"]["error"] == f"{words}; {mend}" and workspace.status_of("0018/e1") == "failed"
     assert workspace.status_of("0018/e0") == "completed"
-    assert [line.split()[2] for line in rclone.fetched()] == ["/0018/0018_e0_raw.smc"]
+    assert [line.split()[2] for line in rclone.downloads()] == ["/0018/0018_e0_raw.smc"]
 
 
 def test_low_disk_pauses_says_so_and_goes_on_by_itself(workspace: Workspace) -> None:
@@ -151,20 +153,20 @@ def test_low_disk_pauses_says_so_and_goes_on_by_itself(workspace: Workspace) -> 
         disk.fill(leave=24 * MB)
         with Instance(workspace, **more, limits__min_free_space_gb=32 * MB / GB, logging__console_output=True) as run:
             words = "Insufficient storage space: 2"
-            until(lambda: words in workspace.log(), "the pause in the log")
-            assert words in run.said and " MB free, 32." in run.said and "; waiting" in run.said
+            wait_until(lambda: words in workspace.log(), "the pause in the log")
+            assert words in run.output and " MB free, 32." in run.output and "; waiting" in run.output
             config = str(workspace.root / "config.yaml")
             status = [*disk.enter, sys.executable, "-m", "rm360_async", "status", config]
-            until(lambda: words in subprocess.check_output(status, cwd=ROOT, text=True), "the pause in status")
+            wait_until(lambda: words in subprocess.check_output(status, cwd=ROOT, text=True), "the pause in status")
             assert not children_fetching(workspace) and not list(workspace.temp.glob("*.smc*"))
-            disk.clear()
+            disk.remove_filler()
             assert run.wait() == 0
         assert finished(workspace, "0018/e0") and "space available again, continuing" in workspace.log()
         assert tries(workspace) == {"0018/e0": 0}
 
 
 def children_fetching(workspace: Workspace) -> list[str]:
-    return [command for command in children(workspace) if " cat " in command]
+    return [command for command in command_lines(workspace) if " cat " in command]
 
 
 def test_a_disk_that_fills_up_under_an_extraction(workspace: Workspace) -> None:
@@ -172,13 +174,13 @@ def test_a_disk_that_fills_up_under_an_extraction(workspace: Workspace) -> None:
     with on_small_disk(workspace, 32 * MB) as (disk, more):
         barrier, hook = barrier_at(workspace, "barrier", "file written", side="worker", nth=2)
         with Instance(workspace, **more, hooks=[hook], logging__console_output=True) as run:
-            reached(barrier)
+            wait_until_reached(barrier)
             disk.fill()
             barrier.touch()
-            until(lambda: "Insufficient storage space" in run.said, "the pause")
-            assert "disk full" in run.said or "no space left" in run.said
+            wait_until(lambda: "Insufficient storage space" in run.output, "the pause")
+            assert "disk full" in run.output or "no space left" in run.output
             assert not list(workspace.output.glob("*/*")) and not list(workspace.output.glob("*/.*"))
-            disk.clear()
+            disk.remove_filler()
             assert run.wait() == 0
         assert finished(workspace, "0018/e0") and tries(workspace) == {"0018/e0": 0}
         assert len(list((workspace.folder("0018/e0") / "images").rglob("*.jpg"))) == 8
@@ -186,38 +188,38 @@ def test_a_disk_that_fills_up_under_an_extraction(workspace: Workspace) -> None:
 
 def test_a_disk_that_fills_up_under_a_download(workspace: Workspace) -> None:
     put(workspace, "e0", 300_000)
-    rclone = Rclone(workspace)
+    rclone = RecordingRclone(workspace)
     with on_small_disk(workspace, 32 * MB) as (disk, more):
         slow = {"RCLONE_BWLIMIT": "1M"}
         with Instance(workspace, **more, environment=slow, logging__console_output=True) as run:
-            until(lambda: any(part.stat().st_size for part in workspace.temp.glob("*.part")), "some bytes")
+            wait_until(lambda: any(part.stat().st_size for part in workspace.temp.glob("*.part")), "some bytes")
             disk.fill()
-            until(lambda: "Insufficient storage space" in run.said, "the pause")
-            disk.clear()
+            wait_until(lambda: "Insufficient storage space" in run.output, "the pause")
+            disk.remove_filler()
             assert run.wait() == 0
         assert finished(workspace, "0018/e0") and tries(workspace) == {"0018/e0": 0}
-        first, *others = rclone.fetched()
+        first, *others = rclone.downloads()
         assert "--offset 0 " in first and others and not any("--offset 0 " in line for line in others)
 
 
 def test_a_download_stops_where_it_is_when_a_stranger_takes_the_free_space(workspace: Workspace) -> None:
     put(workspace, "e0", 300_000)
-    rclone = Rclone(workspace)
+    rclone = RecordingRclone(workspace)
     with on_small_disk(workspace, 32 * MB) as (disk, more):
         slow = {"RCLONE_BWLIMIT": "512k"}
         with Instance(workspace, **more, environment=slow, limits__min_free_space_gb=16 * MB / GB) as run:
-            until(lambda: any(part.stat().st_size for part in workspace.temp.glob("*.part")), "some bytes")
+            wait_until(lambda: any(part.stat().st_size for part in workspace.temp.glob("*.part")), "some bytes")
             disk.fill(leave=12 * MB)
-            until(lambda: "16 MB are to stay free" in workspace.log(), "the pause")
-            until(lambda: not children_fetching(workspace), "the download stopped")
+            wait_until(lambda: "16 MB are to stay free" in workspace.log(), "the pause")
+            wait_until(lambda: not children_fetching(workspace), "the download stopped")
             (part,) = workspace.temp.glob("*.part")
             before = part.stat().st_size
-            until(lambda: "of them stay free); waiting" in workspace.log(), "the wait for room")
+            wait_until(lambda: "of them stay free); waiting" in workspace.log(), "the wait for room")
             assert part.stat().st_size == before > 0
-            disk.clear()
+            disk.remove_filler()
             assert run.wait() == 0
         assert finished(workspace, "0018/e0") and tries(workspace) == {"0018/e0": 0}
-        assert f"--offset {before} " in rclone.fetched()[1]
+        assert f"--offset {before} " in rclone.downloads()[1]
 
 
 def test_a_staging_folder_that_becomes_read_only_under_a_download_stops_with_a_sentence(workspace: Workspace) -> None:
@@ -225,12 +227,14 @@ def test_a_staging_folder_that_becomes_read_only_under_a_download_stops_with_a_s
     with on_small_disk(workspace, 32 * MB) as (disk, more):
         barrier, hook = barrier_at(workspace, "barrier", "committing part")
         with Instance(workspace, **more, hooks=[hook]) as run:
-            reached(barrier)
-            disk.take_away("temp")
+            wait_until_reached(barrier)
+            disk.make_read_only("temp")
             barrier.touch()
             assert run.wait() == 3
-        assert "cannot write" in run.said and ": Read-only file system" in run.said and "Traceback" not in run.said
-        disk.give_back("temp")
+        assert (
+            "cannot write" in run.output and ": Read-only file system" in run.output and "Traceback" not in run.output
+        )
+        disk.make_writable("temp")
         with Instance(workspace, **more) as run:
             assert run.wait() == 0
         assert finished(workspace, "0018/e0")
@@ -242,8 +246,8 @@ def test_a_full_disk_under_ledger_manifest_and_log_loses_nothing(workspace: Work
         put(workspace, name, 1000)
     with small_disk(workspace, MB) as disk:
         books: dict[str, Any] = {
-            "storage__manifest_path": str(disk.place / "MANIFEST.csv"),
-            "storage__log_dir": str(disk.place / "logs"),
+            "storage__manifest_path": str(disk.mount_point / "MANIFEST.csv"),
+            "storage__log_dir": str(disk.mount_point / "logs"),
             "logging__console_output": True,
             "processing__workers": 1,
             "processing__downloads": 1,
@@ -252,17 +256,17 @@ def test_a_full_disk_under_ledger_manifest_and_log_loses_nothing(workspace: Work
         full = workspace.root / "full"
         no_room = {"point": "ledger statement", "do": "no_room", "path": str(full)}
         with Instance(workspace, prefix=disk.enter, hooks=[hook, no_room], **books) as run:
-            reached(barrier)
+            wait_until_reached(barrier)
             full.touch()
             disk.fill()
             barrier.touch()
-            until(lambda: "Insufficient storage space: cannot write the ledger" in run.said, "the pause")
-            until(lambda: not list(workspace.temp.glob("0018_e0_raw.*.smc")), "the .smc gone")
-            assert (workspace.folder("0018/e0") / MARKER).exists() and "published 0018/e0" not in run.said
+            wait_until(lambda: "Insufficient storage space: cannot write the ledger" in run.output, "the pause")
+            wait_until(lambda: not list(workspace.temp.glob("0018_e0_raw.*.smc")), "the .smc gone")
+            assert (workspace.folder("0018/e0") / MARKER).exists() and "published 0018/e0" not in run.output
             full.unlink()
-            disk.clear()
-            assert run.wait() == 0, run.said
-        rows = (disk.seen / "MANIFEST.csv").read_text().splitlines()[1:]
+            disk.remove_filler()
+            assert run.wait() == 0, run.output
+        rows = (disk.outside_path / "MANIFEST.csv").read_text().splitlines()[1:]
         assert [row.split(",")[1:3] for row in rows] == [[name, "completed"] for name in names]
         assert workspace.leftovers() == []
 
@@ -289,15 +293,15 @@ def test_a_broken_connection_does_not_cost_the_part_although_others_wait_for_its
         raw, anno = Tiny("0026", name, calibration=False), Tiny("0026", name, images=False, audio=False, anno=True)
         sizes += [workspace.put(f"{kind}/0026/0026_{name}_{kind}.smc", tiny).stat().st_size for kind, tiny in
                   (("raw", raw), ("anno", anno))]  # fmt: skip
-    rclone = Rclone(workspace)
+    rclone = RecordingRclone(workspace)
     broken = workspace.root / "broken"
-    rclone.write(
+    rclone.write_script(
         f'case "$*" in cat*e0_anno*) if [ ! -e "{broken}" ]; then touch "{broken}"\n'
         f'"{rclone.real}" "$@" --count 5000; echo "read: connection reset by peer" >&2; exit 1; fi;; esac'
     )
     with Instance(workspace, limits__max_temp_size_gb=(sum(sizes) / 2 + 64 * 1024) / GB) as run:
         assert run.wait() == 0
     assert finished(workspace, "0026/e0", "0026/e1")
-    fetched = rclone.fetched("e0_anno")
-    assert len(fetched) == 2 and "--offset 5000 " in fetched[1] and len(rclone.fetched("e0_raw")) == 1
+    fetched = rclone.downloads("e0_anno")
+    assert len(fetched) == 2 and "--offset 5000 " in fetched[1] and len(rclone.downloads("e0_raw")) == 1
     assert (workspace.folder("0026/e0") / "flame" / "all_frames.npz").is_file()

@@ -87,11 +87,11 @@ def test_a_file_over_quota_waits_across_runs_while_the_others_go_on(drive_server
     drive_server.drive.rules = [Rule("downloadQuotaExceeded", path="*_e1_raw.smc")]
     assert drive_server.run("--no-wait") == 1
     assert drive_server.statuses() == {"e0": "completed", "e1": "waiting", "e2": "completed"}
-    words, moment = drive_server.error("e1").split(", until ")
+    words, moment = drive_server.error_of("e1").split(", until ")
     assert words == "quota of this file"
     assert datetime.strptime(moment, "%Y-%m-%d %H:%M") > datetime.now() + timedelta(hours=23)
     assert f"0018/e1: waiting: until {moment}" in drive_server.workspace.log()
-    assert len(drive_server.asked("e1")) == 1
+    assert len(drive_server.downloads_of("e1")) == 1
     assert drive_server.run("--no-wait") == 1
     assert len(drive_server.drive.media()) == 3, "nothing is asked before it is due"
     assert drive_server.statuses()["e1"] == "waiting" and drive_server.tries() == 0
@@ -101,7 +101,7 @@ def test_a_run_sleeps_a_quota_out(drive_server: DriveServer) -> None:
     drive_server.put("e0", "e1")
     drive_server.drive.rules = [Rule("downloadQuotaExceeded", path="*_e0_raw.smc", times=2)]
     assert drive_server.run(processing__quota_wait_hours=0.0003, processing__max_retries=0) == 0
-    assert [request.status for request in drive_server.asked("e0")] == [403, 403, 206]
+    assert [request.status for request in drive_server.downloads_of("e0")] == [403, 403, 206]
     assert set(drive_server.statuses().values()) == {"completed"}
 
 
@@ -121,11 +121,11 @@ def test_another_account_is_asked_when_one_is_over_quota(drive_server: DriveServ
     drive_server.put("e0", "e1")
     drive_server.drive.rules = [Rule("downloadQuotaExceeded", path="*_e1_raw.smc", account="gdrive")]
     assert drive_server.run(google_drive__remote_names=["gdrive2"]) == 0
-    assert [request.account for request in drive_server.asked("e1")] == ["gdrive", "gdrive2"]
-    assert [request.account for request in drive_server.asked("e0")] == ["gdrive"]
+    assert [request.account for request in drive_server.downloads_of("e1")] == ["gdrive", "gdrive2"]
+    assert [request.account for request in drive_server.downloads_of("e0")] == ["gdrive"]
     assert drive_server.run("--force", google_drive__remote_names=["gdrive2"]) == 0
-    assert [request.account for request in drive_server.asked("e1")] == ["gdrive", "gdrive2", "gdrive2"]
-    assert [request.account for request in drive_server.asked("e0")] == ["gdrive", "gdrive"]
+    assert [request.account for request in drive_server.downloads_of("e1")] == ["gdrive", "gdrive2", "gdrive2"]
+    assert [request.account for request in drive_server.downloads_of("e0")] == ["gdrive", "gdrive"]
 
 
 def test_a_file_waits_when_every_account_is_over_quota_or_may_not_read_it(drive_server: DriveServer) -> None:
@@ -138,10 +138,10 @@ def test_a_file_waits_when_every_account_is_over_quota_or_may_not_read_it(drive_
     ]
     assert drive_server.run("--no-wait", google_drive__remote_names=["gdrive2"]) == 1
     assert drive_server.statuses() == {"e0": "waiting", "e1": "waiting", "e2": "download_failed"}
-    assert [request.account for request in drive_server.asked("e0")] == ["gdrive", "gdrive2"]
-    assert [request.account for request in drive_server.asked("e1")] == ["gdrive"]
-    assert [request.account for request in drive_server.asked("e2")] == ["gdrive", "gdrive2"]
-    assert "this account may not read it" in drive_server.error("e2")
+    assert [request.account for request in drive_server.downloads_of("e0")] == ["gdrive", "gdrive2"]
+    assert [request.account for request in drive_server.downloads_of("e1")] == ["gdrive"]
+    assert [request.account for request in drive_server.downloads_of("e2")] == ["gdrive", "gdrive2"]
+    assert "this account may not read it" in drive_server.error_of("e2")
 
 
 # --- what is there
@@ -168,8 +168,8 @@ def test_a_name_that_is_there_twice_is_never_fetched(drive_server: DriveServer) 
     drive_server.workspace.put("0018/0018_e1_raw.smc~2", b"which one is right?")
     assert drive_server.run() == 1
     assert drive_server.statuses() == {"e0": "completed", "e1": "download_failed"}
-    assert "is there twice" in drive_server.error("e1") and "rclone dedupe" in drive_server.error("e1")
-    assert not drive_server.asked("e1")
+    assert "is there twice" in drive_server.error_of("e1") and "rclone dedupe" in drive_server.error_of("e1")
+    assert not drive_server.downloads_of("e1")
 
 
 def test_a_folder_that_is_not_there_stops_at_once(

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from drive_emulator import ROOT_ID, Rule
 from drive_server import DriveServer
-from instance import Instance, Rclone, children, until
+from instance import Instance, RecordingRclone, command_lines, wait_until
 from tiny_smc import Tiny
 from workspace import Workspace, tree
 
@@ -87,7 +87,7 @@ def test_only_what_is_wanted_crosses_the_network(drive_server: DriveServer) -> N
     images = sum(
         len(data) for name, data in tree(drive_server.workspace.folder("0018/e0")).items() if name.startswith("images/")
     )
-    sent = sum(request.sent for request in drive_server.asked("e0"))
+    sent = sum(request.sent for request in drive_server.downloads_of("e0"))
     assert images > 2_000_000 and images < sent < images * 1.1 + 300_000 < path.stat().st_size
 
 
@@ -102,7 +102,7 @@ def test_a_pure_guess_that_is_too_dear_is_put_right_by_the_index(
         marker(drive_server.workspace, "0018/e0")["fetched"] == "whole"
         and "would cost more" in drive_server.workspace.log()
     )
-    sent = sum(request.sent for request in drive_server.asked("e0"))
+    sent = sum(request.sent for request in drive_server.downloads_of("e0"))
     assert sent < path.stat().st_size + 300_000, "what was here already was fetched again"
     assert drive_server.workspace.leftovers() == []
 
@@ -131,16 +131,16 @@ def test_killed_while_it_fetches_ranges_it_asks_for_no_byte_twice(drive_server: 
 
     for blocks in (1000, 2000, 3000):
         with Instance(drive_server.workspace, **drive, **wanted) as run:
-            until(partial(more_than, blocks), "more ranges to arrive")
+            wait_until(partial(more_than, blocks), "more ranges to arrive")
             run.kill()
             assert run.wait() == -signal.SIGKILL
-        until(lambda: not children(drive_server.workspace), "all children gone")
+        wait_until(lambda: not command_lines(drive_server.workspace), "all children gone")
     drive_server.drive.rules.clear()
     assert drive_server.run(**wanted) == 0
     images = sum(
         len(data) for name, data in tree(drive_server.workspace.folder("0018/e0")).items() if name.startswith("images/")
     )
-    sent = sum(request.sent for request in drive_server.asked("e0"))
+    sent = sum(request.sent for request in drive_server.downloads_of("e0"))
     assert sent < images * 1.1 + 3 * 2**20, "what was under way is lost at a kill, and no more"
     assert drive_server.workspace.leftovers() == []
 
@@ -149,7 +149,7 @@ def test_a_quota_is_told_by_its_name_although_the_server_of_ranges_cannot(drive_
     drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     drive_server.drive.rules.append(Rule("downloadQuotaExceeded", op="media"))
     assert drive_server.run("--no-wait", extraction__cameras=["25"], **RANGES) == 1
-    assert "quota of this file" in drive_server.error("e0")
+    assert "quota of this file" in drive_server.error_of("e0")
 
 
 def test_killed_between_the_two_files_of_a_pair_that_is_filled_up_it_fetches_none_again(workspace: Workspace) -> None:
@@ -157,23 +157,25 @@ def test_killed_between_the_two_files_of_a_pair_that_is_filled_up_it_fetches_non
     part = Tiny("0026", "e0", filler=30_000)
     workspace.put("raw/0026/0026_e0_raw.smc", replace(part, calibration=False))
     workspace.put("anno/0026/0026_e0_anno.smc", replace(part, images=False, audio=False, anno=True))
-    rclone = Rclone(workspace)
+    rclone = RecordingRclone(workspace)
     for way, point in ((RANGES, "ready to extract"), (WHOLE, "part committed")):
         with Instance(workspace, hooks=[{"point": point, "do": "kill"}], **way) as run:
             assert run.wait() == -signal.SIGKILL
-        until(lambda: not children(workspace), "all children gone")
+        wait_until(lambda: not command_lines(workspace), "all children gone")
     assert len(list(workspace.temp.glob("*.smc"))) == len(list(workspace.temp.glob("*.sparse"))) == 1
     with Instance(workspace, **WHOLE) as run:
         assert run.wait() == 0
-    assert rclone.fetched() == [] and workspace.leftovers() == [] and marker(workspace, "0026/e0")["fetched"] == "whole"
+    assert (
+        rclone.downloads() == [] and workspace.leftovers() == [] and marker(workspace, "0026/e0")["fetched"] == "whole"
+    )
 
 
 def test_an_rclone_that_is_killed_before_it_serves_costs_a_try_and_not_the_run(workspace: Workspace) -> None:
     workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
-    rclone, killed = Rclone(workspace), workspace.root / "killed"
-    rclone.write(f'[ "$1" = serve ] && [ ! -e "{killed}" ] && touch "{killed}" && kill -9 $$')
+    rclone, killed = RecordingRclone(workspace), workspace.root / "killed"
+    rclone.write_script(f'[ "$1" = serve ] && [ ! -e "{killed}" ] && touch "{killed}" && kill -9 $$')
     with Instance(workspace, **RANGES) as run:
-        assert run.wait() == 0, run.said
+        assert run.wait() == 0, run.output
     assert killed.exists() and "serving lab: rclone was killed by signal 9" in workspace.log()
     assert marker(workspace, "0018/e0")["fetched"] == "ranges" and workspace.leftovers() == []
 
@@ -286,7 +288,7 @@ def test_a_pair_that_was_filled_up_by_half_goes_on_there(workspace: Workspace) -
     for fetch, point in (("ranges", "ranges downloaded"), ("whole", "part committed")):
         with Instance(workspace, hooks=[{"do": "kill", "point": point}], processing__fetch=fetch) as run:
             assert run.wait() == -signal.SIGKILL
-        until(lambda: not children(workspace), "all children gone")
+        wait_until(lambda: not command_lines(workspace), "all children gone")
     assert len(list(workspace.temp.glob("*.sparse"))) == 1 == len(list(workspace.temp.glob("*.smc")))
     assert workspace.run(processing__fetch="whole") == 0
     assert marker(workspace, "0026/s1_all")["fetched"] == "whole" and workspace.leftovers() == []

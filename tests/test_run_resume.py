@@ -42,12 +42,12 @@ class Killed:
 
     def end_in_the_middle(self, number: signal.Signals) -> int:
         """Start a run, end it once its download has brought some more, and return its exit code."""
-        before = len(self.drive_server.asked("e0"))
+        before = len(self.drive_server.downloads_of("e0"))
         process = self.start()
 
         def came() -> bool:
             assert process.poll() is None, "the run ended by itself"
-            asked = self.drive_server.asked("e0")
+            asked = self.drive_server.downloads_of("e0")
             return len(asked) > before and asked[-1].sent >= ROUND
 
         wait_for(came)
@@ -74,7 +74,7 @@ def test_a_run_ended_in_the_middle_of_a_download_goes_on_from_its_bytes(
     for _ in range(rounds):
         assert killed.end_in_the_middle(number) == code
     killed.finish()
-    asked = drive_server.asked("e0")
+    asked = drive_server.downloads_of("e0")
     assert len(asked) == rounds + 1
     for ended, then in pairwise(asked):
         came = ended.start + ended.sent

@@ -43,9 +43,9 @@ def test_a_run_goes_on_where_0_2_0_stopped(upgraded: DriveServer) -> None:
     # A forced one is replaced.
     assert not set(inodes(workspace.folder("0018/e4")).values()) & set(e4.values())
     # Spooled bytes are not downloaded again; what failed or waits is not asked for.
-    assert [request.start for request in upgraded.asked("e5")] == [PART_BYTES]
-    assert upgraded.asked("e6") == [] and len(upgraded.asked("e7")) == 1
-    assert upgraded.asked("e0") == [] and upgraded.asked("e2") == [] and upgraded.asked("e3") == []
+    assert [request.start for request in upgraded.downloads_of("e5")] == [PART_BYTES]
+    assert upgraded.downloads_of("e6") == [] and len(upgraded.asked("e7")) == 1
+    assert upgraded.downloads_of("e0") == [] and upgraded.asked("e2") == [] and upgraded.asked("e3") == []
     assert workspace.leftovers() == [workspace.temp / "kept" / next((workspace.temp / "kept").iterdir()).name]
     assert workspace.log().count("migrated the ledger") == 1
     assert workspace.command("verify", "--deep") == 0
@@ -61,7 +61,7 @@ def test_the_next_run_finds_nothing_to_do_but_what_waits(upgraded: DriveServer) 
     requests = len(upgraded.drive.media())
     assert upgraded.run() == 1
     assert upgraded.statuses()["e3"] == "completed"
-    assert len(upgraded.drive.media()) == requests + 1 == requests + len(upgraded.asked("e3"))
+    assert len(upgraded.drive.media()) == requests + 1 == requests + len(upgraded.downloads_of("e3"))
     assert {name: inodes(upgraded.workspace.folder(f"0018/{name}")) for name in before} == before
     assert upgraded.workspace.log().count("migrated the ledger") == 1
 

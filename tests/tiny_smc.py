@@ -1,4 +1,4 @@
-"""Build real, tiny .smc files with faults by argument."""
+"""Tiny .smc files of the real format, with faults by argument."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 H5 = Any
-"""An object of h5py, which has no types."""
+"""An h5py object; h5py has no types."""
 HEIGHT, WIDTH = 64, 48
 
 
 def jpeg(tag: str, filler: int = 300) -> bytes:
-    """Return bytes with a JPEG's framing (SOI, comment, SOF0, scan, EOI), distinct by tag."""
+    """Return bytes with the framing of a JPEG (SOI, comment, SOF0, scan, EOI), different for each tag."""
     comment = tag.encode()
     seed = zlib.crc32(comment)
     scan = np.random.default_rng(seed).integers(0, 255, filler, np.uint8).tobytes()
@@ -32,7 +32,7 @@ def jpeg(tag: str, filler: int = 300) -> bytes:
 
 
 def png(tag: str) -> bytes:
-    """Return a whole 8-bit grey PNG, distinct by tag."""
+    """Return a valid 8-bit grey PNG, different for each tag."""
     rows = b"".join(b"\0" + bytes(WIDTH) for _ in range(HEIGHT))
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 0)),
@@ -45,7 +45,7 @@ def png(tag: str) -> bytes:
 
 
 def broken(data: bytes, how: str) -> bytes:
-    """Return a blob damaged in one way."""
+    """Return a blob with one kind of damage."""
     return {
         "no_end": data[:-20],
         "zeros_tail": data + b"\0" * 500,
@@ -60,7 +60,7 @@ def broken(data: bytes, how: str) -> bytes:
 
 @dataclass
 class Tiny:
-    """What to write; a key of `blobs_broken` is (group, camera, frame), e.g. ("color", "25", 3)."""
+    """The content of a file; a key of `blobs_broken` is (group, camera, frame), e.g. ("color", "25", 3)."""
 
     actor: Any = "0018"
     part: Any = "s1_all"
@@ -98,25 +98,25 @@ class Tiny:
 
     def image(self, camera: str, frame: int) -> bytes:
         """Return the stored bytes of one image."""
-        return self._stored("color", camera, frame, jpeg(f"color {camera} {frame}", self.filler))
+        return self._damaged("color", camera, frame, jpeg(f"color {camera} {frame}", self.filler))
 
     def mask(self, camera: str, frame: int) -> bytes:
         """Return the stored bytes of one mask."""
-        return self._stored("mask", camera, frame, png(f"mask {camera} {frame}"))
+        return self._damaged("mask", camera, frame, png(f"mask {camera} {frame}"))
 
     def frames_of(self, camera: str) -> list[int]:
         """Return the frames that a camera has."""
         return [frame for frame in range(self.frames) if frame not in self.holes.get(camera, ())]
 
     def sound(self) -> NDArray[Any]:
-        """Return the stored sound: two different channels."""
+        """Return the stored sound, (samples, 2) of `audio_dtype`: two different channels."""
         seconds = self.frames / 30 if self.seconds is None else self.seconds
         times = np.arange(round(seconds * self.rate)) / self.rate
         wave = np.stack([np.sin(2000 * times), np.cos(3000 * times)], axis=1) * 0.7
         scale = 1 if self.audio_dtype.startswith("float") else 30_000
         return (wave * scale).astype(self.audio_dtype)
 
-    def _stored(self, group: str, camera: str, frame: int, data: bytes) -> bytes:
+    def _damaged(self, group: str, camera: str, frame: int, data: bytes) -> bytes:
         how = self.blobs_broken.get((group, camera, frame))
         return broken(data, how) if how else data
 

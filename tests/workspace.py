@@ -1,4 +1,4 @@
-"""A lab for whole runs: a local remote behind the real rclone, a config, and the command line in this process."""
+"""A workspace for whole runs: a local remote behind the real rclone, a config, and the command line in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from rm360_async.cli import main
 
 @dataclass
 class Workspace:
-    """Folders of one test, and the config that a run gets; `section.key` overrides go to `config`."""
+    """The folders of one test and the config of its runs.
+
+    `<root>/remote` is what rclone serves under the remote name `lab`; `<root>/work` has output, spool, ledger and logs.
+    """
 
     root: Path
     monkeypatch: pytest.MonkeyPatch
@@ -38,10 +41,11 @@ class Workspace:
 
     @property
     def temp(self) -> Path:
+        """Return the spool folder, the config's default `temp_dir`."""
         return self.root / "work" / "temp"
 
     def put(self, path: str, content: Tiny | bytes) -> Path:
-        """Put a file on the remote."""
+        """Write a file to the remote, a path relative to its root; return its local path."""
         target = self.remote / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes):
@@ -50,8 +54,8 @@ class Workspace:
         return content.write(target)
 
     def config(self, **overrides: Any) -> Path:
-        """Write the config; `processing__damaged="fail"` sets processing.damaged."""
-        value: dict[str, dict[str, Any]] = {
+        """Write the config and return its path; `processing__damaged="fail"` sets processing.damaged."""
+        sections: dict[str, dict[str, Any]] = {
             "google_drive": {"remote_name": "lab", "structure": self.structure},
             "extraction": {"subjects": self.subjects, "performances": self.performances},
             "storage": {"output_dir": str(self.output)},
@@ -59,11 +63,11 @@ class Workspace:
             "limits": {"max_temp_size_gb": 1, "min_free_space_gb": 0},
             "logging": {"console_output": False},
         }
-        for key, wanted in overrides.items():
+        for key, value in overrides.items():
             section, name = key.split("__")
-            value.setdefault(section, {})[name] = wanted
+            sections.setdefault(section, {})[name] = value
         path = self.root / "config.yaml"
-        path.write_text(yaml.safe_dump(value))
+        path.write_text(yaml.safe_dump(sections))
         return path
 
     def run(self, *arguments: str, **overrides: Any) -> int:
@@ -71,7 +75,7 @@ class Workspace:
         return main(["run", str(self.config(**overrides)), *arguments])
 
     def command(self, name: str, *arguments: str) -> int:
-        """Run another command with the last config."""
+        """Run another command with the config that was written last; return the exit code."""
         return main([name, str(self.root / "config.yaml"), *arguments])
 
     def manifest(self) -> dict[str, dict[str, str]]:
@@ -80,30 +84,34 @@ class Workspace:
             return {f"{row['subject']}/{row['performance']}": row for row in csv.DictReader(lines)}
 
     def status_of(self, name: str) -> str:
+        """Return the status of a performance in the manifest, e.g. of `0018/s1_all`."""
         return self.manifest()[name]["status"]
 
     def attempts(self) -> int:
-        """Return how many attempts the ledger has noted."""
+        """Return the number of attempts in the ledger."""
         with closing(sqlite3.connect(self.root / "work" / "MANIFEST.sqlite")) as ledger:
             count: int = ledger.execute("SELECT count(*) FROM attempt").fetchone()[0]
         return count
 
     def folder(self, name: str) -> Path:
+        """Return the published folder of a performance."""
         return self.output / name
 
     def info(self, name: str) -> dict[str, Any]:
+        """Return the content of a published info.json."""
         info: dict[str, Any] = json.loads((self.folder(name) / "metadata" / "info.json").read_text())
         return info
 
     def log(self) -> str:
+        """Return the text of all log files, oldest first."""
         return "".join(path.read_text() for path in sorted((self.root / "work" / "logs").glob("*.log")))
 
     def leftovers(self) -> list[Path]:
-        """Return every staging folder and staged file that is still there."""
-        staged = [path for path in self.temp.rglob("*.smc*") if path.is_file()] if self.temp.exists() else []
-        return [*self.output.glob("*/.*.staging"), *staged]
+        """Return the staging folders and spooled files that exist."""
+        spooled = [path for path in self.temp.rglob("*.smc*") if path.is_file()] if self.temp.exists() else []
+        return [*self.output.glob("*/.*.staging"), *spooled]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return every file below a folder with its bytes."""
+    """Return the content of all files below a folder, by relative path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from instance import children
+from instance import command_lines
 from workspace import Workspace
 
 from fault_injection.small_remote import Original, Tree, content, facts, left_behind
@@ -79,7 +79,7 @@ def read_ledger(workspace: Workspace) -> Ledger:
 def gone(workspace: Workspace) -> list[str]:
     """Wait until no process of the lab is left; return a violation for those that stay."""
     end = time.monotonic() + _GONE_SECONDS
-    while left := children(workspace):
+    while left := command_lines(workspace):
         if time.monotonic() > end:
             return [f"processes outlive the run: {left}"]
         time.sleep(0.005)

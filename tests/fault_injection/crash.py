@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from instance import Rclone, processes
+from instance import RecordingRclone, processes_of
 from workspace import Workspace
 
 from fault_injection.result import Case
@@ -128,7 +128,7 @@ def _workers_at_steps(session: Session) -> None:
 
 def _rclones(session: Session) -> None:
     """Let rclone be killed when it has given so many bytes of a file, or while it answers a question."""
-    rclone, folder = Rclone(session.workspace), session.workspace.root / "kills"
+    rclone, folder = RecordingRclone(session.workspace), session.workspace.root / "kills"
     folder.mkdir()
     size = max(path.stat().st_size for path in session.workspace.remote.rglob("*.smc"))
     for number in range(KILLS // 2):
@@ -136,7 +136,7 @@ def _rclones(session: Session) -> None:
         (folder / f"{number}.{verb}").write_text(
             str(session.random.choice((0, 1, session.random.randrange(size), size)))
         )
-    rclone.write(
+    rclone.write_script(
         f'for kill in "{folder}"/*."$1"; do\n'
         '  if mv "$kill" "$kill.$$" 2>/dev/null; then\n'
         '    count=$(cat "$kill.$$")\n'
@@ -150,7 +150,7 @@ def _rclones(session: Session) -> None:
     session.rounds += len(taken)
     for path in taken:
         session.hit[f"rclone {path.suffixes[0][1:]}"] += 1
-    rclone.write("")
+    rclone.write_script("")
     session.rest("after its rclones were killed")
 
 
@@ -162,7 +162,7 @@ def _hunted(session: Session) -> None:
     end = time.monotonic() + LONGEST_RUN
     with session.run(environment=_SLOW if of_rclone else {}) as run:
         while run.process.poll() is None and session.rounds < KILLS // 2 and time.monotonic() < end:
-            there = sorted(processes(session.workspace).items())
+            there = sorted(processes_of(session.workspace).items())
             found = [pid for pid, command in there if word in command and pid not in done and pid != run.process.pid]
             if found:
                 with suppress(TimeoutError):

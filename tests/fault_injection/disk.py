@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from instance import Hook, Instance, Rclone, barrier_at
+from instance import Hook, Instance, RecordingRclone, barrier_at
 from small_disk import NoSmallDisk, SmallDisk
 from workspace import Workspace
 
@@ -86,7 +86,7 @@ def live(case: Case, workspace: Workspace, original: Original) -> Session:
     with ExitStack() as stack:
         if case.kind in _ON_SMALL_DISK:
             disk = stack.enter_context(SmallDisk(workspace, _SIZE, _FILES))
-            session = Session(case, workspace, original, disk.holds_work())
+            session = Session(case, workspace, original, disk.hold_work())
             disturb = _taken_away if case.kind == "read-only-step" else _filled
             _until_over(session, lambda: disturb(session, disk))
         else:
@@ -94,7 +94,7 @@ def live(case: Case, workspace: Workspace, original: Original) -> Session:
             _until_over(session, lambda: (_rclones if case.kind == "rclone-write" else _preloaded)(session))
         session.finish()
         if session.violations and case.kind in _ON_SMALL_DISK:
-            shutil.copytree(disk.seen, workspace.root / "left", symlinks=True)
+            shutil.copytree(disk.outside_path, workspace.root / "left", symlinks=True)
     return session
 
 
@@ -115,7 +115,7 @@ def _filled(session: Session, disk: SmallDisk) -> bool:
         step = session.random.choice(session.steps())
         do = "fill" if what == "stranger" else "use_inodes"
         leave = leave if what == "stranger" else session.random.randrange(40)
-        where = {"path": str(disk.place / "stranger"), "leave": leave, "once": str(mark)}
+        where = {"path": str(disk.mount_point / "stranger"), "leave": leave, "once": str(mark)}
         hooks = [{**step.hook(session.random, do), **where}]
     elif when == "first":
         disk.fill(leave)
@@ -131,7 +131,7 @@ def _filled(session: Session, disk: SmallDisk) -> bool:
         if killed:
             kill_all(session.workspace, session.random)
             _begin_full(session, mark)
-        disk.clear()
+        disk.remove_filler()
         ended = session.require(run, 0, 3, *((-signal.SIGKILL,) if killed else ()))
     name = f"{session.case.kind} {step.point if step else ''}".strip()
     if mark.exists():
@@ -169,7 +169,7 @@ def _pauses(session: Session, run: Instance, mark: Path) -> bool:
                 wait(run, session.random.uniform(0, 0.5))
             return run.process.poll() is None
         if time.monotonic() > end:
-            session.violations.append(f"it neither ends nor pauses: {run.said[-2000:]}")
+            session.violations.append(f"it neither ends nor pauses: {run.output[-2000:]}")
             return False
         time.sleep(0.01)
     return False
@@ -189,11 +189,11 @@ def _taken_away(session: Session, disk: SmallDisk) -> bool:
         if not reached.exists():
             session.require(run, 0)
             return False
-        (disk.seen / folder).mkdir(exist_ok=True)
-        disk.take_away(folder)
+        (disk.outside_path / folder).mkdir(exist_ok=True)
+        disk.make_read_only(folder)
         barrier.touch()
         ended = session.require(run, 0, 3)
-        disk.give_back(folder)
+        disk.make_writable(folder)
     session.rounds += 1
     session.hit[f"read-only {step.point}"] += 1
     session.rest(f"{folder or 'all'} read-only at {step.point}")
@@ -244,12 +244,12 @@ def _built(folder: Path) -> Path:
 
 def _rclones(session: Session) -> bool:
     """Let some rclones of one run fail when they write."""
-    rclone, folder = Rclone(session.workspace), session.workspace.root / "faults"
+    rclone, folder = RecordingRclone(session.workspace), session.workspace.root / "faults"
     folder.mkdir()
     for number in range(_MOST):
         fault = f"{session.random.choice(('EIO', 'ENOSPC'))}:when={session.random.randint(1, 4)}"
         (folder / f"{number}.fault").write_text(fault)
-    rclone.write(
+    rclone.write_script(
         f'for fault in "{folder}"/*.fault; do\n'
         '  if [ "$1" = cat ] && mv "$fault" "$fault.$$" 2>/dev/null; then\n'
         f'    exec {_STRACE} "inject=write:error=$(cat "$fault.$$")" "{rclone.real}" "$@"\n'
@@ -258,6 +258,6 @@ def _rclones(session: Session) -> bool:
     with session.run() as run:
         session.require(run, 0)
     session.rounds += sum(1 for path in folder.iterdir() if path.suffix != ".fault")
-    rclone.write("")
+    rclone.write_script("")
     session.rest("after its rclones could not write")
     return False

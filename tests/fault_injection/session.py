@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from instance import Hook, Instance, processes
+from instance import Hook, Instance, processes_of
 from workspace import Workspace
 
 from fault_injection.checks import Seen, gone, look, wrong_at_rest, wrong_at_the_end
@@ -75,7 +75,7 @@ class Session:
         with suppress(TimeoutError):
             wait(run, LONGEST_RUN)
         if run.process.poll() is None:
-            self.violations.append(f"the run did not end within {LONGEST_RUN:.0f} s: {run.said[-2000:]}")
+            self.violations.append(f"the run did not end within {LONGEST_RUN:.0f} s: {run.output[-2000:]}")
             run.kill()
         return run.process.wait()
 
@@ -83,11 +83,11 @@ class Session:
         """Note a violation when a run ends otherwise, or with a traceback; return its exit code."""
         ended = self.ended(run)
         if ended not in codes:
-            self.violations.append(f"the run ended with {ended}: {run.said[-2000:]}")
-        if ended == 3 and "error: " not in run.said:
+            self.violations.append(f"the run ended with {ended}: {run.output[-2000:]}")
+        if ended == 3 and "error: " not in run.output:
             self.violations.append("the run stopped, and does not say why")
-        if "Traceback" in run.said:
-            self.violations.append(f"a traceback: {run.said[-2000:]}")
+        if "Traceback" in run.output:
+            self.violations.append(f"a traceback: {run.output[-2000:]}")
         return ended
 
     def rest(self, what: str = "at the end") -> None:
@@ -126,7 +126,7 @@ def wait(run: Instance, seconds: float) -> None:
 
 def kill_all(workspace: Workspace, random: Random) -> None:
     """Kill every process of a lab's runs, in any order, also those that start meanwhile."""
-    while found := sorted(processes(workspace)):
+    while found := sorted(processes_of(workspace)):
         random.shuffle(found)
         for pid in found:
             with suppress(ProcessLookupError):

@@ -54,7 +54,7 @@ class Original:
 
     def _undisturbed(self, **overrides: Any) -> dict[str, Tree]:
         with run_on(self.workspace, **overrides) as run:
-            assert run.wait() == 0, run.said + self.workspace.log()
+            assert run.wait() == 0, run.output + self.workspace.log()
         return {name: content(self.workspace.folder(name)) for name in self.names}
 
     @property
