@@ -65,7 +65,7 @@ def test_a_stop_before_anything_has_begun_is_a_clean_one(tmp_path: Path, number:
     with config.open("w"):
         running.send_signal(number)
         assert running.communicate(timeout=60)[1].strip() == "stopped"
-    assert running.returncode == 0
+    assert running.returncode == 128 + number
 
 
 STOPPED_WHILE_THE_LOOP_ENDS = """

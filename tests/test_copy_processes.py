@@ -110,7 +110,7 @@ def test_a_signal_stops_an_extraction_and_leaves_nothing(
     (os.killpg if group else os.kill)(process.pid, number)
     said = process.communicate(timeout=60)[1]
     assert "Traceback" not in said and "copy process" not in said and "stopped" in said
-    assert process.returncode == 0 and list((tmp_path / "out").iterdir()) == []
+    assert process.returncode == 128 + number and list((tmp_path / "out").iterdir()) == []
 
 
 def test_batches_in_flight_count_against_the_limit_of_a_source(tmp_path: Path) -> None:

@@ -111,10 +111,10 @@ def test_attributes_calibration_and_sound_agree_with_the_files(shown: Path) -> N
 def test_a_folder_that_the_demo_did_not_make_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     assert main(["demo", str(tmp_path)]) == 2
-    assert "not a folder that the demo made" in capsys.readouterr().err
+    assert "was not made by the demo" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     assert main(["demo", str(tmp_path / "thesis.txt")]) == 2
-    assert "is a file; name a folder" in capsys.readouterr().err
+    assert "is a file; choose a folder" in capsys.readouterr().err
 
 
 def test_a_place_that_takes_no_demo_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

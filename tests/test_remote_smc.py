@@ -36,7 +36,7 @@ def test_a_target_on_a_remote_that_is_no_file_is_told(
     assert main(["inspect", f"gdrive,root_folder_id={ROOT_ID}:0018/0018_e9_raw.smc"]) == 3
     assert "is not on" in capsys.readouterr().err
     assert main(["inspect", "gdrive:0018/"]) == 2
-    assert "give the path of one .smc" in capsys.readouterr().err
+    assert "give the path of one .smc file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["userRateLimitExceeded", "backendError", "reset"])

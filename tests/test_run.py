@@ -319,7 +319,7 @@ def test_extract_and_inspect_one_local_file(workspace: Workspace, capsys: pytest
     assert {p.name for p in (target / "images").iterdir()} == {"cam_25"}
     assert (target / ".extraction_complete").is_file()
     assert main(["extract", str(path), "--output", str(target)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main(["inspect", str(path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["cameras"]["25"]["images"]["frames"] == 4 and found["cameras"]["00"]["holds"] == ["audio"]
@@ -333,7 +333,7 @@ def test_extract_says_what_is_wrong_with_a_file(workspace: Workspace, capsys: py
     assert main(["extract", str(bad), "--output", str(workspace.root / "x")]) == 1
     assert main(["extract", str(workspace.root / "absent.smc"), "--output", str(workspace.root / "x")]) == 2
     said = capsys.readouterr().err
-    assert "a web page" in said and "there is no such file" in said
+    assert "a web page" in said and "no such file" in said
     assert not (workspace.root / "x").exists() and not list(workspace.root.glob(".x*"))
 
 
@@ -353,7 +353,7 @@ def test_extract_replaces_nothing_but_an_extraction(
     source = path.rename(target / path.name) if taken == "source" else path
     before = tree(workspace.root)
     assert main(["extract", str(source), "--output", str(target), "--force"]) == 2
-    assert "name another" in capsys.readouterr().err
+    assert "choose another" in capsys.readouterr().err
     assert tree(workspace.root) == before
 
 

@@ -209,10 +209,10 @@ def test_term_lets_the_extraction_end_and_the_next_run_goes_on_in_the_part(works
             lambda: any(part.stat().st_size for part in workspace.temp.glob("*e1*.part")), "some bytes of the next one"
         )
         run.signal(signal.SIGTERM)
-        wait_until(lambda: "extractions in hand may finish" in workspace.log(), "the signal answered")
+        wait_until(lambda: "running extractions may finish" in workspace.log(), "the signal answered")
         wait_until(lambda: not any(" cat " in command for command in command_lines(workspace)), "the download stopped")
         barrier.touch()
-        assert run.wait() == 0
+        assert run.wait() == 143
     (part,) = workspace.temp.glob("*.part")
     size = part.stat().st_size
     assert size > 0 and list(published(workspace)) == ["0018/e0"] and len(rclone.downloads()) == 2
@@ -230,7 +230,7 @@ def test_after_the_grace_what_is_extracted_is_broken_off(workspace: Workspace) -
     with Instance(workspace, hooks=[hook], processing__grace_seconds=0.3) as run:
         wait_until_reached(barrier)
         run.signal(signal.SIGTERM)
-        assert run.wait() == 0
+        assert run.wait() == 143
     assert (
         command_lines(workspace) == [] and not list(workspace.output.glob("*/.*")) and len(workspace.leftovers()) == 1
     )
@@ -248,7 +248,7 @@ def test_a_second_signal_stops_at_once(workspace: Workspace) -> None:
         wait_until_reached(barrier)
         os.kill(worker_of(workspace), signal.SIGSTOP)
         run.signal(signal.SIGINT)
-        wait_until(lambda: "once more stops at once" in workspace.log(), "the first signal answered")
+        wait_until(lambda: "a second signal stops at once" in workspace.log(), "the first signal answered")
         before = time.monotonic()
         run.signal(signal.SIGINT)
         assert run.wait() == 3
@@ -287,7 +287,7 @@ def test_a_signal_while_waiting_ends_the_run_cleanly(workspace: Workspace, waits
     with Instance(workspace, **overrides) as run:
         wait_until(lambda: words in workspace.log() if words else "lsjson" in rclone.call_log.read_text(), waits_for)
         run.signal(signal.SIGTERM)
-        assert run.wait() == 0
+        assert run.wait() == 143
     assert (
         command_lines(workspace) == []
         and "stopping" in workspace.log()
@@ -317,9 +317,9 @@ def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(workspace: Workspace, 
     with Instance(workspace, hooks=[hook], processing__downloads=1, processing__workers=1) as run:
         wait_until_reached(barrier)
         os.killpg(run.process.pid, signal.SIGINT)
-        wait_until(lambda: "once more stops at once" in workspace.log(), "the signal answered")
+        wait_until(lambda: "a second signal stops at once" in workspace.log(), "the signal answered")
         barrier.touch()
-        assert run.wait() == 0
+        assert run.wait() == 130
     assert list(published(workspace)) == ["0018/e0"]
     barrier, hook = barrier_at(workspace, "second", "sealing", side="worker", match="e1")
     master, slave = pty.openpty()
@@ -328,7 +328,7 @@ def test_ctrl_c_for_the_whole_group_and_a_closed_terminal(workspace: Workspace, 
         os.close(slave)
         wait_until_reached(barrier)
         os.close(master)  # sends HUP to the session whose terminal it was
-        wait_until(lambda: workspace.log().count("once more stops at once") == 2, "the HUP answered")
+        wait_until(lambda: workspace.log().count("a second signal stops at once") == 2, "the HUP answered")
         barrier.touch()
         assert run.wait() == 0
     assert_settled(workspace, ["0018/e0", "0018/e1"])

@@ -262,7 +262,7 @@ def test_a_stop_while_the_network_is_waited_for(drive_server: DriveServer) -> No
         os.kill(os.getpid(), signal.SIGTERM)
 
     with meanwhile((lambda: "retrying in" in drive_server.workspace.log(), stop)):
-        assert drive_server.run(processing__retry_delay=3600) == 0
+        assert drive_server.run(processing__retry_delay=3600) == 143
 
 
 def test_an_outage_during_a_run_is_waited_out_and_costs_no_try(drive_server: DriveServer) -> None:

@@ -19,19 +19,21 @@ from workspace import Workspace
 from rm360_async.budget import Budget
 from rm360_async.domain.clock import Clock
 from rm360_async.domain.errors import Cause
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.formatting import duration_text, size_text, time_text
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.pipeline.job import StageProgress
 from rm360_async.pipeline.scheduler import Scheduler
-from rm360_async.service.console import picture
+from rm360_async.service.console import render
 from rm360_async.service.end_summary import exit_code
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
 from rm360_async.service.snapshot import Snapshot, bar_text
 
 ROOT = Path(__file__).resolve().parent.parent
+TERM = ExitCode.TERMINATED
 A, B, C, D = (Performance("0018", f"e{number}") for number in range(4))
 
 
@@ -88,7 +90,7 @@ def test_a_snapshot_counts_bytes_and_expects_an_end(progress: tuple[Progress, Ti
 
 def test_the_live_picture_shows_each_one_in_hand(progress: tuple[Progress, Time, list[int]]) -> None:
     console = Console(record=True, width=140, file=open("/dev/null", "w"))  # noqa: SIM115 (the console's)
-    console.print(picture(progress[0].snapshot()))
+    console.print(render(progress[0].snapshot()))
     text = console.export_text()
     console.file.close()
     assert "0018/e1" in text and "downloading" in text and "1/4 done, 1 waiting" in text
@@ -108,19 +110,27 @@ def test_metrics_are_a_file_that_prometheus_reads(progress: tuple[Progress, Time
 
 
 @pytest.mark.parametrize(
-    ("stages", "remarks", "stopped", "code"),
+    ("stages", "remarks", "stop_code", "code"),
     [
-        ([Stage.COMPLETED, Stage.COMPLETED], [], False, 0),
-        ([Stage.COMPLETED, Stage.FAILED], [], False, 1),
-        ([Stage.DOWNLOAD_FAILED], [], True, 0),
-        ([Stage.COMPLETED, Stage.PENDING], [], False, 1),
-        ([Stage.COMPLETED, Stage.PENDING], [], True, 0),
-        ([Stage.WAITING], [], False, 1),
-        ([], ["the remote lists nothing for subject 9999"], False, 1),
+        ([Stage.COMPLETED, Stage.COMPLETED], [], None, 0),
+        ([Stage.COMPLETED, Stage.FAILED], [], None, 1),
+        ([Stage.DOWNLOAD_FAILED, Stage.FAILED], [], TERM, 1),
+        ([Stage.COMPLETED, Stage.PENDING], [], None, 1),
+        ([Stage.COMPLETED, Stage.PENDING], [], TERM, 143),
+        ([Stage.COMPLETED, Stage.PENDING], [], ExitCode.INTERRUPTED, 130),
+        ([Stage.FAILED, Stage.WAITING], [], TERM, 143),
+        ([Stage.EXTRACTING], [], TERM, 143),
+        ([Stage.COMPLETED, Stage.COMPLETED], [], TERM, 0),
+        ([Stage.COMPLETED], ["the remote lists nothing for subject 9999"], TERM, 1),
+        ([Stage.PENDING], [], ExitCode.CANNOT_CONTINUE, 3),
+        ([Stage.WAITING], [], None, 1),
+        ([], ["the remote lists nothing for subject 9999"], None, 1),
     ],
 )
-def test_the_exit_code_comes_from_the_ledger(stages: list[Stage], remarks: list[str], stopped: bool, code: int) -> None:
-    assert exit_code([PerformanceRow(A, stage) for stage in stages], remarks, stopped=stopped) == code
+def test_the_exit_code_comes_from_the_ledger(
+    stages: list[Stage], remarks: list[str], stop_code: ExitCode | None, code: int
+) -> None:
+    assert exit_code([PerformanceRow(A, stage) for stage in stages], remarks, stop_code) == code
 
 
 def test_a_run_tells_systemd_where_it_is(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

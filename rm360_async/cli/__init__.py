@@ -1,5 +1,5 @@
-"""Arguments to calls to exit codes, nothing else."""
+"""The command line: arguments in, exit codes and messages out; the work is in `commands` and `service`."""
 
-from rm360_async.cli.main import main, reporting
+from rm360_async.cli.main import main, run_reporting_errors
 
-__all__ = ["main", "reporting"]
+__all__ = ["main", "run_reporting_errors"]

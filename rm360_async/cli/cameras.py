@@ -1,4 +1,4 @@
-"""`rm360 cameras ...`: analyze a calibration, suggest camera sets, contact sheets and strips."""
+"""`rm360 cameras`: check a calibration, suggest camera sets, make contact sheets and strips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = click.argument("folder", type=PATH)
 @click.group("cameras", invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Look at cameras: calibrations, sets of them, and their pictures.
+    """Check calibrations, choose camera sets, and view the images of cameras.
 
     \b
     Examples:
@@ -28,14 +28,14 @@ def command(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-@command.command("analyze", short_help="Check a calibration, and show where its cameras stand.")
+@command.command("analyze", short_help="Check a calibration and show the camera positions.")
 @click.argument("target", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--plots", type=PATH, metavar="DIR", help="Write rig.svg and coverage.svg there.")
+@click.option("--plots", type=PATH, metavar="DIR", help="Write rig.svg and coverage.svg to this folder.")
 def analyze(target: Path, *, as_json: bool, plots: Path | None) -> int:
-    """Check the calibration of TARGET: a published folder, an .smc, or one on a remote; show where its cameras stand.
+    """Check the calibration of TARGET and show the camera positions.
 
-    Ends with exit code 1 when a check fails.
+    TARGET is a published folder, an .smc file, or an .smc file on a remote. Exit code 1 if a check fails.
 
     \b
     Examples:
@@ -44,13 +44,13 @@ def analyze(target: Path, *, as_json: bool, plots: Path | None) -> int:
       rm360 cameras analyze gdrive:0018/0018_s3_all_raw.smc
       rm360 cameras analyze subjects/0018/s3_all --json | jq '.checks[] | select(.state != "ok")'
     """
-    from rm360_async.commands.remote_smc import is_remote, look_into
+    from rm360_async.commands.remote_smc import is_remote, read_remote_smc
     from rm360_async.visualization.calibration_source import read_calibration_source, smc_calibration
     from rm360_async.visualization.calibration_text import analysis_json, analysis_text, write_plots
     from rm360_async.visualization.calibration_text import analyze as check
 
     if is_remote(target):
-        found = run_async(look_into, str(target), lambda sparse: smc_calibration(sparse, target.name))
+        found = run_async(read_remote_smc, str(target), lambda sparse: smc_calibration(sparse, target.name))
     else:
         found = read_calibration_source(target)
     report = check(found)
@@ -61,13 +61,15 @@ def analyze(target: Path, *, as_json: bool, plots: Path | None) -> int:
     return 1 if report.failures else 0
 
 
-@command.command("suggest", short_help="Suggest N cameras by coverage.")
+@command.command("suggest", short_help="Suggest N cameras with even coverage.")
 @click.argument("count", metavar="N", type=int)
-@click.option("--from", "pool", default="", metavar="FOLDER|IDS", help="Choose among these, e.g. '0,6,12' or s3-38.")
-@click.option("--front", is_flag=True, help="The N nearest to the face, instead of all round.")
-@click.option("--plots", type=PATH, metavar="DIR", help="Write the map coverage.svg there.")
+@click.option(
+    "--from", "pool", default="", metavar="FOLDER|IDS", help="Choose among these cameras, e.g. '0,6,12' or s3-38."
+)
+@click.option("--front", is_flag=True, help="The N cameras nearest to the front, instead of all around.")
+@click.option("--plots", type=PATH, metavar="DIR", help="Write the map coverage.svg to this folder.")
 def suggest(count: int, pool: str, *, front: bool, plots: Path | None) -> int:
-    """Suggest N cameras by coverage, and show what "every k-th camera" would give instead.
+    """Suggest N cameras with even coverage, and compare them with "every k-th camera".
 
     \b
     Examples:
@@ -90,12 +92,14 @@ def suggest(count: int, pool: str, *, front: bool, plots: Path | None) -> int:
     return 0
 
 
-@command.command("grid", short_help="Contact sheet of one frame, in the order of the rig.")
+@command.command("grid", short_help="Make a contact sheet of one frame, in rig order.")
 @FOLDER
-@click.option("--frame", type=click.IntRange(0), help="The frame; by default the first that most cameras have.")
-@click.option("--output", type=PATH, default=Path("grid.png"), show_default=True, help="The PNG to write.")
+@click.option(
+    "--frame", type=click.IntRange(0), help="Frame number; by default the first frame that most cameras have."
+)
+@click.option("--output", type=PATH, default=Path("grid.png"), show_default=True, help="The PNG file to write.")
 def grid(folder: Path, frame: int | None, output: Path) -> int:
-    """Write the contact sheet of one frame: all cameras in the order in which they stand round the head.
+    """Write a contact sheet of one frame: all cameras, in the order of their positions around the head.
 
     \b
     Examples:
@@ -111,13 +115,13 @@ def grid(folder: Path, frame: int | None, output: Path) -> int:
     return 0
 
 
-@command.command("strip", short_help="One camera over time.")
+@command.command("strip", short_help="Show one camera over time.")
 @FOLDER
 @click.option("--camera", required=True, metavar="ID", help="The camera, e.g. 25.")
-@click.option("--count", type=click.IntRange(1, 400), default=24, show_default=True, help="How many pictures.")
-@click.option("--output", type=PATH, default=Path("strip.png"), show_default=True, help="The PNG to write.")
+@click.option("--count", type=click.IntRange(1, 400), default=24, show_default=True, help="Number of images.")
+@click.option("--output", type=PATH, default=Path("strip.png"), show_default=True, help="The PNG file to write.")
 def strip(folder: Path, camera: str, count: int, output: Path) -> int:
-    """Write one camera over time: evenly spaced frames, and a bar that shows every missing one.
+    """Write one camera over time: evenly spaced frames, and a bar that marks every missing one.
 
     \b
     Examples:

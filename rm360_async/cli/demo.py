@@ -1,4 +1,4 @@
-"""`rm360 demo`: see it work without any remote."""
+"""`rm360 demo`: try everything without a remote."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import click
 
 @click.command("demo")
 @click.argument("folder", required=False, type=click.Path(path_type=Path), default=Path("rm360-demo"))
-@click.option("--full-resolution", is_flag=True, help="Frames of 2448 x 2048, as the cameras take them.")
+@click.option("--full-resolution", is_flag=True, help="Frames of 2448 x 2048, the resolution of the cameras.")
 def command(folder: Path, *, full_resolution: bool) -> int:
-    """Make a synthetic remote in FOLDER (default ./rm360-demo), run the real thing on it, and show the result.
+    """Make a synthetic remote in FOLDER (default ./rm360-demo), run on it, and show the result.
 
-    Both release layouts, the real camera rig, real rclone, no network. FOLDER is made anew each time.
+    It uses both dataset layouts, the real camera rig and rclone, but no network. FOLDER is replaced each time.
 
     \b
     Examples:

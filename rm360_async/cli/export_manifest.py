@@ -11,9 +11,11 @@ from rm360_async.cli.options import chosen_config, config_path, run_async
 
 @click.command("export-manifest")
 @config_path
-@click.option("--output", metavar="PATH", help="Where to write it, '-' for stdout; by default storage.manifest_path.")
+@click.option(
+    "--output", metavar="PATH", help="The file to write, or '-' for stdout; by default storage.manifest_path."
+)
 def command(config: Path | None, config_option: Path | None, output: str | None) -> int:
-    """Write MANIFEST.csv from the ledger, in one step; works while a run goes on.
+    """Write MANIFEST.csv from the ledger, in one step; also while a run is active.
 
     \b
     Examples:

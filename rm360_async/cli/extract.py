@@ -1,4 +1,4 @@
-"""`rm360 extract`: one local file or pair to one folder."""
+"""`rm360 extract`: extract one local file or pair to one folder."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-EXISTING = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
 
 
 @click.command("extract")
-@click.argument("raw", type=EXISTING)
-@click.option("--anno", type=EXISTING, help="The annotation file of a pair (21-subject release).")
-@click.option("--output", required=True, type=EXISTING, help="The folder to make.")
+@click.argument("raw", type=PATH)
+@click.option("--anno", type=PATH, help="The annotation file of a pair (21-subject layout).")
+@click.option("--output", required=True, type=PATH, help="The folder to write.")
 @click.option("--cameras", metavar="SPEC", default="all", help="'all', '0,6,12', or a named set such as 'ring:10'.")
-@click.option("--modalities", metavar="A,B", help="E.g. 'images,audio'; all by default.")
+@click.option("--modalities", metavar="A,B", help="E.g. 'images,audio'; by default all.")
 @click.option("--force", is_flag=True, help="Replace the folder if it exists.")
 def command(raw: Path, anno: Path | None, output: Path, cameras: str, modalities: str | None, *, force: bool) -> int:
     """Extract one local .smc file (or raw + anno pair) to one folder; no remote, no ledger.
@@ -25,9 +25,9 @@ def command(raw: Path, anno: Path | None, output: Path, cameras: str, modalities
       rm360 extract 0018_s1_all_raw.smc --output s1_all
       rm360 extract 0026_e0_raw.smc --anno 0026_e0_anno.smc --output e0 --cameras 24,25,26
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that wait in circles
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that busy-wait
     from rm360_async.commands.extract_local import extract_local
     from rm360_async.config import parse_cameras, parse_modalities
 
-    chosen = parse_modalities(modalities) if modalities else None
-    return extract_local(raw, anno, output, parse_cameras(cameras), chosen, force=force)
+    selected = parse_modalities(modalities) if modalities else None
+    return extract_local(raw, anno, output, parse_cameras(cameras), selected, force=force)

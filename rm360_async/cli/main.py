@@ -1,6 +1,6 @@
-"""The entry point: the table of commands, and what every outcome becomes for the shell.
+"""The commands, and what each outcome of one becomes for the shell: messages and an exit code.
 
-Commands are imported when they are used, so that none pays for another's libraries.
+Commands are imported when they are used, so that none pays for the libraries of another.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _COMMANDS = {
     "run": "Download, extract and publish until nothing is left to do.",
     "status": "Show what is done, running, waiting and failed.",
     "verify": "Compare published folders with their records.",
-    "doctor": "Look before weeks of running at all that a run needs; make a lost ledger again.",
-    "retry": "Put failed performances back to pending.",
+    "doctor": "Check everything a long run depends on; rebuild a lost ledger.",
+    "retry": "Requeue failed performances.",
     "export-manifest": "Write MANIFEST.csv from the ledger.",
-    "extract": "Extract one local .smc (or raw + anno pair) to a folder.",
-    "inspect": "Show what an .smc file holds.",
+    "extract": "Extract one local .smc file (or raw + anno pair) to a folder.",
+    "inspect": "Show the contents of an .smc file.",
     "cameras": "Check a calibration, suggest camera sets, make contact sheets.",
-    "report": "Make pages that show whether everything is right: one a performance, and one for the run.",
-    "summary": "Show the manifest as tables, and as a plot.",
-    "demo": "Make a synthetic remote, run the real thing on it, show the result.",
+    "report": "Write HTML quality reports: one page per performance, one for the run.",
+    "summary": "Show the manifest as tables or as a plot.",
+    "demo": "Run on a synthetic remote and show the result.",
 }
 
 
 class _Commands(click.Group):
-    """The commands by name; `run` lives in `cli/run.py`, and so on."""
+    """The commands by name; `run` is in `cli/run.py`, and so on."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -57,42 +57,42 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="rm360")
 @click.pass_context
 def rm360(context: click.Context) -> None:
-    """Take RenderMe-360 performances from a remote to published folders.
+    """Download RenderMe-360 performances from a remote and publish them as folders.
 
     \b
     Start here:
-      rm360 demo                        see it work, without any remote
-      rm360 run config.yaml --dry-run   what would be done, and the disk it needs
-      rm360 run config.yaml             do it; stop with Ctrl-C, go on with the same command
+      rm360 demo                        try it without a remote
+      rm360 run config.yaml --dry-run   what would be downloaded, and the disk space it needs
+      rm360 run config.yaml             do it; Ctrl-C stops, the same command resumes
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit code and print every known failure as one line each."""
-    return reporting(lambda: rm360.main(arguments, prog_name="rm360", standalone_mode=False))
+    """Run one command; return its exit code and print each error as one line."""
+    return run_reporting_errors(lambda: rm360.main(arguments, prog_name="rm360", standalone_mode=False))
 
 
-def reporting(work: Callable[[], int | None]) -> int:
-    """Run some work as a command; return its exit code and print every known failure as one line each."""
+def run_reporting_errors(function: Callable[[], int | None]) -> int:
+    """Call a function as a command; return its exit code and print each error as one line."""
     try:
-        return work() or ExitCode.DONE
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
+        return function() or ExitCode.DONE
+    except click.exceptions.Exit as request:
+        return request.exit_code
     except (click.ClickException, BadRequest) as error:
         lines = error.problems if isinstance(error, BadRequest) else [error.format_message()]
-        return _fail(*lines, code=ExitCode.BAD_REQUEST)
-    except BrokenPipeError:  # `rm360 status | head`: nobody reads any more
+        return _print_errors(*lines, code=ExitCode.BAD_REQUEST)
+    except BrokenPipeError:  # `rm360 status | head`: the reader has ended
         return ExitCode.CANNOT_CONTINUE
-    except BaseException as error:  # noqa: BLE001 (the last stop: known faults become a line, the rest is ours)
-        return _unforeseen(error)
+    except BaseException as error:  # noqa: BLE001 (known faults become a line, the rest is a bug)
+        return _report(error)
     finally:
-        _let_go_of_dead_streams()
+        _detach_broken_streams()
 
 
-def _let_go_of_dead_streams() -> None:
-    """Keep Python from ending with 120 because a reader is gone or a disk full: the exit code is about the work."""
+def _detach_broken_streams() -> None:
+    """Flush the streams, so that Python does not exit with 120 because a reader is gone or a disk is full."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -101,25 +101,25 @@ def _let_go_of_dead_streams() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _unforeseen(error: BaseException) -> int:
+def _report(error: BaseException) -> int:
     fault = fault_in(error)
     if fault is not None:
-        return _fail(str(fault), code=ExitCode.CANNOT_CONTINUE)
+        return _print_errors(str(fault), code=ExitCode.CANNOT_CONTINUE)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return _say("stopped", code=ExitCode.DONE)
+        return _print("stopped", code=ExitCode.INTERRUPTED)
     if isinstance(error, SystemExit):
         raise error
     traceback.print_exception(error)
     message = "internal error: this is a bug in rm360_async; please report it with the traceback above"
-    return _fail(message, code=ExitCode.CANNOT_CONTINUE)
+    return _print_errors(message, code=ExitCode.CANNOT_CONTINUE)
 
 
-def _fail(*lines: str, code: int) -> int:
-    return _say(*(f"error: {line}" for line in lines), code=code)
+def _print_errors(*lines: str, code: ExitCode) -> int:
+    return _print(*(f"error: {line}" for line in lines), code=code)
 
 
-def _say(*lines: str, code: int) -> int:
-    with suppress(OSError):  # nobody can be told: the exit code still says it
+def _print(*lines: str, code: ExitCode) -> int:
+    with suppress(OSError):  # standard error is broken: the exit code still reports the failure
         for line in lines:
             click.echo(line, err=True)
     return code

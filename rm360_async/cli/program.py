@@ -1,4 +1,4 @@
-"""What the shell starts. Nothing else is imported before a stop has its answer and the streams are there."""
+"""Entry point. Installs signal handlers and repairs closed standard streams before importing anything else."""
 
 from __future__ import annotations
 
@@ -8,38 +8,46 @@ import sys
 from types import FrameType
 
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+_INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""As in `domain.exit_code`, which is not imported yet when the first stop can come."""
 
 
 def program() -> None:
-    """Be the program `rm360`: run the command that was asked for, and leave with its exit code."""
-    _have_streams()
-    os.environ.setdefault("PATH", os.defpath)  # pydub cannot do without
+    """Run the command of the command line, and exit with its exit code."""
+    _repair_streams()
+    os.environ.setdefault("PATH", os.defpath)  # pydub needs one
+    on_term = _TermHandler()
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, on_term)
     try:
         from rm360_async.cli.main import main
 
         code = main()
-    except KeyboardInterrupt:  # asked to stop before there was anything to stop
-        code = 0
-    for number in (signal.SIGINT, signal.SIGTERM):  # all is done; a late one must not change how it ended
+    except KeyboardInterrupt:  # while modules were imported
+        code = _INTERRUPTED
+    for number in (signal.SIGINT, signal.SIGTERM):  # everything is done: a late signal must not change the exit code
         signal.signal(number, signal.SIG_IGN)
-    sys.exit(code)
+    sys.exit(_TERMINATED if code == _INTERRUPTED and on_term.called else code)
 
 
-def _have_streams() -> None:
-    """Put /dev/null where the starter closed a standard stream: the next file would take its number."""
+def _repair_streams() -> None:
+    """Open /dev/null for each standard stream that is closed; otherwise the next file would take its number."""
     for number, (name, mode) in enumerate(_STREAMS):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Take TERM as a Ctrl-C, whoever answers to that at this moment."""
-    answer = signal.getsignal(signal.SIGINT)
-    if not callable(answer):
-        raise KeyboardInterrupt
-    answer(signal.SIGINT, frame)
+class _TermHandler:
+    """Treats TERM like Ctrl-C, whatever handles that at the moment, and remembers that it came."""
+
+    called = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.called = True
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        if not callable(on_interrupt):
+            raise KeyboardInterrupt
+        on_interrupt(signal.SIGINT, frame)

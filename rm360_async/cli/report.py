@@ -1,4 +1,4 @@
-"""`rm360 report`: pages that show whether everything is right."""
+"""`rm360 report`: HTML quality reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import chosen_config, every_or, run_async, selection
+from rm360_async.cli.options import chosen_config, run_async, selection, without_all
 from rm360_async.domain.errors import BadRequest
 
 PATH = click.Path(path_type=Path)
@@ -15,9 +15,9 @@ PATH = click.Path(path_type=Path)
 @click.command("report")
 @click.argument("target", metavar="[CONFIG | FOLDER]", required=False, type=PATH)
 @click.option("--config", "config_option", type=PATH, help="The same as CONFIG.")
-@click.option("--output", type=PATH, required=True, metavar="DIR", help="The folder for the pages.")
-@click.option("--no-faces", is_flag=True, help="Silhouettes (from the masks) instead of pictures, no landmarks.")
-@click.option("--force", is_flag=True, help="Make pages again whose folder has not changed.")
+@click.option("--output", type=PATH, required=True, metavar="DIR", help="The folder to write the pages to.")
+@click.option("--no-faces", is_flag=True, help="Silhouettes (from the masks) instead of images, and no landmarks.")
+@click.option("--force", is_flag=True, help="Also rewrite pages whose folder has not changed.")
 @selection
 def command(
     target: Path | None,
@@ -29,11 +29,12 @@ def command(
     subjects: tuple[str, ...],
     performances: tuple[str, ...],
 ) -> int:
-    """Make static pages: one for each published performance, and one for the run, with report.json beside each.
+    """Write HTML quality reports: one page per performance, one for the run, each with report.json beside it.
 
-    FOLDER is one published performance; with a CONFIG all of the run are reported. The pages need no network and no
-    server. A page is made again when its folder's marker changed. --subject and --performance choose the pages to
-    make; the run's page always shows all. Exit code 1 when a page could not be made.
+    FOLDER is one published performance; with a CONFIG, all published performances of the run are reported. The pages
+    need no network and no server. A page is rewritten if the marker of its folder has changed. --subject and
+    --performance select the pages to write; the page of the run always shows all performances. Exit code 1 if a page
+    could not be written.
 
     \b
     Examples:
@@ -46,8 +47,8 @@ def command(
 
     if target is not None and target.is_dir():
         if config_option is not None or subjects or performances:
-            raise BadRequest(f"{target} is a folder; --config, --subject and --performance go with a config")
+            raise BadRequest(f"{target} is a folder; --config, --subject and --performance cannot be used with it")
         return report_folder(target, output, faces=not no_faces)
     settings = load_settings(chosen_config(target, config_option), subjects=subjects, performances=performances)
-    options = ReportOptions(not no_faces, force, every_or(subjects), every_or(performances))
+    options = ReportOptions(not no_faces, force, without_all(subjects), without_all(performances))
     return run_async(report_run, settings, output, options)

@@ -1,4 +1,4 @@
-"""`rm360 retry`: failed performances back to pending."""
+"""`rm360 retry`: requeue failed performances."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import chosen_config, config_path, every_or, run_async, selection
+from rm360_async.cli.options import chosen_config, config_path, run_async, selection, without_all
 
 
 @click.command("retry")
@@ -15,7 +15,7 @@ from rm360_async.cli.options import chosen_config, config_path, every_or, run_as
 def command(
     config: Path | None, config_option: Path | None, subjects: tuple[str, ...], performances: tuple[str, ...]
 ) -> int:
-    """Put failed performances back to pending; the next run (or the one going on) tries them again.
+    """Requeue failed performances (state pending) for the next run.
 
     \b
     Examples:
@@ -26,4 +26,4 @@ def command(
     from rm360_async.config import load_settings
 
     settings = load_settings(chosen_config(config, config_option), subjects=subjects, performances=performances)
-    return run_async(retry, settings, every_or(subjects), every_or(performances))
+    return run_async(retry, settings, without_all(subjects), without_all(performances))

@@ -1,4 +1,4 @@
-"""`rm360 run`: the main job."""
+"""`rm360 run`: download, extract and publish."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from rm360_async.cli.options import chosen_config, config_path, run_async, selec
 @config_path
 @selection
 @click.option("--cameras", metavar="SPEC", help="'all', '0,6,12', or a named set such as 'ring:10'.")
-@click.option("--modalities", metavar="A,B", help="E.g. 'images,audio'; see config.yaml for the names.")
-@click.option("--force", is_flag=True, help="Extract again what is published already; each folder is replaced at once.")
-@click.option("--dry-run", is_flag=True, help="Print the work, its bytes and the disk it needs; touch nothing.")
-@click.option("--no-wait", is_flag=True, help="Do not sleep out quota waits: end with exit code 1 and say until when.")
+@click.option("--modalities", metavar="A,B", help="E.g. 'images,audio'; config.yaml lists the names.")
+@click.option(
+    "--force", is_flag=True, help="Extract published performances again; each folder is replaced in one step."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Print what would be downloaded and the disk space it needs; change nothing."
+)
+@click.option(
+    "--no-wait", is_flag=True, help="Do not wait for quotas: end with exit code 1 and print until when they last."
+)
 def command(
     config: Path | None,
     config_option: Path | None,
@@ -29,9 +35,9 @@ def command(
     dry_run: bool,
     no_wait: bool,
 ) -> int:
-    """Download, extract and publish what the config asks for, until nothing is left to do.
+    """Download, extract and publish the performances that the config selects, until nothing is left to do.
 
-    Stop it with Ctrl-C at any time and go on with the same command: nothing is done twice.
+    Ctrl-C stops it at any time; rerun the same command to resume. Finished work is not repeated.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`rm360 verify`: published folders against their records."""
+"""`rm360 verify`: compare published folders with their records."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import chosen_config, config_path, every_or, run_async, selection
+from rm360_async.cli.options import chosen_config, config_path, run_async, selection, without_all
 
 
 @click.command("verify")
 @config_path
 @selection
-@click.option("--deep", is_flag=True, help="Read every byte and compare its hash; without, names and sizes.")
-@click.option("--repair", is_flag=True, help="Queue what is damaged, and nothing else, for the next run.")
+@click.option(
+    "--deep", is_flag=True, help="Read every file and compare its hash; without this option, only names and sizes."
+)
+@click.option("--repair", is_flag=True, help="Queue damaged performances, and nothing else, for the next run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     config: Path | None,
@@ -25,20 +27,20 @@ def command(
     repair: bool,
     as_json: bool,
 ) -> int:
-    """Compare every published folder with its record: what is missing, changed or extra.
+    """Compare every published folder with its record, and list files that are missing, changed or extra.
 
-    Exit code 1 when anything is. No remote is asked, and without --repair nothing is changed.
+    Exit code 1 if there are any. The remote is not used, and without --repair nothing is changed.
 
     \b
     Examples:
       rm360 verify lab.yaml
       rm360 verify lab.yaml --deep --subject 0018
-      rm360 verify lab.yaml --deep --repair && echo all is well
+      rm360 verify lab.yaml --deep --repair && echo "all folders are intact"
       rm360 verify lab.yaml --json | jq '.performances | map_values(.state)'
     """
     from rm360_async.commands.verify.verify import VerifyOptions, verify
     from rm360_async.config import load_settings
 
     settings = load_settings(chosen_config(config, config_option), subjects=subjects, performances=performances)
-    options = VerifyOptions(deep, repair, every_or(subjects), every_or(performances), as_json)
+    options = VerifyOptions(deep, repair, without_all(subjects), without_all(performances), as_json)
     return run_async(verify, settings, options)

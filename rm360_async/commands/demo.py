@@ -1,4 +1,4 @@
-"""`rm360 demo`: a synthetic remote in both layouts, the real run on it, and what came out."""
+"""`rm360 demo`: make a synthetic remote in both layouts, run on it, and show the result."""
 
 from __future__ import annotations
 
@@ -13,68 +13,74 @@ from pathlib import Path
 import yaml
 
 from rm360_async.domain.errors import BadRequest
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.names import Structure
 from rm360_async.synthetic.remote import demo_plan, make_remote
 from rm360_async.system.os_errors import os_fault
 
-OWNED = ".rm360-demo"
-"""Marks a folder as made by the demo: only such a folder is removed."""
-_FULL, _SMALL = 1.0, 0.125
-_NAMED = 6
-_LONGEST = 300
+DEMO_MARKER = ".rm360-demo"
+"""File in a folder that the demo made: only such a folder is removed."""
+_RELEASES = ((Structure.SINGLE, "release500"), (Structure.PAIR, "release21"))
+_FULL_SCALE, _SMALL_SCALE = 1.0, 0.125
+_MAX_NAMES_SHOWN = 6
+_MAX_REASON_CHARS = 300
 
 
 def demo(folder: Path, *, full_resolution: bool) -> int:
-    """Make the remote, run on it, print the trees and the manifests; return the worst exit code."""
+    """Make the remotes, run on each, print the published trees and the manifests; return the worst exit code."""
     folder = folder.absolute()
-    with _written(folder):
-        _make_anew(folder)
+    with _write_errors_as_faults(folder):
+        _make_empty(folder)
     os.environ["RCLONE_CONFIG"] = str(folder / "rclone.conf")
     codes = []
-    for structure, name in ((Structure.SINGLE, "release500"), (Structure.PAIR, "release21")):
-        remote, work = folder / "remote" / name, folder / name
+    for structure, name in _RELEASES:
         print(f"\n== {name}: making a synthetic remote ({structure.value}) ==", file=sys.stderr)
-        with _written(folder):
-            make_remote(remote, structure, demo_plan(structure), scale=_FULL if full_resolution else _SMALL)
-            config = _write_configs(folder, structure, remote, work, name)
+        with _write_errors_as_faults(folder):
+            scale = _FULL_SCALE if full_resolution else _SMALL_SCALE
+            make_remote(folder / "remote" / name, structure, demo_plan(structure), scale=scale)
+            config = _write_configs(folder, structure, name)
         print(f"== {name}: rm360 run {config} ==", file=sys.stderr)
-        codes.append(_run(config))
-    for name in ("release500", "release21"):
-        _show(folder / name)
-    print(f"\nEverything is in {folder}: look at {folder / 'release500' / 'subjects'}")
+        code = ExitCode(_run(config))
+        if code.is_stop:
+            return code
+        codes.append(code)
+    for _, name in _RELEASES:
+        _print_tree(folder / name)
+    print(f"\nEverything is in {folder}; the published folders are in {folder / 'release500' / 'subjects'}")
     return max(codes)
 
 
 @contextmanager
-def _written(folder: Path) -> Iterator[None]:
-    """Turn what the disk, or HDF5 on it, refuses into one sentence."""
+def _write_errors_as_faults(folder: Path) -> Iterator[None]:
+    """Raise errors of the disk, or of HDF5 writing to it, as one Fault."""
     try:
         yield
     except (OSError, RuntimeError) as error:
-        cause = error if isinstance(error, OSError) else OSError(" ".join(str(error).split())[:_LONGEST])
+        cause = error if isinstance(error, OSError) else OSError(" ".join(str(error).split())[:_MAX_REASON_CHARS])
         raise os_fault(cause, "write", folder) from error
 
 
-def _make_anew(folder: Path) -> None:
+def _make_empty(folder: Path) -> None:
     if folder.exists():
         if not folder.is_dir():
-            raise BadRequest(f"{folder} is a file; name a folder")
-        if not (folder / OWNED).is_file() and any(folder.iterdir()):
-            raise BadRequest(f"{folder} is not a folder that the demo made; name another one")
+            raise BadRequest(f"{folder} is a file; choose a folder")
+        if not (folder / DEMO_MARKER).is_file() and any(folder.iterdir()):
+            raise BadRequest(f"{folder} was not made by the demo and is not empty; choose another folder")
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    (folder / OWNED).touch()
+    (folder / DEMO_MARKER).touch()
 
 
-def _write_configs(folder: Path, structure: Structure, remote: Path, work: Path, name: str) -> Path:
-    conf = folder / "rclone.conf"
-    conf.touch(mode=0o600)  # as rclone makes its own: such a file can hold tokens
-    with conf.open("a") as lines:
-        lines.write(f"[{name}]\ntype = alias\nremote = {remote}\n\n")
+def _write_configs(folder: Path, structure: Structure, name: str) -> Path:
+    """Add the remote to rclone.conf and write the config of rm360; return the path of that."""
+    rclone_config = folder / "rclone.conf"
+    rclone_config.touch(mode=0o600)  # the mode that rclone uses, because such a file can contain tokens
+    with rclone_config.open("a") as lines:
+        lines.write(f"[{name}]\ntype = alias\nremote = {folder / 'remote' / name}\n\n")
     config = {
         "google_drive": {"remote_name": name, "structure": structure.value},
         "extraction": {"subjects": "all", "performances": "all"},
-        "storage": {"output_dir": str(work / "subjects")},
+        "storage": {"output_dir": str(folder / name / "subjects")},
         "limits": {"max_temp_size_gb": 4, "min_free_space_gb": 1},
     }
     path = folder / f"{name}.yaml"
@@ -92,30 +98,31 @@ def _run(config: Path) -> int:
     return anyio.run(run, load_settings(config), RunOptions())
 
 
-def _show(work: Path) -> None:
-    """Print the published tree, long folders shortened, and the manifest."""
-    print(f"\n{work / 'subjects'}")
-    for performance in sorted((work / "subjects").glob("*/*/")):
+def _print_tree(folder: Path) -> None:
+    """Print the published folders, long listings shortened, and the manifest."""
+    print(f"\n{folder / 'subjects'}")
+    for performance in sorted((folder / "subjects").glob("*/*/")):
         print(f"  {performance.parent.name}/{performance.name}/")
-        for line in _branches(performance):
+        for line in _tree_lines(performance):
             print(f"    {line}")
-    print(f"\n{work / 'MANIFEST.csv'}")
-    print((work / "MANIFEST.csv").read_text().strip())
+    print(f"\n{folder / 'MANIFEST.csv'}")
+    print((folder / "MANIFEST.csv").read_text().strip())
 
 
-def _branches(performance: Path) -> list[str]:
+def _tree_lines(performance: Path) -> list[str]:
+    """Return a line for each file or folder in a published folder."""
     lines = []
-    for part in sorted(performance.iterdir()):
-        if part.is_file():
-            lines.append(part.name)
+    for entry in sorted(performance.iterdir()):
+        if entry.is_file():
+            lines.append(entry.name)
             continue
-        cameras = sorted(each for each in part.iterdir() if each.is_dir())
+        cameras = sorted(each for each in entry.iterdir() if each.is_dir())
         if cameras:
             counts = Counter(len(list(camera.iterdir())) for camera in cameras)
-            each = ", ".join(f"{number} x {count} files" for count, number in counts.items())
-            lines.append(f"{part.name}/  {cameras[0].name} .. {cameras[-1].name}: {each}")
+            summary = ", ".join(f"{number} x {count} files" for count, number in counts.items())
+            lines.append(f"{entry.name}/  {cameras[0].name} .. {cameras[-1].name}: {summary}")
         else:
-            names = sorted(each.name for each in part.iterdir())
-            more = f" ... ({len(names)} files)" if len(names) > _NAMED else ""
-            lines.append(f"{part.name}/  {' '.join(names[:_NAMED])}{more}")
+            names = sorted(each.name for each in entry.iterdir())
+            more = f" ... ({len(names)} files)" if len(names) > _MAX_NAMES_SHOWN else ""
+            lines.append(f"{entry.name}/  {' '.join(names[:_MAX_NAMES_SHOWN])}{more}")
     return lines

@@ -1,4 +1,4 @@
-"""`rm360 extract`: one local file or pair to one folder, with the same extraction and the same publishing."""
+"""`rm360 extract`: one local file or pair to one folder, extracted and published as a run does it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from rm360_async.domain.errors import BadRequest, Fault, Scope
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.formatting import size_text
 from rm360_async.domain.names import Modality, Performance, Structure, parse_remote_path
 from rm360_async.domain.record import Record, SourceFile
@@ -32,79 +33,91 @@ def extract_local(
     *,
     force: bool,
 ) -> int:
-    """Extract, publish and say what came out; return the exit code."""
-    final = output.parent.resolve() / output.name  # a link above the folder is the user's own choice
+    """Extract and publish one file or pair, print what was written, and return the exit code.
+
+    Raises BadRequest if a file does not exist or the folder may not be written or replaced.
+    """
+    target = output.parent.resolve() / output.name  # a link above the folder is followed: the user chose it
     sources = [path for path in (raw, anno) if path is not None]
-    problems = [f"{path}: there is no such file" for path in sources if not path.is_file()]
-    taken = _taken(final, sources, force)
-    if taken:
-        problems.append(f"{output}: {taken}")
+    problems = [f"{path}: no such file" for path in sources if not path.is_file()]
+    refusal = _refusal(target, sources, force)
+    if refusal:
+        problems.append(f"{output}: {refusal}")
     if problems:
         raise BadRequest(*problems)
-    staging = staging_path(final, secrets.token_hex(4))
+    staging = staging_path(target, secrets.token_hex(4))
     try:
-        with file_system_of(staging) as file_system, _stoppable() as look:
-            record = extract(_job(raw, anno, staging, cameras, modalities), on_progress=lambda files, size: look())
-            seal(staging, record, file_system)
-            look()
-        publish(staging, final, force)
+        record = _extract(_extract_job(raw, anno, staging, cameras, modalities), staging)
+        publish(staging, target, force)
     except Fault as fault:
         remove_tree(staging)
         if fault.cause.scope is not Scope.PERFORMANCE:
             raise
         print(f"failed: {fault}", file=sys.stderr)
-        return 1
+        return ExitCode.SOME_FAILED
     except BaseException:
         remove_tree(staging)
         raise
-    _tell(output, record)
-    return 0
+    _print_result(output, record)
+    return ExitCode.DONE
+
+
+def _extract(job: ExtractJob, staging: Path) -> Record:
+    with file_system_of(staging) as file_system, _deferred_interrupt() as raise_if_stopped:
+        record = extract(job, on_progress=lambda files, size: raise_if_stopped())
+        seal(staging, record, file_system)
+        raise_if_stopped()
+    return record
 
 
 @contextmanager
-def _stoppable() -> Iterator[Callable[[], None]]:
-    """Give what raises KeyboardInterrupt once a signal has asked to stop; the second signal raises it itself.
+def _deferred_interrupt() -> Iterator[Callable[[], None]]:
+    """Give a function that raises KeyboardInterrupt once a stop signal has come; a second signal raises it itself.
 
-    Python loses one that is raised while it clears up an object, as it does for every picture that h5py names.
+    Python loses an exception that a signal handler raises while an object is finalized, and h5py finalizes one for
+    every name of an image.
     """
-    asked: list[int] = []
+    received: list[signal.Signals] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        if len(asked) > 1:
+        received.append(signal.Signals(number))
+        if len(received) > 1:
             raise KeyboardInterrupt
 
-    def look() -> None:
-        if asked:
+    def raise_if_stopped() -> None:
+        if received:
+            handler = handlers[received[0]]
+            if callable(handler):  # the program's handler of TERM remembers which signal it was
+                handler(received[0], None)
             raise KeyboardInterrupt
 
-    answers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    heard = [number for number, answer in answers.items() if answer is not signal.SIG_IGN]
-    for number in heard:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    watched = [number for number, handler in handlers.items() if handler is not signal.SIG_IGN]
+    for number in watched:
         signal.signal(number, note)
     try:
-        yield look
+        yield raise_if_stopped
     finally:
-        for number in heard:
-            signal.signal(number, answers[number])
+        for number in watched:
+            signal.signal(number, handlers[number])
 
 
-def _taken(final: Path, sources: Sequence[Path], force: bool) -> str:
-    """Return why the folder may not be made, or replaced: what it holds would be gone. Empty when it may."""
-    if not os.path.lexists(final):
+def _refusal(target: Path, sources: Sequence[Path], force: bool) -> str:
+    """Return why the folder may not be made or replaced, because data would be lost; empty if it may."""
+    if not os.path.lexists(target):
         return ""
     if not force:
-        return "exists already; name another folder, or add --force to replace it"
-    if final.is_symlink() or not final.is_dir():
-        return "is there, and is not a folder; name another one"
-    if any(final in path.resolve().parents for path in sources):
-        return "holds the file that is to be extracted; name another folder"
-    if read_marker(final) is None and any(final.iterdir()):
-        return "holds other things than an extraction, which --force would remove; name another folder"
+        return "already exists; choose another folder, or use --force to replace it"
+    if target.is_symlink() or not target.is_dir():
+        return "exists and is not a folder; choose another name"
+    if any(target in path.resolve().parents for path in sources):
+        return "contains the file to extract; choose another folder"
+    if read_marker(target) is None and any(target.iterdir()):
+        return "contains files that rm360 did not extract, which --force would remove; choose another folder"
     return ""
 
 
-def _job(
+def _extract_job(
     raw: Path,
     anno: Path | None,
     staging: Path,
@@ -126,12 +139,12 @@ def _job(
 
 
 def _performance_of(path: Path) -> Performance:
-    """Return the performance that the file's name says; the file's own attributes are the extraction's to compare."""
+    """Return the performance that the name of a file says; the extraction compares it with the file's attributes."""
     parsed = parse_remote_path(Structure.SINGLE, f"{path.name[:4]}/{path.name}")
     return parsed[0] if parsed else Performance("0000", path.stem)
 
 
-def _tell(output: Path, record: Record) -> None:
+def _print_result(output: Path, record: Record) -> None:
     print(
         f"{output}: {record.files} files, {size_text(record.bytes)};"
         f" {record.cameras_extracted} cameras, {record.frames} frames; {', '.join(record.modalities)}"

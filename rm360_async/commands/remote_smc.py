@@ -1,4 +1,4 @@
-"""Look into one file on a remote without downloading it: `inspect` and `cameras analyze` of remote:path."""
+"""Read parts of an .smc file on a remote without downloading it: `inspect` and `cameras analyze` of remote:path."""
 
 from __future__ import annotations
 
@@ -21,72 +21,78 @@ from rm360_async.download.rclone import Remote, RequestQuota, find_rclone, rclon
 from rm360_async.download.rclone.server import RequestRate
 from rm360_async.system.sparse_file import SparseFile
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 _CONNECTIONS = 16
-_TRIES = 4
+_MAX_ATTEMPTS = 4
 
 
 def is_remote(target: Path) -> bool:
-    """Tell whether a target is a path on a remote (`gdrive:0018/0018_s3_all_raw.smc`), and no file that is here."""
+    """Return True if a target is a path on a remote (`gdrive:0018/0018_s3_all_raw.smc`) and not a local file."""
     return ":" in str(target) and not target.exists()
 
 
-async def look_into(target: str, look: Callable[[SparseFile], Found]) -> Found:
-    """Return what `look` finds in a remote file, of which only what it reads is fetched.
+async def read_remote_smc(target: str, read: Callable[[SparseFile], Result]) -> Result:
+    """Return the result of `read` for a remote file, of which only the bytes that `read` needs are downloaded.
 
-    Raises BadRequest for a target that is no path of a file, Fault for what the remote answers.
+    `read` is called again and again, each time with more of the file, so it must have no side effects. Raises
+    BadRequest if the target is not the path of an .smc file, and Fault if the remote refuses.
     """
-    where, slash, name = target.rpartition("/")
+    folder, slash, name = target.rpartition("/")
     if not slash:
-        where, _, name = target.rpartition(":")
-        where += ":"
+        folder, _, name = target.rpartition(":")
+        folder += ":"
     if not name.endswith(".smc"):
-        raise BadRequest(f"{target}: give the path of one .smc, e.g. gdrive:0018/0018_s3_all_raw.smc")
-    remote = Remote(where, "", find_rclone(), rclone_environment(os.environ))
-    listed = await remote.stat(name)
+        raise BadRequest(f"{target}: give the path of one .smc file, e.g. gdrive:0018/0018_s3_all_raw.smc")
+    remote = Remote(folder, "", find_rclone(), rclone_environment(os.environ))
+    remote_file = await remote.stat(name)
     with (
-        tempfile.TemporaryDirectory(prefix="rm360-look-") as folder,
-        SparseFile(Path(folder) / f"{name}.sparse", listed.size) as file,
+        tempfile.TemporaryDirectory(prefix="rm360-remote-") as temp_dir,
+        SparseFile(Path(temp_dir) / f"{name}.sparse", remote_file.size) as sparse,
     ):
-        return await _fetch_and_look(remote, listed, file, look)
+        return await _read_with_retries(remote, remote_file, sparse, read)
 
 
-async def _fetch_and_look(
-    remote: Remote, listed: RemoteFile, file: SparseFile, look: Callable[[SparseFile], Found]
-) -> Found:
-    allowance, words = RequestQuota(), ""
-    for _ in range(_TRIES):  # what was fetched stays
+async def _read_with_retries(
+    remote: Remote, remote_file: RemoteFile, sparse: SparseFile, read: Callable[[SparseFile], Result]
+) -> Result:
+    quota, message = RequestQuota(), ""
+    for _ in range(_MAX_ATTEMPTS):  # what was downloaded stays in the sparse file
         try:
-            return await _once(remote, listed, file, look, allowance.rate())
-        except RangeRefused as refused:
-            if fault := await remote.explain_refusal(listed, refused.offset):
-                raise fault from refused
-            allowance.slow_down()
-            words = refused.message
+            return await _read_once(remote, remote_file, sparse, read, quota.rate())
+        except RangeRefused as refusal:
+            if fault := await remote.explain_refusal(remote_file, refusal.offset):
+                raise fault from refusal
+            quota.slow_down()
+            message = refusal.message
     raise Fault(
         Cause.SERVER_ERROR,
-        f"ranges of {listed.path} are refused: {words}",
-        "try again later, or download the file and look into that",
+        f"the remote refuses ranges of {remote_file.path}: {message}",
+        "try again later, or download the file first",
     )
 
 
-async def _once(
-    remote: Remote, listed: RemoteFile, file: SparseFile, look: Callable[[SparseFile], Found], rate: RequestRate
-) -> Found:
-    async with remote.serve(rate) as served:
-        lines = RangeClient(ServerAddress(served.port, served.user, served.password), _CONNECTIONS, lambda size: None)
+async def _read_once(
+    remote: Remote,
+    remote_file: RemoteFile,
+    sparse: SparseFile,
+    read: Callable[[SparseFile], Result],
+    rate: RequestRate,
+) -> Result:
+    async with remote.serve(rate) as server:
+        address = ServerAddress(server.port, server.user, server.password)
+        client = RangeClient(address, _CONNECTIONS, lambda size: None)
 
-        def work() -> Found:
-            probe_range_support(lines, {listed.path: file})
-            found: list[Found] = []
-            for _ in discovery_rounds(lambda: found.append(look(file)), [file]):
-                found.clear()
-                lines.fetch((RangeSource(listed.path, file), span) for span in index_spans(file))
-            return found[-1]
+        def download_and_read() -> Result:
+            probe_range_support(client, {remote_file.path: sparse})
+            results: list[Result] = []
+            for _ in discovery_rounds(lambda: results.append(read(sparse)), [sparse]):
+                results.clear()
+                client.fetch((RangeSource(remote_file.path, sparse), span) for span in index_spans(sparse))
+            return results[-1]
 
         try:
-            return await run_sync(work)
-        except RangesUnsupported as rangeless:
-            raise Fault(Cause.UNREADABLE, str(rangeless), "download the file and look into that") from rangeless
+            return await run_sync(download_and_read)
+        except RangesUnsupported as error:
+            raise Fault(Cause.UNREADABLE, str(error), "download the file first") from error
         finally:
-            lines.close()
+            client.close()

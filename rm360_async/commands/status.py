@@ -1,43 +1,46 @@
-"""`rm360 status`: the ledger, the claims and the snapshots of running instances, as text or JSON."""
+"""`rm360 status`: the ledger, and the snapshots that running instances record in it, as text or JSON."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.formatting import duration_text, size_text, time_text
-from rm360_async.domain.stage import CLAIMED_STAGES, Stage
+from rm360_async.domain.stage import CLAIMED_STAGES, FAILURES, Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Run, opened
 from rm360_async.service.snapshot import Snapshot, bar_text
 
-_NAMED = 20
-_FAILURES = (Stage.FAILED, Stage.DOWNLOAD_FAILED)
+_MAX_ROWS_SHOWN = 20
+_WATCH_SECONDS = 2.0
+_CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 
-async def show(settings: Settings, as_json: bool, watch: bool) -> int:
-    """Print the status once, or again every two seconds; return 0."""
+async def print_status(settings: Settings, as_json: bool, watch: bool) -> int:
+    """Print the status once, or again every two seconds; return the exit code."""
     while True:
         try:
-            found = await look(settings)
-            text = json.dumps(found, indent=1) if as_json else as_text(found)
+            status = await read_status(settings)
+            text = json.dumps(status, indent=1) if as_json else as_text(status)
         except Fault as fault:  # a watch may begin before the run does
             if not watch or as_json:
                 raise
             text = str(fault)
-        print(("\x1b[H\x1b[2J" if watch and not as_json else "") + text, flush=True)
+        print((_CLEAR_SCREEN if watch and not as_json else "") + text, flush=True)
         if not watch:
-            return 0
-        await anyio.sleep(2)
+            return ExitCode.DONE
+        await anyio.sleep(_WATCH_SECONDS)
 
 
-async def look(settings: Settings) -> dict[str, Any]:
-    """Return the status as plain values; sizes in bytes, times in unix seconds."""
+async def read_status(settings: Settings) -> dict[str, Any]:
+    """Return the status as JSON values; sizes in bytes, times in unix seconds."""
     async with opened(settings.storage.manifest_path) as (ledger, claims):
         totals, rows = await ledger.overview(claims)
         running = await ledger.runs.running(claims)
@@ -47,13 +50,15 @@ async def look(settings: Settings) -> dict[str, Any]:
         "bytes_published": totals.published_bytes,
         "bytes_fetched": totals.fetched_bytes,
         "in_hand": [
-            {"performance": str(r.performance), "stage": r.stage.value} for r in rows if r.stage in CLAIMED_STAGES
+            {"performance": str(row.performance), "stage": row.stage.value}
+            for row in rows
+            if row.stage in CLAIMED_STAGES
         ],
         "waiting": [_waiting(row) for row in rows if row.stage is Stage.WAITING],
         "failed": [
             {"performance": str(row.performance), "status": row.stage.value, "reason": row.reason}
             for row in rows
-            if row.stage in _FAILURES
+            if row.stage in FAILURES
         ],
         "running": [_instance(run) for run in running],
     }
@@ -68,33 +73,34 @@ def _instance(run: Run) -> dict[str, Any]:
     return {"pid": run.pid, "host": run.host, "since": run.started, "progress": dict(run.progress)}
 
 
-def _run_lines(run: dict[str, Any]) -> list[str]:
-    """Return what one running instance last told of itself: its work in hand with rates, and the expected end."""
-    head = f"running: pid {run['pid']} on {run['host']} for {duration_text(time.time() - run['since'])}"
-    if not run["progress"]:
-        return [head]
-    snapshot = Snapshot.from_dict(run["progress"])
-    lines = [f"{head}: {snapshot.line()}"]
-    if snapshot.free is not None:
-        lines[0] += f"; {size_text(snapshot.free)} free"
-    return lines + [f"  {each.performance:<16} {each.stage}: {bar_text(each)}" for each in snapshot.in_hand]
-
-
-def as_text(found: dict[str, Any]) -> str:
-    """Return the status as a person reads it."""
-    stages = ", ".join(f"{count} {stage}" for stage, count in found["stages"].items()) or "nothing planned yet"
+def as_text(status: Mapping[str, Any]) -> str:
+    """Return the status as text for a terminal."""
+    stages = ", ".join(f"{count} {stage}" for stage, count in status["stages"].items()) or "nothing is planned yet"
     lines = [
-        f"{found['planned']} performances: {stages}",
-        f"{size_text(found['bytes_published'])} published, {size_text(found['bytes_fetched'])} fetched",
+        f"{status['planned']} performances: {stages}",
+        f"{size_text(status['bytes_published'])} published, {size_text(status['bytes_fetched'])} downloaded",
     ]
-    for run in found["running"]:
-        lines += _run_lines(run)
-    if not found["running"]:
-        lines.append("no run is going on")
+    for instance in status["running"]:
+        lines += _instance_lines(instance)
+    if not status["running"]:
+        lines.append("no run is active")
     lines += [
         f"  {each['performance']:<16} waiting for {each['for']}, until {time_text(each['until'])}: {each['reason']}"
-        for each in found["waiting"][:_NAMED]
+        for each in status["waiting"][:_MAX_ROWS_SHOWN]
     ]
-    lines += [f"  {each['performance']:<16} {each['status']}: {each['reason']}" for each in found["failed"][:_NAMED]]
-    more = max(0, len(found["waiting"]) - _NAMED) + max(0, len(found["failed"]) - _NAMED)
-    return "\n".join(lines + ([f"  and {more} more, see MANIFEST.csv"] if more else []))
+    failed = status["failed"]
+    lines += [f"  {each['performance']:<16} {each['status']}: {each['reason']}" for each in failed[:_MAX_ROWS_SHOWN]]
+    hidden = max(0, len(status["waiting"]) - _MAX_ROWS_SHOWN) + max(0, len(failed) - _MAX_ROWS_SHOWN)
+    return "\n".join(lines + ([f"  and {hidden} more, see MANIFEST.csv"] if hidden else []))
+
+
+def _instance_lines(instance: Mapping[str, Any]) -> list[str]:
+    """Return the last snapshot of a running instance: totals, and a line for each performance being processed."""
+    age = duration_text(time.time() - instance["since"])
+    head = f"running: pid {instance['pid']} on {instance['host']} for {age}"
+    if not instance["progress"]:
+        return [head]
+    snapshot = Snapshot.from_dict(instance["progress"])
+    free = "" if snapshot.free is None else f"; {size_text(snapshot.free)} free on the output disk"
+    lines = [f"{head}: {snapshot.line()}{free}"]
+    return lines + [f"  {job.performance:<16} {job.stage}: {bar_text(job)}" for job in snapshot.in_hand]

@@ -30,6 +30,8 @@ CLAIMED_STAGES = frozenset({Stage.DOWNLOADING, Stage.DOWNLOADED, Stage.EXTRACTIN
 ENDED = frozenset({Stage.COMPLETED, Stage.FAILED, Stage.DOWNLOAD_FAILED})
 """Stages in which nothing more happens by itself."""
 
+FAILURES = frozenset({Stage.FAILED, Stage.DOWNLOAD_FAILED})
+
 _SETBACKS = frozenset({Stage.PENDING, Stage.WAITING, Stage.FAILED, Stage.DOWNLOAD_FAILED})
 
 MOVES: dict[Stage, frozenset[Stage]] = {

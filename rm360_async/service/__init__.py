@@ -1,1 +1,1 @@
-"""Builds everything: settings and the real parts become a run, its signals, its log and its exit code."""
+"""The running service: composition root, startup, plan, progress, signals and summary of `rm360 run`."""

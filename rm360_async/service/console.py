@@ -1,4 +1,4 @@
-"""What a person and systemd see while a run goes on: live bars in a terminal, a line now and then elsewhere."""
+"""Progress of a run for users and systemd: live bars in a terminal, elsewhere a log line once a minute."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from rm360_async.system.log import Log, logger
 from rm360_async.system.systemd import Notifier
 
 log = logger(__name__)
-LOOK = 0.5
-"""Seconds between two pictures of the live display; the ledger gets every fourth."""
-LINE = 60.0
-"""Seconds between two lines where there is no terminal."""
-_BAR = 28
+REFRESH_SECONDS = 0.5
+_REFRESHES_PER_RECORD = 4
+"""The ledger, systemd and the metrics get every fourth snapshot."""
+LOG_LINE_SECONDS = 60.0
+_BAR_WIDTH = 28
 
 
 @contextmanager
-def live_display(log_file: Log, wanted: bool) -> Iterator[Live | None]:
-    """Give a live display on a terminal, with the log's lines above it; None elsewhere."""
-    console = Console(file=cast("IO[str]", _Terminal(sys.stderr)))
-    if not wanted or not console.is_terminal or console.is_dumb_terminal:
+def live_display(log_file: Log, enabled: bool) -> Iterator[Live | None]:
+    """Give a live display on a terminal, with the lines of the log above it; None elsewhere."""
+    console = Console(file=cast("IO[str]", _UnbreakableStream(sys.stderr)))
+    if not enabled or not console.is_terminal or console.is_dumb_terminal:
         yield None
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -51,75 +51,75 @@ def live_display(log_file: Log, wanted: bool) -> Iterator[Live | None]:
             log_file.restore_console()
 
 
-class _Terminal:
-    """A stream that may go away under us (a closed window): what it cannot show is lost, and nothing else."""
+class _UnbreakableStream:
+    """A stream that may disappear (its terminal is closed): from then on its output is discarded."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with self._outliving():
+        with self._discarding_on_error():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with self._outliving():
+        with self._discarding_on_error():
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     @contextmanager
-    def _outliving(self) -> Iterator[None]:
+    def _discarding_on_error(self) -> Iterator[None]:
         try:
             yield
-        except OSError:  # the rest goes nowhere, so that not even the interpreter's last flush fails
+        except OSError:  # redirect the descriptor, so that even the interpreter's last flush succeeds
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
-async def follow(
+async def report_progress(
     progress: Progress, ledger: Ledger, run: int, notifier: Notifier, live: Live | None, metrics: Metrics | None
 ) -> None:
-    """Show, note and tell how far the run is, until cancelled."""
-    looks, next_line, told, noted = 0, 0.0, "", True
+    """Show and record the progress of run number `run` until cancelled."""
+    refreshes, next_line_at, last_line, recorded = 0, 0.0, "", True
     while True:
         snapshot = progress.snapshot()
         if live is not None:
-            live.update(picture(snapshot), refresh=True)
-        if looks % 4 == 0:
-            noted = await _note(ledger, run, snapshot, tell=noted)
+            live.update(render(snapshot), refresh=True)
+        if refreshes % _REFRESHES_PER_RECORD == 0:
+            recorded = await _record(ledger, run, snapshot, log_failure=recorded)
             notifier.status(snapshot.line())
             notifier.alive()
             if metrics is not None:
                 await anyio.to_thread.run_sync(metrics.write, snapshot)
-        if live is None and anyio.current_time() >= next_line and snapshot.line() != told:
-            told, next_line = snapshot.line(), anyio.current_time() + LINE
-            log.info(told)
-        looks += 1
-        await anyio.sleep(LOOK)
+        if live is None and anyio.current_time() >= next_line_at and snapshot.line() != last_line:
+            last_line, next_line_at = snapshot.line(), anyio.current_time() + LOG_LINE_SECONDS
+            log.info(last_line)
+        refreshes += 1
+        await anyio.sleep(REFRESH_SECONDS)
 
 
-async def _note(ledger: Ledger, run: int, snapshot: Snapshot, *, tell: bool) -> bool:
-    """Leave the snapshot for `status`; False when there was no room for it, which is told once."""
+async def _record(ledger: Ledger, run: int, snapshot: Snapshot, *, log_failure: bool) -> bool:
+    """Record the snapshot for `status`; return False if that failed, which is logged once."""
     try:
         await ledger.runs.record_progress(run, snapshot.as_dict())
-    except Fault as fault:  # a picture for onlookers: a full disk must not end the work for it
-        if tell:
-            log.warning(f"the progress could not be noted: {fault}")
+    except Fault as fault:  # only `status` needs it: a full disk must not stop the run for it
+        if log_failure:
+            log.warning(f"cannot record the progress for `rm360 status`: {fault}")
         return False
     return True
 
 
-def picture(snapshot: Snapshot) -> RenderableType:
-    """Return the live display: a bar for each performance in hand, then the whole."""
+def render(snapshot: Snapshot) -> RenderableType:
+    """Return the live display: a bar for each performance being processed, then the totals."""
     table = Table.grid(padding=(0, 1))
-    for each in sorted(snapshot.in_hand, key=lambda each: (each.stage != "downloading", each.performance)):
-        share = each.done / each.total if each.total else 0.0
-        bar = ProgressBar(total=1.0, completed=min(share, 1.0), width=_BAR)
-        table.add_row(each.performance, each.stage, bar, bar_text(each))
-    whole = ProgressBar(total=max(snapshot.planned, 1), completed=snapshot.completed, width=_BAR)
-    table.add_row("all", "", whole, snapshot.line())
+    for job in sorted(snapshot.in_hand, key=lambda job: (job.stage != "downloading", job.performance)):
+        share = job.done / job.total if job.total else 0.0
+        bar = ProgressBar(total=1.0, completed=min(share, 1.0), width=_BAR_WIDTH)
+        table.add_row(job.performance, job.stage, bar, bar_text(job))
+    total = ProgressBar(total=max(snapshot.planned, 1), completed=snapshot.completed, width=_BAR_WIDTH)
+    table.add_row("all", "", total, snapshot.line())
     left = snapshot.expected_end - snapshot.at if snapshot.expected_end else None
-    end = f"about {duration_text(left)} to go" if left is not None else ""
+    end = f"about {duration_text(left)} left" if left is not None else ""
     disk = f"{size_text(snapshot.free)} free on the output disk" if snapshot.free is not None else ""
     return Group(table, Text("  ".join(part for part in (end, disk) if part), style="dim"))

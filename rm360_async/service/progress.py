@@ -1,4 +1,4 @@
-"""How far a run is: looks at its books and its work in hand, and takes snapshots."""
+"""The progress of a run: takes snapshots of the scheduler and its jobs, and averages the download rate."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
 from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.scheduler import Scheduler
-from rm360_async.service.snapshot import InHand, Snapshot
+from rm360_async.service.snapshot import ActiveJob, Snapshot
 
-RATE_WINDOW = 120.0
-"""Seconds over which the download rate is averaged."""
+RATE_WINDOW_SECONDS = 120.0
+"""The download rate is averaged over this time."""
 
 
 class Progress:
-    """Looks at the books and the work in hand, and keeps the rate of the downloads."""
+    """Takes snapshots of a run; `sizes` are the bytes to download of each performance, `fetched` those so far."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Progress:
         """Return the run as it is now."""
         ended = Counter(self.scheduler.ended.values())
         rate = self._rate()
-        left = self._left()
+        left = self._bytes_left()
         return Snapshot(
             at=self._clock.now(),
             planned=self.scheduler.planned,
@@ -46,22 +46,22 @@ class Progress:
             failed=ended[Stage.FAILED] + ended[Stage.DOWNLOAD_FAILED],
             waiting=len(self.scheduler.waiting),
             pending=len(self.scheduler.pending),
-            in_hand=tuple(self._in_hand(job) for job in self.scheduler.active.values()),
+            in_hand=tuple(self._active_job(job) for job in self.scheduler.active.values()),
             elsewhere=len(self.scheduler.held_by_others),
             fetched=self._fetched(),
             left=left,
             rate=rate,
             expected_end=self._expected_end(left, rate),
             next_due=self.scheduler.first_due(),
-            free=self._free(),
+            free=self._free_bytes(),
         )
 
-    def _in_hand(self, job: Job) -> InHand:
+    def _active_job(self, job: Job) -> ActiveJob:
         progress = job.progress
         seconds = self._clock.monotonic() - progress.since
         moved = job.fetched_bytes if job.stage is Stage.DOWNLOADING else progress.done_bytes
         rate = moved / seconds if seconds > 1 else 0.0
-        return InHand(
+        return ActiveJob(
             str(job.performance),
             job.stage.value,
             progress.done_bytes,
@@ -72,19 +72,19 @@ class Progress:
         )
 
     def _rate(self) -> float:
-        """Return bytes a second over the last window."""
+        """Return the download rate over the last window, in bytes/s."""
         now = self._clock.monotonic()
         self._history.append((now, self._fetched()))
-        while len(self._history) > 2 and self._history[0][0] < now - RATE_WINDOW:
+        while len(self._history) > 2 and self._history[0][0] < now - RATE_WINDOW_SECONDS:
             self._history.popleft()
-        first_at, first = self._history[0]
-        return (self._fetched() - first) / (now - first_at) if now > first_at else 0.0
+        start, bytes_at_start = self._history[0]
+        return (self._fetched() - bytes_at_start) / (now - start) if now > start else 0.0
 
-    def _left(self) -> int:
-        still = [*self.scheduler.pending, *self.scheduler.waiting]
+    def _bytes_left(self) -> int:
+        not_started = [*self.scheduler.pending, *self.scheduler.waiting]
         downloading = [job for job in self.scheduler.active.values() if job.stage is Stage.DOWNLOADING]
         rest = sum(max(0, self.sizes.get(job.performance, 0) - job.progress.done_bytes) for job in downloading)
-        return rest + sum(self.sizes.get(each, 0) for each in still)
+        return rest + sum(self.sizes.get(each, 0) for each in not_started)
 
     def _expected_end(self, left: int, rate: float) -> float | None:
         if not left or rate <= 0:
@@ -92,7 +92,7 @@ class Progress:
         waits = [wait.until for wait in self.scheduler.waiting.values()]
         return max([self._clock.now() + left / rate, *waits])
 
-    def _free(self) -> int | None:
+    def _free_bytes(self) -> int | None:
         try:
             return SystemDisk().space(self.budget.output_dir).free_bytes
         except (OSError, Fault):

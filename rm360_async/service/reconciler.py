@@ -10,7 +10,7 @@ from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
-from rm360_async.domain.stage import Stage
+from rm360_async.domain.stage import FAILURES, Stage
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.ledger import Claims, Ledger, adopt_folders, import_existing
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
@@ -111,7 +111,7 @@ def _log_ignored_files(listing: RemoteListing) -> None:
 
 def _log_plan(settings: Settings, plan: RunPlan) -> None:
     for each, state in plan.states.items():
-        if state.stage in (Stage.FAILED, Stage.DOWNLOAD_FAILED):
+        if state.stage in FAILURES:
             log.error(f"{each} {state.stage.value}: {state.reason}")
     for each, reason in plan.too_large(settings).items():
         log.error(f"{each} will fail: it {reason}")

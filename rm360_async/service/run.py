@@ -1,4 +1,4 @@
-"""A run from its start to its exit code."""
+"""`rm360 run`, from its start to its exit code: opens the parts, plans, runs the pipeline, sums up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
 from rm360_async.pipeline.scheduler import Scheduler
-from rm360_async.service.console import follow, live_display
+from rm360_async.service.console import live_display, report_progress
 from rm360_async.service.dry_run import dry_run
 from rm360_async.service.end_summary import exit_code, summary_lines
 from rm360_async.service.metrics import Metrics
@@ -41,7 +41,7 @@ log = logs.logger(__name__)
 
 
 async def run(settings: Settings, options: RunOptions) -> int:
-    """Download, extract and publish until nothing is left; return the exit code."""
+    """Download, extract and publish until nothing is left to do; return the exit code."""
     remotes = connect(settings)
     if options.dry_run:
         return await dry_run(settings, options, remotes[0])
@@ -56,17 +56,17 @@ async def run(settings: Settings, options: RunOptions) -> int:
         try:
             async with (
                 opened(settings.storage.manifest_path, create=True) as (ledger, claims),
-                _noted(settings, ledger, claims) as number,
+                _registered_run(settings, ledger, claims) as number,
             ):
-                return await _Run(settings, options, remotes, ledger, claims, number, log_file).work()
+                return await _Run(settings, options, remotes, ledger, claims, number, log_file).execute()
         except BaseException as error:
-            log.error(f"the run cannot go on: {fault_in(error) or repr(error)}")
+            log.error(f"the run cannot continue: {fault_in(error) or repr(error)}")
             raise
 
 
 @asynccontextmanager
-async def _noted(settings: Settings, ledger: Ledger, claims: Claims) -> AsyncIterator[int]:
-    """Enter this process among the running instances; give its run number."""
+async def _registered_run(settings: Settings, ledger: Ledger, claims: Claims) -> AsyncIterator[int]:
+    """Enter this process among the running instances in the ledger; give its run number."""
     number = await ledger.runs.begin(str(settings.storage.output_dir), claims)
     try:
         yield number
@@ -74,14 +74,14 @@ async def _noted(settings: Settings, ledger: Ledger, claims: Claims) -> AsyncIte
         with anyio.CancelScope(shield=True):
             try:
                 await ledger.runs.end(number, claims)
-            except Fault as fault:  # its claim ends with this process, and that is what counts
-                log.warning(f"the end of the run could not be noted: {fault}")
+            except Fault as fault:  # harmless: the run's claim, which counts, ends with this process
+                log.warning(f"cannot record the end of the run: {fault}")
 
 
 def _make_folders(settings: Settings) -> None:
     storage = settings.storage
     for folder in (storage.temp_dir, storage.output_dir, storage.manifest_path.parent):
-        hint = "check the path and its permissions, or that its disk is mounted"
+        hint = "check the path and its permissions, and that its disk is mounted"
         with os_errors("create the folder", folder, hint, Cause.NOT_WRITABLE):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -110,84 +110,88 @@ class _Run:
             processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600
         )
         self.stop = Stop(self.scheduler, processing.grace_seconds, self.notifier.stopping)
+        self.plan: RunPlan | None = None
 
-    async def work(self) -> int:
-        """Plan, run the pipeline, sum up; signals are obeyed all the while."""
-        async with anyio.create_task_group() as around:
-            await around.start(self.stop.obey)
-            code = await self._plan_and_do()
-            around.cancel_scope.cancel()
+    async def execute(self) -> int:
+        """Do the run while signals are handled; return the exit code."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self.stop.watch_signals)
+            code = await self._plan_and_process()
+            tasks.cancel_scope.cancel()
         return code
 
-    async def _plan_and_do(self) -> int:
-        started, plan = time.monotonic(), RunPlan()
+    async def _plan_and_process(self) -> int:
+        started = time.monotonic()
         try:
             with self.stop.scope:
                 await self.reconciler.import_existing()
                 force = self.options.replaces_published(self.settings)
-                plan = await self.reconciler.plan(await self._listed(), force=force)
+                self.plan = await self.reconciler.plan(await self._list_remote(), force=force)
                 self.manifest.touch()
-                for each, standing in plan.states.items():
-                    self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else standing)
-                stages = self._stages()
-                await run_sync(stages.budget.sweep)
-                await self._until_done(stages, plan)
-                if not self.scheduler.stopping:
-                    ended = [each for each in plan.states if each not in self.scheduler.waiting]
-                    await self.ledger.requests.unforce(ended)
+                await self._process(self.plan)
         finally:
             self.notifier.stopping()
             with anyio.CancelScope(shield=True):
-                code = await self._sum_up(plan, time.monotonic() - started)
+                code = await self._sum_up(self.plan or RunPlan(), time.monotonic() - started)
         return code
 
+    async def _process(self, plan: RunPlan) -> None:
+        for each, state in plan.states.items():
+            self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
+        stages = self._build_stages()
+        await run_sync(stages.budget.sweep)
+        await self._run_pipeline(stages, plan)
+        if not self.scheduler.stopping:
+            ended = [each for each in plan.states if each not in self.scheduler.waiting]
+            await self.ledger.requests.unforce(ended)
+
     async def _sum_up(self, plan: RunPlan, seconds: float) -> int:
-        """Write the last lines of the log and the manifest; return the exit code."""
+        """Write the end of the log and the manifest; return the exit code."""
         rows = await self.ledger.rows(plan.states.keys(), claims=self.claims)
         for line in summary_lines(self.settings, rows, plan.remarks, seconds):
             log.info(line)
         reach("summary logged")
-        code = exit_code(rows, plan.remarks, stopped=self.scheduler.stopping)
-        if self.stop.at_once:
-            code = ExitCode.CANNOT_CONTINUE
+        if self.plan is None and self.stop.exit_code is not None:
+            code = self.stop.exit_code  # stopped before it was known what there is to do
+        else:
+            code = exit_code(rows, plan.remarks, self.stop.exit_code)
         try:
             await self.manifest.finish()
-        except Fault as fault:  # nothing is lost: the ledger has it all
-            log.error(f"{fault}; then `rm360 export-manifest` writes it")
+        except Fault as fault:  # nothing is lost: the ledger has everything
+            log.error(f"{fault}; then run `rm360 export-manifest`")
             code = ExitCode.CANNOT_CONTINUE
         self.notifier.close()
         return code
 
-    async def _listed(self) -> RemoteListing:
-        """Return what the remote holds."""
+    async def _list_remote(self) -> RemoteListing:
         self.notifier.ready()
-        async with anyio.create_task_group() as around:
-            around.start_soon(feed_watchdog, self.notifier)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(feed_watchdog, self.notifier)
             listing = await list_patiently(self.settings, self.remotes, self.retry_policy)
-            around.cancel_scope.cancel()
+            tasks.cancel_scope.cancel()
         return listing
 
-    def _stages(self) -> Stages:
+    def _build_stages(self) -> Stages:
         job_log = JobLog(self.ledger, self.claims, self.number, self.manifest)
         stall_policy = stall_policy_of(self.settings)
         return build_stages(self.settings, job_log, self.ledger.hints, self.remotes, self.retry_policy, stall_policy)
 
-    async def _until_done(self, stages: Stages, plan: RunPlan) -> None:
+    async def _run_pipeline(self, stages: Stages, plan: RunPlan) -> None:
         processing = self.settings.processing
         width = Width(processing.downloads, processing.worker_count)
-        sizes = {each: found.staging_bytes(processing.fetch) for each, found in plan.estimates.items()}
+        sizes = {each: estimate.staging_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
         progress = Progress(self.scheduler, sizes, stages.budget, lambda: stages.downloader.fetched_bytes)
         path = self.settings.storage.metrics_path
         metrics = Metrics(path) if path is not None else None
         with live_display(self.log_file, self.settings.logging.console_output) as live:
             try:
-                async with anyio.create_task_group() as around:
-                    around.start_soon(self.manifest.follow)
-                    around.start_soon(follow, progress, self.ledger, self.number, self.notifier, live, metrics)
-                    self.stop.working = True
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self.manifest.follow)
+                    tasks.start_soon(report_progress, progress, self.ledger, self.number, self.notifier, live, metrics)
+                    self.stop.pipeline_running = True
                     await run_pipeline(self.scheduler, stages, width, self.retry_policy)
-                    self.stop.working = False
-                    around.cancel_scope.cancel()
+                    self.stop.pipeline_running = False
+                    tasks.cancel_scope.cancel()
             finally:
                 if metrics is not None:
                     metrics.write(progress.snapshot())

@@ -1,4 +1,4 @@
-"""A run at one moment, from which the bars, `status`, systemd's status and the metrics are drawn."""
+"""A run at one moment: the data of the live display, `status`, systemd's status line and the metrics."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rm360_async.domain.formatting import duration_text, size_text, time_text
 
 
 @dataclass(frozen=True)
-class InHand:
-    """One performance in hand: its stage, bytes done of total, and bytes a second since the stage began."""
+class ActiveJob:
+    """A performance being processed: its stage, bytes done and in total, seconds and bytes/s in this stage."""
 
     performance: str
     stage: str
@@ -21,11 +21,16 @@ class InHand:
     seconds: float
     rate: float
     note: str
+    """What it waits for; empty while it works."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run at one moment; sizes in bytes, times in unix seconds."""
+    """A run at one moment; sizes in bytes, rates in bytes/s, times in unix seconds.
+
+    The names of the fields are keys of `status --json` and of the ledger. `elsewhere` counts the performances that
+    another instance is processing, `left` the bytes still to be downloaded, `free` those free on the output disk.
+    """
 
     at: float
     planned: int
@@ -33,7 +38,7 @@ class Snapshot:
     failed: int
     waiting: int
     pending: int
-    in_hand: tuple[InHand, ...]
+    in_hand: tuple[ActiveJob, ...]
     elsewhere: int
     fetched: int
     left: int
@@ -43,37 +48,37 @@ class Snapshot:
     free: int | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the snapshot as JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Snapshot:
-        """Return the snapshot in the values of `as_dict`."""
-        return cls(**{**value, "in_hand": tuple(InHand(**each) for each in value["in_hand"])})
+    def from_dict(cls, values: Mapping[str, Any]) -> Snapshot:
+        """Return the snapshot that `as_dict` made these values of."""
+        return cls(**{**values, "in_hand": tuple(ActiveJob(**each) for each in values["in_hand"])})
 
     def line(self) -> str:
-        """Return it in one line, for a log or systemd."""
+        """Return the snapshot in one line, for a log or systemd."""
         parts = [f"{self.completed}/{self.planned} done"]
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.waiting} waiting"] if self.waiting else []
         stages = Counter(each.stage for each in self.in_hand)
         parts += [f"{count} {stage}" for stage, count in stages.items()]
         parts += [f"{size_text(self.rate)}/s"] if self.rate else []
-        parts += [f"{size_text(self.left)} to go"] if self.left else []
+        parts += [f"{size_text(self.left)} left"] if self.left else []
         parts += [f"expected end {time_text(self.expected_end)}"] if self.expected_end else []
         notes = [each.note for each in self.in_hand if each.note]
         parts += notes[:1]
         if self.next_due is not None and not self.in_hand and not self.pending:
-            parts.append(f"next try {time_text(self.next_due)}")
+            parts.append(f"next retry {time_text(self.next_due)}")
         return ", ".join(parts)
 
 
-def bar_text(each: InHand) -> str:
-    """Return e.g. `3.2 of 6 GB, 48 MB/s, 1 min left`."""
-    if not each.total:
-        return each.note or duration_text(each.seconds)
-    left = (each.total - each.done) / each.rate if each.rate > 0 else None
-    parts = [f"{size_text(each.done)} of {size_text(each.total)}"]
-    parts += [f"{size_text(each.rate)}/s"] if each.rate else []
+def bar_text(job: ActiveJob) -> str:
+    """Return e.g. `3.2 GB of 6 GB, 48 MB/s, 1 min left`, or what the job waits for."""
+    if not job.total:
+        return job.note or duration_text(job.seconds)
+    left = (job.total - job.done) / job.rate if job.rate > 0 else None
+    parts = [f"{size_text(job.done)} of {size_text(job.total)}"]
+    parts += [f"{size_text(job.rate)}/s"] if job.rate else []
     parts += [f"{duration_text(left)} left"] if left is not None and left > 0 else []
-    return each.note or ", ".join(parts)
+    return job.note or ", ".join(parts)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fuzz.telling import told_well
-from rm360_async.cli.main import reporting
+from rm360_async.cli.main import run_reporting_errors
 
 
 @dataclass(frozen=True)
@@ -35,5 +35,5 @@ def said(work: Callable[[], int | None]) -> Said:
     """Run some work as the command line does."""
     stdout, stderr = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-        code = reporting(work)
+        code = run_reporting_errors(work)
     return Said(code, stdout.getvalue(), stderr.getvalue())

@@ -1,6 +1,6 @@
-"""Look before weeks of running at all that a run needs, and make a lost ledger again."""
+"""`rm360 doctor`: check everything a long run depends on, and rebuild a lost ledger."""
 
-from rm360_async.commands.doctor.doctor import examine
+from rm360_async.commands.doctor.doctor import run_checks
 from rm360_async.commands.doctor.rebuild import rebuild
 
-__all__ = ["examine", "rebuild"]
+__all__ = ["rebuild", "run_checks"]

@@ -28,7 +28,7 @@ _FRAME_BYTES = 250_000
 _NAMED = 10
 
 
-async def examine(config: Path, as_json: bool) -> int:
+async def run_checks(config: Path, as_json: bool) -> int:
     """Print what was found; return 0 without a fail, 1 with one, 2 when the config itself is wrong."""
     lines = [line async for line in look(config)]
     bad_config = any(line.about == "config" and line.state is CheckState.FAIL for line in lines)
