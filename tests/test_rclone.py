@@ -86,7 +86,7 @@ def listed(path: str = SPEECH, size: int = SIZE, md5: str | None = MD5) -> Remot
 
 async def fault_of(remote: Remote, part: Path, file: RemoteFile | None = None) -> Fault:
     with pytest.raises(Fault) as caught:
-        await remote.fetch(file or listed(), part)
+        await remote.download(file or listed(), part)
     return caught.value
 
 
@@ -115,17 +115,17 @@ def wait_for(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("place", ["drive", "disk"])
 async def test_listing_of_one_subject_and_an_absent_one(drive: Drive, release: Path, place: str) -> None:
     remote = on_drive(drive) if place == "drive" else on_disk(release)
-    listing = await remote.listing(Structure.SINGLE, ["0018", "0099"])
+    listing = await remote.list_files(Structure.SINGLE, ["0018", "0099"])
     speech = listing.files[Performance("0018", "s1_all")][Kind.RAW]
     assert (speech.path, speech.size) == (SPEECH, SIZE)
     assert {str(performance) for performance in listing.files} == {"0018/s1_all", "0018/e1", "0018/e2", "0018/e3"}
     assert "0018/notes about 0018.smc" in listing.unrecognized
-    assert not (await remote.listing(Structure.SINGLE, ["0099"])).files
+    assert not (await remote.list_files(Structure.SINGLE, ["0099"])).files
 
 
 @pytest.mark.anyio
 async def test_drive_gives_md5_for_nothing_and_marks_doubles(drive: Drive) -> None:
-    files = (await on_drive(drive).listing(Structure.SINGLE, ["0018"])).files
+    files = (await on_drive(drive).list_files(Structure.SINGLE, ["0018"])).files
     speech, double = (files[Performance("0018", name)][Kind.RAW] for name in ("s1_all", "e3"))
     assert speech.md5 == MD5
     assert speech.id is not None
@@ -137,7 +137,7 @@ async def test_drive_gives_md5_for_nothing_and_marks_doubles(drive: Drive) -> No
 @pytest.mark.anyio
 async def test_a_local_remote_is_not_read_for_its_md5(release: Path) -> None:
     remote = on_disk(release)
-    files = (await remote.listing(Structure.SINGLE, ["0018"])).files
+    files = (await remote.list_files(Structure.SINGLE, ["0018"])).files
     assert files[Performance("0018", "s1_all")][Kind.RAW].md5 is None
     assert (await remote.stat(SPEECH)).md5 is None
     assert (await remote.stat(SPEECH, read=True)).md5 == MD5
@@ -145,20 +145,20 @@ async def test_a_local_remote_is_not_read_for_its_md5(release: Path) -> None:
 
 @pytest.mark.anyio
 async def test_listing_of_all_subjects_in_both_layouts(drive: Drive) -> None:
-    single = await on_drive(drive).listing(Structure.SINGLE, None)
+    single = await on_drive(drive).list_files(Structure.SINGLE, None)
     assert Performance("0019", "s1_all") in single.files
     assert "raw/0026/0026_e0_raw.smc" in single.unrecognized
-    pair = await on_drive(drive).listing(Structure.PAIR, None)
+    pair = await on_drive(drive).list_files(Structure.PAIR, None)
     assert {kind: file.path for kind, file in pair.files[Performance("0026", "e0")].items()} == {
         Kind.RAW: "raw/0026/0026_e0_raw.smc",
         Kind.ANNO: "anno/0026/0026_e0_anno.smc",
     }
-    assert (await on_drive(drive).listing(Structure.PAIR, ["0026"])).files == pair.files
+    assert (await on_drive(drive).list_files(Structure.PAIR, ["0026"])).files == pair.files
 
 
 @pytest.mark.anyio
 async def test_listing_of_no_subject_asks_nothing(drive: Drive) -> None:
-    assert not (await on_drive(drive).listing(Structure.SINGLE, [])).files
+    assert not (await on_drive(drive).list_files(Structure.SINGLE, [])).files
     assert not drive.log
 
 
@@ -175,7 +175,7 @@ async def test_listing_of_no_subject_asks_nothing(drive: Drive) -> None:
 async def test_a_listing_that_may_lack_something_is_a_fault(drive: Drive, kind: str, cause: Cause) -> None:
     drive.rules.append(Rule(kind, op="list"))
     with pytest.raises(Fault) as caught:
-        await on_drive(drive).listing(Structure.SINGLE, ["0018"])
+        await on_drive(drive).list_files(Structure.SINGLE, ["0018"])
     assert caught.value.cause is cause
     assert "gdrive" in str(caught.value)
 
@@ -202,7 +202,7 @@ async def test_glob_characters_in_a_path_are_themselves(tmp_path: Path) -> None:
     remote = on_disk(root)
     found = await remote.stat(odd)
     assert (found.path, found.size) == (odd, 3)
-    await remote.fetch(found, tmp_path / "part")
+    await remote.download(found, tmp_path / "part")
     assert (tmp_path / "part").read_bytes() == b"odd"
 
 
@@ -295,7 +295,7 @@ def test_a_remote_shows_its_name_without_its_options(name: str, shown: str) -> N
 @pytest.mark.anyio
 async def test_fetch_from_drive_is_one_download(drive: Drive, tmp_path: Path) -> None:
     seen: list[int] = []
-    md5 = await on_drive(drive).fetch(listed(), tmp_path / "part", seen.append)
+    md5 = await on_drive(drive).download(listed(), tmp_path / "part", seen.append)
     assert (tmp_path / "part").read_bytes() == CONTENT
     assert md5 == MD5
     assert seen == sorted(seen)
@@ -312,7 +312,7 @@ async def test_a_broken_download_goes_on_and_fetches_each_byte_once(drive: Drive
         drive.rules = [Rule(kind, at=at, times=1)]
         assert (await fault_of(remote, part)).cause is Cause.NETWORK
         assert part.read_bytes() == CONTENT[:at]
-    assert await remote.fetch(listed(), part) == MD5
+    assert await remote.download(listed(), part) == MD5
     assert part.read_bytes() == CONTENT
     assert [request.start for request in drive.media()] == [0, 700_001, 2_000_003]
     assert sum(request.sent for request in drive.media()) == SIZE
@@ -329,12 +329,12 @@ async def test_a_killed_rclone_leaves_a_prefix_to_go_on_from(drive: Drive, tmp_p
                 os.kill(process, signal.SIGKILL)
 
     with pytest.raises(Fault) as caught:
-        await remote.fetch(listed(), part, kill)
+        await remote.download(listed(), part, kill)
     assert caught.value.cause is Cause.UNKNOWN
     assert "signal 9" in caught.value.message
     came = part.stat().st_size
     assert at - HELD_BACK <= came <= at
-    assert await remote.fetch(listed(), part) == MD5
+    assert await remote.download(listed(), part) == MD5
     assert [(request.start, request.sent) for request in drive.media()] == [(0, at), (came, SIZE - came)]
 
 
@@ -354,7 +354,7 @@ async def test_silence_is_a_stall_and_the_part_is_kept(drive: Drive, tmp_path: P
 async def test_cancelling_a_download_leaves_no_process(drive: Drive, tmp_path: Path) -> None:
     drive.rules = [Rule("stall", at=500_000)]
     with anyio.CancelScope() as scope:
-        await on_drive(drive).fetch(listed(), tmp_path / "part", lambda size: scope.cancel() if size else None)
+        await on_drive(drive).download(listed(), tmp_path / "part", lambda size: scope.cancel() if size else None)
     assert scope.cancelled_caught
     assert not processes_of(drive)
     part = (tmp_path / "part").read_bytes()
@@ -368,7 +368,7 @@ async def test_a_short_body_is_truncated_and_can_be_completed(drive: Drive, tmp_
     drive.rules = [Rule("short", at=1_000_000, times=1)]
     assert (await fault_of(remote, part)).cause is Cause.TRUNCATED
     assert part.stat().st_size == 1_000_000
-    assert await remote.fetch(listed(), part) == MD5
+    assert await remote.download(listed(), part) == MD5
 
 
 @pytest.mark.anyio
@@ -388,10 +388,10 @@ async def test_wrong_bytes_are_found_and_not_kept(drive: Drive, tmp_path: Path, 
 async def test_parts_that_are_whole_or_too_long(drive: Drive, tmp_path: Path) -> None:
     remote, part = on_drive(drive), tmp_path / "part"
     part.write_bytes(CONTENT)
-    assert await remote.fetch(listed(), part) == MD5
+    assert await remote.download(listed(), part) == MD5
     assert not drive.media()
     part.write_bytes(CONTENT + b"more")
-    assert await remote.fetch(listed(), part) == MD5
+    assert await remote.download(listed(), part) == MD5
     assert [request.start for request in drive.media()] == [0]
     assert part.read_bytes() == CONTENT
 
@@ -433,7 +433,7 @@ async def test_a_quota_of_one_account_leaves_the_other(drive: Drive, tmp_path: P
     drive.rules = [Rule("downloadQuotaExceeded", account="gdrive")]
     part = tmp_path / "part"
     assert (await fault_of(on_drive(drive), part)).cause is Cause.FILE_QUOTA
-    assert await on_drive(drive, "gdrive2").fetch(listed(), part) == MD5
+    assert await on_drive(drive, "gdrive2").download(listed(), part) == MD5
 
 
 @pytest.mark.anyio
@@ -467,7 +467,7 @@ async def test_a_local_file_is_compared_with_the_md5_that_the_remote_reads(relea
     part = tmp_path / "part"
     part.write_bytes(b"wrong" * 100)
     with pytest.raises(Fault) as caught:
-        await on_disk(release).fetch(listed(md5=None), part)
+        await on_disk(release).download(listed(md5=None), part)
     assert caught.value.cause is Cause.MISMATCH and MD5 in caught.value.message
     assert not part.exists()
 
@@ -478,7 +478,7 @@ async def test_fetch_from_an_alias_without_md5(release: Path, tmp_path: Path) ->
     remote = Remote("other", "ignored", find_rclone(), rclone_environment({**os.environ, **env}), PATIENT)
     part = tmp_path / "part"
     part.write_bytes(CONTENT[:1_000_000])
-    assert await remote.fetch(listed(md5=None), part) == MD5
+    assert await remote.download(listed(md5=None), part) == MD5
     assert part.read_bytes() == CONTENT
 
 
@@ -503,7 +503,7 @@ from pathlib import Path
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download.rclone import Remote, StallPolicy, find_rclone, rclone_environment
 remote = Remote("gdrive", sys.argv[1], find_rclone(), rclone_environment(os.environ), StallPolicy(0.02, 10**6, 10**6))
-anyio.run(remote.fetch, RemoteFile(sys.argv[2], int(sys.argv[3])), Path(sys.argv[4]))
+anyio.run(remote.download, RemoteFile(sys.argv[2], int(sys.argv[3])), Path(sys.argv[4]))
 """
 
 
@@ -525,17 +525,17 @@ def test_rclone_does_not_outlive_a_killed_parent(drive: Drive, tmp_path: Path) -
 
 
 def test_no_tick_no_stall() -> None:
-    watch = StallWatch(0, silent_ticks=3)
-    assert [bool(watch.tick(size)) for size in (5, 5, 5, 6, 6, 6, 6)] == [False] * 6 + [True]
+    stall = StallWatch(0, StallPolicy(silent_ticks=3))
+    assert [bool(stall.tick(size)) for size in (5, 5, 5, 6, 6, 6, 6)] == [False] * 6 + [True]
 
 
 def test_a_trickle_is_told_from_a_link_that_was_always_slow() -> None:
     def verdict(rates: list[int]) -> str:
-        watch, size = StallWatch(0, silent_ticks=90), 0
+        stall, size = StallWatch(0, StallPolicy()), 0
         for rate in rates:
             size += rate
-            if said := watch.tick(size):
-                return said
+            if reason := stall.tick(size):
+                return reason
         return ""
 
     assert "twentieth" in verdict([1000] * 100 + [40] * 300)
@@ -587,7 +587,7 @@ async def test_options_in_the_environment_do_not_change_an_answer(
 ) -> None:
     for name in ("EXCLUDE", "MAX_SIZE", "DRY_RUN", "COUNT", "DISCARD", "HEAD", "PROGRESS", "STATS", "VERBOSE"):
         monkeypatch.setenv(f"RCLONE_{name}", {"EXCLUDE": "*.smc"}.get(name, "1"))
-    assert await on_disk(release).fetch(listed(), tmp_path / "part") == MD5
+    assert await on_disk(release).download(listed(), tmp_path / "part") == MD5
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from rm360_async.download.ranges.probe import RangesUnsupported, probe_range_sup
 from rm360_async.download.ranges.range_client import RangeClient, RangeRefused, RangeSource
 from rm360_async.download.ranges.range_connections import ServerAddress
 from rm360_async.download.rclone import Remote, RequestQuota, find_rclone, rclone_environment
-from rm360_async.download.rclone.server import RequestRate
+from rm360_async.download.rclone.request_quota import RequestRate
 from rm360_async.system.sparse_file import SparseFile
 
 Result = TypeVar("Result")

@@ -26,7 +26,11 @@ def unwraps_faults() -> Iterator[None]:
         if failures == [error]:
             raise
         failure = min(failures, key=_rank)
-        raise failure from failure.__cause__
+        context = failure.__context__
+        try:
+            raise failure
+        finally:
+            failure.__context__ = context  # not the group, which contains it
 
 
 def _failures_in(error: Exception) -> Iterator[Exception]:

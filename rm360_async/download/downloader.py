@@ -136,7 +136,7 @@ class Downloader:
             remote = await self.next_remote([file.path], refused)
             try:
                 async with self.admitted(job) as on_success:
-                    md5 = await remote.fetch(file, part, self._counting(job, part, before, on_success))
+                    md5 = await remote.download(file, part, self._counting(job, part, before, on_success))
             except Fault as fault:
                 await self.handle_refusal(remote, file, fault, refused)
                 continue

@@ -52,7 +52,7 @@ async def list_remote(settings: Settings, remote: Remote) -> RemoteListing:
     """Return what the remote has of the configured subjects; raise Fault, with a hint, if it cannot be listed."""
     subjects = settings.extraction.subjects
     try:
-        return await remote.listing(settings.google_drive.structure, None if isinstance(subjects, str) else subjects)
+        return await remote.list_files(settings.google_drive.structure, None if isinstance(subjects, str) else subjects)
     except Fault:
         await remote.check()  # raises a more helpful Fault if the remote cannot be reached at all
         raise

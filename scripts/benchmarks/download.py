@@ -23,7 +23,7 @@ from rm360_async.download.rclone import Remote, find_rclone, rclone_environment
 async def fetch():
     remote = Remote("gdrive", sys.argv[1], find_rclone(), rclone_environment(os.environ))
     listed = await remote.stat(sys.argv[2])
-    assert await remote.fetch(listed, Path(sys.argv[3])) == listed.md5
+    assert await remote.download(listed, Path(sys.argv[3])) == listed.md5
 anyio.run(fetch)
 """
 _FILE = "0018/0018_s3_all_raw.smc"

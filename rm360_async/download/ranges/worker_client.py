@@ -26,7 +26,7 @@ class RangeWorkerWatchdog:
     """
 
     def __init__(self, policy: StallPolicy, deadline_seconds: float) -> None:
-        self._stall = StallWatch(0, policy.silent_ticks, policy.trickle_ticks)
+        self._stall = StallWatch(0, policy)
         self._tick_seconds, self._deadline_seconds = policy.tick_seconds, deadline_seconds
         self._discovery_seconds = 0.0
 

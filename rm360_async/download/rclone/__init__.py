@@ -1,4 +1,4 @@
-"""List and fetch through the rclone program; its errors turned into ours."""
+"""List and download files with the program rclone; its errors become faults with a cause."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from rm360_async.download.rclone.binary import find_rclone, rclone_environment, 
 from rm360_async.download.rclone.listing import RemoteListing
 from rm360_async.download.rclone.remote import Remote
 from rm360_async.download.rclone.remote_config import RemoteLogin, find_config_file, read_login
-from rm360_async.download.rclone.server import RcloneServer, RequestQuota
-from rm360_async.download.rclone.stall import StallWatch
-from rm360_async.download.rclone.transfer import StallPolicy
+from rm360_async.download.rclone.request_quota import RequestQuota, RequestRate
+from rm360_async.download.rclone.server import RcloneServer
+from rm360_async.download.rclone.stall import StallPolicy, StallWatch
 
 __all__ = [
     "RcloneServer",
@@ -16,6 +16,7 @@ __all__ = [
     "RemoteListing",
     "RemoteLogin",
     "RequestQuota",
+    "RequestRate",
     "StallPolicy",
     "StallWatch",
     "find_config_file",

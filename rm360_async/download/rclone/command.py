@@ -1,0 +1,68 @@
+"""The command line of rclone for one remote: its options, its environment, and the cause of its failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rm360_async.domain.errors import BadRequest, Fault
+from rm360_async.download.rclone.errors import classify_failure
+from rm360_async.system.processes import Ended, run_to_end
+
+# Files are named by --include below the remote's root, never by a path after its name: rclone looks such a path up
+# first, and reports every refusal of that lookup as "directory not found" (exit 3). In this form it tells the reason.
+# rclone retries nothing itself: its back-off is long, silent, per process and ignores quotas; retries are decided in
+# one place (`domain.retry`). A question on a terminal would hang for ever. rclone 1.60 and 1.75 act alike with these.
+_ALWAYS = (
+    *("--retries", "1", "--timeout", "60s", "--contimeout", "20s"),
+    *("--drive-stop-on-download-limit", "--drive-acknowledge-abuse", "--ask-password=false", "--use-json-log"),
+)
+ONE_TRY = ("--low-level-retries", "1")
+# A listing of 500 folders makes many requests, and one refusal would cost all of them: rclone may repeat it (2 s).
+FEW_TRIES = ("--low-level-retries", "3")
+# With its read-ahead rclone holds back up to 1 MiB of a slow stream (32 KiB without): a trickle would look like
+# silence, and what is held back when rclone is killed has to be downloaded again.
+_CAT = ("--error-on-no-transfer", "--buffer-size", "0")
+
+
+class RcloneCommand:
+    """Builds and runs the commands of rclone for one remote.
+
+    `name`: `gdrive`, `gdrive:`, `gdrive:some/folder`, or a connection string such as `:local:/data`.
+    `root_folder_id`: a Drive folder id; other remotes ignore it. `binary`: the path of rclone; `env`: its environment
+    (see `rclone_environment`). Raises BadRequest for a name that rclone would read as an option.
+    """
+
+    def __init__(self, name: str, root_folder_id: str, binary: str, env: Mapping[str, str]) -> None:
+        if not name or name.startswith("-") or not name.isprintable():
+            raise BadRequest(f"google_drive.remote_name: {name!r} is not the name of a remote; see: rclone listremotes")
+        self.name = name if ":" in name or name.startswith(("/", ".")) else f"{name}:"
+        self.binary, self.env = binary, env
+        self._root = ("--drive-root-folder-id", root_folder_id) if root_folder_id else ()
+
+    def __str__(self) -> str:
+        """Return the name of the remote without the options of a connection string, which may be secret."""
+        head, colon, path = self.name.partition(":")
+        return head.split(",")[0] + (colon + path if path else "") if head else self.name.split(",")[0]
+
+    def line(self, verb: str, *arguments: str) -> list[str]:
+        """Return the command line that does `verb` with this remote."""
+        return [self.binary, verb, *arguments, *_ALWAYS, *self._root, self.name]
+
+    def cat_line(self, pattern: str, offset: int, count: int) -> list[str]:
+        """Return the command line that prints `count` bytes of the file with that filter pattern."""
+        span = ("--offset", str(offset), "--count", str(count))
+        return self.line("cat", "--include", pattern, *span, *_CAT, *ONE_TRY)
+
+    async def run(self, command: list[str]) -> Ended:
+        """Run a command line to its end."""
+        return await run_to_end(command, env=self.env)
+
+    def fault(self, exit_code: int, stderr: str, action: str) -> Fault:
+        """Return the fault behind a failed command; see `classify_failure`."""
+        remote = (str(self).partition(":")[0] or "REMOTE") + ":"
+        return classify_failure(exit_code, stderr, action, remote)
+
+    async def configured_remotes(self) -> str:
+        """Return the names of the remotes in rclone's config, as text."""
+        ended = await self.run([self.binary, "listremotes", "--ask-password=false"])
+        return ", ".join(ended.stdout.decode(errors="replace").split()) or "no remote at all"
