@@ -20,7 +20,7 @@ from rm360_async.synthetic import shape
 from rm360_async.synthetic.appearance import appearance_of
 from rm360_async.synthetic.encoded import BLOB_BREAKS, BlobBreak, add_label, break_blob, encode
 from rm360_async.synthetic.head import draw_frame, draw_view
-from rm360_async.synthetic.remote import FILE_DAMAGES, damage_file, demo_plan, make_remote
+from rm360_async.synthetic.remote import demo_plan, make_remote
 from rm360_async.synthetic.renderer import Renderer
 from rm360_async.synthetic.smc_writer import label_text, write_pair, write_smc
 from rm360_async.synthetic.spec import SmcSpec
@@ -149,14 +149,11 @@ def test_broken_blobs_are_broken_in_the_way_that_was_asked(how: BlobBreak) -> No
     assert bad.rstrip(b"\0").endswith(whole[-2:]) == (how in ("padded", "bad_crc"))
 
 
-def test_an_unknown_break_or_camera_or_damage_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_break_or_camera_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not one of"):
         break_blob(b"", "eaten")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no camera 60"):
         SmcSpec(cameras=("60",))
-    (tmp_path / "a").write_bytes(b"x")
-    with pytest.raises(ValueError, match="not one of"):
-        damage_file(tmp_path / "a", "eaten")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="scale"):
         write_smc(tmp_path / "b", SmcSpec(scale=0.25), Renderer(0.125))
 
@@ -368,23 +365,6 @@ def test_a_pair_can_be_written_anywhere(tmp_path: Path) -> None:
     raw, anno = write_pair(tmp_path / "r.smc", tmp_path / "a.smc", SmcSpec(modalities=EVERYTHING, frames=1))
     with h5py.File(raw) as one, h5py.File(anno) as other:
         assert "mask" not in one["Camera/25"] and "color" not in other["Camera/25"]
-
-
-@pytest.mark.parametrize("how", FILE_DAMAGES)
-def test_damage_makes_the_file_what_was_asked(tmp_path: Path, how: Any) -> None:
-    path = write_smc(tmp_path / "a.smc", SmcSpec(frames=2))
-    before = path.read_bytes()
-    damage_file(path, how)
-    after = path.read_bytes()
-    if how == "truncated":
-        assert after == before[: len(before) * 2 // 3]
-    elif how == "flipped":
-        assert [place for place in range(len(before)) if before[place] != after[place]] == [len(before) // 2]
-    else:
-        assert after == b"" if how == "empty" else after.startswith(b"<!DOCTYPE html>")
-    if how != "flipped":
-        with pytest.raises(OSError, match="open file"), h5py.File(path):
-            pass
 
 
 def test_the_plan_is_plain_data_that_can_be_changed() -> None:

@@ -18,8 +18,8 @@ from rm360_async.ledger import ledger_path, opened
 from rm360_async.service.reconciler import has_selection_changed
 from rm360_async.service.run_plan import UNFINISHED, RunPlan, estimate_plan, make_plan
 from rm360_async.service.startup import RunOptions, list_remote
+from rm360_async.stages.reserve import OUTPUT_RATIO
 
-_OUTPUT_RATIO = 1.1
 """A folder is about as large as its files: images are copied verbatim, WAV and NPZ of the audio are added."""
 
 
@@ -73,7 +73,7 @@ def _total_lines(settings: Settings, plan: RunPlan, sizes: dict[Performance, int
         "  ".join(f"{stage}: {count}" for stage, count in sorted(counts.items())) or "no performance is planned",
         f"to download: {size_text(total)}; largest performance {size_text(largest)},"
         f" temp_dir may hold {size_text(limits.max_temp_bytes)}",
-        f"folders will need about {size_text(total * _OUTPUT_RATIO)} in {output_dir},"
+        f"folders will need about {size_text(total * OUTPUT_RATIO)} in {output_dir},"
         f" which has {_free_text(output_dir)} free ({size_text(limits.min_free_bytes)} of it are kept free)",
     ]
 

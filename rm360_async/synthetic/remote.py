@@ -1,11 +1,10 @@
-"""Write synthetic performances to a folder laid out like the remote of either release, and damage files in it."""
+"""Write synthetic performances to a folder laid out like the remote of either release."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
 from rm360_async.domain.names import Kind, Modality, Performance, Structure, remote_path
@@ -13,17 +12,10 @@ from rm360_async.synthetic.renderer import Renderer
 from rm360_async.synthetic.smc_writer import write_pair, write_smc
 from rm360_async.synthetic.spec import SINGLE_RELEASE, SmcSpec
 
-FileDamage = Literal["truncated", "html", "empty", "flipped"]
-FILE_DAMAGES: tuple[FileDamage, ...] = ("truncated", "html", "empty", "flipped")
-
 _SINGLE_WITHOUT_AUDIO = SINGLE_RELEASE - {Modality.AUDIO}
 _HAIR_PAIR = _SINGLE_WITHOUT_AUDIO | {Modality.MASKS, Modality.KEYPOINTS2D, Modality.KEYPOINTS3D}
 _SPEECH_PAIR = _HAIR_PAIR | {Modality.AUDIO}
 _EXPRESSION_PAIR = frozenset(Modality) - {Modality.AUDIO}
-
-_HTML = b"""<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head><body>
-<p>Sorry, you can't view or download this file at this time.</p></body></html>
-"""
 
 
 def demo_plan(structure: Structure) -> tuple[SmcSpec, ...]:
@@ -61,21 +53,3 @@ def make_remote(
         else:
             written.extend(write_pair(raw, anno, scaled, renderer))
     return written
-
-
-def damage_file(path: Path, how: FileDamage) -> None:
-    """Damage a file in place: cut off its last third, replace it by a web page or nothing, or flip its middle byte."""
-    size = path.stat().st_size
-    if how == "truncated":
-        with path.open("r+b") as file:
-            file.truncate(size * 2 // 3)
-    elif how == "flipped":
-        with path.open("r+b") as file:
-            file.seek(size // 2)
-            byte = file.read(1)[0]
-            file.seek(size // 2)
-            file.write(bytes([byte ^ 0xFF]))
-    elif how in ("html", "empty"):
-        path.write_bytes(_HTML if how == "html" else b"")
-    else:
-        raise ValueError(f"{how!r} is not one of {', '.join(FILE_DAMAGES)}")
