@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from rm360_async.domain.names import Performance
-from rm360_async.domain.stage import ENDED, Stage
+from rm360_async.domain.stage import ENDED, FAILURES
 from rm360_async.ledger.database import Database
 from rm360_async.ledger.rows import reset_to_pending, select_row
-
-_FAILURES = (Stage.FAILED.value, Stage.DOWNLOAD_FAILED.value)
 
 
 class Requests:
@@ -21,7 +19,7 @@ class Requests:
     async def retry(self, selection: Collection[Performance] | None = None) -> list[Performance]:
         """Put failed performances (of the selection) back to pending with all their tries; return which."""
         async with self._database.write() as sql:
-            rows = await sql.fetch_all("SELECT id, subject, name FROM performance WHERE stage IN (?, ?)", *_FAILURES)
+            rows = await sql.fetch_all("SELECT id, subject, name FROM performance WHERE stage IN (?, ?)", *FAILURES)
             failed = {Performance(subject, name): number for number, subject, name in rows}
             chosen = [performance for performance in failed if selection is None or performance in selection]
             await reset_to_pending(sql, [failed[performance] for performance in chosen], self._now())
