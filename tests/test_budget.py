@@ -108,13 +108,18 @@ class Asking:
         self.got: dict[str, Lease] = {}
         self.told: dict[str, list[Shortage | None]] = {}
 
-    def ask(self, budget: Budget, name: str, *sizes: int, staged: Collection[Path] = ()) -> None:
+    def ask(self, budget: Budget, name: str, *sizes: int, spool_paths: Collection[Path] = ()) -> None:
         self.told[name] = []
 
         async def lease() -> None:
-            self.got[name] = await budget.lease(name, *sizes, staged=staged, on_wait=self._note(name))
+            self.got[name] = await budget.lease(name, *sizes, spool_paths=spool_paths, on_wait=self._note(name))
 
         self.group.start_soon(lease)
+
+    def messages(self) -> dict[str, str]:
+        """Return the last message of each lease that waits."""
+        last = {name: told[-1] for name, told in self.told.items() if told}
+        return {name: str(shortage) for name, shortage in last.items() if shortage is not None}
 
     def _note(self, name: str) -> Callable[[Shortage | None], None]:
         return self.told[name].append
@@ -149,13 +154,13 @@ async def test_the_next_waits_until_one_is_given_back_and_says_why(house: House)
         asking.ask(budget, "b", 5 * GB)
         await asking.until_waiting("b")
         sentence = "Insufficient staging space: 4 GB of 10 GB left, 5 GB required; waiting"
-        assert budget.waiting == {"b": sentence}
+        assert asking.messages() == {"b": sentence}
         first.release()
         first.release()
         await asking.until_got("b")
     (shortage, goes_on) = asking.told["b"]
     assert shortage is not None and str(shortage) == sentence and not shortage.stuck
-    assert goes_on is None and budget.waiting == {}
+    assert goes_on is None and asking.messages() == {}
     asking.got["b"].release()
 
 
@@ -168,7 +173,7 @@ async def test_order_holds_although_a_later_one_would_fit(house: House) -> None:
         await asking.until_waiting("large")
         asking.ask(budget, "small", 1 * GB)
         await asking.until_waiting("small")
-        assert budget.waiting["small"] == "Waiting for storage behind large"
+        assert asking.messages()["small"] == "Waiting for storage behind large"
         assert asking.got == {}
         first.release()
         await asking.until_got("large", "small")
@@ -183,7 +188,7 @@ async def test_free_space_less_what_is_promised_stays_above_the_floor(house: Hou
         asking = Asking(group, house.clock)
         asking.ask(budget, "b", 1 * GB, 2 * GB)
         await asking.until_waiting("b")
-        assert budget.waiting["b"] == (
+        assert asking.messages()["b"] == (
             f"Insufficient storage space: 12.3 GB free, 13 GB required in {house.temp}"
             " (5 GB of them stay free); waiting"
         )
@@ -215,8 +220,8 @@ async def test_inodes_run_out_before_bytes(house: House) -> None:
         asking = Asking(group, house.clock)
         asking.ask(budget, "b", GB, GB, 600)
         await asking.until_waiting("b")
-        assert budget.waiting["b"] == f"Insufficient inodes: 20,000 free, 20,068 required in {house.output}; waiting"
-        first.wrote(GB // 2, 10_000)  # the fake disk has not changed, so this frees what was promised
+        assert asking.messages()["b"] == f"Insufficient inodes: 20,000 free, 20,068 required in {house.output}; waiting"
+        first.record_written(GB // 2, 10_000)  # the fake disk has not changed, so this frees what was promised
         house.clock.strike()
         await asking.until_got("b")
 
@@ -224,7 +229,7 @@ async def test_inodes_run_out_before_bytes(house: House) -> None:
 async def test_a_file_system_without_inode_limits_has_none(house: House) -> None:
     house.disks.spaces[house.output] = replace(ROOMY, device=2, free_files=None)
     with await house.budget().lease("a", GB, GB, 10**12) as lease:
-        assert lease.name == "a"
+        assert lease.ticket.name == "a"
 
 
 async def test_parts_and_kept_files_without_a_lease_count(house: House) -> None:
@@ -236,8 +241,8 @@ async def test_parts_and_kept_files_without_a_lease_count(house: House) -> None:
         asking.ask(budget, "a", 500 * KB)
         await asking.until_waiting("a")
         shortage = asking.told["a"][0]
-        assert shortage is not None and shortage.stuck and dict(shortage.leftovers)[kept] == 600 * KB
-        assert "belong to no running work" in str(shortage)
+        assert shortage is not None and shortage.stuck and dict(shortage.orphans)[kept] == 600 * KB
+        assert "belong to no running job" in str(shortage)
         kept.unlink()
         house.clock.strike()
         await asking.until_got("a")
@@ -256,7 +261,7 @@ async def test_what_a_lease_has_staged_is_not_counted_twice(house: House) -> Non
     house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=900 * KB)
     budget = house.budget(1000 * KB, min_free=300 * KB)
     # 500 KB of a are still to come, and 100 KB of b: with the floor just what is free.
-    first = await budget.lease("a", 900 * KB, staged=[part.with_suffix(""), part])
+    first = await budget.lease("a", 900 * KB, spool_paths=[part.with_suffix(""), part])
     second = await budget.lease("b", 100 * KB)
     async with anyio.create_task_group() as group:
         asking = Asking(group, house.clock)
@@ -276,14 +281,14 @@ async def test_written_output_is_not_counted_twice(house: House) -> None:
         asking = Asking(group, house.clock)
         asking.ask(other, "b", 0, 6 * GB)
         await asking.until_waiting("b")
-        first.wrote(4 * GB, 0)  # the fake disk stays as it was, so 4 GB less are promised
+        first.record_written(4 * GB, 0)  # the fake disk stays as it was, so 4 GB less are promised
         house.clock.strike()
         await asking.until_got("b")
 
 
 async def test_a_lease_whose_bytes_are_there_goes_on_below_a_lowered_limit(house: House) -> None:
     whole = house.part("a.smc", 800 * KB)
-    with await house.budget(500 * KB).lease("a", 800 * KB, staged=[whole]):
+    with await house.budget(500 * KB).lease("a", 800 * KB, spool_paths=[whole]):
         assert house.tickets() == ["a"]
 
 
@@ -297,7 +302,7 @@ async def test_parts_do_not_block_each_other_for_ever(house: House) -> None:
         await asking.until_waiting("a")
         asking.ask(budget, "small", 100 * KB)
         await asking.until_waiting("small")
-        asking.ask(budget, "b", 700 * KB, staged=[part])
+        asking.ask(budget, "b", 700 * KB, spool_paths=[part])
         await asking.until_got("b")
         assert list(asking.got) == ["b"]
         part.unlink()
@@ -308,12 +313,12 @@ async def test_parts_do_not_block_each_other_for_ever(house: House) -> None:
 
 async def test_the_same_files_are_leased_to_one_only_and_hold_up_nobody_else(house: House) -> None:
     place = house.temp / "a.smc"
-    first = await house.budget().lease("a", GB, staged=[place])
+    first = await house.budget().lease("a", GB, spool_paths=[place])
     async with anyio.create_task_group() as group:
         asking, other = Asking(group, house.clock), house.budget()
-        asking.ask(other, "a again", GB, staged=[place])
+        asking.ask(other, "a again", GB, spool_paths=[place])
         await asking.until_waiting("a again")
-        assert other.waiting == {"a again": "Waiting until another run has done a"}
+        assert asking.messages() == {"a again": "Waiting for another run to finish a"}
         asking.ask(other, "b", GB)
         await asking.until_got("b")
         first.release()
@@ -326,44 +331,44 @@ async def test_a_lease_waits_again_when_a_stranger_has_filled_the_disk(house: Ho
     budget = house.budget(min_free=10 * GB)
     first, second = await budget.lease("a", 0, 8 * GB), await budget.lease("b", 0, 4 * GB)
     went_on: list[str] = []
-    await budget.room(first)
+    await budget.wait_for_space(first)
     house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=17 * GB)
-    told: list[Shortage | None] = []
+    told: dict[str, list[Shortage | None]] = {"a": [], "b": []}
     async with anyio.create_task_group() as group:
 
         async def wait(name: str, lease: Lease) -> None:
-            await budget.room(lease, on_wait=told.append)
+            await budget.wait_for_space(lease, on_wait=told[name].append)
             went_on.append(name)
 
         group.start_soon(wait, "a", first)
         group.start_soon(wait, "b", second)
-        while len(budget.waiting) < 2:
+        while not all(told.values()):
             await checkpoint()
-        assert budget.waiting["a"].startswith("Insufficient storage space: 17 GB free, 18 GB required")
-        assert budget.waiting["b"].startswith("Insufficient storage space: 17 GB free, 22 GB required")
+        assert str(told["a"][0]).startswith("Insufficient storage space: 17 GB free, 18 GB required")
+        assert str(told["b"][0]).startswith("Insufficient storage space: 17 GB free, 22 GB required")
         house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=18 * GB)
         while not went_on:
             house.clock.strike()
             await checkpoint()
         assert went_on == ["a"]
-        first.wrote(8 * GB, 0)
+        first.record_written(8 * GB, 0)
         while len(went_on) < 2:
             house.clock.strike()
             await checkpoint()
-    assert told[-1] is None
+    assert told["a"][-1] is None and told["b"][-1] is None
 
 
 async def test_leftovers_give_way_when_nothing_else_makes_room_and_only_then(house: House) -> None:
     part = house.part("x.part", 600 * KB)
     asked: list[Shortage] = []
 
-    def make_room(shortage: Shortage) -> bool:
+    def evict_orphans(shortage: Shortage) -> bool:
         asked.append(shortage)
         part.unlink()
         return True
 
     budget = Budget(
-        house.temp, house.output, 1000 * KB, 0, min_free_files=0, make_room=make_room, disk=house.disks,
+        house.temp, house.output, 1000 * KB, 0, min_free_files=0, evict_orphans=evict_orphans, disk=house.disks,
         pause=house.clock.pause,
     )  # fmt: skip
     first = await budget.lease("a", 300 * KB)
@@ -388,12 +393,12 @@ async def test_cancelled_while_waiting_leaves_no_trace(house: House) -> None:
             await leaving.until_waiting("leaving")
             asking.ask(budget, "next", 1 * GB)
             await asking.until_waiting("next")
-            assert budget.waiting["next"] == "Waiting for storage behind leaving"
+            assert asking.messages()["next"] == "Waiting for storage behind leaving"
             inner.cancel_scope.cancel()
         while "next" not in asking.got:  # woken by the one that left, not by the clock
             await checkpoint()
     assert house.tickets() == ["first", "next"]
-    assert (leaving.got, budget.waiting) == ({}, {})
+    assert (leaving.got, asking.messages()) == ({}, {})
     first.release()
 
 
@@ -413,9 +418,11 @@ async def test_a_callback_that_fails_leaves_no_trace(house: House) -> None:
 async def test_what_can_never_be_is_said_before(house: House) -> None:
     house.disks.spaces[house.temp] = replace(ROOMY, total_bytes=80 * GB)
     budget = house.budget(100 * GB, min_free=20 * GB)
-    assert budget.impossible(60 * GB) is None
-    assert budget.impossible(101 * GB) == ("needs 101 GB in temp_dir, and limits.max_temp_size_gb allows 100 GB in all")
-    assert "whose disk has 80 GB in all" in str(budget.impossible(61 * GB))
+    assert budget.explain_too_large(60 * GB) is None
+    assert budget.explain_too_large(101 * GB) == (
+        "needs 101 GB in temp_dir, and limits.max_temp_size_gb allows 100 GB in all"
+    )
+    assert "whose disk has 80 GB in all" in str(budget.explain_too_large(61 * GB))
 
 
 async def test_instances_share_one_budget_and_one_order(house: House) -> None:
@@ -427,7 +434,7 @@ async def test_instances_share_one_budget_and_one_order(house: House) -> None:
         await asking.until_waiting("two/large")
         asking.ask(one, "one/small", 1 * GB)
         await asking.until_waiting("one/small")
-        assert one.waiting == {"one/small": "Waiting for storage behind two/large"}
+        assert asking.messages() == {"one/small": "Waiting for storage behind two/large"}
         first.release()
         house.clock.strike()
         await asking.until_got("two/large")
@@ -573,8 +580,8 @@ async def main():
     told = []
     again = anyio.Event()
     budget = Budget(folder / "temp", folder / "out", 100 * MB, 4 * MB, min_free_files=0, pause=lambda _: again.wait())
-    assert "disk has 16 MB" in budget.impossible(13 * MB), budget.impossible(13 * MB)
-    first = await budget.lease("a", 8 * MB, staged=[folder / "temp" / "a"])
+    assert "disk has 16 MB" in budget.explain_too_large(13 * MB), budget.explain_too_large(13 * MB)
+    first = await budget.lease("a", 8 * MB, spool_paths=[folder / "temp" / "a"])
     (folder / "temp" / "a").write_bytes(b"x" * 8 * MB)
     second = await budget.lease("b", 3 * MB)
     def on_wait(shortage):

@@ -77,7 +77,7 @@ class SimulatedLease:
         stages.leases += 1
         stages.taken += 1
 
-    def wrote(self, output_bytes: int, output_files: int) -> None:
+    def record_written(self, output_bytes: int, output_files: int) -> None:
         return
 
     def release(self) -> None:

@@ -34,9 +34,9 @@ async def test_a_lease_is_of_whole_blocks_and_of_part_and_whole(tmp_path: Path) 
     job = job_of(tmp_path, FILE)
     await take_lease(job, budget_in(tmp_path), 20_000)
     assert isinstance(job.lease, Lease)
-    ticket, whole = job.lease.entry.ticket, spool.whole_path(tmp_path / "temp", P, Kind.RAW, FILE)
+    ticket, whole = job.lease.ticket, spool.whole_path(tmp_path / "temp", P, Kind.RAW, FILE)
     assert (ticket.staging_bytes, ticket.output_bytes) == (12 * KB, 20_000)
-    assert job.lease.staged == spool.all_paths(whole)
+    assert job.lease.spool_paths == spool.all_paths(whole)
     job.lease.release()
 
 

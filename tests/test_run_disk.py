@@ -117,7 +117,8 @@ def test_two_runs_that_share_a_temp_dir_share_its_budget(workspace: Workspace) -
         with Instance(workspace, config=configs[1]) as two:
             logs = workspace.root / "two" / "logs"
             wait_until(
-                lambda: any("another run has done 0018/e0" in log.read_text() for log in logs.glob("*")), "the wait"
+                lambda: any("Waiting for another run to finish 0018/e0" in log.read_text() for log in logs.glob("*")),
+                "the wait",
             )
             barrier.touch()
             assert (one.wait(), two.wait()) == (0, 0), one.output + two.output

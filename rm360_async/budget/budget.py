@@ -1,6 +1,6 @@
-"""The budget: takes leases in order, waits for room, and gives them back.
+"""The budget: takes leases in order, waits for space, and releases them.
 
-Mutable state: `_changed` and `waiting`, both touched only in the event loop; the queue itself is in `Tickets`.
+Mutable state: `_changed`, touched only in the event loop; the queue itself is in `TicketQueue`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -23,53 +24,54 @@ from rm360_async.budget.policy import (
     grant_or_shortage,
     remaining_shortage,
 )
-from rm360_async.budget.ticket_queue import Busy, QueuedTicket, Ticket, Tickets
+from rm360_async.budget.ticket_queue import Busy, QueuedTicket, Ticket, TicketQueue
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.system.changed import Changed
 from rm360_async.system.fault_points import reach
 
 POLL_SECONDS = 2.0
-"""How often a waiting lease looks again; a lease given back in this process is noticed at once."""
+"""Seconds between two checks of a waiting lease; a lease released in this process is noticed at once."""
 
 BUSY_SECONDS = 0.02
 MIN_FREE_FILES = 1000
-_NOTED_STEPS = 50
-_LITTLE = 1 / 64
+_PROGRESS_STEPS = 50
+"""A lease's progress is shared with the other instances so many times while its output is written."""
+_FLOOR_TOLERANCE = 1 / 64
+"""The share of the floor by which free space may fall below it: logs and the ledger must not stop a nearly done job."""
 
 OnWait = Callable[[Shortage | None], None]
-MakeRoom = Callable[[Shortage], bool]
+EvictOrphans = Callable[[Shortage], bool]
 
 
 class Lease:
-    """Bytes of disk that are ours until `give_back`; also a context manager."""
+    """Bytes of disk that belong to one job until `release`; also a context manager."""
 
-    def __init__(self, budget: Budget, entry: QueuedTicket) -> None:
-        self._budget, self.entry = budget, entry
-        self._noted = 0
-
-    @property
-    def name(self) -> str:
-        """Return what the lease is for."""
-        return self.entry.ticket.name
+    def __init__(self, budget: Budget, queued: QueuedTicket) -> None:
+        self._budget, self.queued = budget, queued
+        self._shared_bytes = 0
 
     @property
-    def staged(self) -> list[Path]:
+    def ticket(self) -> Ticket:
+        """Return what was leased, and what of it has been written."""
+        return self.queued.ticket
+
+    @property
+    def spool_paths(self) -> list[Path]:
         """Return the paths in temp_dir that it is for."""
-        return [Path(path) for path in self.entry.ticket.staged]
+        return [Path(path) for path in self.ticket.spool_paths]
 
-    def wrote(self, output_bytes: int, output_files: int) -> None:
-        """Tell how much of the output lies on disk by now, so that it is not counted twice."""
-        entry = self.entry
-        entry.ticket = replace(entry.ticket, written_bytes=output_bytes, written_files=output_files)
-        if abs(output_bytes - self._noted) >= max(1, entry.ticket.output_bytes // _NOTED_STEPS):
-            self._noted = output_bytes
-            self._budget.note(entry)
+    def record_written(self, output_bytes: int, output_files: int) -> None:
+        """Record how much of the output is on disk by now, so that it is not counted twice."""
+        self.queued.ticket = replace(self.ticket, written_bytes=output_bytes, written_files=output_files)
+        if abs(output_bytes - self._shared_bytes) >= max(1, self.ticket.output_bytes // _PROGRESS_STEPS):
+            self._shared_bytes = output_bytes
+            self._budget.share_progress(self.queued)
 
     def release(self) -> None:
         """Return the bytes to the budget; nothing happens the second time. Call it in the event loop."""
-        if not self.entry.dropped:
-            self._budget.take_back(self.entry)
+        if not self.queued.dropped:
+            self._budget.release(self.queued)
 
     def __enter__(self) -> Lease:
         return self
@@ -83,9 +85,10 @@ class Lease:
 class Budget:
     """Leases of bytes on the file systems of temp_dir and output_dir, shared by all instances on temp_dir.
 
-    `aside` are folders in temp_dir that are no staging: what is kept there on purpose takes free space, but
-    nothing of `max_temp_bytes`. `make_room` is asked when a lease is stuck behind leftovers; it may give some of
-    them up, and tells whether it did. It runs in a thread, and no lease is granted anywhere meanwhile.
+    Files in `excluded_dirs`, folders in temp_dir, are kept there on purpose: they take free space, but nothing of
+    `max_temp_bytes`. `evict_orphans` is called when a lease is stuck behind files that belong to no lease; it may
+    remove some of them, and returns whether that was enough. It runs in a thread, and no instance grants a lease
+    meanwhile.
     """
 
     def __init__(
@@ -96,47 +99,44 @@ class Budget:
         min_free_bytes: int,
         *,
         min_free_files: int = MIN_FREE_FILES,
-        aside: Iterable[Path] = (),
-        make_room: MakeRoom = lambda _: False,
+        excluded_dirs: Iterable[Path] = (),
+        evict_orphans: EvictOrphans = lambda _: False,
         disk: Disk | None = None,
         poll_seconds: float = POLL_SECONDS,
         pause: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.temp_dir, self.output_dir = temp_dir, output_dir
-        self._aside = frozenset(aside)
         self.limits = BudgetLimits(max_temp_bytes, min_free_bytes, min_free_files)
-        self.waiting: dict[str, str] = {}
-        """The sentence of each lease that waits here, by name."""
-        self._disk = disk or SystemDisk()
-        self._make_room = make_room
         self.poll_seconds, self._pause = poll_seconds, pause
-        self._tickets = Tickets(temp_dir)
+        self._excluded_dirs, self._evict_orphans = frozenset(excluded_dirs), evict_orphans
+        self._disk = disk or SystemDisk()
+        self._tickets = TicketQueue(temp_dir)
         self._changed = Changed()
 
-    def impossible(self, staging_bytes: int) -> str | None:
-        """Return why a lease of that size can never be granted; None when it can."""
+    def explain_too_large(self, staging_bytes: int) -> str | None:
+        """Return why a lease of that size can never be granted; None if it can."""
+        needed = f"needs {size_text(staging_bytes)} in temp_dir"
         if staging_bytes > self.limits.max_temp_bytes:
-            allowed = size_text(self.limits.max_temp_bytes)
-            return f"needs {size_text(staging_bytes)} in temp_dir, and limits.max_temp_size_gb allows {allowed} in all"
+            return f"{needed}, and limits.max_temp_size_gb allows {size_text(self.limits.max_temp_bytes)} in all"
         total = self._disk.space(self.temp_dir).total_bytes
         if staging_bytes + self.limits.min_free_bytes > total:
-            kept = size_text(self.limits.min_free_bytes)
+            floor = size_text(self.limits.min_free_bytes)
             return (
-                f"needs {size_text(staging_bytes)} in temp_dir, whose disk has {size_text(total)} in all,"
-                f" of which limits.min_free_space_gb keeps {kept} free"
+                f"{needed}, whose disk has {size_text(total)} in all, of which limits.min_free_space_gb keeps"
+                f" {floor} free"
             )
         return None
 
-    def low(self) -> str | None:
-        """Return the sentence for less free space in temp_dir than the floor, by more than a little; else None.
+    def below_floor(self) -> str | None:
+        """Return a message if temp_dir's disk has clearly less free space than the floor; else None.
 
-        What was leased was leased above the floor. A little (logs, the ledger) must not stop what is nearly done.
+        Leases are granted above the floor, so other programs have filled the disk.
         """
         try:
             free, floor = self._disk.space(self.temp_dir).free_bytes, self.limits.min_free_bytes
-        except OSError:  # whoever writes there meets it too, and can say what it was doing
+        except OSError:  # the next write there fails too, and its message says what was being done
             return None
-        if free >= floor * (1 - _LITTLE):
+        if free >= floor * (1 - _FLOOR_TOLERANCE):
             return None
         kept = f"{size_text(floor)} are to stay free"
         return f"Insufficient storage space: {size_text(free)} free in {self.temp_dir}, {kept}"
@@ -148,127 +148,122 @@ class Budget:
         output_bytes: int = 0,
         output_files: int = 0,
         *,
-        staged: Iterable[Path] = (),
+        spool_paths: Iterable[Path] = (),
         on_wait: OnWait | None = None,
     ) -> Lease:
-        """Return a lease, after all that were asked for before; waits for room.
+        """Return a lease, after all that were asked for before; waits for space.
 
-        `staged` are the paths in temp_dir where its staged bytes will lie (part and whole file; what lies
-        there already is not counted twice). `on_wait` is called with the shortage when it begins to wait and
-        whenever its sentence changes, and with None when it goes on. Cancelled while waiting, it leaves
-        no trace. Raises Fault (NOT_WRITABLE, DISK_FULL) when the queue in temp_dir cannot be kept.
+        `spool_paths` are the paths in temp_dir where its staging bytes will lie (part and whole file); what lies
+        there already is not counted twice. `on_wait` is called with the shortage when the wait begins and
+        whenever its message changes, and with None when it ends. Cancelled while waiting, it leaves
+        no trace. Raises Fault (NOT_WRITABLE) if the queue in temp_dir cannot be kept.
         """
-        paths = tuple(str(path) for path in staged)
-        entry = QueuedTicket(Ticket(name, staging_bytes, output_bytes, output_files, paths, str(self.output_dir)))
+        paths = tuple(str(path) for path in spool_paths)
+        ticket = Ticket(name, staging_bytes, output_bytes, output_files, paths, str(self.output_dir))
+        queued = QueuedTicket(ticket)
         try:
-            await self._until(entry, self._grant, on_wait or (lambda _: None))
+            await self._wait_until(partial(self._check, queued, self._grant), on_wait)
         except BaseException:
-            self.take_back(entry)
+            self.release(queued)
             raise
         self._changed.notify()
-        return Lease(self, entry)
+        return Lease(self, queued)
 
-    async def room(self, lease: Lease, *, on_wait: OnWait | None = None) -> None:
-        """Wait until what a lease has still to write fits above the floor of its disks: strangers write too."""
-        await self._until(lease.entry, self._go_on, on_wait or (lambda _: None))
+    async def wait_for_space(self, lease: Lease, *, on_wait: OnWait | None = None) -> None:
+        """Wait until what a lease has still to write fits above the floor: other programs write to the disks too."""
+        await self._wait_until(partial(self._check, lease.queued, self._remaining_shortage), on_wait)
 
-    def sweep(self) -> None:
-        """Remove the tickets that killed instances left: a run without anything to lease would never meet them."""
-        with suppress(Busy, Fault), self._tickets.guarded(wait=False):  # who is busy there removes them too
-            self._tickets.alive()
-
-    def take_back(self, entry: QueuedTicket) -> None:
-        """Take a ticket out of the queue and let the others look again."""
-        self._tickets.drop(entry)
+    def release(self, queued: QueuedTicket) -> None:
+        """Take a ticket out of the queue, and let the waiting ones check again."""
+        self._tickets.drop(queued)
         self._changed.notify()
 
-    def note(self, entry: QueuedTicket) -> None:
-        """Write a ticket's progress for the other instances; a note that cannot be written now is skipped."""
-        try:
-            with self._tickets.guarded(wait=False):
-                self._tickets.note(entry)
-        except (Busy, Fault):  # without it the others wait longer than they must, and nothing is lost
-            return
+    def share_progress(self, queued: QueuedTicket) -> None:
+        """Write a ticket's progress for the other instances, unless the queue is busy at this moment."""
+        with suppress(Busy, Fault), self._tickets.guarded(wait=False):
+            # Without it the others wait longer than they must, and nothing is lost.
+            self._tickets.write(queued)
 
-    async def _until(
-        self, entry: QueuedTicket, look: Callable[[QueuedTicket], Shortage | None], on_wait: OnWait
-    ) -> None:
-        told = ""
-        try:
-            while True:
-                changed = self._changed.next()  # taken before the look: what moves after it is not missed
-                shortage = await self._look(entry, look)
-                if shortage is None:
-                    break
-                if str(shortage) != told:
-                    told = self.waiting[entry.ticket.name] = str(shortage)
-                    on_wait(shortage)
-                    reach("waiting for space")
-                await self._next_chance(changed)
-        finally:
-            self.waiting.pop(entry.ticket.name, None)
-        if told:
-            on_wait(None)
+    def remove_dead_tickets(self) -> None:
+        """Remove the tickets that killed instances left: a run that needs no lease would never meet them."""
+        with suppress(Busy, Fault), self._tickets.guarded(wait=False):  # an instance that is busy there removes them
+            self._tickets.live_tickets()
 
-    async def _look(self, entry: QueuedTicket, look: Callable[[QueuedTicket], Shortage | None]) -> Shortage | None:
+    async def _wait_until(self, check: Callable[[], Shortage | None], on_wait: OnWait | None) -> None:
+        """Repeat a check, in a thread, until it finds no shortage; report each new message, and None at the end."""
+        last_message = ""
         while True:
+            change = self._changed.next()  # taken before the check, so that no change is missed
             try:
-                return await run_sync(look, entry)
+                shortage = await run_sync(check)
             except Busy:
                 await anyio.sleep(BUSY_SECONDS)
-            except Fault as fault:
-                if fault.cause is not Cause.DISK_FULL:
-                    raise
-                return self._no_ticket(entry.ticket)
-
-    def _grant(self, entry: QueuedTicket) -> Shortage | None:
-        """Queue the ticket when it is new, and grant it when it may go: in one piece for all instances."""
-        with self._tickets.guarded():
-            self._tickets.add(entry)
-            if entry.dropped:
-                return None
-            shortage = grant_or_shortage(entry.ticket.number, self._view())
-            if shortage is not None and shortage.stuck and self._make_room(shortage):
-                shortage = grant_or_shortage(entry.ticket.number, self._view())
+                continue
             if shortage is None:
-                self._tickets.grant(entry)
-            return shortage
+                break
+            if str(shortage) != last_message:
+                last_message = str(shortage)
+                if on_wait is not None:
+                    on_wait(shortage)
+                reach("waiting for space")
+            await self._wait_for_change(change)
+        if last_message and on_wait is not None:
+            on_wait(None)
 
-    def _go_on(self, entry: QueuedTicket) -> Shortage | None:
-        with self._tickets.guarded():
-            return None if entry.dropped else remaining_shortage(entry.ticket.number, self._view())
+    def _check(self, queued: QueuedTicket, decide: Callable[[QueuedTicket], Shortage | None]) -> Shortage | None:
+        """Decide about a ticket while no other instance does; None for one that was dropped meanwhile."""
+        try:
+            with self._tickets.guarded():
+                return None if queued.dropped else decide(queued)
+        except Fault as fault:
+            if fault.cause is not Cause.DISK_FULL:
+                raise
+            return self._full_disk_shortage(queued.ticket)
 
-    def _no_ticket(self, ticket: Ticket) -> Shortage:
+    def _grant(self, queued: QueuedTicket) -> Shortage | None:
+        """Queue the ticket if it is new, and grant it if nothing is lacking."""
+        self._tickets.add(queued)
+        shortage = grant_or_shortage(queued.ticket.number, self._snapshot())
+        if shortage is not None and shortage.stuck and self._evict_orphans(shortage):
+            shortage = grant_or_shortage(queued.ticket.number, self._snapshot())
+        if shortage is None:
+            self._tickets.grant(queued)
+        return shortage
+
+    def _remaining_shortage(self, queued: QueuedTicket) -> Shortage | None:
+        return remaining_shortage(queued.ticket.number, self._snapshot())
+
+    def _full_disk_shortage(self, ticket: Ticket) -> Shortage:
         """Return the shortage of a disk so full that not even the ticket could be written."""
         space = self._disk.space(self.temp_dir)
         required = self.limits.min_free_bytes + ticket.staging_bytes + ticket.output_bytes
-        sentence = (
+        message = (
             f"Insufficient storage space: {size_text(space.free_bytes)} free, {size_text(required)} required"
             f" in {self.temp_dir}; waiting"
         )
-        return Shortage(Lack.SPACE, sentence, space.device, required - space.free_bytes)
+        return Shortage(Lack.SPACE, message, space.device, required - space.free_bytes)
 
-    def _view(self) -> QueueSnapshot:
-        tickets = tuple(self._tickets.alive())
+    def _snapshot(self) -> QueueSnapshot:
+        tickets = tuple(self._tickets.live_tickets())
         output_dirs = {ticket.output_dir for ticket in tickets}
-        skip = {self._tickets.folder, *self._aside, *map(Path, output_dirs)}
+        skipped = {self._tickets.folder, *self._excluded_dirs, *map(Path, output_dirs)}
         return QueueSnapshot(
             tickets=tickets,
-            files=self._disk.files(self.temp_dir, skip),
+            files=self._disk.files(self.temp_dir, skipped),
             temp_dir=self.temp_dir,
             temp=self._disk.space(self.temp_dir),
             outputs={output_dir: self._disk.space(Path(output_dir)) for output_dir in output_dirs},
             limits=self.limits,
         )
 
-    async def _next_chance(self, changed: anyio.Event) -> None:
-        """Wait until something moved here, or until it is time to look at the others' doing again."""
+    async def _wait_for_change(self, change: anyio.Event) -> None:
+        """Wait until a lease of this process has changed, or until it is time to check those of the others."""
         async with anyio.create_task_group() as group:
 
-            async def tick() -> None:
+            async def end_after_pause() -> None:
                 await self._pause(self.poll_seconds)
                 group.cancel_scope.cancel()
 
-            group.start_soon(tick)
-            await changed.wait()
+            group.start_soon(end_after_pause)
+            await change.wait()
             group.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""What a file system has to give, and what files take on it."""
+"""The free space of a file system, and the space that files take on it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-BLOCK = 512
+BLOCK_BYTES = 512
 """st_blocks counts units of 512 bytes whatever the file system's block is (stat(2))."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """One file system: its device number, what is free for us, and its size. `free_files` None: no limit."""
+    """One file system: its device number, what is free for this user, and its size.
+
+    `free_files` is None if the number of files has no limit.
+    """
 
     device: int
     free_bytes: int
@@ -23,7 +26,7 @@ class Space:
 
 
 class Disk(Protocol):
-    """The two questions that a budget asks; tests answer them without a full disk."""
+    """What a budget needs to know of disks; tests simulate it without a full disk."""
 
     def space(self, path: Path) -> Space:
         """Return the file system of a path, or of its nearest parent that exists."""
@@ -33,7 +36,7 @@ class Disk(Protocol):
 
 
 class SystemDisk:
-    """The answers of the operating system."""
+    """The disks of the operating system."""
 
     def space(self, path: Path) -> Space:
         """Return the file system of a path; only what an ordinary user may use counts as free.
@@ -42,9 +45,9 @@ class SystemDisk:
         """
         while not path.exists() and path != path.parent:
             path = path.parent
-        told = os.statvfs(path)
-        free_files = told.f_favail if told.f_files else None
-        return Space(path.stat().st_dev, told.f_bavail * told.f_frsize, free_files, told.f_blocks * told.f_frsize)
+        stat = os.statvfs(path)
+        free_files = stat.f_favail if stat.f_files else None
+        return Space(path.stat().st_dev, stat.f_bavail * stat.f_frsize, free_files, stat.f_blocks * stat.f_frsize)
 
     def files(self, folder: Path, skip: Collection[Path]) -> dict[str, int]:
         """Return the allocated bytes of every file below a folder; symbolic links are not followed."""
@@ -63,6 +66,6 @@ def _walk(folder: str, skip: frozenset[str]) -> Iterator[tuple[str, int]]:
             yield from _walk(entry.path, skip)
             continue
         try:
-            yield entry.path, entry.stat(follow_symlinks=False).st_blocks * BLOCK
+            yield entry.path, entry.stat(follow_symlinks=False).st_blocks * BLOCK_BYTES
         except FileNotFoundError:  # removed or renamed by another task meanwhile
             continue

@@ -1,8 +1,8 @@
 """The queue of all instances that share a temp_dir: one small file for each lease, held by a lock.
 
 A ticket is `<temp_dir>/.leases/<number>.lease`: JSON, padded, locked (flock) for as long as its owner wants
-or has the lease. The kernel drops the lock when the owner dies, so a ticket that can be locked by another
-is nobody's and is removed. Everything but giving back happens under one guard, an flock on `guard` in the
+or has the lease. The kernel drops the lock when the owner dies, so a ticket that another process can lock belongs to
+a dead one and is removed. Everything but dropping a ticket happens under one guard, an flock on `guard` in the
 same folder; so numbers are handed out once, and no half-written ticket is ever read.
 """
 
@@ -25,26 +25,28 @@ from rm360_async.system.os_errors import os_errors
 
 FOLDER = ".leases"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-_PADDED = 1024
-_NEW = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_PADDED_BYTES = 1024
+_SPOOL_PATHS_KEY = "staged"
+"""Key of the spool paths in a ticket's file; the other keys are the names of the fields."""
+_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Busy(Exception):
-    """Another instance is looking at the queue at this moment; ask again."""
+    """Another instance holds the guard of the queue at this moment; try again."""
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """One lease that is wanted (waiting) or had (granted); sizes in bytes, `number` gives the order.
+    """One lease that is wanted (waiting) or held (granted); sizes in bytes, `number` gives the order.
 
-    `staged` are the paths in temp_dir at which its staged bytes lie or will lie.
+    `spool_paths` are the paths in temp_dir at which its staging bytes lie or will lie.
     """
 
     name: str
     staging_bytes: int
     output_bytes: int
     output_files: int
-    staged: tuple[str, ...]
+    spool_paths: tuple[str, ...]
     output_dir: str
     number: int = 0
     granted: bool = False
@@ -54,16 +56,18 @@ class Ticket:
 
     def to_json(self) -> bytes:
         """Return the ticket's file: padded, so that a change never needs another block."""
-        text = json.dumps(asdict(self)).encode()
-        return text.ljust(-(-len(text) // _PADDED) * _PADDED)
+        values = asdict(self)
+        values[_SPOOL_PATHS_KEY] = values.pop("spool_paths")
+        text = json.dumps(values).encode()
+        return text.ljust(-(-len(text) // _PADDED_BYTES) * _PADDED_BYTES)
 
     @classmethod
     def from_json(cls, data: bytes) -> Ticket | None:
-        """Return the ticket in a file; None when another version wrote it."""
+        """Return the ticket in a file; None if another version wrote it."""
         try:
-            value: dict[str, Any] = json.loads(data)
-            return cls(**{**value, "staged": tuple(value["staged"])})
-        except (ValueError, TypeError, KeyError):
+            values: dict[str, Any] = json.loads(data)
+            return cls(spool_paths=tuple(values.pop(_SPOOL_PATHS_KEY)), **values)
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
 
@@ -76,91 +80,91 @@ class QueuedTicket:
     dropped: bool = False
 
 
-class Tickets:
-    """The shared queue, seen from this process. Mutable state: `_ours`, behind `_threads`."""
+class TicketQueue:
+    """The shared queue, seen from this process. Mutable state: `_own`, which `_thread_lock` guards."""
 
     def __init__(self, temp_dir: Path) -> None:
         self.folder = temp_dir / FOLDER
-        self._threads = threading.Lock()
-        self._ours: dict[int, QueuedTicket] = {}
+        self._thread_lock = threading.Lock()
+        self._own: dict[int, QueuedTicket] = {}
 
     @contextmanager
     def guarded(self, wait: bool = True) -> Iterator[None]:
-        """Hold the guard. Raises Busy when another process has it (or, unless `wait`, another thread)."""
-        if not self._threads.acquire(blocking=wait):
+        """Hold the guard. Raises Busy if another process has it (or, unless `wait`, another thread)."""
+        if not self._thread_lock.acquire(blocking=wait):
             raise Busy
         try:
             with _ticket_errors(self.folder):
-                guard = self._guard()
+                guard = self._open_guard()
                 try:
                     yield
                 finally:
                     os.close(guard)
         finally:
-            self._threads.release()
+            self._thread_lock.release()
 
-    def add(self, entry: QueuedTicket) -> None:
-        """Put a new ticket at the end of the queue (guarded); nothing happens when it is in it, or dropped."""
-        if entry.descriptor is not None or entry.dropped:
+    def add(self, queued: QueuedTicket) -> None:
+        """Put a new ticket at the end of the queue (guarded); nothing happens if it is in it, or dropped."""
+        if queued.descriptor is not None or queued.dropped:
             return
-        number = max([0, *self._ours, *(int(path.stem) for path in self._files())]) + 1
-        entry.ticket = replace(entry.ticket, number=number)
-        entry.descriptor = os.open(self._path(number), _NEW, 0o666)
-        self._ours[number] = entry
-        fcntl.flock(entry.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        number = max([0, *self._own, *(int(path.stem) for path in self._files())]) + 1
+        queued.ticket = replace(queued.ticket, number=number)
+        queued.descriptor = os.open(self._path(number), _OPEN_FLAGS, 0o666)
+        self._own[number] = queued
+        fcntl.flock(queued.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            self.note(entry)
-        except OSError:  # a full disk: an empty ticket says nothing to the others, so it is made anew later
-            self._leave(entry)
+            self.write(queued)
+        except OSError:  # a full disk: the others cannot read an empty ticket, so another is made later
+            self._remove(queued)
             raise
         reach("ticket added")
 
-    def grant(self, entry: QueuedTicket) -> None:
+    def grant(self, queued: QueuedTicket) -> None:
         """Make a waiting ticket a lease (guarded)."""
-        granted = replace(entry.ticket, granted=True)
-        if entry.descriptor is not None:
-            self._write(entry.descriptor, granted)
-        entry.ticket = granted
+        granted = replace(queued.ticket, granted=True)
+        if queued.descriptor is not None:
+            self._overwrite(queued.descriptor, granted)
+        queued.ticket = granted
         reach("lease granted")
 
-    def note(self, entry: QueuedTicket) -> None:
+    def write(self, queued: QueuedTicket) -> None:
         """Write the ticket as it is now (guarded)."""
-        if entry.descriptor is not None:
-            self._write(entry.descriptor, entry.ticket)
+        if queued.descriptor is not None:
+            self._overwrite(queued.descriptor, queued.ticket)
 
-    def drop(self, entry: QueuedTicket) -> None:
-        """Give a ticket back, waiting or granted; never raises, and needs no guard: its lock says it all."""
-        with self._threads:
-            entry.dropped = True
-            self._leave(entry)
+    def drop(self, queued: QueuedTicket) -> None:
+        """Take a ticket out, waiting or granted; never raises, and needs no guard: without its lock it is dead."""
+        with self._thread_lock:
+            queued.dropped = True
+            self._remove(queued)
         reach("ticket dropped")
 
-    def _leave(self, entry: QueuedTicket) -> None:
-        descriptor, entry.descriptor = entry.descriptor, None
+    def _remove(self, queued: QueuedTicket) -> None:
+        descriptor, queued.descriptor = queued.descriptor, None
         if descriptor is None:
             return
-        self._ours.pop(entry.ticket.number, None)
+        self._own.pop(queued.ticket.number, None)
         with suppress(OSError):
-            self._path(entry.ticket.number).unlink()
+            self._path(queued.ticket.number).unlink()
         with suppress(OSError):
             os.close(descriptor)
 
-    def _write(self, descriptor: int, ticket: Ticket) -> None:
+    def _overwrite(self, descriptor: int, ticket: Ticket) -> None:
         data = ticket.to_json()
         os.pwrite(descriptor, data, 0)
         os.ftruncate(descriptor, len(data))
 
-    def alive(self) -> list[Ticket]:
-        """Return all live tickets in order, and remove those of the dead (guarded).
+    def live_tickets(self) -> list[Ticket]:
+        """Return all live tickets in order, and remove those of dead processes (guarded).
 
-        Ours come from memory, so they count even when somebody cleared the folder.
+        Those of this process come from memory, so they count even if something has cleared the folder.
         """
-        found = {number: entry.ticket for number, entry in self._ours.items()}
+        tickets = {number: queued.ticket for number, queued in self._own.items()}
         for path in self._files():
-            ticket = None if int(path.stem) in found else _read_live(path)
+            ticket = None if int(path.stem) in tickets else _read_live(path)
             if ticket is not None:
-                found[ticket.number] = ticket
-        return [found[number] for number in sorted(found)]
+                tickets[ticket.number] = ticket
+        return [tickets[number] for number in sorted(tickets)]
 
     def _files(self) -> list[Path]:
         return [path for path in self.folder.glob("*.lease") if path.stem.isdecimal()]
@@ -168,12 +172,12 @@ class Tickets:
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:012d}.lease"
 
-    def _guard(self) -> int:
-        """Return the locked guard; it is opened anew when the folder was cleared in between."""
+    def _open_guard(self) -> int:
+        """Return the locked guard; it is opened again if the folder was cleared in between."""
         path = self.folder / "guard"
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, _NEW, 0o666)
+            descriptor = os.open(path, _OPEN_FLAGS, 0o666)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
@@ -190,7 +194,7 @@ class Tickets:
 
 
 def _read_live(path: Path) -> Ticket | None:
-    """Return the ticket of a living owner; a dead one's is removed."""
+    """Return the ticket of a live process, None for that of another version; remove that of a dead process."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

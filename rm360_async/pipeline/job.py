@@ -24,7 +24,7 @@ from rm360_async.domain.stage import Stage
 class DiskLease(Protocol):
     """Bytes of disk that are reserved for a job until it releases them."""
 
-    def wrote(self, output_bytes: int, output_files: int) -> None:
+    def record_written(self, output_bytes: int, output_files: int) -> None:
         """Record how much of the output is on disk by now."""
 
     def release(self) -> None:

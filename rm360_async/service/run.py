@@ -139,7 +139,7 @@ class _Run:
         for each, state in plan.states.items():
             self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
         stages = self._build_stages()
-        await run_sync(stages.budget.sweep)
+        await run_sync(stages.budget.remove_dead_tickets)
         await self._run_pipeline(stages, plan)
         if not self.scheduler.stopping:
             ended = [each for each in plan.states if each not in self.scheduler.waiting]

@@ -55,7 +55,7 @@ class RunPlan:
         limits, storage = settings.limits, settings.storage
         budget = Budget(storage.temp_dir, storage.output_dir, limits.max_temp_bytes, limits.min_free_bytes)
         sizes = self.download_sizes(settings.processing.fetch)
-        reasons = {each: budget.impossible(size) for each, size in sizes.items()}
+        reasons = {each: budget.explain_too_large(size) for each, size in sizes.items()}
         return {each: reason for each, reason in reasons.items() if reason is not None}
 
     def download_sizes(self, fetch_setting: str) -> dict[Performance, int]:

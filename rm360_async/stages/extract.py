@@ -31,7 +31,7 @@ async def extract(job: Job, settings: Settings, limits: WorkerLimits) -> Record:
     def on_progress(files: int, size: int) -> None:
         job.progress.files, job.progress.done_bytes = files, size
         if job.lease is not None:
-            job.lease.wrote(size, files)
+            job.lease.record_written(size, files)
 
     reach("ready to extract")
     try:

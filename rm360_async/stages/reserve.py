@@ -71,11 +71,11 @@ async def take_lease(job: Job, budget: Budget, output_bytes: int) -> None:
     paths = [path for whole in job.spool_paths.values() for path in spool.all_paths(whole)]
     needed = _on_disk(job, budget)
     lease = job.lease
-    if isinstance(lease, Lease) and lease.staged == paths and lease.entry.ticket.staging_bytes >= needed:
+    if isinstance(lease, Lease) and lease.spool_paths == paths and lease.ticket.staging_bytes >= needed:
         await wait_for_space(job, budget)
         return
     job.release_lease()
-    reason = budget.impossible(job.spool_need)
+    reason = budget.explain_too_large(job.spool_need)
     if reason is not None:
         raise Fault(Cause.TOO_LARGE, f"{job.performance} {reason}", "raise or lower that limit, or add disk")
     job.lease = await budget.lease(
@@ -83,7 +83,7 @@ async def take_lease(job: Job, budget: Budget, output_bytes: int) -> None:
         needed,
         output_bytes,
         output_bytes // _BYTES_PER_FILE,
-        staged=paths,
+        spool_paths=paths,
         on_wait=_reporting(job),
     )
 
@@ -97,13 +97,13 @@ def _on_disk(job: Job, budget: Budget) -> int:
 async def wait_for_space(job: Job, budget: Budget) -> None:
     """Wait until what the job's lease has still to write fits on the disks."""
     if isinstance(job.lease, Lease):
-        await budget.room(job.lease, on_wait=_reporting(job))
+        await budget.wait_for_space(job.lease, on_wait=_reporting(job))
 
 
 async def until_below_floor(budget: Budget) -> str:
     """Wait until other programs have filled temp_dir's disk clearly below its floor of free space; return a message."""
     while True:
-        message = await run_sync(budget.low)
+        message = await run_sync(budget.below_floor)
         if message is not None:
             return message
         await anyio.sleep(budget.poll_seconds)
@@ -132,7 +132,7 @@ def evict_orphans(shortage: Shortage) -> bool:
     the remote does not have; a whole file is moved to the quarantine (which frees the budget, not the disk), and is
     restored when its job runs. If all of them would not be enough, nothing is touched.
     """
-    orphans = [(path, taken) for path, taken in shortage.leftovers if spool.is_spool_file(path)]
+    orphans = [(path, taken) for path, taken in shortage.orphans if spool.is_spool_file(path)]
     if shortage.lack is not Lack.STAGING:
         orphans = [(path, taken) for path, taken in orphans if spool.is_unfinished(path)]
     if sum(taken for _, taken in orphans) < shortage.lacking:

@@ -43,8 +43,8 @@ def build_stages(
         storage.output_dir,
         limits.max_temp_bytes,
         limits.min_free_bytes,
-        aside=(storage.temp_dir / spool.QUARANTINE,),
-        make_room=evict_orphans,
+        excluded_dirs=(storage.temp_dir / spool.QUARANTINE,),
+        evict_orphans=evict_orphans,
     )
     worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
     ignore_cost = processing.fetch == FetchMode.RANGES.value
