@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import anyio
 import pytest
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.exception_groups import unwraps_faults
+from rm360_async.system.exception_groups import unwraps_faults
 
 pytestmark = pytest.mark.anyio
 QUOTA, LOGIN, BUG = Fault(Cause.FILE_QUOTA, "quota"), Fault(Cause.AUTH, "login"), ValueError("bug")
@@ -41,6 +43,12 @@ async def test_the_most_important_failure_is_raised(failures: list[Exception], e
     with pytest.raises(type(expected)) as caught, unwraps_faults():
         await fail_together(*failures)
     assert caught.value is expected
+
+
+async def test_an_error_of_the_disk_becomes_a_fault() -> None:
+    with pytest.raises(Fault) as caught, unwraps_faults():
+        await fail_together(BUG, OSError(errno.ENOSPC, "No space left on device", "/data/a.part"))
+    assert caught.value.cause is Cause.DISK_FULL and "/data/a.part" in caught.value.message
 
 
 async def test_a_failure_keeps_its_cause() -> None:

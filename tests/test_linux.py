@@ -11,11 +11,11 @@ import anyio
 import pytest
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.exception_groups import unwraps_faults
 from rm360_async.download.rclone import part_hasher
 from rm360_async.download.rclone.part_hasher import PartHasher
 from rm360_async.store.file_writer import NewFiles
 from rm360_async.system import linux
+from rm360_async.system.exception_groups import unwraps_faults
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

@@ -13,7 +13,7 @@ from rm360_async.download.range_downloader import RangeDownloader, RangesTooExpe
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.extract import make_extract_job
 from rm360_async.stages.reserve import take_lease, until_below_floor
-from rm360_async.system.os_errors import fault_in
+from rm360_async.system.exception_groups import unwraps_faults
 
 
 async def download(
@@ -24,7 +24,7 @@ async def download(
     If other programs fill the disk below its floor of free space, the download stops where it is: Fault(DISK_FULL).
     """
     message = ""
-    try:
+    with unwraps_faults():
         async with anyio.create_task_group() as tasks:
 
             async def watch_disk() -> None:
@@ -35,8 +35,6 @@ async def download(
             tasks.start_soon(watch_disk)
             await _by_fetch_mode(job, settings, budget, downloader, range_downloader)
             tasks.cancel_scope.cancel()
-    except Exception as error:
-        raise fault_in(error) or error from error  # out of the group that the tasks wrap it in
     if message and not job.arrived:
         raise Fault(Cause.DISK_FULL, message)
 

@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.exception_groups import unwraps_faults
 from rm360_async.download.ranges.job import PASSWORD_VARIABLE, RangeJob
 from rm360_async.download.rclone import StallPolicy, StallWatch
 from rm360_async.pipeline.job import Job
+from rm360_async.system.exception_groups import unwraps_faults
 from rm360_async.system.worker_protocol import environment_of_child, run_worker
 
 

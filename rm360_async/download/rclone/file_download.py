@@ -11,7 +11,6 @@ import anyio
 from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.exception_groups import unwraps_faults
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download.rclone.command import RcloneCommand
 from rm360_async.download.rclone.errors import is_incomplete_listing
@@ -19,6 +18,7 @@ from rm360_async.download.rclone.listing import escape_filter
 from rm360_async.download.rclone.part_hasher import PartHasher
 from rm360_async.download.rclone.stall import StallPolicy
 from rm360_async.download.rclone.transfer import OnBytes, TransferResult, open_part, run_transfer
+from rm360_async.system.exception_groups import unwraps_faults
 from rm360_async.system.fault_points import reach
 
 _NO_FILE_MATCHED = 9

@@ -18,9 +18,9 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.exception_groups import unwraps_faults
 from rm360_async.download.rclone.errors import classify_failure
 from rm360_async.download.rclone.request_quota import RequestRate
+from rm360_async.system.exception_groups import unwraps_faults
 from rm360_async.system.fault_points import reach
 from rm360_async.system.processes import PIPE, Tail, child
 
