@@ -35,7 +35,7 @@ PATIENT = StallPolicy(0.02, 10**6, 10**6)
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A remote's folder: two subjects, a name that is there twice, an empty file, and strange names."""
+    """A remote's folder: two subjects, a duplicate name, an empty file, and unrecognized names."""
     root = tmp_path_factory.mktemp("release")
     files = {
         SPEECH: CONTENT,
@@ -44,7 +44,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "0018/0018_e3_raw.smc": b"one",
         "0018/0018_e3_raw.smc~2": b"other",
         "0018/0018_e4_raw.smc.bak": b"left over",
-        "0018/notes about 0018.smc": b"strange",
+        "0018/notes about 0018.smc": b"unrecognized",
         "0018/deep/0018_e5_raw.smc": b"too deep",
         "0019/0019_s1_all_raw.smc": b"another",
         "anno/0026/0026_e0_anno.smc": b"annotation",
@@ -72,34 +72,34 @@ def drive(one_drive: Drive) -> Drive:
     return one_drive
 
 
-def on_drive(drive: Drive, name: str = "gdrive", root_id: str = ROOT_ID, pace: StallPolicy = PATIENT) -> Remote:
-    return Remote(name, root_id, find_rclone(), rclone_environment({**os.environ, **drive.env()}), pace)
+def on_drive(drive: Drive, name: str = "gdrive", root_id: str = ROOT_ID, policy: StallPolicy = PATIENT) -> Remote:
+    return Remote(name, root_id, find_rclone(), rclone_environment({**os.environ, **drive.env()}), policy)
 
 
 def on_disk(root: Path) -> Remote:
     return Remote(f":local:{root}", "", find_rclone(), rclone_environment(os.environ), PATIENT)
 
 
-def listed(path: str = SPEECH, size: int = SIZE, md5: str | None = MD5) -> RemoteFile:
+def remote_file(path: str = SPEECH, size: int = SIZE, md5: str | None = MD5) -> RemoteFile:
     return RemoteFile(path, size, md5=md5)
 
 
 async def fault_of(remote: Remote, part: Path, file: RemoteFile | None = None) -> Fault:
     with pytest.raises(Fault) as caught:
-        await remote.download(file or listed(), part)
+        await remote.download(file or remote_file(), part)
     return caught.value
 
 
 def processes_of(drive: Drive) -> list[int]:
     """Return the living processes that were started to speak to this drive, and to no other test's."""
-    found = []
+    processes = []
     for entry in Path("/proc").glob("[0-9]*/environ"):
         try:
             if f"127.0.0.1:{drive.port}\0".encode() in entry.read_bytes() + b"\0":
-                found.append(int(entry.parent.name))
+                processes.append(int(entry.parent.name))
         except OSError:
             continue
-    return found
+    return processes
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -112,9 +112,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("place", ["drive", "disk"])
-async def test_listing_of_one_subject_and_an_absent_one(drive: Drive, release: Path, place: str) -> None:
-    remote = on_drive(drive) if place == "drive" else on_disk(release)
+@pytest.mark.parametrize("kind", ["drive", "disk"])
+async def test_listing_of_one_subject_and_an_absent_one(drive: Drive, release: Path, kind: str) -> None:
+    remote = on_drive(drive) if kind == "drive" else on_disk(release)
     listing = await remote.list_files(Structure.SINGLE, ["0018", "0099"])
     speech = listing.files[Performance("0018", "s1_all")][Kind.RAW]
     assert (speech.path, speech.size) == (SPEECH, SIZE)
@@ -124,13 +124,13 @@ async def test_listing_of_one_subject_and_an_absent_one(drive: Drive, release: P
 
 
 @pytest.mark.anyio
-async def test_drive_gives_md5_for_nothing_and_marks_doubles(drive: Drive) -> None:
+async def test_drive_lists_md5_without_reading_and_marks_duplicates(drive: Drive) -> None:
     files = (await on_drive(drive).list_files(Structure.SINGLE, ["0018"])).files
-    speech, double = (files[Performance("0018", name)][Kind.RAW] for name in ("s1_all", "e3"))
+    speech, duplicate = (files[Performance("0018", name)][Kind.RAW] for name in ("s1_all", "e3"))
     assert speech.md5 == MD5
     assert speech.id is not None
     assert not speech.duplicate
-    assert double.duplicate
+    assert duplicate.duplicate
     assert not drive.media()
 
 
@@ -181,7 +181,7 @@ async def test_a_listing_that_may_lack_something_is_a_fault(drive: Drive, kind: 
 
 
 @pytest.mark.anyio
-async def test_stat_tells_absent_from_double(drive: Drive) -> None:
+async def test_stat_distinguishes_an_absent_file_from_a_duplicate(drive: Drive) -> None:
     remote = on_drive(drive)
     assert (await remote.stat(SPEECH)).md5 == MD5
     for path, cause in {"0018/0018_e9_raw.smc": Cause.NOT_FOUND, "0018/0018_e3_raw.smc": Cause.DUPLICATE_NAME}.items():
@@ -196,14 +196,14 @@ async def test_stat_tells_absent_from_double(drive: Drive) -> None:
 async def test_glob_characters_in_a_path_are_themselves(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    odd = "a[1]{x,y}*?.smc"
-    (root / odd).write_bytes(b"odd")
+    path = "a[1]{x,y}*?.smc"
+    (root / path).write_bytes(b"content")
     (root / "a1xzz.smc").write_bytes(b"other")
     remote = on_disk(root)
-    found = await remote.stat(odd)
-    assert (found.path, found.size) == (odd, 3)
-    await remote.download(found, tmp_path / "part")
-    assert (tmp_path / "part").read_bytes() == b"odd"
+    file = await remote.stat(path)
+    assert (file.path, file.size) == (path, 7)
+    await remote.download(file, tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == b"content"
 
 
 # --- check
@@ -295,7 +295,7 @@ def test_a_remote_shows_its_name_without_its_options(name: str, shown: str) -> N
 @pytest.mark.anyio
 async def test_fetch_from_drive_is_one_download(drive: Drive, tmp_path: Path) -> None:
     seen: list[int] = []
-    md5 = await on_drive(drive).download(listed(), tmp_path / "part", seen.append)
+    md5 = await on_drive(drive).download(remote_file(), tmp_path / "part", seen.append)
     assert (tmp_path / "part").read_bytes() == CONTENT
     assert md5 == MD5
     assert seen == sorted(seen)
@@ -312,7 +312,7 @@ async def test_a_broken_download_goes_on_and_fetches_each_byte_once(drive: Drive
         drive.rules = [Rule(kind, at=at, times=1)]
         assert (await fault_of(remote, part)).cause is Cause.NETWORK
         assert part.read_bytes() == CONTENT[:at]
-    assert await remote.download(listed(), part) == MD5
+    assert await remote.download(remote_file(), part) == MD5
     assert part.read_bytes() == CONTENT
     assert [request.start for request in drive.media()] == [0, 700_001, 2_000_003]
     assert sum(request.sent for request in drive.media()) == SIZE
@@ -329,20 +329,20 @@ async def test_a_killed_rclone_leaves_a_prefix_to_go_on_from(drive: Drive, tmp_p
                 os.kill(process, signal.SIGKILL)
 
     with pytest.raises(Fault) as caught:
-        await remote.download(listed(), part, kill)
+        await remote.download(remote_file(), part, kill)
     assert caught.value.cause is Cause.UNKNOWN
     assert "signal 9" in caught.value.message
-    came = part.stat().st_size
-    assert at - HELD_BACK <= came <= at
-    assert await remote.download(listed(), part) == MD5
-    assert [(request.start, request.sent) for request in drive.media()] == [(0, at), (came, SIZE - came)]
+    received = part.stat().st_size
+    assert at - HELD_BACK <= received <= at
+    assert await remote.download(remote_file(), part) == MD5
+    assert [(request.start, request.sent) for request in drive.media()] == [(0, at), (received, SIZE - received)]
 
 
 @pytest.mark.anyio
 async def test_silence_is_a_stall_and_the_part_is_kept(drive: Drive, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(CONTENT[:1000])
     drive.rules = [Rule("stall", at=500_000)]
-    fault = await fault_of(on_drive(drive, pace=StallPolicy(0.02, silent_ticks=50)), tmp_path / "part")
+    fault = await fault_of(on_drive(drive, policy=StallPolicy(0.02, silent_ticks=50)), tmp_path / "part")
     assert fault.cause is Cause.STALL
     part = (tmp_path / "part").read_bytes()
     assert 1000 <= len(part) <= 500_000
@@ -354,7 +354,7 @@ async def test_silence_is_a_stall_and_the_part_is_kept(drive: Drive, tmp_path: P
 async def test_cancelling_a_download_leaves_no_process(drive: Drive, tmp_path: Path) -> None:
     drive.rules = [Rule("stall", at=500_000)]
     with anyio.CancelScope() as scope:
-        await on_drive(drive).download(listed(), tmp_path / "part", lambda size: scope.cancel() if size else None)
+        await on_drive(drive).download(remote_file(), tmp_path / "part", lambda size: scope.cancel() if size else None)
     assert scope.cancelled_caught
     assert not processes_of(drive)
     part = (tmp_path / "part").read_bytes()
@@ -368,12 +368,12 @@ async def test_a_short_body_is_truncated_and_can_be_completed(drive: Drive, tmp_
     drive.rules = [Rule("short", at=1_000_000, times=1)]
     assert (await fault_of(remote, part)).cause is Cause.TRUNCATED
     assert part.stat().st_size == 1_000_000
-    assert await remote.download(listed(), part) == MD5
+    assert await remote.download(remote_file(), part) == MD5
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["corrupt", "ignore_range", "wrong part"])
-async def test_wrong_bytes_are_found_and_not_kept(drive: Drive, tmp_path: Path, kind: str) -> None:
+async def test_wrong_bytes_are_detected_and_not_kept(drive: Drive, tmp_path: Path, kind: str) -> None:
     remote, part = on_drive(drive), tmp_path / "part"
     if kind != "corrupt":
         part.write_bytes(CONTENT[:1000] if kind == "ignore_range" else b"x" * 1000)
@@ -388,10 +388,10 @@ async def test_wrong_bytes_are_found_and_not_kept(drive: Drive, tmp_path: Path, 
 async def test_parts_that_are_whole_or_too_long(drive: Drive, tmp_path: Path) -> None:
     remote, part = on_drive(drive), tmp_path / "part"
     part.write_bytes(CONTENT)
-    assert await remote.download(listed(), part) == MD5
+    assert await remote.download(remote_file(), part) == MD5
     assert not drive.media()
     part.write_bytes(CONTENT + b"more")
-    assert await remote.download(listed(), part) == MD5
+    assert await remote.download(remote_file(), part) == MD5
     assert [request.start for request in drive.media()] == [0]
     assert part.read_bytes() == CONTENT
 
@@ -433,7 +433,7 @@ async def test_a_quota_of_one_account_leaves_the_other(drive: Drive, tmp_path: P
     drive.rules = [Rule("downloadQuotaExceeded", account="gdrive")]
     part = tmp_path / "part"
     assert (await fault_of(on_drive(drive), part)).cause is Cause.FILE_QUOTA
-    assert await on_drive(drive, "gdrive2").download(listed(), part) == MD5
+    assert await on_drive(drive, "gdrive2").download(remote_file(), part) == MD5
 
 
 @pytest.mark.anyio
@@ -447,15 +447,15 @@ async def test_files_that_are_never_asked_for(drive: Drive, tmp_path: Path) -> N
 
 
 @pytest.mark.anyio
-async def test_a_file_that_is_gone_is_told_by_a_clean_listing(drive: Drive, tmp_path: Path) -> None:
-    gone = listed("0018/0018_e9_raw.smc")
+async def test_only_a_complete_listing_shows_that_a_file_is_gone(drive: Drive, tmp_path: Path) -> None:
+    gone = remote_file("0018/0018_e9_raw.smc")
     assert (await fault_of(on_drive(drive), tmp_path / "part", gone)).cause is Cause.NOT_FOUND
     drive.rules = [Rule("incomplete", op="list")]
     assert (await fault_of(on_drive(drive), tmp_path / "part", gone)).cause is Cause.SERVER_ERROR
 
 
 @pytest.mark.anyio
-async def test_nobody_at_the_other_end(drive: Drive, tmp_path: Path) -> None:
+async def test_a_remote_that_cannot_be_reached(drive: Drive, tmp_path: Path) -> None:
     env = rclone_environment({**os.environ, **drive.env(), "HTTPS_PROXY": "http://127.0.0.1:9"})
     fault = await fault_of(Remote("gdrive", ROOT_ID, find_rclone(), env), tmp_path / "part")
     assert fault.cause is Cause.UNREACHABLE
@@ -467,7 +467,7 @@ async def test_a_local_file_is_compared_with_the_md5_that_the_remote_reads(relea
     part = tmp_path / "part"
     part.write_bytes(b"wrong" * 100)
     with pytest.raises(Fault) as caught:
-        await on_disk(release).download(listed(md5=None), part)
+        await on_disk(release).download(remote_file(md5=None), part)
     assert caught.value.cause is Cause.MISMATCH and MD5 in caught.value.message
     assert not part.exists()
 
@@ -478,7 +478,7 @@ async def test_fetch_from_an_alias_without_md5(release: Path, tmp_path: Path) ->
     remote = Remote("other", "ignored", find_rclone(), rclone_environment({**os.environ, **env}), PATIENT)
     part = tmp_path / "part"
     part.write_bytes(CONTENT[:1_000_000])
-    assert await remote.download(listed(md5=None), part) == MD5
+    assert await remote.download(remote_file(md5=None), part) == MD5
     assert part.read_bytes() == CONTENT
 
 
@@ -517,11 +517,11 @@ def test_rclone_does_not_outlive_a_killed_parent(drive: Drive, tmp_path: Path) -
     parent.kill()
     parent.wait()
     wait_for(lambda: not processes_of(drive))
-    came = part.read_bytes()
-    assert came == CONTENT[: len(came)]
+    received = part.read_bytes()
+    assert received == CONTENT[: len(received)]
 
 
-# --- the stall watch, the program, the words
+# --- the stall watch, the program, its messages
 
 
 def test_no_tick_no_stall() -> None:
@@ -529,8 +529,8 @@ def test_no_tick_no_stall() -> None:
     assert [bool(stall.tick(size)) for size in (5, 5, 5, 6, 6, 6, 6)] == [False] * 6 + [True]
 
 
-def test_a_trickle_is_told_from_a_link_that_was_always_slow() -> None:
-    def verdict(rates: list[int]) -> str:
+def test_a_trickle_is_distinguished_from_a_link_that_was_always_slow() -> None:
+    def stalled(rates: list[int]) -> str:
         stall, size = StallWatch(0, StallPolicy()), 0
         for rate in rates:
             size += rate
@@ -538,15 +538,15 @@ def test_a_trickle_is_told_from_a_link_that_was_always_slow() -> None:
                 return reason
         return ""
 
-    assert "twentieth" in verdict([1000] * 100 + [40] * 300)
-    assert verdict([1000] * 100 + [40] * 290) == ""
-    assert verdict([1000] * 100 + [60] * 1000) == ""
-    assert verdict([2] * 2000) == ""
+    assert "twentieth" in stalled([1000] * 100 + [40] * 300)
+    assert stalled([1000] * 100 + [40] * 290) == ""
+    assert stalled([1000] * 100 + [60] * 1000) == ""
+    assert stalled([2] * 2000) == ""
 
 
 @pytest.mark.rclone
 @pytest.mark.anyio
-async def test_rclone_is_found_and_tells_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rclone_is_found_and_prints_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await rclone_version(find_rclone(), rclone_environment(os.environ)) >= (1, 50, 0)
     monkeypatch.setenv("PATH", "/nowhere")
     assert Path(find_rclone()).name == "rclone"
@@ -587,11 +587,11 @@ async def test_options_in_the_environment_do_not_change_an_answer(
 ) -> None:
     for name in ("EXCLUDE", "MAX_SIZE", "DRY_RUN", "COUNT", "DISCARD", "HEAD", "PROGRESS", "STATS", "VERBOSE"):
         monkeypatch.setenv(f"RCLONE_{name}", {"EXCLUDE": "*.smc"}.get(name, "1"))
-    assert await on_disk(release).download(listed(), tmp_path / "part") == MD5
+    assert await on_disk(release).download(remote_file(), tmp_path / "part") == MD5
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "cause", "words"),
+    ("exit_code", "stderr", "cause", "shown"),
     [
         (
             1,
@@ -623,18 +623,18 @@ async def test_options_in_the_environment_do_not_change_an_answer(
         (2, "", "unknown", "exit 2"),
     ],
 )
-def test_words_and_codes_have_causes(code: int, said: str, cause: str, words: str) -> None:
-    fault = classify_failure(code, said, "doing it")
+def test_messages_and_exit_codes_have_causes(exit_code: int, stderr: str, cause: str, shown: str) -> None:
+    fault = classify_failure(exit_code, stderr, "doing it")
     assert fault.cause.code == cause
-    assert words in fault.message
+    assert shown in fault.message
     assert fault.message.startswith("doing it: ")
 
 
 def test_no_secret_and_no_endless_page_in_a_message() -> None:
-    said = (
+    stderr = (
         'Failed to cat: token=ya29.abcdef bad, Authorization: Bearer xyz {"refresh_token":"1//secret"} pass=hidden '
         + "<" * 999
     )
-    message = classify_failure(1, said, "doing it").message
+    message = classify_failure(1, stderr, "doing it").message
     assert not any(secret in message for secret in ("abcdef", "xyz", "1//secret", "hidden"))
     assert len(message) < 400

@@ -1,4 +1,4 @@
-"""Whole runs that fetch ranges: the same folders for fewer bytes, and nothing is fetched twice."""
+"""Whole runs that download ranges: the same folders for fewer bytes, and nothing is downloaded twice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rm360_async.cli import main
 from rm360_async.store.marker import MARKER
 
 WIDE = Tiny(cameras=("00", "25", "31"), frames=12, filler=200_000)
-"""7 MB, most of it pictures of two cameras."""
+"""7 MB, most of it images of two cameras."""
 RANGES: dict[str, Any] = {"processing__fetch": "ranges"}
 WHOLE: dict[str, Any] = {"processing__fetch": "whole"}
 
@@ -40,10 +40,10 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path: data for path, data in tree(folder).items() if path != MARKER}
 
 
-def both_ways(
+def whole_and_by_ranges(
     workspace: Workspace, tmp_path: Path, name: str, **wanted: Any
 ) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """Return the folder of a performance as fetched whole and by ranges."""
+    """Return the folder of a performance as downloaded whole and by ranges."""
     assert workspace.run(processing__fetch="whole", **wanted) == 0
     whole = content(workspace.folder(name))
     assert marker(workspace, name)["fetched"] == "whole"
@@ -62,26 +62,26 @@ def both_ways(
         {"extraction__modalities": ["metadata", "calibration"]},
     ],
 )
-def test_ranges_of_a_single_file_give_the_very_same_folder(
+def test_ranges_of_a_single_file_give_the_same_folder(
     workspace: Workspace, tmp_path: Path, wanted: dict[str, Any]
 ) -> None:
     workspace.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("00", "25", "31"), frames=9))
-    whole, ranges = both_ways(workspace, tmp_path, "0018/s1_all", **wanted)
+    whole, ranges = whole_and_by_ranges(workspace, tmp_path, "0018/s1_all", **wanted)
     assert whole and ranges == whole
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "chunked", "gzip", "compact"])
-def test_ranges_of_a_pair_give_the_very_same_folder(workspace: Workspace, tmp_path: Path, layout: str) -> None:
+def test_ranges_of_a_pair_give_the_same_folder(workspace: Workspace, tmp_path: Path, layout: str) -> None:
     workspace.structure = "separate_anno_raw"
     part = Tiny("0026", "s1_all", cameras=("00", "25", "31"), layout=layout, masks=True)
     workspace.subjects = ["0026"]
     workspace.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
     workspace.put("anno/0026/0026_s1_all_anno.smc", replace(part, images=False, audio=False, anno=True))
-    whole, ranges = both_ways(workspace, tmp_path, "0026/s1_all")
+    whole, ranges = whole_and_by_ranges(workspace, tmp_path, "0026/s1_all")
     assert len(whole) > 30 and ranges == whole
 
 
-def test_only_what_is_wanted_crosses_the_network(drive_server: DriveServer) -> None:
+def test_only_what_is_selected_crosses_the_network(drive_server: DriveServer) -> None:
     path = drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     assert drive_server.run(extraction__cameras=["25"], extraction__modalities=["images", "metadata"], **RANGES) == 0
     images = sum(
@@ -91,9 +91,7 @@ def test_only_what_is_wanted_crosses_the_network(drive_server: DriveServer) -> N
     assert images > 2_000_000 and images < sent < images * 1.1 + 300_000 < path.stat().st_size
 
 
-def test_a_pure_guess_that_is_too_dear_is_put_right_by_the_index(
-    drive_server: DriveServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_guess_is_corrected_by_the_index(drive_server: DriveServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rm360_async.download.ranges.estimate._SMALL_FILE_BYTES", 0)
     path = drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     # two of 60 cameras by the release, two of two in this file
@@ -103,24 +101,24 @@ def test_a_pure_guess_that_is_too_dear_is_put_right_by_the_index(
         and "would cost more" in drive_server.workspace.log()
     )
     sent = sum(request.sent for request in drive_server.downloads_of("e0"))
-    assert sent < path.stat().st_size + 300_000, "what was here already was fetched again"
+    assert sent < path.stat().st_size + 300_000, "bytes that were here already were downloaded again"
     assert drive_server.workspace.leftovers() == []
 
 
-def test_a_small_file_is_fetched_whole_by_itself(drive_server: DriveServer) -> None:
+def test_a_small_file_is_downloaded_whole_by_default(drive_server: DriveServer) -> None:
     drive_server.put("e0")
     assert drive_server.run(extraction__modalities=["metadata"]) == 0
     assert marker(drive_server.workspace, "0018/e0")["fetched"] == "whole"
 
 
-def test_the_dry_run_shows_what_both_ways_would_cost(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_dry_run_shows_what_both_modes_would_cost(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     workspace.put("0018/0018_s1_all_raw.smc", replace(WIDE, part="s1_all"))
     assert workspace.run("--dry-run", extraction__modalities=["audio"], **RANGES) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("0018/s1_all"))
     assert "MB" in line and "~" in line and line.split()[-1] == "ranges"
 
 
-def test_killed_while_it_fetches_ranges_it_asks_for_no_byte_twice(drive_server: DriveServer) -> None:
+def test_killed_while_downloading_ranges_it_requests_no_byte_twice(drive_server: DriveServer) -> None:
     drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     wanted: dict[str, Any] = {"extraction__cameras": ["25"], "extraction__modalities": ["images"], **RANGES}
     drive_server.drive.rules.append(Rule("slow", op="media", bps=500_000))
@@ -141,18 +139,18 @@ def test_killed_while_it_fetches_ranges_it_asks_for_no_byte_twice(drive_server: 
         len(data) for name, data in tree(drive_server.workspace.folder("0018/e0")).items() if name.startswith("images/")
     )
     sent = sum(request.sent for request in drive_server.downloads_of("e0"))
-    assert sent < images * 1.1 + 3 * 2**20, "what was under way is lost at a kill, and no more"
+    assert sent < images * 1.1 + 3 * 2**20, "a kill loses only the ranges that were arriving"
     assert drive_server.workspace.leftovers() == []
 
 
-def test_a_quota_is_told_by_its_name_although_the_server_of_ranges_cannot(drive_server: DriveServer) -> None:
+def test_a_quota_is_named_although_the_server_of_ranges_does_not_name_it(drive_server: DriveServer) -> None:
     drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     drive_server.drive.rules.append(Rule("downloadQuotaExceeded", op="media"))
     assert drive_server.run("--no-wait", extraction__cameras=["25"], **RANGES) == 1
     assert "quota of this file" in drive_server.error_of("e0")
 
 
-def test_killed_between_the_two_files_of_a_pair_that_is_filled_up_it_fetches_none_again(workspace: Workspace) -> None:
+def test_killed_between_the_two_files_of_a_completed_pair_it_downloads_none_again(workspace: Workspace) -> None:
     workspace.structure, workspace.subjects = "separate_anno_raw", ["0026"]
     part = Tiny("0026", "e0", filler=30_000)
     workspace.put("raw/0026/0026_e0_raw.smc", replace(part, calibration=False))
@@ -180,14 +178,14 @@ def test_an_rclone_that_is_killed_before_it_serves_costs_a_try_and_not_the_run(w
     assert marker(workspace, "0018/e0")["fetched"] == "ranges" and workspace.leftovers() == []
 
 
-def test_a_reset_costs_only_what_was_under_way(drive_server: DriveServer) -> None:
+def test_a_reset_costs_only_the_ranges_that_were_arriving(drive_server: DriveServer) -> None:
     drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     drive_server.drive.rules.append(Rule("reset", op="media", at=3_000_000, times=1))
     assert drive_server.run(extraction__cameras=["25"], **RANGES) == 0
     assert marker(drive_server.workspace, "0018/e0")["fetched"] == "ranges"
 
 
-def test_a_picture_that_the_way_has_damaged_is_fetched_again(drive_server: DriveServer) -> None:
+def test_an_image_that_is_damaged_by_the_download_is_downloaded_again(drive_server: DriveServer) -> None:
     path = drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     image = WIDE.image("25", 5)
     at = path.read_bytes().index(image) + len(image) - 1  # its last byte: no JPEG ends so
@@ -197,7 +195,7 @@ def test_a_picture_that_the_way_has_damaged_is_fetched_again(drive_server: Drive
     assert marker(drive_server.workspace, "0018/e0")["left_out"] == []
 
 
-def test_a_picture_that_is_broken_at_the_source_is_left_out_as_ever(drive_server: DriveServer) -> None:
+def test_an_image_that_is_broken_at_the_source_is_left_out(drive_server: DriveServer) -> None:
     part = replace(WIDE, part="e0", blobs_broken={("color", "25", 5): "no_end"})
     drive_server.workspace.put("0018/0018_e0_raw.smc", part)
     assert drive_server.run(extraction__cameras=["25"], **RANGES) == 0
@@ -222,7 +220,7 @@ def test_a_file_that_changes_meanwhile_starts_over(workspace: Workspace, monkeyp
     assert workspace.leftovers() == []
 
 
-def test_a_damaged_range_on_our_disk_is_fetched_again(drive_server: DriveServer) -> None:
+def test_a_range_that_is_damaged_on_disk_is_downloaded_again(drive_server: DriveServer) -> None:
     drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     drive_server.drive.rules.append(Rule("downloadQuotaExceeded", op="media", skip=8))
     wanted: dict[str, Any] = {"extraction__cameras": ["25"], "extraction__modalities": ["images"], **RANGES}
@@ -258,7 +256,7 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-def test_a_remote_without_ranges_gives_whole_files_and_no_rubbish(
+def test_files_of_a_remote_without_ranges_are_downloaded_whole(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
@@ -273,14 +271,14 @@ def test_a_remote_without_ranges_gives_whole_files_and_no_rubbish(
     assert "download the file" in capsys.readouterr().err
 
 
-def test_ranges_that_drive_does_not_heed_are_given_up(drive_server: DriveServer) -> None:
+def test_ranges_that_drive_ignores_are_given_up(drive_server: DriveServer) -> None:
     drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     drive_server.drive.rules.append(Rule("ignore_range", op="media"))
     assert drive_server.run(extraction__cameras=["25"], **RANGES) == 0
     assert marker(drive_server.workspace, "0018/e0")["fetched"] == "whole" and drive_server.workspace.leftovers() == []
 
 
-def test_a_pair_that_was_filled_up_by_half_goes_on_there(workspace: Workspace) -> None:
+def test_a_pair_of_which_one_file_was_completed_resumes_there(workspace: Workspace) -> None:
     workspace.structure, workspace.subjects = "separate_anno_raw", ["0026"]
     part = Tiny("0026", "s1_all", cameras=("00", "25", "31"), masks=True, filler=30_000)
     workspace.put("raw/0026/0026_s1_all_raw.smc", replace(part, masks=False))
@@ -294,7 +292,7 @@ def test_a_pair_that_was_filled_up_by_half_goes_on_there(workspace: Workspace) -
     assert marker(workspace, "0026/s1_all")["fetched"] == "whole" and workspace.leftovers() == []
 
 
-def test_a_few_ranges_of_a_file_larger_than_the_disk_wait_for_no_room(workspace: Workspace) -> None:
+def test_a_few_ranges_of_a_file_larger_than_the_disk_do_not_wait_for_space(workspace: Workspace) -> None:
     path = workspace.put("0018/0018_s1_all_raw.smc", replace(WIDE, part="s1_all", filler=2000))
     os.truncate(path, 2 * shutil.disk_usage(workspace.root).total)
     with Instance(workspace, extraction__modalities=["metadata"], limits__max_temp_size_gb=100) as run:

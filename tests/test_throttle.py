@@ -1,4 +1,4 @@
-"""What is the remote's slows every download down together, and good news speeds them up again."""
+"""A limit of the remote slows all downloads down together, and successes speed them up again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clock:
         return self.now
 
 
-def made(width: int, delay: float = 30.0) -> tuple[Throttle, Clock]:
+def throttle_and_clock(width: int, delay: float = 30.0) -> tuple[Throttle, Clock]:
     clock = Clock()
     return Throttle(width, RetryPolicy(retry_delay=delay), clock=clock, chance=lambda: 0.5), clock
 
@@ -42,35 +42,35 @@ async def admits(throttle: Throttle, stack: AsyncExitStack) -> bool:
 
 @pytest.mark.parametrize("cause", [Cause.RATE_LIMIT, Cause.UNREACHABLE])
 async def test_it_pauses_then_probes_one_at_a_time_then_widens(cause: Cause) -> None:
-    throttle, clock = made(3)
+    throttle, clock = throttle_and_clock(3)
     async with AsyncExitStack() as stack:
         await refused(throttle, cause)
         assert throttle.until == 30 and cause.code in throttle.reason
         assert not await admits(throttle, stack), "nothing starts during the pause"
         clock.now = throttle.until
-        async with throttle.admitted() as went_well:
+        async with throttle.admitted() as report_success:
             assert not await admits(throttle, stack), "one probe"
             for _ in range(5):
-                went_well()
+                report_success()
             assert throttle.width == 2, "one more, however often bytes arrive"
             assert await admits(throttle, stack)
             assert not await admits(throttle, stack)
 
 
-async def test_what_ran_before_the_limit_takes_no_place_and_is_no_good_news() -> None:
-    throttle, clock = made(2)
+async def test_a_download_from_before_the_limit_takes_no_slot_and_proves_nothing() -> None:
+    throttle, clock = throttle_and_clock(2)
     async with AsyncExitStack() as stack:
-        async with throttle.admitted() as went_well:
+        async with throttle.admitted() as report_success:
             await refused(throttle)
             clock.now = throttle.until
-            went_well()
+            report_success()
             assert throttle.width == 1
             assert await admits(throttle, stack), "the probe does not wait for a download of hours"
-        assert not await admits(throttle, stack), "and its end makes no room for a second probe"
+        assert not await admits(throttle, stack), "and its end frees no slot for a second probe"
 
 
-async def test_the_pause_doubles_while_limits_go_on_up_to_ten_minutes_and_starts_anew_at_full_width() -> None:
-    throttle, clock = made(2)
+async def test_the_pause_doubles_with_each_limit_up_to_ten_minutes_and_starts_over_at_full_width() -> None:
+    throttle, clock = throttle_and_clock(2)
     pauses = []
     for _ in range(6):
         await refused(throttle)
@@ -78,14 +78,14 @@ async def test_the_pause_doubles_while_limits_go_on_up_to_ten_minutes_and_starts
         pauses.append(throttle.until - clock.now)
         clock.now = throttle.until
     assert pauses == [30, 60, 120, 240, 480, MAX_THROTTLE_SECONDS]
-    async with throttle.admitted() as went_well:
-        went_well()
+    async with throttle.admitted() as report_success:
+        report_success()
     assert (throttle.width, throttle.reason) == (2, "")
     await refused(throttle)
     assert throttle.until - clock.now == 30
 
 
-async def test_a_pause_that_ends_while_it_is_looked_at_ends() -> None:
+async def test_a_pause_may_end_between_two_readings_of_the_clock() -> None:
     class Creeping(Clock):
         def __call__(self) -> float:
             self.now += 0.004
@@ -97,16 +97,16 @@ async def test_a_pause_that_ends_while_it_is_looked_at_ends() -> None:
     with anyio.move_on_after(20):
         async with throttle.admitted():
             return
-    pytest.fail("it went on waiting after the pause had ended")
+    pytest.fail("it waited on after the pause had ended")
 
 
-async def test_no_delay_is_still_a_little_one() -> None:
-    throttle, _ = made(2, delay=0.0)
+async def test_a_pause_is_never_zero() -> None:
+    throttle, _ = throttle_and_clock(2, delay=0.0)
     await refused(throttle)
     assert throttle.until == 0.25
 
 
-async def test_another_fault_slows_nobody() -> None:
-    throttle, _ = made(3)
+async def test_another_fault_slows_no_download() -> None:
+    throttle, _ = throttle_and_clock(3)
     await refused(throttle, Cause.NETWORK)
     assert (throttle.width, throttle.until) == (3, 0.0)

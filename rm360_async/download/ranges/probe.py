@@ -17,7 +17,7 @@ class RangesUnsupported(Exception):
     """The remote sent other bytes than were requested of the file at `path`."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"the remote gives no ranges of {path}: it sent other bytes than were requested")
+        super().__init__(f"the remote does not serve ranges of {path}: it sent other bytes than were requested")
         self.path = path
 
 
