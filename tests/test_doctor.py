@@ -97,7 +97,7 @@ def test_a_healthy_place_has_no_fail_and_nothing_is_changed(patient: Patient) ->
     assert patient.workspace.run() == 0
     assert patient.again() == 0 and "0 of 1 performances to do" in patient.line("work", "ok")["text"]
     assert patient.about("ledger") == [
-        ("ok", f"{patient.workspace.root}/work/MANIFEST.sqlite is sound: 1 performances")
+        ("ok", f"{patient.workspace.root}/work/MANIFEST.sqlite is intact: 1 performances")
     ]
     assert not list(patient.workspace.root.rglob(".rm360-doctor-*"))
 
@@ -211,8 +211,8 @@ def listing(*files: RemoteFile) -> RemoteListing:
 
 
 def told(workspace: Workspace, found: RemoteListing) -> list[tuple[str, str, str]]:
-    lines = remote.look_at_listing(load_settings(workspace.config()), found, NOW)
-    return [(line.state.value, line.about, line.text) for line in lines]
+    lines = remote.check_listing(load_settings(workspace.config()), found, NOW)
+    return [(line.state.value, line.subject, line.text) for line in lines]
 
 
 def test_what_is_odd_in_a_listing(workspace: Workspace) -> None:
@@ -228,8 +228,8 @@ def test_what_is_odd_in_a_listing(workspace: Workspace) -> None:
     warned = {about: text for state, about, text in told(workspace, odd) if state == "warn" and about != "listing"}
     assert "2 of 4 files have none" in warned["md5"] and "future" in warned["clock"]
     texts = " | ".join(text for _, _, text in told(workspace, odd))
-    assert "listed twice, so not fetched: 0018/0018_e1_raw.smc" in texts
-    assert "without any bytes, so failed: 0018/0018_e2_raw.smc" in texts and "1 other .smc names ignored" in texts
+    assert "listed twice, so not downloaded: 0018/0018_e1_raw.smc" in texts
+    assert "empty files, which will fail: 0018/0018_e2_raw.smc" in texts and "ignored 1 other .smc files" in texts
 
 
 CONF = """
@@ -308,9 +308,9 @@ async def test_a_config_that_rclone_cannot_read_is_a_fault(tmp_path: Path) -> No
 def test_a_scope_that_sees_nothing_fails(patient: Patient) -> None:
     with (patient.workspace.root / "rclone.conf").open("a") as config:
         config.write("[files]\ntype = drive\nscope = drive.file\n")
-    assert "drive.file" in remote._login("files", RemoteLogin("drive", scope="drive.file"), "").text
-    assert remote._login("files", RemoteLogin("drive", scope="drive.file"), "").state is CheckState.FAIL
-    assert remote._login("own", RemoteLogin("drive", own_client_id=True), "").state is CheckState.OK
+    assert "drive.file" in remote._check_login("files", RemoteLogin("drive", scope="drive.file"), "").text
+    assert remote._check_login("files", RemoteLogin("drive", scope="drive.file"), "").state is CheckState.FAIL
+    assert remote._check_login("own", RemoteLogin("drive", own_client_id=True), "").state is CheckState.OK
 
 
 def test_no_secret_is_ever_printed(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
@@ -357,7 +357,7 @@ def test_a_file_system_without_the_newer_calls_is_told(patient: Patient, monkeyp
 def test_locks_that_do_not_work_fail(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Claims, "claim", lambda self, number: True)
     assert patient.see() == 1
-    assert patient.line("manifest", "fail")["text"] == "locks do not work there"
+    assert patient.line("manifest", "fail")["text"].startswith("file locks do not work in ")
 
 
 def test_room_against_the_limits(patient: Patient) -> None:
@@ -408,15 +408,15 @@ def test_what_a_path_is_on(tmp_path: Path, path: str, kind: str) -> None:
 )
 def test_what_a_file_system_means(monkeypatch: pytest.MonkeyPatch, kind: str, key: str, state: str) -> None:
     monkeypatch.setattr(disks, "file_system", lambda path: kind)
-    assert disks._place(key, Path("/data")).state.value == state
+    assert disks._check_file_system(key, Path("/data")).state.value == state
 
 
 # --- the machine
 
 
 def test_the_clock() -> None:
-    assert machine.clock(NOW).state is CheckState.OK
-    assert machine.clock(3600.0).state is CheckState.FAIL and "1970" in machine.clock(3600.0).text
+    assert machine.check_clock(NOW).state is CheckState.OK
+    assert machine.check_clock(3600.0).state is CheckState.FAIL and "1970" in machine.check_clock(3600.0).text
 
 
 @pytest.mark.parametrize(
@@ -424,26 +424,26 @@ def test_the_clock() -> None:
 )
 def test_open_files(monkeypatch: pytest.MonkeyPatch, limit: int, state: CheckState) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda which: (limit, 4096))
-    assert machine.open_files().state is state
-    assert (machine.open_files().mend == "ulimit -n 1024") == (state is not CheckState.OK)
+    assert machine.check_open_files().state is state
+    assert (machine.check_open_files().hint == "ulimit -n 1024") == (state is not CheckState.OK)
 
 
 def test_memory_and_ffmpeg_and_sqlite(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(workspace.config(processing__workers=4, processing__worker_memory_gb=4))
     for total, state in ((64, CheckState.OK), (8, CheckState.WARN)):
         (tmp_path / "meminfo").write_text(f"MemTotal: {total * 2**20} kB\n")
-        assert machine.memory(settings, tmp_path / "meminfo").state is state
+        assert machine.check_memory(settings, tmp_path / "meminfo").state is state
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    assert machine.ffmpeg().state is CheckState.WARN
+    assert machine.check_ffmpeg().state is CheckState.WARN
     monkeypatch.setattr(machine, "SQLITE_VERSION", (3, 7, 17))
-    assert [line.state for line in machine.versions()] == [CheckState.OK, CheckState.OK, CheckState.FAIL]
+    assert [line.state for line in machine.check_versions()] == [CheckState.OK, CheckState.OK, CheckState.FAIL]
 
 
 def test_the_user_line_leaves_the_umask_alone() -> None:
     before = os.umask(0o027)
     try:
-        assert "mode 640, folders 750" in machine.user().text
+        assert "mode 640, folders 750" in machine.check_user().text
         assert os.umask(0o027) == 0o027
     finally:
         os.umask(before)

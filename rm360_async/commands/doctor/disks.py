@@ -1,4 +1,4 @@
-"""The folders of a config: what they are on, what is free, and whether all that a run does there works."""
+"""Checks of the folders of a config: their file systems, free space, and the operations that a run needs there."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename, sync_file_syst
 from rm360_async.system.os_errors import os_fault
 
 _MOUNTS = Path("/proc/self/mountinfo")
-_NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|afs|9p|lustre|ceph|gpfs|beegfs|glusterfs|fuse\..*|ncpfs|orangefs")
-_MEMORY = ("tmpfs", "ramfs")
-_PASSING = ("overlay", "aufs")
-_FEW_INODES = 10_000
+_NETWORK_FILE_SYSTEMS = re.compile(
+    r"nfs\d?|cifs|smb\d?|smbfs|afs|9p|lustre|ceph|gpfs|beegfs|glusterfs|fuse\..*|ncpfs|orangefs"
+)
+_MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
+_CONTAINER_FILE_SYSTEMS = ("overlay", "aufs")
+_MIN_INODES = 10_000
 
 
 def folders(settings: Settings) -> dict[str, Path]:
@@ -38,24 +40,24 @@ def folders(settings: Settings) -> dict[str, Path]:
     }
 
 
-def look_at_disks(settings: Settings) -> Iterator[CheckResult]:
-    """Yield what there is to say of every folder."""
+def check_disks(settings: Settings) -> Iterator[CheckResult]:
+    """Yield the checks of all folders."""
     for key, folder in folders(settings).items():
-        yield _place(key, folder)
-        yield _tried(key, folder)
-    yield _same(settings)
-    yield from _space(settings)
+        yield _check_file_system(key, folder)
+        yield _check_operations(key, folder)
+    yield _check_devices(settings)
+    yield from _check_space(settings)
 
 
-def nearest(path: Path) -> Path:
-    """Return the path, or its nearest parent that is there."""
+def nearest_existing(path: Path) -> Path:
+    """Return the path, or its nearest parent that exists."""
     while not os.path.lexists(path) and path != path.parent:
         path = path.parent
     return path
 
 
 def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
-    """Return the type of the file system that a path is on, e.g. `ext4` or `nfs4`; "" when nobody tells."""
+    """Return the type of the file system that a path is on, e.g. `ext4` or `nfs4`; "" if it is unknown."""
     real, best = os.path.realpath(path), ("", "")
     try:
         lines = mounts.read_text().splitlines()
@@ -64,60 +66,61 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
     for line in lines:  # man 5 proc: the mount point is field 5, the type follows the lone dash
         fields, _, rest = line.partition(" - ")
         point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields.split()[4])
-        below = real == point or real.startswith(point.rstrip("/") + "/")
-        if below and len(point) >= len(best[0]):
+        is_below = real == point or real.startswith(point.rstrip("/") + "/")
+        if is_below and len(point) >= len(best[0]):
             best = (point, rest.split()[0])
     return best[1]
 
 
-def _place(key: str, folder: Path) -> CheckResult:
-    kind = file_system(nearest(folder))
+def _check_file_system(key: str, folder: Path) -> CheckResult:
+    kind = file_system(nearest_existing(folder))
     text = f"{folder} is on {kind or 'an unknown file system'}"
-    if _NETWORK.fullmatch(kind):
+    must_last = key in ("output_dir", "manifest")
+    if _NETWORK_FILE_SYSTEMS.fullmatch(kind):
         if key == "manifest":
-            mend = "set storage.manifest_path to a local disk: the ledger needs locks that work"
-            return warn(key, f"{text}, a network file system", mend)
+            hint = "set storage.manifest_path to a local disk: the ledger needs reliable locks"
+            return warn(key, f"{text}, a network file system", hint)
         return ok(key, f"{text}, a network file system")
-    if kind in _MEMORY and key in ("output_dir", "manifest"):
-        return warn(key, f"{text}: it is gone after a restart", "choose a folder on a disk")
-    if kind in _PASSING and key in ("output_dir", "manifest"):
-        return warn(key, f"{text}: it is gone with its container", "choose a folder on a mounted volume")
+    if kind in _MEMORY_FILE_SYSTEMS and must_last:
+        return warn(key, f"{text}: its contents are lost after a restart", "choose a folder on a disk")
+    if kind in _CONTAINER_FILE_SYSTEMS and must_last:
+        return warn(key, f"{text}: its contents are lost with the container", "choose a folder on a mounted volume")
     return ok(key, f"{text}, local")
 
 
-def _tried(key: str, folder: Path) -> CheckResult:
-    """Do in a throw-away folder what a run does there."""
-    base = nearest(folder)
-    where = "" if base == folder else f", to be made in {base}"
+def _check_operations(key: str, folder: Path) -> CheckResult:
+    """Do what a run does in this folder, in a temporary folder there."""
+    base = nearest_existing(folder)
+    where = "" if base == folder else f", in {base}, where the folder will be created"
     try:
         with tempfile.TemporaryDirectory(prefix=".rm360-doctor-", dir=base) as trial:
-            lacking = _try_all(key, Path(trial))
+            missing = _try_operations(key, Path(trial))
     except Fault as fault:
         return fail_of(key, fault)
     except OSError as error:
         return fail_of(key, os_fault(error, "write", base))
-    done = "a file was written, synced and renamed" + (", and a ledger locked" if key == "manifest" else "")
-    if lacking:
-        return warn(key, f"{done}{where}; the file system has no {' and no '.join(lacking)}", "plain steps are used")
-    return ok(key, done + where)
+    done = "wrote, synced and renamed a file" + (", and locked a ledger" if key == "manifest" else "") + where
+    if missing:
+        return warn(key, f"{done}; the file system lacks {', '.join(missing)}", "nothing to do: rm360 does without")
+    return ok(key, done)
 
 
-def _try_all(key: str, trial: Path) -> list[str]:
-    """Return what the file system lacks; raise OSError or Fault for what must work and does not."""
+def _try_operations(key: str, trial: Path) -> list[str]:
+    """Return optional features that the file system lacks; raise OSError or Fault if a necessary one fails."""
     first, second = trial / "first", trial / "second"
     first.write_bytes(b"first")
     sync(first)
     first.rename(second)
     sync_folder(trial)
-    lacking = []
+    missing = []
     if key == "output_dir":
-        lacking += _try_renames(trial)
+        missing += _try_renames(trial)
         with file_system_of(first) as file_system:
             synced = sync_file_system(file_system)
-        lacking += [] if synced else ["syncfs that reports errors (each file is synced alone)"]
+        missing += [] if synced else ["syncfs that reports errors (each file is synced alone)"]
     if key == "manifest":
         _try_ledger(trial)
-    return lacking
+    return missing
 
 
 def _try_renames(trial: Path) -> list[str]:
@@ -125,45 +128,48 @@ def _try_renames(trial: Path) -> list[str]:
     for folder in (old, new):
         folder.mkdir()
         (folder / "in").touch()
-    lacking = []
+    missing = []
     try:
         if not rename(old, new, NOREPLACE):
-            lacking.append("RENAME_NOREPLACE")
+            missing.append("RENAME_NOREPLACE")
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise
     if not rename(old, new, EXCHANGE):
-        lacking.append("RENAME_EXCHANGE (a folder is replaced in two steps)")
-    return lacking
+        missing.append("RENAME_EXCHANGE (a folder is replaced in two steps)")
+    return missing
 
 
 def _try_ledger(trial: Path) -> None:
     ledger = trial / "try.sqlite"
     create_ledger(ledger)
-    with Claims(lock_path(ledger)) as ours, Claims(lock_path(ledger)) as theirs:
-        if not ours.claim(1) or theirs.claim(1):
-            raise Fault(Cause.NOT_WRITABLE, "locks do not work there", "set storage.manifest_path to a local disk")
+    with Claims(lock_path(ledger)) as first, Claims(lock_path(ledger)) as second:
+        if not first.claim(1) or second.claim(1):
+            hint = "set storage.manifest_path to a local disk"
+            raise Fault(Cause.NOT_WRITABLE, f"file locks do not work in {trial.parent}", hint)
 
 
-def _same(settings: Settings) -> CheckResult:
+def _check_devices(settings: Settings) -> CheckResult:
     disk, storage = SystemDisk(), settings.storage
-    same = disk.space(storage.temp_dir).device == disk.space(storage.output_dir).device
-    return ok("disks", f"temp_dir and output_dir are on {'one file system' if same else 'two file systems'}")
+    is_same = disk.space(storage.temp_dir).device == disk.space(storage.output_dir).device
+    return ok("disks", f"temp_dir and output_dir are on {'one file system' if is_same else 'two file systems'}")
 
 
-def _space(settings: Settings) -> Iterator[CheckResult]:
+def _check_space(settings: Settings) -> Iterator[CheckResult]:
     limits = settings.limits
-    floor, most = limits.min_free_bytes, limits.max_temp_bytes
-    for key, needed in (("output_dir", 0), ("temp_dir", most)):
+    floor, max_temp = limits.min_free_bytes, limits.max_temp_bytes
+    for key, needed in (("output_dir", 0), ("temp_dir", max_temp)):
         space = SystemDisk().space(getattr(settings.storage, key))
-        files = "no limit of inodes" if space.free_files is None else f"{space.free_files} inodes"
-        text = f"{size_text(space.free_bytes)} free, {files}; {size_text(floor)} stay free (limits.min_free_space_gb)"
+        inodes = "unlimited inodes" if space.free_files is None else f"{space.free_files} free inodes"
+        kept_free = f"{size_text(floor)} are kept free (limits.min_free_space_gb)"
+        text = f"{size_text(space.free_bytes)} free, {inodes}; {kept_free}"
         if space.free_bytes <= floor:
-            yield fail(key, f"{text}: nothing could start", "free some space, or lower limits.min_free_space_gb")
-        elif space.free_files is not None and space.free_files < _FEW_INODES:
+            hint = "free some space, or lower limits.min_free_space_gb"
+            yield fail(key, f"{text}: nothing could be downloaded", hint)
+        elif space.free_files is not None and space.free_files < _MIN_INODES:
             yield fail(key, text, "a performance has thousands of files: use a file system with more inodes")
         elif space.free_bytes - floor < needed:
-            short = f"{text}: fewer than limits.max_temp_size_gb ({size_text(most)}), so downloads wait earlier"
+            short = f"{text}: less than limits.max_temp_size_gb ({size_text(max_temp)}), so downloads wait earlier"
             yield warn(key, short, "free some space, or lower limits.max_temp_size_gb")
         else:
             yield ok(key, text)

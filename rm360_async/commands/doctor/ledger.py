@@ -1,4 +1,4 @@
-"""The ledger: whether it is sound, who works with it, and whether it agrees with the folders."""
+"""Checks of the ledger: its integrity, the instances that use it, and whether it agrees with the folders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from rm360_async.commands.doctor.result import CheckResult, fail_of, ok, warn
+from rm360_async.commands.doctor.result import CheckResult, fail_of, ok, shortened, warn
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
@@ -17,43 +17,39 @@ from rm360_async.ledger import ledger_path, opened
 from rm360_async.service.run_plan import is_published
 from rm360_async.system.linux import is_there
 
-_NAMED = 5
 
-
-async def look_at_ledger(settings: Settings) -> AsyncIterator[CheckResult]:
-    """Yield what there is to say of the ledger; opening it checks its structure (integrity_check)."""
+async def check_ledger(settings: Settings) -> AsyncIterator[CheckResult]:
+    """Yield the checks of the ledger; opening it checks its structure (SQLite's integrity_check)."""
     path = ledger_path(settings.storage.manifest_path)
     if not is_there(path):
-        yield ok("ledger", f"there is none at {path} yet; the first run makes it")
+        yield ok("ledger", f"there is none at {path} yet; the first run creates it")
         return
     try:
         async with opened(settings.storage.manifest_path) as (ledger, claims):
             rows = await ledger.rows(claims=claims)
             running = await ledger.runs.running(claims)
-            old = ledger.needs_migration
+            needs_migration = ledger.needs_migration
     except Fault as fault:
         yield fail_of("ledger", fault)
         return
-    yield ok("ledger", f"{path} is sound: {len(rows)} performances")
-    if old:
-        yield ok("ledger", "it is of an earlier rm360: the next run migrates it, and keeps a copy beside it")
+    yield ok("ledger", f"{path} is intact: {len(rows)} performances")
+    if needs_migration:
+        yield ok("ledger", "it was written by an earlier version: the next run migrates it and keeps a copy beside it")
     if running:
-        pids = ", ".join(f"{run.pid} on {run.host}" for run in running)
-        yield ok("ledger", f"a run is going on: pid {pids}")
-    gone = await run_sync(_gone, settings.storage.output_dir, rows)
-    if gone:
-        more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
-        text = f"completed, but not published: {', '.join(map(str, gone[:_NAMED]))}{more}"
-        yield warn("ledger", text, "is the disk of output_dir mounted? else the next run extracts them again")
+        yield ok("ledger", f"a run is active: pid {', '.join(f'{run.pid} on {run.host}' for run in running)}")
+    missing = await run_sync(_missing_folders, settings.storage.output_dir, rows)
+    if missing:
+        text = f"completed, but not published: {shortened(missing)}"
+        yield warn("ledger", text, "is the disk of output_dir mounted? otherwise the next run extracts them again")
 
 
-def _gone(output_dir: Path, rows: list[PerformanceRow]) -> list[Performance]:
-    done = [row.performance for row in rows if row.stage is Stage.COMPLETED]
-    return [each for each in done if not is_published(output_dir, each)]
+def _missing_folders(output_dir: Path, rows: list[PerformanceRow]) -> list[Performance]:
+    completed = [row.performance for row in rows if row.stage is Stage.COMPLETED]
+    return [each for each in completed if not is_published(output_dir, each)]
 
 
-async def rows_of(settings: Settings) -> list[PerformanceRow]:
-    """Return the ledger's rows; none when it cannot be read, which `look_at_ledger` says."""
+async def read_rows(settings: Settings) -> list[PerformanceRow]:
+    """Return the rows of the ledger; none if it cannot be read, which `check_ledger` reports."""
     if not is_there(ledger_path(settings.storage.manifest_path)):
         return []
     try:

@@ -1,10 +1,11 @@
-"""Python and its libraries, ffmpeg, open files, memory, the clock."""
+"""Checks of the machine: versions of Python and libraries, ffmpeg, open files, memory, clock, user."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+import resource
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,66 +20,76 @@ from rm360_async.ledger import SQLITE_VERSION
 from rm360_async.smc import HDF5_VERSION
 from rm360_async.system.ffmpeg import find_ffmpeg
 
-_FIRST_YEAR, _LAST_YEAR = 2024, 2100
-_FEW_FILES, _ENOUGH_FILES = 64, 256
-_UPSERT = (3, 24)
-"""The SQLite that brought ON CONFLICT, which the ledger needs (https://sqlite.org/lang_upsert.html)."""
+_FIRST_YEAR, _END_YEAR = 2024, 2100
+_MIN_OPEN_FILES, _ENOUGH_OPEN_FILES, _SUGGESTED_OPEN_FILES = 64, 256, 1024
+_MIN_SQLITE = (3, 24)
+"""The first SQLite with ON CONFLICT, which the ledger needs (https://sqlite.org/lang_upsert.html)."""
 
 
-def versions() -> Iterator[CheckResult]:
-    """Say what runs here; fail for a SQLite that the ledger cannot work with."""
-    here = f"rm360_async {__version__}, Python {platform.python_version()} on {platform.system()} {platform.release()}"
-    yield ok("versions", here)
+def check_machine(settings: Settings | None, now: float) -> Iterator[CheckResult]:
+    """Yield all checks of the machine; that of the memory needs the settings. `now` is in unix seconds."""
+    yield from check_versions()
+    yield check_user()
+    yield check_clock(now)
+    yield check_open_files()
+    yield check_ffmpeg()
+    if settings is not None:
+        yield check_memory(settings)
+
+
+def check_versions() -> Iterator[CheckResult]:
+    """Yield the versions in use; fail if the ledger cannot work with this SQLite."""
+    system = f"Python {platform.python_version()} on {platform.system()} {platform.release()}"
+    yield ok("versions", f"rm360_async {__version__}, {system}")
     yield ok("hdf5", f"h5py {version('h5py')}, HDF5 {HDF5_VERSION}")
-    too_old = SQLITE_VERSION < _UPSERT
     text = f"SQLite {'.'.join(map(str, SQLITE_VERSION))}"
-    yield fail("sqlite", text, "use a Python with SQLite 3.24 or newer") if too_old else ok("sqlite", text)
+    if SQLITE_VERSION < _MIN_SQLITE:
+        yield fail("sqlite", text, "use a Python with SQLite 3.24 or newer")
+    else:
+        yield ok("sqlite", text)
 
 
-def ffmpeg() -> CheckResult:
-    """Say which ffmpeg makes the MP3s."""
+def check_ffmpeg() -> CheckResult:
+    """Return which ffmpeg encodes the MP3 files."""
     path = find_ffmpeg()
     if path is None:
-        return warn("ffmpeg", "none found, so no audio.mp3 is made", "install ffmpeg, or: pip install imageio-ffmpeg")
+        text = "none found, so no audio.mp3 is written"
+        return warn("ffmpeg", text, "install ffmpeg, or: pip install imageio-ffmpeg")
     return ok("ffmpeg", path)
 
 
-def open_files() -> CheckResult:
-    """Say how many files a process may have open."""
-    try:
-        import resource
-    except ImportError:
-        return ok("open files", "this system has no such limit")
+def check_open_files() -> CheckResult:
+    """Return how many files a process may have open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = soft == resource.RLIM_INFINITY
     text = f"ulimit -n is {'unlimited' if unlimited else soft}"
-    if unlimited or soft >= _ENOUGH_FILES:
+    if unlimited or soft >= _ENOUGH_OPEN_FILES:
         return ok("open files", text)
-    mend = f"ulimit -n {1024 if hard == resource.RLIM_INFINITY else min(1024, hard)}"
-    return (fail if soft < _FEW_FILES else warn)("open files", text, mend)
+    allowed = _SUGGESTED_OPEN_FILES if hard == resource.RLIM_INFINITY else min(_SUGGESTED_OPEN_FILES, hard)
+    return (fail if soft < _MIN_OPEN_FILES else warn)("open files", text, f"ulimit -n {allowed}")
 
 
-def clock(now: float) -> CheckResult:
-    """Say what the clock says; one that stands at its beginning breaks certificates and waits."""
-    told = f"{datetime.fromtimestamp(now).astimezone():%Y-%m-%d %H:%M %Z}"
-    if _FIRST_YEAR <= datetime.fromtimestamp(now).year < _LAST_YEAR:
-        return ok("clock", told)
-    return fail("clock", f"{told} cannot be right", "set the clock, e.g. timedatectl set-ntp true")
+def check_clock(now: float) -> CheckResult:
+    """Fail for an impossible date, e.g. 1970 after a reset: it breaks certificates and waits. `now`: unix seconds."""
+    text = f"{datetime.fromtimestamp(now).astimezone():%Y-%m-%d %H:%M %Z}"
+    if _FIRST_YEAR <= datetime.fromtimestamp(now).year < _END_YEAR:
+        return ok("clock", text)
+    return fail("clock", f"the system clock is wrong: {text}", "set the clock, e.g. timedatectl set-ntp true")
 
 
-def memory(settings: Settings, meminfo: Path = Path("/proc/meminfo")) -> CheckResult:
-    """Compare what all extractions may take with what is there."""
+def check_memory(settings: Settings, meminfo: Path = Path("/proc/meminfo")) -> CheckResult:
+    """Compare the memory limit of all extractions together with the memory of the machine."""
     processing = settings.processing
-    most = processing.worker_count * processing.worker_memory_bytes
-    wanted = f"{processing.worker_count} extractions may take {size_text(most)}"
-    total = _total_memory(meminfo)
-    if total is None or most <= total:
-        return ok("memory", wanted + (f" of {size_text(total)}" if total else ""))
-    mend = "lower processing.workers or processing.worker_memory_gb"
-    return warn("memory", f"{wanted}, and the machine has {size_text(total)}", mend)
+    limit = processing.worker_count * processing.worker_memory_bytes
+    text = f"{processing.worker_count} extractions may use {size_text(limit)}"
+    total = _total_memory_bytes(meminfo)
+    if total is None or limit <= total:
+        return ok("memory", text + (f" of {size_text(total)}" if total else ""))
+    hint = "lower processing.workers or processing.worker_memory_gb"
+    return warn("memory", f"{text}, but the machine has {size_text(total)}", hint)
 
 
-def _total_memory(meminfo: Path) -> int | None:
+def _total_memory_bytes(meminfo: Path) -> int | None:
     try:
         match = re.search(r"MemTotal:\s+(\d+) kB", meminfo.read_text())
     except OSError:
@@ -86,9 +97,10 @@ def _total_memory(meminfo: Path) -> int | None:
     return int(match[1]) * 1024 if match else None
 
 
-def user() -> CheckResult:
-    """Say who runs this, and the mode that new files get."""
-    mask = os.umask(0)
-    os.umask(mask)
-    name = os.environ.get("USER") or (str(os.getuid()) if hasattr(os, "getuid") else "unknown")
-    return ok("user", f"{name}; new files get mode {0o666 & ~mask:03o}, folders {0o777 & ~mask:03o}; {sys.executable}")
+def check_user() -> CheckResult:
+    """Return the user, the mode of new files and folders, and the interpreter."""
+    umask = os.umask(0)
+    os.umask(umask)
+    name = os.environ.get("USER") or str(os.getuid())
+    modes = f"new files get mode {0o666 & ~umask:03o}, folders {0o777 & ~umask:03o}"
+    return ok("user", f"{name}; {modes}; {sys.executable}")
