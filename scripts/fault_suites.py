@@ -1,15 +1,15 @@
-"""The suites that try to break what is promised: kills, spoilt disks and hostile input, all to the real parts.
+"""Suites that try to break what rm360 promises, with the real parts: kills, faulty disks and hostile input.
 
-The seed makes the same disturbances again (the moment of a kill within a random one is the machine's own).
-Each violation is told at once, with the command that shows it again and the place where its files are kept.
+The seed causes the same disturbances again (the exact moment of a kill at a random time is not repeatable). Each
+violation is reported at once, with the command that repeats it and the folder where its files are kept.
 
 \b
 Examples:
   scripts/suites crash                                      1,000 kills
-  scripts/suites disk --rounds 50                           full, used up, read-only and broken disks
+  scripts/suites disk --rounds 50                           full, exhausted, read-only and broken disks
   scripts/suites hostile --rounds 300 --only bombs          one kind only
-  scripts/suites crash --seed 7 --only group-step --at 12   one life of one remote again
-  scripts/suites all --rounds 200 --markdown                the table for the README
+  scripts/suites crash --seed 7 --only group-step --at 12   one session on one remote again
+  scripts/suites all --rounds 200 --markdown                the table as Markdown
 """
 
 from __future__ import annotations
@@ -36,40 +36,41 @@ from fuzz import suite as hostile
 Options = dict[str, Any]
 
 
-def crash_suite(options: Options, folder: Path, account: SuiteTally) -> None:
+def crash_suite(options: Options, folder: Path, tally: SuiteTally) -> None:
     """Kill runs until there were enough kills."""
-    sessions = Sessions(folder, crash.originals(folder), crash.live, crash.suited)
-    _until_enough(sessions, crash.SHARES, options, account)
-    if options["only"] is None and (never := sorted(crash.NAMED - set(sessions.hit))):
-        click.echo(f"no kill came at: {', '.join(never)}")
+    sessions = Sessions(folder, crash.originals(folder), crash.run_session, crash.is_suited)
+    _run_sessions(sessions, crash.WEIGHTS, options, tally)
+    if options["only"] is None and (missed := sorted(crash.STEP_NAMES - set(sessions.hits))):
+        click.echo(f"no kill came at: {', '.join(missed)}")
 
 
-def disk_suite(options: Options, folder: Path, account: SuiteTally) -> None:
-    """Spoil the disk of runs until it was done often enough; what cannot be done here is told and left out."""
-    sessions = Sessions(folder, disk.originals(folder), disk.live, disk.suited)
-    (folder / "tried").mkdir()
-    lacking = disk.lacking(folder / "tried")
-    for kind, reason in lacking.items():
+def disk_suite(options: Options, folder: Path, tally: SuiteTally) -> None:
+    """Disturb the disks of runs often enough; kinds that this system cannot run are reported and left out."""
+    sessions = Sessions(folder, disk.originals(folder), disk.run_session, disk.is_suited)
+    (folder / "try").mkdir()
+    unavailable = disk.unavailable_kinds(folder / "try")
+    for kind, reason in unavailable.items():
         click.echo(f"left out: {kind}, because {reason}")
-    if options["only"] not in lacking:
-        _until_enough(sessions, {k: share for k, share in disk.SHARES.items() if k not in lacking}, options, account)
+    if options["only"] not in unavailable:
+        weights = {kind: weight for kind, weight in disk.WEIGHTS.items() if kind not in unavailable}
+        _run_sessions(sessions, weights, options, tally)
 
 
-def _until_enough(sessions: Sessions, shares: dict[str, int], options: Options, account: SuiteTally) -> None:
-    for case in cases(account.suite, shares, options["seed"], options["only"], options["at"]):
-        if account.rounds >= options["rounds"]:
+def _run_sessions(sessions: Sessions, weights: dict[str, int], options: Options, tally: SuiteTally) -> None:
+    for case in cases(tally.suite, weights, options["seed"], options["only"], options["at"]):
+        if tally.rounds >= options["rounds"]:
             break
-        verdict = sessions.session(case)
-        account(verdict)
-        sessions.forget(verdict)
+        result = sessions.run(case)
+        tally(result)
+        sessions.remove_evidence(result)
 
 
-def hostile_suite(options: Options, folder: Path, account: SuiteTally) -> None:
-    """Do the rounds with hostile input; a share of them beside the .smc files."""
+def hostile_suite(options: Options, folder: Path, tally: SuiteTally) -> None:
+    """Run the rounds with hostile input: .smc files, and the other kinds in proportion."""
     plan = hostile.Plan(options["rounds"], options["seed"], options["only"], options["at"])
     cases = list(plan.cases())
-    untold = anyio.run(hostile.carry_out, cases, folder, account, options["many"], options["processes"])
-    click.echo(f"{untold} successes were of files that plain h5py could not read to the end, so not compared")
+    unverified = anyio.run(hostile.run_rounds, cases, folder, tally, options["many"], options["processes"])
+    click.echo(f"{unverified} published files could not be compared, because plain h5py could not read them")
 
 
 SUITES: dict[str, tuple[Callable[[Options, Path, SuiteTally], None], dict[str, str], int]] = {
@@ -77,49 +78,51 @@ SUITES: dict[str, tuple[Callable[[Options, Path, SuiteTally], None], dict[str, s
     "disk": (disk_suite, disk.KINDS, 200),
     "hostile": (hostile_suite, hostile.FAULTS, 5000),
 }
-"""Each suite: what does it, its kinds with how each is caused, and how many rounds it has unless told."""
+"""Each suite: the function that runs it, the fault of each of its kinds, and its default number of rounds."""
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("suite", type=click.Choice([*SUITES, "all"]))
-@click.option("--rounds", type=int, help="Kills, spoilt disks, or .smc files (default: 1000, 200, 5000).")
-@click.option("--seed", type=int, help="The seed that an earlier run printed (default: a new one).")
+@click.option("--rounds", type=int, help="Kills, disk faults, or .smc files (default: 1000, 200, 5000).")
+@click.option("--seed", type=int, help="The seed that an earlier run printed (default: a random one).")
 @click.option("--only", metavar="KIND", help="One kind, as in the table.")
 @click.option("--at", type=int, help="Only this case of the kind.")
 @click.option("--processes", default=2, show_default=True, help="Workers at once (hostile).")
 @click.option("--many", default=200_000, show_default=True, help='How many names are "many" (hostile).')
-@click.option("--markdown", is_flag=True, help="Print the table for the README.")
-@click.option("--kept", default="violations", type=click.Path(path_type=Path), help="Where files are kept.")
+@click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
+@click.option(
+    "--kept", default="violations", type=click.Path(path_type=Path), help="Folder for the files of violations."
+)
 def main(suite: str, **options: Any) -> None:
-    """Do the rounds; exit 1 when any was a violation."""
+    """Run the rounds; exit 1 if there was any violation."""
     chosen = list(SUITES) if suite == "all" else [suite]
     if options["at"] is not None and options["only"] is None:
-        raise click.UsageError("--at needs --only KIND, as in the line that told of the round")
+        raise click.UsageError("--at needs --only KIND, as in the line that reports a violation")
     if options["only"] is not None and (suite == "all" or options["only"] not in SUITES[suite][1]):
         kinds = "" if suite == "all" else f"; {suite} has {', '.join(SUITES[suite][1])}"
-        raise click.UsageError(f"--only needs one suite and a kind of it{kinds}")
+        raise click.UsageError(f"--only needs one suite and one of its kinds{kinds}")
     options["seed"] = secrets.randbelow(10**6) if options["seed"] is None else options["seed"]
     click.echo(f"seed {options['seed']}")
-    accounts = [_done(name, options) for name in chosen]  # stopped by Ctrl-C or TERM, the table is of what was done
-    click.echo(table(accounts, markdown=options["markdown"]))
+    tallies = [_run_suite(name, options) for name in chosen]  # Ctrl-C or TERM ends a suite, not the table
+    click.echo(table(tallies, markdown=options["markdown"]))
     click.echo(f"seed {options['seed']}")
-    sys.exit(1 if any(account.violations for account in accounts) else 0)
+    sys.exit(1 if any(tally.violations for tally in tallies) else 0)
 
 
-def _done(name: str, options: Options) -> SuiteTally:
-    does, kinds, usual = SUITES[name]
+def _run_suite(name: str, options: Options) -> SuiteTally:
+    run, kinds, default_rounds = SUITES[name]
     folder = Path(tempfile.mkdtemp(prefix=f"rm360-{name}-"))
-    account = SuiteTally(name, kinds, options["kept"])
+    tally = SuiteTally(name, kinds, options["kept"])
     try:
-        does({**options, "rounds": options["rounds"] or usual}, folder, account)
+        run({**options, "rounds": options["rounds"] or default_rounds}, folder, tally)
     except KeyboardInterrupt:
-        click.echo(f"{name}: stopped after {account.rounds} rounds")
+        click.echo(f"{name}: stopped after {tally.rounds} rounds")
     except Exception:
-        click.echo(f"{name}: the suite itself broke off, after this:\n{table([account], markdown=options['markdown'])}")
+        click.echo(f"{name}: the suite itself failed, after this:\n{table([tally], markdown=options['markdown'])}")
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return account
+    return tally
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class SmallDisk:
 
     def fill(self, leave: int = 0) -> None:
         """Fill the disk with another program's file, but for `leave` bytes."""
-        with (self.outside_path / "stranger").open("ab", buffering=0) as file, suppress(OSError):
+        with (self.outside_path / "filler").open("ab", buffering=0) as file, suppress(OSError):
             while (free := self.free_bytes() - leave) > 0:
                 file.write(bytes(min(free, MB)))
 
@@ -65,7 +65,7 @@ class SmallDisk:
 
     def remove_filler(self) -> None:
         """Remove the other program's files."""
-        for path in self.outside_path.glob("stranger*"):
+        for path in self.outside_path.glob("filler*"):
             path.unlink()
 
     def make_read_only(self, folder: str) -> None:

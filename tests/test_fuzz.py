@@ -19,17 +19,17 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from fault_injection.result import Case, SuiteResult, keep
-from fuzz import ledger_rounds, truth
+from fault_injection.result import Case, SuiteResult, keep_evidence
+from fuzz import ledger_rounds, reference
 from fuzz.batch import KINDS as BATCHES
-from fuzz.decoys import SECRET, Watch, snapshot
-from fuzz.hostile import HOSTILE, spoil
-from fuzz.links import put_growing_view
-from fuzz.mutations import MUTATIONS, whole
-from fuzz.smc_rounds import Bases
-from fuzz.suite import KINDS, Plan, carry_out
-from fuzz.telling import told_well
-from fuzz.trap import Trap, make_decoys
+from fuzz.file_watch import SECRET, OpenWatch, snapshot
+from fuzz.hdf5_edits import FuzzContext, make_outside_files
+from fuzz.hostile import HOSTILE, make_hostile
+from fuzz.links import put_growing_dataset
+from fuzz.mutations import MUTATIONS, read_source
+from fuzz.outputs import message_problems
+from fuzz.smc_rounds import BaseFiles
+from fuzz.suite import KINDS, Plan, run_rounds
 from tiny_smc import Tiny
 
 from rm360_async.commands.inspect import as_text, inspect
@@ -49,21 +49,21 @@ SEED = 20_251_122
 _PYDUB_LEAVES_FILES_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-async def ended(cases: list[Case], folder: Path) -> Counter[str]:
-    """Do rounds that must all be without a violation; return how they ended."""
-    verdicts: list[SuiteResult] = []
-    await carry_out(cases, folder, verdicts.append, many=5000, count=2)
-    assert [f"{v.case.again}: {violation}" for v in verdicts for violation in v.violations] == []
-    assert sorted((v.case.kind, v.case.number) for v in verdicts) == sorted((c.kind, c.number) for c in cases)
-    return Counter(verdict.ended for verdict in verdicts)
+async def outcomes_of(cases: list[Case], folder: Path) -> Counter[str]:
+    """Run rounds that must all end without a violation; return how they ended."""
+    results: list[SuiteResult] = []
+    await run_rounds(cases, folder, results.append, many=5000, count=2)
+    assert [f"{v.case.again}: {violation}" for v in results for violation in v.violations] == []
+    assert sorted((v.case.kind, v.case.number) for v in results) == sorted((c.kind, c.number) for c in cases)
+    return Counter(result.ended for result in results)
 
 
 @pytest.mark.slow
 @pytest.mark.anyio
-async def test_every_kind_of_bad_smc_ends_well_in_the_real_worker(tmp_path: Path) -> None:
-    outcomes = await ended([Case(kind, SEED, 0) for kind in KINDS if kind not in BATCHES], tmp_path / "rounds")
+async def test_every_kind_of_bad_smc_ends_well_in_a_real_worker(tmp_path: Path) -> None:
+    outcomes = await outcomes_of([Case(kind, SEED, 0) for kind in KINDS if kind not in BATCHES], tmp_path / "rounds")
     assert (
-        outcomes["published but for what is broken"]
+        outcomes["published without broken data"]
         and outcomes["published"]
         and outcomes["unreadable file"]
         and outcomes["damaged file"]
@@ -73,8 +73,8 @@ async def test_every_kind_of_bad_smc_ends_well_in_the_real_worker(tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize(("kind", "rounds"), [("config", 30), ("listing", 30), ("ledger", 72), ("inspect", 14)])
-async def test_bad_texts_ledgers_and_files_to_look_into(tmp_path: Path, kind: str, rounds: int) -> None:
-    outcomes = await ended([Case(kind, SEED, number) for number in range(rounds)], tmp_path / "rounds")
+async def test_bad_texts_ledgers_and_inspected_files(tmp_path: Path, kind: str, rounds: int) -> None:
+    outcomes = await outcomes_of([Case(kind, SEED, number) for number in range(rounds)], tmp_path / "rounds")
     assert sum(outcomes.values()) == rounds and len(outcomes) > 1
 
 
@@ -82,12 +82,12 @@ async def test_bad_texts_ledgers_and_files_to_look_into(tmp_path: Path, kind: st
 @pytest.mark.anyio
 async def test_many_rounds(tmp_path: Path) -> None:
     before = dict(os.environ)
-    await ended(list(Plan(100, SEED).cases()), tmp_path / "rounds")
+    await outcomes_of(list(Plan(100, SEED).cases()), tmp_path / "rounds")
     assert os.environ == before  # or what comes after would have its temporary files in the last round's folder
 
 
 def test_a_case_makes_the_same_input_again(tmp_path: Path) -> None:
-    base = whole(Tiny().write(tmp_path / "a.smc"))
+    base = read_source(Tiny().write(tmp_path / "a.smc"))
     for name, mutate in MUTATIONS.items():
         case = Case(name, 5, 9)
         assert mutate(base, case.random) == mutate(base, case.random)
@@ -98,7 +98,7 @@ def test_a_case_makes_the_same_input_again(tmp_path: Path) -> None:
 
 
 def test_metadata_and_bulk_share_the_file(tmp_path: Path) -> None:
-    base = whole(Tiny(masks=True, anno=True).write(tmp_path / "a.smc"))
+    base = read_source(Tiny(masks=True, anno=True).write(tmp_path / "a.smc"))
     pieces = sorted([*base.bulk, *base.metadata])
     assert sum(size for _, size in pieces) == len(base.data)
     assert all(start + size == after for (start, size), (after, _) in pairwise(pieces))
@@ -109,11 +109,11 @@ def test_metadata_and_bulk_share_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", sorted(set(HOSTILE) - {"many_cameras", "many_frames"}))
 def test_hostile_files_are_hdf5_that_was_changed(tmp_path: Path, how: str) -> None:
-    bases = Bases(tmp_path / "bases")
-    make_decoys(tmp_path / "outside", SECRET)
+    bases = BaseFiles(tmp_path / "bases")
+    make_outside_files(tmp_path / "outside", SECRET)
     path = bases.paths[0]
     before = path.read_bytes()
-    spoil(path, how, Trap(Random(3), tmp_path / "outside", 1000))
+    make_hostile(path, how, FuzzContext(Random(3), tmp_path / "outside", 1000))
     assert path.read_bytes() != before
     with h5py.File(path) as file:
         assert "Camera" in file
@@ -126,11 +126,11 @@ def staged(tmp_path: Path) -> tuple[Path, Path]:
     record = extract(ExtractJob(Performance("0018", "s1_all"), str(source), None, (), str(folder)))
     with file_system_of(folder) as file_system:
         seal(folder, record, file_system)
-    assert list(truth.contradictions(source, folder)) == []
+    assert list(reference.differences(source, folder)) == []
     return source, folder
 
 
-def test_truth_sees_every_kind_of_wrong_success(tmp_path: Path) -> None:
+def test_the_reference_sees_every_kind_of_difference(tmp_path: Path) -> None:
     source, folder = staged(tmp_path)
     image = folder / "images/cam_25/frame_000001.jpg"
     image.write_bytes(image.read_bytes()[:-1] + b"x")
@@ -141,30 +141,30 @@ def test_truth_sees_every_kind_of_wrong_success(tmp_path: Path) -> None:
     np.savez(folder / "keypoints3d/all_frames.npz", frames=frames, keypoints=keypoints)
     (folder / "audio/audio_data.npz").write_bytes((folder / "flame/all_frames.npz").read_bytes())
     np.savez(folder / "audio/audio_data.npz", audio=np.zeros((5, 2), "f4"), sample_rate=8000)
-    told = "\n".join(truth.contradictions(source, folder))
+    text = "\n".join(reference.differences(source, folder))
     for words in (
         "images/cam_25/frame_000001.jpg is not the stored bytes",
-        "masks/cam_31 frame 2 is stored, not published, and not named as left out",
+        "masks/cam_31 frame 2 is stored, but neither published nor left out",
         "uv_textures/frame_000009.png is published, but no such frame is stored",
         "keypoints3d/all_frames.npz frame 0 is not the stored array",
-        "audio_data.npz is not the stored sound",
+        "audio_data.npz is not the stored audio",
     ):
-        assert words in told
+        assert words in text
 
 
-def test_truth_answers_from_a_process_of_its_own_and_outlives_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_the_reference_server_survives_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     source, folder = staged(tmp_path)
     (tmp_path / "none.smc").write_bytes(b"no HDF5")
-    with truth.Truth() as server:
-        assert server.ask(source, folder) == []
-        assert server.ask(tmp_path / "none.smc", folder) is None
-        assert server.ask(source, folder) == []
+    with reference.ReferenceServer() as server:
+        assert server.differences(source, folder) == []
+        assert server.differences(tmp_path / "none.smc", folder) is None
+        assert server.differences(source, folder) == []
 
 
-def test_the_watch_and_the_snapshot_see_what_they_are_for(tmp_path: Path) -> None:
-    make_decoys(tmp_path / "outside", SECRET)
+def test_the_watch_sees_opened_files_and_the_snapshot_changes(tmp_path: Path) -> None:
+    make_outside_files(tmp_path / "outside", SECRET)
     before = snapshot(tmp_path, tmp_path / "staging")
-    with Watch(tmp_path / "outside") as watch:
+    with OpenWatch(tmp_path / "outside") as watch:
         assert watch.opened() == set()
         assert SECRET in (tmp_path / "outside/secret.jpg").read_bytes()
         assert watch.opened() == {"secret.jpg"} and watch.opened() == set()
@@ -175,24 +175,24 @@ def test_the_watch_and_the_snapshot_see_what_they_are_for(tmp_path: Path) -> Non
     assert snapshot(tmp_path, tmp_path / "staging").keys() - before.keys() == {"outside/new"}
 
 
-def test_bad_words_are_found_and_evidence_is_kept(tmp_path: Path) -> None:
-    assert told_well("0018/s1_all is damaged; tell its owner", "it") == []
+def test_bad_messages_are_problems_and_evidence_is_kept(tmp_path: Path) -> None:
+    assert message_problems("0018/s1_all is damaged; tell its owner", "it") == []
     for text in ("", "two\nlines", "\x1b[31m", "Traceback (most", "KeyError('x')", "x" * 5000):
-        assert told_well(text, "it"), text
+        assert message_problems(text, "it"), text
     (tmp_path / "raw.smc").write_bytes(b"input")
-    verdict = SuiteResult(Case("bombs", 1, 2), "crashed", ["it did"], [tmp_path / "raw.smc"])
-    assert (keep(verdict, tmp_path / "kept") / "raw.smc").read_bytes() == b"input"
-    assert verdict.case.again == "scripts/suites hostile --seed 1 --only bombs --at 2"
+    result = SuiteResult(Case("bombs", 1, 2), "crashed", ["it did"], [tmp_path / "raw.smc"])
+    assert (keep_evidence(result, tmp_path / "kept") / "raw.smc").read_bytes() == b"input"
+    assert result.case.again == "scripts/suites hostile --seed 1 --only bombs --at 2"
 
 
-# What the suite has found, one by one.
+# Faults that the suite has found, one by one.
 
 
-def spoiled(tmp_path: Path, how: Callable[[Any], None]) -> Path:
+def changed_source(tmp_path: Path, change: Callable[[Any], None]) -> Path:
     """Return a small source file that was changed by h5py."""
     source = Tiny(frames=3, masks=True, anno=True, rate=8000).write(tmp_path / "a.smc")
     with h5py.File(source, "r+") as file:
-        how(file)
+        change(file)
     return source
 
 
@@ -200,17 +200,17 @@ def record_of(tmp_path: Path, source: Path) -> Record:
     return extract(ExtractJob(Performance("0018", "s1_all"), str(source), None, (), str(tmp_path / "o/.x.a.staging")))
 
 
-@pytest.mark.parametrize("target", ["decoy.smc", "pipe"])
+@pytest.mark.parametrize("target", ["other.smc", "pipe"])
 def test_the_sources_of_a_growing_virtual_dataset_are_never_opened(tmp_path: Path, target: str) -> None:
-    make_decoys(tmp_path / "outside", SECRET)
+    make_outside_files(tmp_path / "outside", SECRET)
 
-    def how(file: Any) -> None:
+    def change(file: Any) -> None:
         for place in ("Camera/25/color/1", "Keypoints3d/1", "FLAME/1/shape", "Camera/00/audio/audio"):
             del file[place]
-            put_growing_view(file, place, str(tmp_path / "outside" / target), "/Camera/25/color/%b")
+            put_growing_dataset(file, place, str(tmp_path / "outside" / target), "/Camera/25/color/%b")
 
-    source = spoiled(tmp_path, how)
-    with Watch(tmp_path / "outside") as watch:
+    source = changed_source(tmp_path, change)
+    with OpenWatch(tmp_path / "outside") as watch:
         record = record_of(tmp_path, source)
         assert watch.opened() == set()
     refused = {(item.modality, item.frame) for item in record.left_out if "outside of this file" in item.reason}
@@ -219,16 +219,16 @@ def test_the_sources_of_a_growing_virtual_dataset_are_never_opened(tmp_path: Pat
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_file_that_unpacks_out_of_all_proportion_is_refused(tmp_path: Path, number: int) -> None:
-    make_decoys(tmp_path / "outside", SECRET)
+    make_outside_files(tmp_path / "outside", SECRET)
     source = Tiny(frames=3, masks=True, anno=True, rate=8000).write(tmp_path / "a.smc")
-    spoil(source, "hard_bomb", Trap(Random(number), tmp_path / "outside"))
+    make_hostile(source, "hard_bomb", FuzzContext(Random(number), tmp_path / "outside"))
     with pytest.raises(Fault, match="out of all proportion to its size") as caught:
         record_of(tmp_path, source)
     assert caught.value.cause is Cause.DAMAGED and not (tmp_path / "o/.x.a.staging").exists()
 
 
-def test_what_is_absent_unwritten_or_unportable_is_told_apart(tmp_path: Path) -> None:
-    def how(file: Any) -> None:
+def test_absent_unwritten_and_unportable_data_are_distinguished(tmp_path: Path) -> None:
+    def change(file: Any) -> None:
         for place, shape, dtype in (
             ("Keypoints3d/1", (0,), "f8"),  # as the release writes a frame without landmarks
             ("Keypoints3d/2", (73, 3), "f8"),
@@ -241,33 +241,33 @@ def test_what_is_absent_unwritten_or_unportable_is_told_apart(tmp_path: Path) ->
             file.create_dataset(place, shape, dtype)
         file["Calibration/31/K"][0] = 1
 
-    record = record_of(tmp_path, spoiled(tmp_path, how))
-    told = {(item.modality, item.camera, item.frame): item.reason for item in record.left_out}
-    assert told[("keypoints3d", "", 2)] == "was never written" and ("keypoints3d", "", 1) not in told
-    assert "more than is possible" in told[("keypoints2d", "25", 0)]
-    assert "more than is possible" in told[("calibration", "25", None)]
-    assert "differ from machine to machine" in told[("calibration", "31", None)]
-    assert told[("calibration", "00", None)] == "K was never written"
+    record = record_of(tmp_path, changed_source(tmp_path, change))
+    reasons = {(item.modality, item.camera, item.frame): item.reason for item in record.left_out}
+    assert reasons[("keypoints3d", "", 2)] == "was never written" and ("keypoints3d", "", 1) not in reasons
+    assert "more than is possible" in reasons[("keypoints2d", "25", 0)]
+    assert "more than is possible" in reasons[("calibration", "25", None)]
+    assert "differ from machine to machine" in reasons[("calibration", "31", None)]
+    assert reasons[("calibration", "00", None)] == "K was never written"
     with np.load(tmp_path / "o/.x.a.staging/keypoints3d/all_frames.npz") as arrays:
         assert arrays["frames"].tolist() == [0]
 
 
-def test_a_camera_that_the_index_names_twice_is_written_once_and_told(tmp_path: Path) -> None:
-    def how(file: Any) -> None:
+def test_a_camera_that_the_index_names_twice_is_written_once_and_noted(tmp_path: Path) -> None:
+    def change(file: Any) -> None:
         for group in ("ScanMask", "Keypoints2d"):
             file[f"{group}/25~~~~"] = file[f"{group}/25"]
 
-    source = spoiled(tmp_path, how)
+    source = changed_source(tmp_path, change)
     source.write_bytes(source.read_bytes().replace(b"25~~~~", b"25\0\0\0\0"))
     record = record_of(tmp_path, source)
-    told = {(item.modality, item.camera) for item in record.left_out if "twice" in item.reason}
-    assert told == {("scan_masks", "25"), ("keypoints2d", "25")}
+    reasons = {(item.modality, item.camera) for item in record.left_out if "twice" in item.reason}
+    assert reasons == {("scan_masks", "25"), ("keypoints2d", "25")}
     folder = tmp_path / "o/.x.a.staging"
     assert (folder / "scan_masks/cam_25.png").exists() and (folder / "keypoints2d/cam_25.npz").exists()
 
 
-def test_names_without_end_are_told_in_a_few_lines(tmp_path: Path) -> None:
-    def how(file: Any) -> None:
+def test_very_many_names_are_reported_in_a_few_lines(tmp_path: Path) -> None:
+    def change(file: Any) -> None:
         for number in range(1000):
             file[f"Camera/25/color/x{number}"] = h5py.SoftLink("/")
             file[f"Camera/odd{number}"] = h5py.SoftLink("/")
@@ -275,7 +275,7 @@ def test_names_without_end_are_told_in_a_few_lines(tmp_path: Path) -> None:
         file["FLAME/0/" + "y" * 5000] = np.ones(3)
         file["FLAME/0/\x1b[2J"] = np.ones(3)
 
-    record = record_of(tmp_path, spoiled(tmp_path, how))
+    record = record_of(tmp_path, changed_source(tmp_path, change))
     images = [item for item in record.left_out if item.modality == "images"]
     assert len(images) == 21 and images[-1].reason == "entry ... and 980 more: not a frame number"
     assert all(str(item).isprintable() and len(str(item)) < 300 for item in record.left_out)
@@ -289,7 +289,7 @@ def test_an_encoder_that_fails_leaves_no_temporary_file(tmp_path: Path, monkeypa
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(audio, "find_ffmpeg", lambda: "/bin/false")
     record = record_of(tmp_path, Tiny().write(tmp_path / "a.smc"))
-    gc.collect()  # now, where pydub's open files may be told of
+    gc.collect()  # now, while warnings about pydub's open files are ignored
     assert list((tmp_path / "tmp").iterdir()) == []
     files = sorted(path.name for path in (tmp_path / "o/.x.a.staging/audio").iterdir())
     assert files == ["audio.wav", "audio_data.npz"] and record.left_out == ()
@@ -315,26 +315,27 @@ def test_a_rate_that_no_mp3_has_makes_none(tmp_path: Path) -> None:
 
 
 def test_inspect_of_far_apart_frames_and_links_ends_at_once(tmp_path: Path) -> None:
-    def how(file: Any) -> None:
+    def change(file: Any) -> None:
         file["Camera/25/color/999999999"] = file["Camera/25/color/0"]
         del file["Camera/31/color"]
         file["Camera/31/color"] = h5py.SoftLink("/")
         file.attrs["color"] = "red\x1b[31m\nx"
 
-    found = inspect(spoiled(tmp_path, how))
+    inventory = inspect(changed_source(tmp_path, change))
     assert (
-        found.cameras["25"]["images"]["holes"][:2] == [3, 4] and len(found.cameras["25"]["images"]["holes"]) == 10_000
+        inventory.cameras["25"]["images"]["holes"][:2] == [3, 4]
+        and len(inventory.cameras["25"]["images"]["holes"]) == 10_000
     )
-    assert all(line.isprintable() for line in as_text(found).split("\n"))
-    assert any("camera 31 images:" in remark and "link" in remark for remark in found.remarks)
+    assert all(line.isprintable() for line in as_text(inventory).split("\n"))
+    assert any("camera 31 images:" in remark and "link" in remark for remark in inventory.remarks)
 
 
 @pytest.mark.anyio
 async def test_a_line_that_comes_in_a_thousand_pieces_is_one_line(tmp_path: Path) -> None:
-    said: list[object] = []
+    messages: list[object] = []
     code = "import json; print('noise'); print(json.dumps({'record': ['x' * 100] * 30000})); print('more')"
-    await run_worker([sys.executable, "-c", code], {}, said.append)
-    assert said == [{"record": ["x" * 100] * 30_000}]
+    await run_worker([sys.executable, "-c", code], {}, messages.append)
+    assert messages == [{"record": ["x" * 100] * 30_000}]
 
 
 @pytest.mark.parametrize("value", ["!!bool maybe", "!!int ''", "!!float ''", "0x" + "f" * 6000, "9" * 400])
@@ -355,7 +356,7 @@ def test_odd_scalars_in_a_config_are_mistakes(tmp_path: Path, value: str) -> Non
         b"[5]",
     ],
 )
-def test_what_is_no_listing_is_a_fault(answer: bytes) -> None:
+def test_an_answer_that_is_not_a_listing_is_a_fault(answer: bytes) -> None:
     with pytest.raises(Fault, match="rclone's answer is not a listing") as caught:
         parse_listing(answer, "listing lab:")
     assert caught.value.cause is Cause.UNKNOWN and str(caught.value).isprintable()
@@ -372,7 +373,7 @@ def test_odd_values_in_a_listing_are_not_passed_on() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("harm", ["a letter of a stage", "the last byte", "no text", "a time"])
-async def test_a_ledger_that_sqlite_is_content_with_is_refused_all_the_same(tmp_path: Path, harm: str) -> None:
+async def test_a_damaged_ledger_that_sqlite_accepts_is_refused(tmp_path: Path, harm: str) -> None:
     path = tmp_path / "MANIFEST.sqlite"
     async with Ledger.open(path) as ledger:
         await ledger.add([Performance("0018", f"e{number}") for number in range(12)])
@@ -391,7 +392,7 @@ async def test_a_ledger_that_sqlite_is_content_with_is_refused_all_the_same(tmp_
 
 
 @pytest.mark.anyio
-async def test_a_violation_is_told_with_its_input_and_a_death_costs_one_round(
+async def test_a_violation_is_reported_with_its_input_and_a_death_costs_one_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
@@ -400,18 +401,18 @@ async def test_a_violation_is_told_with_its_input_and_a_death_costs_one_round(
         "def broken(output, doing):\n"
         "    if b'Infinity' in output: os._exit(9)\n"
         "    raise ValueError('no parser')\n"
-        "listing_rounds.parse = broken\n"
+        "listing_rounds.parse_listing = broken\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parent}")
-    verdicts: list[SuiteResult] = []
-    await carry_out([Case("listing", SEED, number) for number in range(40)], tmp_path / "rounds", verdicts.append)
-    assert [verdict.case.number for verdict in verdicts] == list(range(40))
-    assert {verdict.ended for verdict in verdicts} == {"crashed", "died"}
-    for verdict in verdicts:
-        (evidence,) = verdict.evidence
-        assert (b"Infinity" in evidence.read_bytes()) == (verdict.ended == "died") and verdict.violations
+    results: list[SuiteResult] = []
+    await run_rounds([Case("listing", SEED, number) for number in range(40)], tmp_path / "rounds", results.append)
+    assert [result.case.number for result in results] == list(range(40))
+    assert {result.ended for result in results} == {"crashed", "died"}
+    for result in results:
+        (evidence,) = result.evidence
+        assert (b"Infinity" in evidence.read_bytes()) == (result.ended == "died") and result.violations
 
 
-def test_a_ledger_whose_index_belies_its_table_is_refused_before_anything_is_noted(tmp_path: Path) -> None:
-    verdict = ledger_rounds.one(Case("ledger", 404, 44, "hostile"), tmp_path)
-    assert verdict.ended.endswith("refused") and verdict.violations == []
+def test_a_ledger_whose_index_differs_from_its_table_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    result = ledger_rounds.run_round(Case("ledger", 404, 44, "hostile"), tmp_path)
+    assert result.ended.endswith("refused") and result.violations == []

@@ -1,4 +1,4 @@
-"""What must hold after a disturbance, whatever it was, and what must hold at the end."""
+"""What must hold after any disturbance, and what must hold at the end."""
 
 from __future__ import annotations
 
@@ -16,56 +16,61 @@ from pathlib import Path
 from instance import command_lines
 from workspace import Workspace
 
-from fault_injection.small_remote import Original, Tree, content, facts, left_behind
+from fault_injection.small_remote import FileTree, OriginalRemote, content, marker_content, work_paths
 from rm360_async.store.marker import MARKER
 
-_GONE_SECONDS = 30.0
-_COLUMNS = 9
+_MAX_EXIT_SECONDS = 30.0
+"""Until all processes of a killed run are gone."""
+_MANIFEST_COLUMNS = 9
 
 
 @dataclass
-class Ledger:
-    """The ledger as it lies on disk: stages, and how the attempts at each performance ended ("" for an open one)."""
+class LedgerContent:
+    """The ledger on disk: the stages, and the outcomes of the attempts at each performance ("" for an open one)."""
 
     stages: dict[str, str] = field(default_factory=dict)
     outcomes: dict[str, list[str]] = field(default_factory=dict)
-    sound: bool = True
+    intact: bool = True
 
 
 @dataclass
-class Seen:
-    """What was there after a disturbance; `done` are the published folders that are not to be completed any more."""
+class DiskState:
+    """What is on the disk after a disturbance; `done` are the published folders that need no completion."""
 
     published: dict[str, tuple[int, int]] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
-    staged: set[str] = field(default_factory=set)
-    ledger: Ledger = field(default_factory=Ledger)
+    spooled: set[str] = field(default_factory=set)
+    ledger: LedgerContent = field(default_factory=LedgerContent)
 
 
-def look(workspace: Workspace, original: Original) -> Seen:
-    """Return what is there, touching nothing."""
-    staged = {path.name for path in workspace.temp.glob("*.smc")}
-    there = published(workspace)
-    done = {name for name in there if facts(workspace.folder(name)) != original.before.get(name, {}).get(MARKER)}
-    return Seen(there, done, staged, read_ledger(workspace))
+def read_state(workspace: Workspace, original: OriginalRemote) -> DiskState:
+    """Return what is on the disk, without changing it."""
+    spooled = {path.name for path in workspace.temp.glob("*.smc")}
+    folders = published(workspace)
+    done = {
+        name
+        for name in folders
+        if marker_content(workspace.folder(name)) != original.published_before.get(name, {}).get(MARKER)
+    }
+    return DiskState(folders, done, spooled, read_ledger(workspace))
 
 
 def published(workspace: Workspace) -> dict[str, tuple[int, int]]:
-    """Return each published folder with what tells whether it was replaced: inode and time of its marker."""
+    """Return the inode and modification time of the marker of each published folder: they show a replacement."""
     markers = workspace.output.glob(f"*/[!.]*/{MARKER}")
     stats = {str(marker.parent.relative_to(workspace.output)): marker.stat() for marker in markers}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
-def read_ledger(workspace: Workspace) -> Ledger:
-    """Read a copy of the ledger and its journal: reading the ledger itself would play a journal back."""
+def read_ledger(workspace: Workspace) -> LedgerContent:
+    """Read a copy of the ledger and its journal: opening the ledger itself would roll a journal back."""
     if not (workspace.root / "work" / "MANIFEST.sqlite").exists():
-        return Ledger()
+        return LedgerContent()
     with tempfile.TemporaryDirectory() as folder:
         for path in (workspace.root / "work").glob("MANIFEST.sqlite*"):
             shutil.copyfile(path, Path(folder) / path.name)
         with closing(sqlite3.connect(Path(folder) / "MANIFEST.sqlite")) as database:
-            sound = database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+            intact = database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
             stages = dict(database.execute("SELECT subject || '/' || name, stage FROM performance"))
             outcomes: dict[str, list[str]] = {name: [] for name in stages}
             for name, outcome in database.execute(
@@ -73,12 +78,12 @@ def read_ledger(workspace: Workspace) -> Ledger:
                 " JOIN performance ON performance.id = attempt.performance ORDER BY attempt.id"
             ):
                 outcomes[name].append(outcome)
-    return Ledger(stages, outcomes, sound)
+    return LedgerContent(stages, outcomes, intact)
 
 
-def gone(workspace: Workspace) -> list[str]:
-    """Wait until no process of the lab is left; return a violation for those that stay."""
-    end = time.monotonic() + _GONE_SECONDS
+def remaining_processes(workspace: Workspace) -> list[str]:
+    """Wait until no process of the workspace is left; return a problem if some stay."""
+    end = time.monotonic() + _MAX_EXIT_SECONDS
     while left := command_lines(workspace):
         if time.monotonic() > end:
             return [f"processes outlive the run: {left}"]
@@ -86,91 +91,95 @@ def gone(workspace: Workspace) -> list[str]:
     return []
 
 
-def wrong_at_rest(workspace: Workspace, original: Original, before: Seen, now: Seen) -> Iterator[str]:
-    """Yield what is wrong after a disturbance, before anything goes on; `before` is the last look."""
+def problems_at_rest(
+    workspace: Workspace, original: OriginalRemote, before: DiskState, now: DiskState
+) -> Iterator[str]:
+    """Yield what is wrong after a disturbance; `before` is the state of the check before it."""
     for folder in workspace.output.glob("*/[!.]*"):
         name = str(folder.relative_to(workspace.output))
         if name not in now.published:
-            yield f"{name} stands under its final name without a marker"
+            yield f"{name} has its final name without a marker"
         elif name not in now.done or before.published.get(name) != now.published[name]:
-            yield from _wrong_content(
-                workspace, (original.trees if name in now.done else original.before).get(name, {}), name
+            yield from _content_problems(
+                workspace, (original.expected if name in now.done else original.published_before).get(name, {}), name
             )
     for name, was in before.published.items():
-        again = now.published.get(name) != was and (name in before.done or name not in now.done)
-        if again:
+        changed = now.published.get(name) != was and (name in before.done or name not in now.done)
+        if changed:
             yield f"{name} was published, and is {'done again' if name in now.published else 'gone'}"
     for name in before.done:
         if len(now.ledger.outcomes.get(name, ())) > max(1, len(before.ledger.outcomes.get(name, ()))):
             yield f"{name} was published, and another attempt at it was begun"
-    yield from _wrong_books(now, original)
-    for path in before.staged - now.staged:
+    yield from _ledger_problems(now, original)
+    for path in before.spooled - now.spooled:
         name = "/".join(re.fullmatch(r"(\d{4})_(\w+)_(?:raw|anno)\.\w+\.smc", path).groups())  # type: ignore[union-attr]
         if name not in now.done and not (workspace.temp / "kept" / path).exists():
             yield f"{path} is gone, and {name} is not published"
-    yield from _wrong_manifest(workspace, now)
+    yield from _manifest_problems(workspace, now)
 
 
-def wrong_at_the_end(workspace: Workspace, original: Original) -> Iterator[str]:
-    """Yield what is wrong after the last run, which was to finish everything."""
-    now = look(workspace, original)
+def problems_at_the_end(workspace: Workspace, original: OriginalRemote) -> Iterator[str]:
+    """Yield what is wrong after the last run, which had to finish everything."""
+    now = read_state(workspace, original)
     if sorted(now.published) != original.names:
         yield f"published at the end: {sorted(now.published)}"
     for name in now.published:
-        yield from _wrong_content(workspace, original.trees.get(name, {}), name)
+        yield from _content_problems(workspace, original.expected.get(name, {}), name)
     if set(now.ledger.stages.values()) != {"completed"} or sorted(now.ledger.stages) != original.names:
         yield f"the ledger at the end: {now.ledger.stages}"
     for name, outcomes in now.ledger.outcomes.items():
-        if "" in outcomes or None in outcomes or outcomes.count("completed") > _times(original):
+        if "" in outcomes or None in outcomes or outcomes.count("completed") > _max_publications(original):
             yield f"the attempts at {name} ended: {outcomes}"
-    if more := left_behind(workspace) - original.left:
+    paths = work_paths(workspace)
+    if more := paths - original.left_paths:
         yield f"left behind: {sorted(more)[:10]}"
-    if less := original.left - left_behind(workspace):
+    if less := original.left_paths - paths:
         yield f"missing at the end: {sorted(less)[:10]}"
     if leases := list((workspace.temp / ".leases").glob("*.lease")):
         yield f"leases left: {leases}"
-    yield from _wrong_summary(workspace, len(original.names))
+    yield from _summary_problems(workspace, len(original.names))
     if any(row["status"] != "completed" for row in workspace.manifest().values()):
         yield f"the manifest at the end: {workspace.manifest()}"
 
 
-def _times(original: Original) -> int:
-    """Return how often each performance may be published: completing what was published earlier is once more."""
+def _max_publications(original: OriginalRemote) -> int:
+    """Return how often each performance may be published: once more if an earlier folder is completed."""
     return 1 if original.earlier is None else 2
 
 
-def _wrong_content(workspace: Workspace, wanted: Tree, name: str) -> Iterator[str]:
-    found = content(workspace.folder(name))
-    for path in sorted(found.keys() | wanted.keys()):
-        if found.get(path) != wanted.get(path):
-            what = "is missing" if path not in found else "is too much" if path not in wanted else "has other bytes"
-            yield f"{name}/{path} {what}, and the folder has its marker"
+def _content_problems(workspace: Workspace, expected: FileTree, name: str) -> Iterator[str]:
+    actual = content(workspace.folder(name))
+    for path in sorted(actual.keys() | expected.keys()):
+        if actual.get(path) != expected.get(path):
+            extra_or_changed = "is unexpected" if path not in expected else "has other bytes"
+            problem = "is missing" if path not in actual else extra_or_changed
+            yield f"{name}/{path} {problem}, and the folder has its marker"
 
 
-def _wrong_books(now: Seen, original: Original) -> Iterator[str]:
-    if not now.ledger.sound:
+def _ledger_problems(now: DiskState, original: OriginalRemote) -> Iterator[str]:
+    if not now.ledger.intact:
         yield "the ledger is damaged"
     for name, stage in now.ledger.stages.items():
         if stage == "completed" and name not in now.published:
             yield f"the ledger says that {name} is completed, and it is not published"
-        if now.ledger.outcomes[name].count("completed") > _times(original):
+        if now.ledger.outcomes[name].count("completed") > _max_publications(original):
             yield f"{name} was done twice: {now.ledger.outcomes[name]}"
 
 
-def _wrong_manifest(workspace: Workspace, now: Seen) -> Iterator[str]:
+def _manifest_problems(workspace: Workspace, now: DiskState) -> Iterator[str]:
     path = workspace.root / "work" / "MANIFEST.csv"
     if not path.exists():
         return
     text = path.read_text()
     rows = list(csv.reader(text.splitlines()))
-    if not text.endswith("\n") or any(len(row) != _COLUMNS for row in rows) or not len(rows) - 1 > 0:
+    if not text.endswith("\n") or any(len(row) != _MANIFEST_COLUMNS for row in rows) or not len(rows) - 1 > 0:
         yield f"MANIFEST.csv is half written: {text!r}"
     for row in rows[1:]:
         if row[2] == "completed" and f"{row[0]}/{row[1]}" not in now.published:
             yield f"MANIFEST.csv says that {row[0]}/{row[1]} is completed, and it is not published"
 
 
-def _wrong_summary(workspace: Workspace, planned: int) -> Iterator[str]:
+def _summary_problems(workspace: Workspace, planned: int) -> Iterator[str]:
     log = workspace.log()
     last = log[log.rindex("EXTRACTION SUMMARY") :] if "EXTRACTION SUMMARY" in log else ""
     counts = {}
@@ -178,4 +187,4 @@ def _wrong_summary(workspace: Workspace, planned: int) -> Iterator[str]:
         with suppress(AttributeError):
             counts[word] = int(re.search(rf"{word} +(\d+)", last).group(1))  # type: ignore[union-attr]
     if counts != {"planned": planned, "completed": planned, "failed": 0, "waiting": 0, "still to do": 0}:
-        yield f"the books do not balance at the end: {counts}"
+        yield f"the summary at the end is wrong: {counts}"

@@ -1,6 +1,6 @@
-"""Runs that are killed again and again, and what they leave each time. Every kill is a round.
+"""Sessions whose runs are killed again and again. Every kill is a round.
 
-A run in which the named step does not come any more ends by itself, and so ends the life.
+A run that no longer reaches the named step ends by itself, and with it the session.
 """
 
 from __future__ import annotations
@@ -15,123 +15,128 @@ from instance import RecordingRclone, processes_of
 from workspace import Workspace
 
 from fault_injection.result import Case
-from fault_injection.session import LONGEST_RUN, Session, kill_all, wait
-from fault_injection.small_remote import LITTLE, Original
+from fault_injection.session import MAX_RUN_SECONDS, Session, kill_all, wait
+from fault_injection.small_remote import EARLIER_SELECTION, OriginalRemote
 from fault_injection.steps import STEPS
 
-KILLS = 10
-"""In one life, at most."""
+MAX_KILLS = 10
+"""In one session."""
 KINDS = {
     "group-step": "kill -9 of service, children and rclones at a named step",
     "service-step": "kill -9 of the service alone at a named step",
-    "worker-step": "kill -9 of a worker, or of a scout of ranges, at a named step",
+    "worker-step": "kill -9 of a worker, or of a range worker, at a named step",
     "rclone-byte": "kill -9 of an rclone after so many bytes, or while it lists",
     "group-time": "kill -9 of service, children and rclones at a random moment",
     "service-time": "kill -9 of the service alone at a random moment",
-    "worker-time": "kill -9 of a worker, or of a scout of ranges, at a random moment",
+    "worker-time": "kill -9 of a worker, or of a range worker, at a random moment",
     "rclone-time": "kill -9 of an rclone at a random moment",
 }
-NAMED = frozenset(step.point for step in STEPS)
-_SHARE = {"group-step": 4, "service-step": 2, "worker-step": 2, "rclone-byte": 2}
-_LARGE = 30_000
+STEP_NAMES = frozenset(step.point for step in STEPS)
+_WEIGHTS = {"group-step": 4, "service-step": 2, "worker-step": 2, "rclone-byte": 2}
+_LARGE_FILLER = 30_000
 _SLOW = {"RCLONE_BWLIMIT": "200k"}
-"""For an rclone to be still there when it is found."""
+"""An environment in which an rclone lives long enough to be found."""
 
 
-def originals(root: Path) -> list[Original]:
-    """Return the remotes: both layouts, larger files, files that are fetched by ranges, folders to be completed.
+def originals(root: Path) -> list[OriginalRemote]:
+    """Return the remotes: both layouts, larger files, files downloaded by ranges, and folders to be completed.
 
-    Where ranges are the way, some runs have the whole fetched instead: what is there is filled up then.
+    Where ranges are downloaded, some runs download the whole file instead, and complete what is there.
     """
     return [
-        Original(root / "single"),
-        Original(root / "pair", "separate_anno_raw"),
-        Original(root / "larger", filler=_LARGE),
-        Original(root / "ranges", "separate_anno_raw", filler=_LARGE, ways=("ranges", "ranges", "whole")),
-        Original(root / "completed", filler=_LARGE, ways=("ranges", "whole"), earlier=LITTLE),
+        OriginalRemote(root / "single"),
+        OriginalRemote(root / "pair", "separate_anno_raw"),
+        OriginalRemote(root / "larger", filler=_LARGE_FILLER),
+        OriginalRemote(
+            root / "ranges", "separate_anno_raw", filler=_LARGE_FILLER, fetch_settings=("ranges", "ranges", "whole")
+        ),
+        OriginalRemote(
+            root / "completed", filler=_LARGE_FILLER, fetch_settings=("ranges", "whole"), earlier=EARLIER_SELECTION
+        ),
     ]
 
 
-def suited(kind: str, original: Original) -> bool:
-    """Tell whether a kind of kill can come on a remote: rclone counts bytes of whole files only, and needs time."""
+def is_suited(kind: str, original: OriginalRemote) -> bool:
+    """Return True if a kind of kill can come on a remote: rclone counts bytes of whole files only, and needs time."""
     if kind == "rclone-byte":
-        return "ranges" not in original.ways
-    return kind != "rclone-time" or original.filler == _LARGE
+        return "ranges" not in original.fetch_settings
+    return kind != "rclone-time" or original.filler == _LARGE_FILLER
 
 
-def live(case: Case, workspace: Workspace, original: Original) -> Session:
-    """Kill until it is over, then look at everything."""
+def run_session(case: Case, workspace: Workspace, original: OriginalRemote) -> Session:
+    """Kill runs until one ends by itself, then finish."""
     session = Session(case, workspace, original)
-    who, how = case.kind.split("-")
+    target, moment = case.kind.split("-")
     if case.kind == "worker-step":
-        _workers_at_steps(session)
+        _kill_workers_at_steps(session)
     elif case.kind == "rclone-byte":
-        _rclones(session)
-    elif who in ("worker", "rclone"):
-        _hunted(session)
+        _kill_rclones_at_bytes(session)
+    elif target in ("worker", "rclone"):
+        _kill_children_when_found(session)
     else:
-        while session.rounds < KILLS and not session.violations:
-            if not (_at_a_step(session, who) if how == "step" else _at_a_moment(session, who)):
+        while session.rounds < MAX_KILLS and not session.violations:
+            kill = _kill_at_step if moment == "step" else _kill_at_random_time
+            if not kill(session, target):
                 break
     session.finish()
     return session
 
 
-def _at_a_step(session: Session, who: str) -> bool:
+def _kill_at_step(session: Session, target: str) -> bool:
     step = session.random.choice(session.steps())
-    do = "kill_all" if who == "group" else "kill" if step.side == "service" else "kill_parent"
+    do = "kill_all" if target == "group" else "kill" if step.side == "service" else "kill_parent"
     hook = step.hook(session.random, do)
-    with session.run(hook, way=step.fetch) as run:
-        killed = session.ended(run) == -signal.SIGKILL
+    with session.run(hook, fetch=step.fetch) as run:
+        killed = session.wait_for_end(run) == -signal.SIGKILL
         if not killed:
-            session.require(run, 0)
+            session.require_exit(run, 0)
     if killed:
         session.rounds += 1
-        session.hit[step.point] += 1
-    session.rest(f"at {step.point}")
+        session.hits[step.point] += 1
+    session.check_at_rest(f"at {step.point}")
     return killed
 
 
-def _at_a_moment(session: Session, who: str) -> bool:
-    moment = session.random.uniform(0.2, 2.5)
+def _kill_at_random_time(session: Session, target: str) -> bool:
+    seconds = session.random.uniform(0.2, 2.5)
     with session.run() as run:
         with suppress(TimeoutError):
-            wait(run, moment)
+            wait(run, seconds)
         killed = run.process.poll() is None
-        if killed and who == "group":
+        if killed and target == "group":
             kill_all(session.workspace, session.random)
         elif killed:
             run.kill()
         else:
-            session.require(run, 0)
+            session.require_exit(run, 0)
     session.rounds += killed
-    session.rest(f"after {moment:.2f} s")
+    session.check_at_rest(f"after {seconds:.2f} s")
     return killed
 
 
-def _workers_at_steps(session: Session) -> None:
-    """Kill several workers (and scouts) of one run, each at a step; the service goes on and tries again."""
-    of_children = [step for step in session.steps() if step.side != "service"]
-    steps = [session.random.choice(of_children) for _ in range(KILLS // 2)]
+def _kill_workers_at_steps(session: Session) -> None:
+    """Kill several workers (and range workers) of one run, each at a step; the service tries again."""
+    child_steps = [step for step in session.steps() if step.side != "service"]
+    steps = [session.random.choice(child_steps) for _ in range(MAX_KILLS // 2)]
     hooks = []
     for number, step in enumerate(steps):
         hooks.append(
             {**step.hook(session.random, "kill"), "once": str(session.workspace.root / f"kill{number}.{step.point}")}
         )
-    with session.run(*hooks, way=max(step.fetch for step in steps)) as run:
-        session.require(run, 0)
+    with session.run(*hooks, fetch=max(step.fetch for step in steps)) as run:
+        session.require_exit(run, 0)
     for mark in session.workspace.root.glob("kill*.*"):
-        session.hit[mark.suffix[1:]] += 1
+        session.hits[mark.suffix[1:]] += 1
         session.rounds += 1
-    session.rest("after its workers were killed")
+    session.check_at_rest("after its workers were killed")
 
 
-def _rclones(session: Session) -> None:
-    """Let rclone be killed when it has given so many bytes of a file, or while it answers a question."""
+def _kill_rclones_at_bytes(session: Session) -> None:
+    """Have rclones killed after they have sent some bytes of a file, or while they answer a query."""
     rclone, folder = RecordingRclone(session.workspace), session.workspace.root / "kills"
     folder.mkdir()
     size = max(path.stat().st_size for path in session.workspace.remote.rglob("*.smc"))
-    for number in range(KILLS // 2):
+    for number in range(MAX_KILLS // 2):
         verb = session.random.choice(("cat", "cat", "cat", "lsjson", "backend"))
         (folder / f"{number}.{verb}").write_text(
             str(session.random.choice((0, 1, session.random.randrange(size), size)))
@@ -145,36 +150,37 @@ def _rclones(session: Session) -> None:
         "    kill -9 $$\n  fi\ndone"
     )
     with session.run() as run:
-        session.require(run, 0)
-    taken = [path for path in folder.iterdir() if path.suffix not in (".cat", ".lsjson", ".backend")]
-    session.rounds += len(taken)
-    for path in taken:
-        session.hit[f"rclone {path.suffixes[0][1:]}"] += 1
+        session.require_exit(run, 0)
+    done = [path for path in folder.iterdir() if path.suffix not in (".cat", ".lsjson", ".backend")]
+    session.rounds += len(done)
+    for path in done:
+        session.hits[f"rclone {path.suffixes[0][1:]}"] += 1
     rclone.write_script("")
-    session.rest("after its rclones were killed")
+    session.check_at_rest("after its rclones were killed")
 
 
-def _hunted(session: Session) -> None:
-    """Kill workers and scouts, or rclones, of one run wherever they are found."""
-    of_rclone = session.case.kind == "rclone-time"
-    word, longest = ("rclone\0", 1.0) if of_rclone else ("rm360_async.", 0.6)
+def _kill_children_when_found(session: Session) -> None:
+    """Kill workers and range workers, or rclones, of one run at a random time after they are found."""
+    is_rclone = session.case.kind == "rclone-time"
+    command_part, max_delay = ("rclone\0", 1.0) if is_rclone else ("rm360_async.", 0.6)
     done: set[int] = set()
-    end = time.monotonic() + LONGEST_RUN
-    with session.run(environment=_SLOW if of_rclone else {}) as run:
-        while run.process.poll() is None and session.rounds < KILLS // 2 and time.monotonic() < end:
-            there = sorted(processes_of(session.workspace).items())
-            found = [pid for pid, command in there if word in command and pid not in done and pid != run.process.pid]
-            if found:
+    end = time.monotonic() + MAX_RUN_SECONDS
+    with session.run(environment=_SLOW if is_rclone else {}) as run:
+        while run.process.poll() is None and session.rounds < MAX_KILLS // 2 and time.monotonic() < end:
+            running = sorted(processes_of(session.workspace).items())
+            candidates = [pid for pid, command in running if command_part in command and pid not in done]
+            candidates = [pid for pid in candidates if pid != run.process.pid]
+            if candidates:
                 with suppress(TimeoutError):
-                    wait(run, session.random.uniform(0, longest))
-                session.rounds += _killed(found[0])
-                done.add(found[0])
+                    wait(run, session.random.uniform(0, max_delay))
+                session.rounds += _kill(candidates[0])
+                done.add(candidates[0])
             time.sleep(0.002)
-        session.require(run, 0)
-    session.rest("after they were killed")
+        session.require_exit(run, 0)
+    session.check_at_rest("after they were killed")
 
 
-def _killed(pid: int) -> bool:
+def _kill(pid: int) -> bool:
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -182,5 +188,5 @@ def _killed(pid: int) -> bool:
     return True
 
 
-SHARES = {kind: _SHARE.get(kind, 1) for kind in KINDS}
-"""How often each kind has its turn."""
+WEIGHTS = {kind: _WEIGHTS.get(kind, 1) for kind in KINDS}
+"""How often each kind is chosen."""

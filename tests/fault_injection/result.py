@@ -1,4 +1,4 @@
-"""What came of one round, and of many."""
+"""The result of one case, and the counts of many."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from random import Random
 
 @dataclass(frozen=True)
 class Case:
-    """One piece of a suite: its kind, its number and the seed make the same disturbance again."""
+    """One case of a suite: its kind, its number and the seed cause the same disturbances again."""
 
     kind: str
     seed: int
@@ -20,18 +20,18 @@ class Case:
 
     @property
     def random(self) -> Random:
-        """Return the case's own randomness."""
+        """Return a random generator of the case's own, at its start."""
         return Random(f"{self.seed} {self.kind} {self.number}")
 
     @property
     def again(self) -> str:
-        """Return the command that does this case again."""
+        """Return the command that runs this case again."""
         return f"scripts/suites {self.suite} --seed {self.seed} --only {self.kind} --at {self.number}"
 
 
 @dataclass
 class SuiteResult:
-    """How a case ended, in a word or two, what was wrong about it, and the files that show it.
+    """How a case ended, its violations, and the files that show them.
 
     `rounds` counts its disturbances: one for an input, every kill for a run that was killed again and again.
     """
@@ -45,7 +45,7 @@ class SuiteResult:
 
 
 @dataclass
-class Tally:
+class KindTally:
     """The rounds of one kind."""
 
     rounds: int = 0
@@ -53,21 +53,21 @@ class Tally:
     ended: Counter[str] = field(default_factory=Counter)
     violations: int = 0
 
-    def add(self, verdict: SuiteResult) -> None:
+    def add(self, result: SuiteResult) -> None:
         """Count one case."""
-        self.rounds += verdict.rounds
-        self.seconds += verdict.seconds
-        self.ended[verdict.ended] += verdict.rounds
-        self.violations += bool(verdict.violations)
+        self.rounds += result.rounds
+        self.seconds += result.seconds
+        self.ended[result.ended] += result.rounds
+        self.violations += bool(result.violations)
 
 
-def keep(verdict: SuiteResult, folder: Path) -> Path:
-    """Copy what shows a violation to where it stays; return the place."""
-    place = folder / f"{verdict.case.kind}-{verdict.case.seed}-{verdict.case.number}"
-    place.mkdir(parents=True, exist_ok=True)
-    for path in verdict.evidence:
+def keep_evidence(result: SuiteResult, folder: Path) -> Path:
+    """Copy the evidence of a violation into `folder`; return the folder of the case."""
+    target = folder / f"{result.case.kind}-{result.case.seed}-{result.case.number}"
+    target.mkdir(parents=True, exist_ok=True)
+    for path in result.evidence:
         if path.is_dir():
-            shutil.copytree(path, place / path.name, symlinks=True, dirs_exist_ok=True)
+            shutil.copytree(path, target / path.name, symlinks=True, dirs_exist_ok=True)
         elif path.is_file():
-            shutil.copyfile(path, place / path.name)
-    return place
+            shutil.copyfile(path, target / path.name)
+    return target

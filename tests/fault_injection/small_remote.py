@@ -1,4 +1,4 @@
-"""A small remote, what an undisturbed run makes of it, and copies of it that runs are disturbed on."""
+"""A small remote, what an undisturbed run makes of it, and copies of it that disturbed runs work on."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from workspace import Workspace, tree
 
 from rm360_async.store.marker import MARKER
 
-_OFTEN_OTHER = ("published", "seconds", "version", "fetched")
-"""What a marker holds beside facts about the content; the md5 of a source is only known where all was fetched."""
+_NOT_CONTENT = ("published", "seconds", "version", "fetched")
+"""The keys of a marker that are not about the content; the md5 of a source is only known after a whole download."""
 CONFIG: dict[str, Any] = {"processing__max_retries": 100, "processing__retry_delay": 0.001}
-LITTLE: dict[str, Any] = {"extraction__cameras": ["25"], "extraction__modalities": ["metadata", "images"]}
-"""What was wanted earlier of performances that are completed."""
-Tree = dict[str, bytes]
+EARLIER_SELECTION: dict[str, Any] = {"extraction__cameras": ["25"], "extraction__modalities": ["metadata", "images"]}
+"""The selection of an earlier run, whose folders the disturbed runs complete."""
+FileTree = dict[str, bytes]
 
 
 @dataclass
-class Original:
-    """The remote, and every file that an undisturbed run publishes and leaves.
+class OriginalRemote:
+    """A remote, and every file that an undisturbed run publishes and leaves.
 
-    `ways` are the values of processing.fetch that a run on a copy may have. `earlier` is what had been wanted,
-    and published, before: such folders are completed, and `before` has them as they were.
+    `fetch_settings` are the values of processing.fetch that runs on a copy may have. `earlier` are the settings of an
+    earlier run, whose folders are completed; `published_before` has these folders as they were.
     """
 
     folder: Path
     structure: str = "single"
     count: int = 3
     filler: int = 300
-    ways: tuple[str, ...] = ("auto",)
+    fetch_settings: tuple[str, ...] = ("auto",)
     earlier: dict[str, Any] | None = None
     names: list[str] = field(default_factory=list)
-    before: dict[str, Tree] = field(default_factory=dict)
+    published_before: dict[str, FileTree] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
@@ -47,19 +47,20 @@ class Original:
             for number in range(self.count):
                 self._put(f"e{number}")
             if self.earlier is not None:
-                self.before = self._undisturbed(**self.earlier)
+                self.published_before = self._publish(**self.earlier)
                 shutil.copytree(self.workspace.root / "work", self.folder / "earlier")
-            self.trees = self._undisturbed(processing__fetch=self.ways[0])
-        self.left = left_behind(self.workspace)
+            self.expected = self._publish(processing__fetch=self.fetch_settings[0])
+        self.left_paths = work_paths(self.workspace)
 
-    def _undisturbed(self, **overrides: Any) -> dict[str, Tree]:
+    def _publish(self, **overrides: Any) -> dict[str, FileTree]:
+        """Run without disturbance, and return the published folders."""
         with run_on(self.workspace, **overrides) as run:
             assert run.wait() == 0, run.output + self.workspace.log()
         return {name: content(self.workspace.folder(name)) for name in self.names}
 
     @property
     def subject(self) -> str:
-        """Return the subject; both layouts have some of their own."""
+        """Return the subject; each layout has subjects of its own."""
         return "0018" if self.structure == "single" else "0026"
 
     def _put(self, name: str) -> None:
@@ -76,15 +77,15 @@ class Original:
         self.workspace.put(f"anno/{subject}/{subject}_{name}_anno.smc", anno)
 
     def copy(self, root: Path) -> Workspace:
-        """Return a lab of its own with the same remote, to the nanosecond, and nothing begun."""
+        """Return a new workspace with the same remote, modification times included, and no work done yet."""
         root.mkdir(parents=True)
         with pytest.MonkeyPatch.context() as patch:
             workspace = Workspace(root, patch, structure=self.structure, subjects=[self.subject])
         shutil.copytree(self.workspace.remote, workspace.remote, dirs_exist_ok=True)
         return workspace
 
-    def begin(self, workspace: Workspace) -> None:
-        """Put what was published earlier, with its ledger, into the work folder of a copy."""
+    def restore_earlier_work(self, workspace: Workspace) -> None:
+        """Put the folders of the earlier run, with their ledger, into the work folder of a copy."""
         if self.earlier is not None:
             shutil.copytree(self.folder / "earlier", workspace.root / "work", dirs_exist_ok=True)
 
@@ -92,33 +93,33 @@ class Original:
 def run_on(
     workspace: Workspace, hooks: tuple[Hook, ...] = (), environment: dict[str, str] | None = None, **overrides: Any
 ) -> Instance:
-    """Start a run; its processes, rclones too, all carry the lab's rclone config in their environment."""
+    """Start a run; all its processes, rclones too, have the workspace's rclone config in their environment."""
     env = {"RCLONE_CONFIG": str(workspace.root / "rclone.conf"), **(environment or {})}
     return Instance(workspace, hooks=hooks, environment=env, **{**CONFIG, **overrides})
 
 
-def content(folder: Path) -> Tree:
-    """Return every file of a published folder with its bytes; of the marker, what is about the content."""
+def content(folder: Path) -> FileTree:
+    """Return every file of a published folder with its bytes; of the marker only what is about the content."""
     files = tree(folder)
     if MARKER in files:
-        files[MARKER] = facts(folder)
+        files[MARKER] = marker_content(folder)
     return files
 
 
-def facts(folder: Path) -> bytes:
-    """Return what the marker of a published folder says about its content; all of one that is no JSON."""
+def marker_content(folder: Path) -> bytes:
+    """Return what the marker of a published folder says about its content; all of it if it is not JSON."""
     text = (folder / MARKER).read_bytes()
     try:
-        said = json.loads(text)
+        values = json.loads(text)
     except ValueError:
         return text
-    kept = {key: value for key, value in said.items() if key not in _OFTEN_OTHER}
-    kept["sources"] = [{**source, "md5": None} for source in said["sources"]]
-    return json.dumps(kept, sort_keys=True).encode()
+    about_content = {key: value for key, value in values.items() if key not in _NOT_CONTENT}
+    about_content["sources"] = [{**source, "md5": None} for source in values["sources"]]
+    return json.dumps(about_content, sort_keys=True).encode()
 
 
-def left_behind(workspace: Workspace) -> set[str]:
-    """Return every path below the work folder but the logs."""
+def work_paths(workspace: Workspace) -> set[str]:
+    """Return every path below the work folder except the logs."""
     work = workspace.root / "work"
-    found = {str(path.relative_to(work)) for path in work.rglob("*")}
-    return {path for path in found if not path.startswith("logs/")}
+    paths = {str(path.relative_to(work)) for path in work.rglob("*")}
+    return {path for path in paths if not path.startswith("logs/")}

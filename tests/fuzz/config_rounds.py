@@ -1,4 +1,4 @@
-"""Rounds with configs: random YAML structures, spoiled texts, and bytes."""
+"""Rounds with configs: random YAML structures, mutated texts, and random bytes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from fault_injection.result import Case, SuiteResult
 
-from fuzz.commands import said
+from fuzz.outputs import output_of
 from rm360_async.config import load_settings
 
-_WHOLE: dict[str, dict[str, Any]] = {
+_VALID_CONFIG: dict[str, dict[str, Any]] = {
     "google_drive": {
         "root_folder_id": "1aB-_",
         "remote_name": "lab",
@@ -25,7 +25,7 @@ _WHOLE: dict[str, dict[str, Any]] = {
     "limits": {"max_temp_size_gb": 100, "min_free_space_gb": 0.5},
     "logging": {"level": "INFO", "console_output": True, "max_file_size_mb": 100},
 }
-_SCALARS = (
+_ODD_SCALARS = (
     *("0026", "1e999", "-1", ".nan", ".inf", "0x" + "f" * 6000, "9" * 5000, "1:30:00", "2001-01-01", "~", "''", "on"),
     *("!!bool maybe", "!!int ''", "!!float ''", "!!int abc", "!!null x", "!!timestamp x", "!!binary x", "!!set {a}"),
     *("!!python/object/apply:os.system ['true']", "!x y", "&a [*a]", "*nowhere", "{a: 1, a: 2}", "? [a]", "<<: {a: 1}"),
@@ -46,30 +46,30 @@ _SCALARS = (
 )
 
 
-def one(case: Case, folder: Path) -> SuiteResult:
-    """Load one config as a command does: settings, or exit 2 and lines."""
+def run_round(case: Case, folder: Path) -> SuiteResult:
+    """Load one config as a command does: the result is settings, or exit code 2 with error lines."""
     random = case.random
     path = folder / "config.yaml"
-    how = random.choice((_structure, _structure, _scalar, _scalar, _scalar, _text, _text, _bytes, _monster))
-    path.write_bytes(how(random))
-    result = said(lambda: 0 if load_settings(path) else 1)
-    ended = {0: "settings", 2: "refused"}.get(result.code, f"exit {result.code}")
-    return SuiteResult(case, f"{how.__name__.strip('_')} {ended}", result.wrong(0, 2), [path])
+    make = random.choice((_structure, _structure, _scalar, _scalar, _scalar, _text, _text, _bytes, _oversized))
+    path.write_bytes(make(random))
+    output = output_of(lambda: 0 if load_settings(path) else 1)
+    ended = {0: "settings", 2: "refused"}.get(output.code, f"exit {output.code}")
+    return SuiteResult(case, f"{make.__name__.strip('_')} {ended}", output.problems(0, 2), [path])
 
 
 def _scalar(random: Random) -> bytes:
-    """Put odd scalars at one to three places of a whole config."""
-    lines = yaml.safe_dump(_WHOLE, default_flow_style=False).splitlines()
+    """Put unusual scalars at one to three keys of a valid config."""
+    lines = yaml.safe_dump(_VALID_CONFIG, default_flow_style=False).splitlines()
     for _ in range(random.randint(1, 3)):
         at = random.randrange(len(lines))
         head = lines[at].partition(":")[0] + ":" if ":" in lines[at] else lines[at].partition("-")[0] + "-"
-        lines[at] = f"{head} {random.choice(_SCALARS)}"
+        lines[at] = f"{head} {random.choice(_ODD_SCALARS)}"
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
 def _structure(random: Random) -> bytes:
     """Put random values at random keys."""
-    value: dict[Any, Any] = {section: dict(keys) for section, keys in _WHOLE.items()}
+    value: dict[Any, Any] = {section: dict(keys) for section, keys in _VALID_CONFIG.items()}
     for _ in range(random.randint(1, 5)):
         section = random.choice([*value, "other", 5, None])
         if random.random() < 0.3 or not isinstance(value.get(section), dict):
@@ -107,8 +107,8 @@ def _value(random: Random, depth: int) -> Any:
 
 
 def _text(random: Random) -> bytes:
-    """Spoil the text of a whole config: pieces out, doubled, moved, characters changed."""
-    text = yaml.safe_dump(_WHOLE)
+    """Mutate the text of a valid config: remove, double or move pieces, insert characters."""
+    text = yaml.safe_dump(_VALID_CONFIG)
     for _ in range(random.randint(1, 6)):
         at, end = sorted(random.randrange(len(text) + 1) for _ in range(2))
         end = min(end, at + 30)
@@ -118,16 +118,16 @@ def _text(random: Random) -> bytes:
 
 
 def _bytes(random: Random) -> bytes:
-    """Return noise, other encodings, nothing."""
-    text = yaml.safe_dump(_WHOLE)
+    """Return random bytes, other encodings, or nothing."""
+    text = yaml.safe_dump(_VALID_CONFIG)
     choices = (random.randbytes(random.randrange(3000)), text.encode("utf-16"), text.encode("utf-32"), b"", b"\0" * 100)
     return random.choice(
         (*choices, b"\xef\xbb\xbf" + text.encode(), text.encode()[: random.randrange(len(text))] + b"\xff")
     )
 
 
-def _monster(random: Random) -> bytes:
-    """Return what grows: aliases that multiply, nesting without end, very many keys, very long lines."""
+def _oversized(random: Random) -> bytes:
+    """Return a text that is too large: aliases that multiply, deep nesting, very many keys, very long lines."""
     size = random.choice((50, 1000, 5000))
     doubling = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, min(size, 200)))
     chain = "x: " + "[" * size + "]" * random.choice((0, size))

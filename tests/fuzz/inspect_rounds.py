@@ -9,44 +9,46 @@ from pathlib import Path
 
 from fault_injection.result import Case, SuiteResult
 
-from fuzz.commands import said
-from fuzz.decoys import SECRET, Watch
-from fuzz.hostile import HOSTILE, spoil
+from fuzz.file_watch import SECRET, OpenWatch
+from fuzz.hdf5_edits import FuzzContext, make_outside_files
+from fuzz.hostile import HOSTILE, make_hostile
 from fuzz.mutations import MUTATIONS
-from fuzz.smc_rounds import KINDS, Bases
-from fuzz.trap import Trap, make_decoys
+from fuzz.outputs import output_of
+from fuzz.smc_rounds import KINDS, BaseFiles
+
+_MANY = 20_000
 
 
 @cache
-def _prepared(folder: Path) -> Bases:
+def _base_files(folder: Path) -> BaseFiles:
     for name in ("bases", "outside"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    make_decoys(folder / "outside", SECRET)
-    return Bases(folder / "bases")
+    make_outside_files(folder / "outside", SECRET)
+    return BaseFiles(folder / "bases")
 
 
-def one(case: Case, folder: Path) -> SuiteResult:
-    """Look into one file: what it holds in printable lines, or one line of why not."""
+def run_round(case: Case, folder: Path) -> SuiteResult:
+    """Inspect one file: the command prints its content in printable lines, or one line of why it cannot."""
     from rm360_async.cli.inspect import command
 
-    bases, random = _prepared(folder), case.random
+    bases, random = _base_files(folder), case.random
     kind = KINDS[case.number % len(KINDS)]
     path, base = folder / "raw.smc", random.randrange(len(bases.paths))
     if kind in HOSTILE:
         shutil.copyfile(bases.paths[base], path)
-        spoil(path, kind, Trap(random, folder / "outside", 20_000))
+        make_hostile(path, kind, FuzzContext(random, folder / "outside", _MANY))
     else:
-        path.write_bytes(MUTATIONS[kind](bases.wholes[base], random))
-    with Watch(folder / "outside") as watch:
-        text = said(lambda: command.main([str(path)], standalone_mode=False))
-        structured = said(lambda: command.main([str(path), "--json"], standalone_mode=False))
+        path.write_bytes(MUTATIONS[kind](bases.contents[base], random))
+    with OpenWatch(folder / "outside") as watch:
+        text = output_of(lambda: command.main([str(path)], standalone_mode=False))
+        as_json = output_of(lambda: command.main([str(path), "--json"], standalone_mode=False))
         opened = watch.opened() - {"."}
-    wrong = [*text.wrong(0, 3), *structured.wrong(0, 3)]
-    wrong += [f"opened {sorted(opened)}"] if opened else []
-    wrong += [f"an unprintable line: {line[:200]!r}" for line in text.stdout.split("\n") if not line.isprintable()][:1]
-    wrong += [f"a line of {len(line)} characters" for line in text.stdout.split("\n") if len(line) > 5000][:1]
-    if structured.code == 0:
-        json.loads(structured.stdout)
-    return SuiteResult(
-        case, f"{'told' if text.code == 0 else 'refused'}", [f"{kind}: {each}" for each in wrong], [path]
-    )
+    violations = [*text.problems(0, 3), *as_json.problems(0, 3)]
+    violations += [f"opened {sorted(opened)}"] if opened else []
+    lines = text.stdout.split("\n")
+    violations += [f"an unprintable line: {line[:200]!r}" for line in lines if not line.isprintable()][:1]
+    violations += [f"a line of {len(line)} characters" for line in lines if len(line) > 5000][:1]
+    if as_json.code == 0:
+        json.loads(as_json.stdout)
+    ended = "inspected" if text.code == 0 else "refused"
+    return SuiteResult(case, ended, [f"{kind}: {violation}" for violation in violations], [path])

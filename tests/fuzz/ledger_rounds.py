@@ -1,4 +1,4 @@
-"""Rounds with a corrupt, foreign or locked ledger: Fault(LEDGER) in one line, or a correct reading."""
+"""Rounds with a corrupt, foreign or locked ledger: the result is Fault(LEDGER) in one line, or correct rows."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any
 import anyio
 from fault_injection.result import Case, SuiteResult
 
-from fuzz.telling import told_well
+from fuzz.outputs import message_problems
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, is_performance, is_subject
 from rm360_async.domain.record import SourceFile
 from rm360_async.domain.stage import Stage
 from rm360_async.ledger import Claims, Ledger, database, ledger_file, lock_path, manifest_text
 
-_COUNT = 300
-_ALLOWED = (Cause.LEDGER, Cause.NOT_WRITABLE)
-ledger_file.BUSY_SECONDS, database._LOCK_TRIES = 0.02, 2  # a lock that stays is to be seen soon
+_PERFORMANCES = 300
+_ALLOWED_CAUSES = (Cause.LEDGER, Cause.NOT_WRITABLE)
+ledger_file.BUSY_SECONDS, database._LOCK_TRIES = 0.02, 2  # give up soon on a lock that stays
 
 
 @cache
-def _whole(folder: Path) -> tuple[bytes, Any]:
-    """Return the bytes of a ledger with a history, and what reading it gives."""
+def _intact_ledger(folder: Path) -> tuple[bytes, Any]:
+    """Return the bytes of a ledger with a history, and its content as read."""
     path = folder / "whole.sqlite"
     path.unlink(missing_ok=True)
     anyio.run(_write, path)
-    picture = anyio.run(_picture, path)
-    return path.read_bytes(), picture
+    content = anyio.run(_content, path)
+    return path.read_bytes(), content
 
 
 async def _write(path: Path) -> None:
-    performances = [Performance(f"{n // 10:04d}", f"e{n % 10}") for n in range(_COUNT)]
+    performances = [Performance(f"{n // 10:04d}", f"e{n % 10}") for n in range(_PERFORMANCES)]
     async with Ledger.open(path) as ledger:
         await ledger.add(performances)
         sources = {p: [SourceFile(f"{p.subject}/{p.subject}_{p.name}_raw.smc", 10**9, "0" * 32)] for p in performances}
@@ -54,7 +54,7 @@ async def _write(path: Path) -> None:
         await ledger.hints.set_meta("key", "value")
 
 
-async def _picture(path: Path) -> Any:
+async def _content(path: Path) -> Any:
     """Read everything that a run and `status` read."""
     async with Ledger.open(path) as ledger:
         rows = await ledger.rows()
@@ -65,73 +65,75 @@ async def _picture(path: Path) -> Any:
         return manifest_text(rows), rows, totals, attempts, runs, rest
 
 
-def one(case: Case, folder: Path) -> SuiteResult:
-    """Spoil one ledger and use it."""
-    whole, picture = _whole(folder)
+def run_round(case: Case, folder: Path) -> SuiteResult:
+    """Damage one ledger and use it."""
+    intact, content = _intact_ledger(folder)
     path = folder / "MANIFEST.sqlite"
     _remove(folder)
-    how = _WAYS[case.number % len(_WAYS)]
-    holder = how(path, whole, case)
+    mutate = _MUTATIONS[case.number % len(_MUTATIONS)]
+    holder = mutate(path, intact, case)
     before = _state(path)
     try:
-        ended, wrong = _used(path, picture)
-        if ended in ("refused",) and _state(path) != before:
-            wrong.append("the file was refused and changed all the same")
+        ended, violations = _use(path, content)
+        if ended == "refused" and _state(path) != before:
+            violations.append("the file was refused, but changed")
     finally:
         if holder is not None:
             holder.close()
-    return SuiteResult(case, f"{how.__name__.strip('_')}: {ended}", wrong, [path] if path.is_file() else [])
+    return SuiteResult(case, f"{mutate.__name__.strip('_')}: {ended}", violations, [path] if path.is_file() else [])
 
 
-def _used(path: Path, picture: Any) -> tuple[str, list[str]]:
+def _use(path: Path, content: Any) -> tuple[str, list[str]]:
     try:
-        found = anyio.run(_picture, path)
-        anyio.run(_changed, path)
+        read = anyio.run(_content, path)
+        anyio.run(_change, path)
     except Fault as fault:
-        wrong = told_well(str(fault), "the message")
-        return "refused", wrong if fault.cause in _ALLOWED else [*wrong, f"blames {fault.cause.code!r}: {fault}"]
-    except Exception as error:  # noqa: BLE001 (what it is for)
+        violations = message_problems(str(fault), "the message")
+        if fault.cause not in _ALLOWED_CAUSES:
+            violations.append(f"the cause is {fault.cause.code!r}: {fault}")
+        return "refused", violations
+    except Exception as error:  # noqa: BLE001 (any exception is a violation)
         return "crashed", [f"raised {error!r}"[:500]]
-    if found == picture:
+    if read == content:
         return "same", []
-    return "differs", _nonsense(found[1])
+    return "differs", _implausible_rows(read[1])
 
 
-def _nonsense(rows: Any) -> list[str]:
-    """A byte of a stored text or number can change unseen, as SQLite keeps no checksums; a loss must not."""
-    if len(rows) != _COUNT:
-        return [f"{len(rows)} of {_COUNT} performances were read, and nothing was said"]
-    odd = [
+def _implausible_rows(rows: Any) -> list[str]:
+    """Return what is wrong with the rows: without checksums a changed text is not noticed, but a lost row must be."""
+    if len(rows) != _PERFORMANCES:
+        return [f"{len(rows)} of {_PERFORMANCES} performances were read without an error"]
+    invalid = [
         row.performance
         for row in rows
         if not (is_subject(row.performance.subject) and is_performance(row.performance.name))
     ]
-    return [f"read {odd[0]!r} as a performance"] if odd else []
+    return [f"read {invalid[0]!r} as a performance"] if invalid else []
 
 
-async def _changed(path: Path) -> None:
+async def _change(path: Path) -> None:
     async with Ledger.open(path) as ledger:
         await ledger.add([Performance("9999", "e0")])
         await ledger.attempts.begin(Performance("9999", "e0"))
         await ledger.requests.retry()
 
 
-def _flipped(path: Path, whole: bytes, case: Case) -> None:
-    """Flip one byte; round after round goes through the file."""
-    data, random = bytearray(whole), case.random
-    at = (case.number // len(_WAYS) * 997 + random.randrange(997)) % len(data)
+def _flipped(path: Path, intact: bytes, case: Case) -> None:
+    """Flip one byte; the rounds go through the whole file."""
+    data, random = bytearray(intact), case.random
+    at = (case.number // len(_MUTATIONS) * 997 + random.randrange(997)) % len(data)
     data[at] ^= random.choice((1, 0x80, 0xFF, random.randint(1, 255)))
     path.write_bytes(data)
 
 
-def _flipped_head(path: Path, whole: bytes, case: Case) -> None:
+def _flipped_head(path: Path, intact: bytes, case: Case) -> None:
     """Change a byte of the 100 bytes of the header, or of the schema's page."""
-    data, random = bytearray(whole), case.random
+    data, random = bytearray(intact), case.random
     data[random.randrange(100) if random.random() < 0.6 else random.randrange(4096)] = random.choice((0, 1, 2, 255))
     path.write_bytes(data)
 
 
-def _truncated(path: Path, whole: bytes, case: Case) -> None:
+def _truncated(path: Path, intact: bytes, case: Case) -> None:
     random = case.random
     classes = (
         0,
@@ -143,38 +145,38 @@ def _truncated(path: Path, whole: bytes, case: Case) -> None:
         4095,
         4096,
         4097,
-        len(whole) - 1,
-        len(whole) - 4096,
-        random.randrange(len(whole)),
+        len(intact) - 1,
+        len(intact) - 4096,
+        random.randrange(len(intact)),
     )
-    path.write_bytes(whole[: random.choice(classes)])
+    path.write_bytes(intact[: random.choice(classes)])
 
 
-def _zeroed(path: Path, whole: bytes, case: Case) -> None:
-    data, random = bytearray(whole), case.random
+def _zeroed(path: Path, intact: bytes, case: Case) -> None:
+    data, random = bytearray(intact), case.random
     size = random.choice((16, 512, 4096))
     at = random.randrange(len(data)) // size * size
     data[at : at + size] = bytes(min(size, len(data) - at))
     path.write_bytes(data)
 
 
-def _overwritten(path: Path, whole: bytes, case: Case) -> None:
-    data, random = bytearray(whole), case.random
+def _overwritten(path: Path, intact: bytes, case: Case) -> None:
+    data, random = bytearray(intact), case.random
     size = random.choice((4, 40, 600))
     at, other = random.randrange(len(data) - size), random.randrange(len(data) - size)
     data[at : at + size] = random.choice((random.randbytes(size), data[other : other + size]))
     path.write_bytes(data)
 
 
-def _swapped_pages(path: Path, whole: bytes, case: Case) -> None:
-    random, pages = case.random, [whole[at : at + 4096] for at in range(0, len(whole), 4096)]
+def _swapped_pages(path: Path, intact: bytes, case: Case) -> None:
+    random, pages = case.random, [intact[at : at + 4096] for at in range(0, len(intact), 4096)]
     one, other = random.sample(range(len(pages)), 2)
     pages[one], pages[other] = pages[other], random.choice((pages[one], pages[other]))
     path.write_bytes(b"".join(pages))
 
 
-def _foreign(path: Path, whole: bytes, case: Case) -> Any:
-    """Put something else there: other databases, folders, pipes, links, texts; or a garbage journal beside."""
+def _foreign(path: Path, intact: bytes, case: Case) -> Any:
+    """Put something else there: another database, a folder, pipe, link or text; or a garbage journal beside it."""
     choice = case.random.randrange(8)
     if choice == 0:
         path.mkdir()
@@ -187,7 +189,7 @@ def _foreign(path: Path, whole: bytes, case: Case) -> Any:
     elif choice == 4:
         path.write_bytes(b"subject,performance,status\n" * 100)
     elif choice == 5:
-        path.write_bytes(whole)
+        path.write_bytes(intact)
         path.with_name(path.name + "-journal").write_bytes(case.random.randbytes(3000))
     else:
         database = sqlite3.connect(path)
@@ -202,15 +204,15 @@ _FOREIGN = (
 )
 
 
-def _locked(path: Path, whole: bytes, case: Case) -> Any:
-    """Keep it locked by another connection."""
-    path.write_bytes(whole)
+def _locked(path: Path, intact: bytes, case: Case) -> Any:
+    """Keep the ledger locked by another connection."""
+    path.write_bytes(intact)
     database = sqlite3.connect(path, isolation_level=None)
     database.execute(case.random.choice(("BEGIN EXCLUSIVE", "BEGIN IMMEDIATE")))
     return database
 
 
-_WAYS = (
+_MUTATIONS = (
     *(_flipped, _flipped_head, _flipped, _truncated, _flipped, _zeroed, _flipped, _overwritten, _swapped_pages),
     *(_flipped, _foreign, _locked),
 )
@@ -226,7 +228,7 @@ def _remove(folder: Path) -> None:
 
 
 def _state(path: Path) -> Any:
-    """Return what stands under the name: what it is, and a file's bytes."""
+    """Return the type and inode of what is at the path, and the bytes of a file."""
     state = path.lstat()
     content = path.read_bytes() if path.is_file() else None
     return state.st_mode, state.st_ino, content

@@ -1,4 +1,4 @@
-"""Rounds with answers of `rclone lsjson`: parsed, sorted into performances, and entered into a real ledger."""
+"""Rounds with answers of `rclone lsjson`: parsed, grouped by performance, and stored in a real ledger."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import anyio
 from fault_injection.result import Case, SuiteResult
 
-from fuzz.telling import told_well
+from fuzz.outputs import message_problems
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Structure, remote_path
 from rm360_async.download.rclone.listing import RemoteListing, group_by_performance, parse_listing
 from rm360_async.ledger import Ledger
 
 _MD5 = "d41d8cd98f00b204e9800998ecf8427e"
-_ODD: tuple[Any, ...] = (
+_ODD_VALUES: tuple[Any, ...] = (
     *(None, True, 0, -1, 2**63, 2**64, -(2**70), 1.5, 1e300, float("nan"), float("inf"), "", "12", "x", [], {}, [1]),
     *({"md5": 5}, {"md5": "\ud800"}, {"md5": "x" * 5000}, "\ud800", "\0", "../../etc", "a\nb", "x" * 100_000),
 )
@@ -42,8 +42,8 @@ _PATHS = (
 )
 
 
-def one(case: Case, folder: Path) -> SuiteResult:
-    """Read one answer: a listing that is safe to work with, or Fault(UNKNOWN) in one line."""
+def run_round(case: Case, folder: Path) -> SuiteResult:
+    """Parse one answer: the result is a listing that is safe to use, or Fault(UNKNOWN) in one line."""
     random = case.random
     answer = _answer(random)
     path = folder / "lsjson.json"
@@ -52,48 +52,48 @@ def one(case: Case, folder: Path) -> SuiteResult:
     try:
         listing = group_by_performance(parse_listing(answer, "listing lab:"), structure)
     except Fault as fault:
-        wrong = told_well(str(fault), "the message")
+        violations = message_problems(str(fault), "the message")
         return SuiteResult(
-            case, fault.cause.code, wrong if fault.cause is Cause.UNKNOWN else [*wrong, str(fault)], [path]
+            case, fault.cause.code, violations if fault.cause is Cause.UNKNOWN else [*violations, str(fault)], [path]
         )
-    except Exception as error:  # noqa: BLE001 (what it is for)
+    except Exception as error:  # noqa: BLE001 (any exception is a violation)
         return SuiteResult(case, "crashed", [repr(error)[:500]], [path])
-    wrong = [*_unsafe(listing, structure), *_lost(answer, listing)]
+    violations = [*_unsafe_entries(listing, structure), *_lost_entries(answer, listing)]
     try:
-        anyio.run(_entered, folder / "listing.sqlite", listing)
-    except Exception as error:  # noqa: BLE001 (what it is for)
-        wrong.append(f"the ledger cannot take it: {error!r}"[:500])
+        anyio.run(_store_in_ledger, folder / "listing.sqlite", listing)
+    except Exception as error:  # noqa: BLE001 (any exception is a violation)
+        violations.append(f"the ledger cannot take it: {error!r}"[:500])
     finally:
         for left in folder.glob("listing.*"):
             left.unlink()
-    return SuiteResult(case, "listed" if listing.files else "nothing listed", wrong[:5], [path])
+    return SuiteResult(case, "listed" if listing.files else "nothing listed", violations[:5], [path])
 
 
-def _unsafe(listing: RemoteListing, structure: Structure) -> list[str]:
-    wrong = []
+def _unsafe_entries(listing: RemoteListing, structure: Structure) -> list[str]:
+    violations = []
     for performance, kinds in listing.files.items():
         for kind, file in kinds.items():
             if file.path != remote_path(structure, performance, Kind(kind)):
-                wrong.append(f"{file.path!r} is not the path of {performance} {kind}")
+                violations.append(f"{file.path!r} is not the path of {performance} {kind}")
             if not 0 <= file.size < 2**63:
-                wrong.append(f"{file.path} is listed with {file.size} bytes")
+                violations.append(f"{file.path} is listed with {file.size} bytes")
             for name, value in (("md5", file.md5), ("modified", file.modified), ("id", file.id)):
                 if value is not None and (not isinstance(value, str) or not value.isprintable() or len(value) > 500):
-                    wrong.append(f"{file.path} is listed with {name} {str(value)[:50]!r}")
-    return wrong
+                    violations.append(f"{file.path} is listed with {name} {str(value)[:50]!r}")
+    return violations
 
 
-def _lost(answer: bytes, listing: RemoteListing) -> list[str]:
-    """Every path of the answer is in the listing once; one that came twice is marked."""
+def _lost_entries(answer: bytes, listing: RemoteListing) -> list[str]:
+    """Return the paths of the answer that are not in the listing, and duplicates that are not marked."""
     paths = [str(entry["Path"]) for entry in json.loads(answer)]
     listed = {file.path: file for kinds in listing.files.values() for file in kinds.values()}
-    strange = set(listing.unrecognized)
-    wrong = [f"{path!r} is lost" for path in paths if path not in listed and path not in strange]
+    unrecognized = set(listing.unrecognized)
+    violations = [f"{path!r} is lost" for path in paths if path not in listed and path not in unrecognized]
     twice = {path for path in listed if paths.count(path) > 1} if len(paths) < 1000 else set()
-    return wrong + [f"{path} was listed twice and is not marked" for path in twice if not listed[path].duplicate]
+    return violations + [f"{path} was listed twice and is not marked" for path in twice if not listed[path].duplicate]
 
 
-async def _entered(path: Path, listing: RemoteListing) -> None:
+async def _store_in_ledger(path: Path, listing: RemoteListing) -> None:
     sources = {each: [file.source() for file in kinds.values()] for each, kinds in listing.files.items()}
     async with Ledger.open(path) as ledger:
         await ledger.add(sources)
@@ -140,5 +140,5 @@ def _entry(random: Random) -> dict[str, Any]:
         if random.random() < 0.2:
             del entry[key]
         else:
-            entry[key] = random.choice(_ODD)
+            entry[key] = random.choice(_ODD_VALUES)
     return entry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shutil
@@ -15,12 +14,12 @@ from anyio.to_thread import run_sync
 from fault_injection.result import Case, SuiteResult
 from tiny_smc import Tiny
 
-from fuzz.decoys import SECRET, Watch, snapshot
-from fuzz.hostile import HOSTILE, in_format, spoil
-from fuzz.mutations import MUTATIONS, Whole, whole
-from fuzz.telling import told_well
-from fuzz.trap import Trap, make_decoys
-from fuzz.truth import Truth
+from fuzz.file_watch import SECRET, OpenWatch, snapshot
+from fuzz.hdf5_edits import FuzzContext, make_outside_files
+from fuzz.hostile import HOSTILE, copy_in_format, make_hostile
+from fuzz.mutations import MUTATIONS, SourceBytes, read_source
+from fuzz.outputs import message_problems
+from fuzz.reference import ReferenceServer
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record, SourceFile
@@ -30,28 +29,28 @@ from rm360_async.store.staging import remove_tree
 
 LIMITS = WorkerLimits(memory_bytes=768 * 2**20, deadline_seconds=20)
 KINDS = (*MUTATIONS, *HOSTILE)
-_ALLOWED = (Cause.UNREADABLE, Cause.DAMAGED, Cause.WORKER_DIED, Cause.DEADLINE)
+_ALLOWED_CAUSES = (Cause.UNREADABLE, Cause.DAMAGED, Cause.WORKER_DIED, Cause.DEADLINE)
 _SLACK_SECONDS = 15
-"""After the deadline: the grace between TERM and KILL, and a busy machine."""
+"""Allowed after the deadline: the grace between TERM and KILL, and a busy machine."""
 _PERFORMANCE = Performance("0018", "s1_all")
 
 
-class Bases:
-    """The whole, small files that rounds begin with: layouts, formats, a user block."""
+class BaseFiles:
+    """The small intact files that are mutated: several layouts, formats, and one with a user block."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         tiny = {"frames": 3, "masks": True, "anno": True, "rate": 8000}
         plain = Tiny(**tiny).write(folder / "plain.smc")  # type: ignore[arg-type]
-        self.paths = [plain, in_format(plain, folder / "latest.smc", "latest")]
+        self.paths = [plain, copy_in_format(plain, folder / "latest.smc", "latest")]
         for number, more in enumerate(({"layout": "compact"}, {"layout": "gzip"}, {"column": True, "userblock": 512})):
             self.paths.append(Tiny(**tiny, **more).write(folder / f"{number}.smc"))  # type: ignore[arg-type]
-        self.wholes: list[Whole] = [whole(path) for path in self.paths]
+        self.contents: list[SourceBytes] = [read_source(path) for path in self.paths]
 
 
 @dataclass
 class Slot:
-    """The folders of one round at a time: source and staging, and decoys beside them."""
+    """The folders of one round at a time: source and staging, and files outside of them."""
 
     root: Path
 
@@ -63,118 +62,119 @@ class Slot:
         self.temp = self.root / "tmp"
         self.temp.mkdir()
         self.outside = self.root / "outside"
-        make_decoys(self.outside, SECRET)
+        make_outside_files(self.outside, SECRET)
 
 
-def make_input(case: Case, bases: Bases, slot: Slot, many: int) -> None:
+def make_input(case: Case, bases: BaseFiles, slot: Slot, many: int) -> None:
     """Write the round's source file."""
     random = case.random
     base = random.randrange(len(bases.paths))
     if case.kind in MUTATIONS:
-        slot.source.write_bytes(MUTATIONS[case.kind](bases.wholes[base], random))
+        slot.source.write_bytes(MUTATIONS[case.kind](bases.contents[base], random))
         return
     shutil.copyfile(bases.paths[base], slot.source)
-    spoil(slot.source, case.kind, Trap(random, slot.outside, many))
+    make_hostile(slot.source, case.kind, FuzzContext(random, slot.outside, many))
 
 
 class SmcRounds:
-    """Does rounds; several may be under way, each in a slot of its own. A context manager."""
+    """A context manager that runs rounds; several at once, each in a slot of its own."""
 
     def __init__(self, root: Path, many: int = 200_000, count: int = 2) -> None:
         self.root, self.many, self.count = root, many, count
-        self.bases = Bases(root / "bases")
-        self.truths = [Truth() for _ in range(count)]
+        self.bases = BaseFiles(root / "bases")
+        self.references = [ReferenceServer() for _ in range(count)]
         self.slots = [Slot(root / f"slot{number}") for number in range(count)]
-        self.untold = 0
-        self.after = itertools.count()
-        self.usual = {name: place for name, place in os.environ.items() if name == "TMPDIR"}
-        """Where temporary files go otherwise; each round sends those of its worker to its slot."""
+        self.unverified = 0
+        self.original_environment = {name: value for name, value in os.environ.items() if name == "TMPDIR"}
+        """Each round sends the temporary files of its worker to its slot; this is restored at the end."""
 
     def __enter__(self) -> SmcRounds:
-        for truth in self.truths:
-            truth.__enter__()
+        for reference in self.references:
+            reference.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for truth in self.truths:
-            truth.__exit__()
+        for reference in self.references:
+            reference.__exit__()
         os.environ.pop("TMPDIR", None)
-        os.environ.update(self.usual)
+        os.environ.update(self.original_environment)
 
-    async def round(self, case: Case, number: int) -> SuiteResult:
-        """Make the input of a case, extract it in a real worker, and judge; `number` is the slot."""
+    async def run_round(self, case: Case, number: int) -> SuiteResult:
+        """Make the input of a case in slot `number`, extract it in a real worker, and check the outcome."""
         slot = self.slots[number]
         await run_sync(make_input, case, self.bases, slot, self.many)
         before = snapshot(slot.root, slot.staging)
-        verdict = SuiteResult(case, "published", evidence=[slot.source])
+        result = SuiteResult(case, "published", evidence=[slot.source])
         os.environ["TMPDIR"] = str(slot.temp)
-        with Watch(slot.outside) as watch:
+        with OpenWatch(slot.outside) as watch:
             start = time.monotonic()
             outcome = await self._extract(slot)
-            verdict.seconds = time.monotonic() - start
+            result.seconds = time.monotonic() - start
             opened = watch.opened() - {"."}
         if opened:
-            verdict.violations.append(f"opened files that are not the source: {sorted(opened)}")
+            result.violations.append(f"opened files that are not the source: {sorted(opened)}")
         if snapshot(slot.root, slot.staging) != before:
             changed = set(snapshot(slot.root, slot.staging).items()) ^ set(before.items())
-            verdict.violations.append(f"changed what is outside of the staging folder: {sorted(changed)[:5]}")
-        if verdict.seconds > LIMITS.deadline_seconds + _SLACK_SECONDS:
-            verdict.violations.append(f"took {verdict.seconds:.0f} s, the deadline is {LIMITS.deadline_seconds} s")
+            result.violations.append(f"changed files outside of the staging folder: {sorted(changed)[:5]}")
+        if result.seconds > LIMITS.deadline_seconds + _SLACK_SECONDS:
+            result.violations.append(f"took {result.seconds:.0f} s, the deadline is {LIMITS.deadline_seconds} s")
         if isinstance(outcome, Record):
-            verdict.ended = "published but for what is broken" if outcome.left_out else "published"
-            verdict.violations += await run_sync(self._judge_success, slot, outcome, number)
+            result.ended = "published without broken data" if outcome.left_out else "published"
+            result.violations += await run_sync(self._success_violations, slot, outcome, number)
         else:
-            verdict.ended, wrong = _judge_failure(slot, outcome)
-            verdict.violations += wrong
+            result.ended, violations = _failure_violations(slot, outcome)
+            result.violations += violations
         await run_sync(_clear, slot)
-        return verdict
+        return result
 
     async def _extract(self, slot: Slot) -> Record | BaseException:
         sources = (SourceFile("0018/0018_s1_all_raw.smc", slot.source.stat().st_size),)
         job = ExtractJob(_PERFORMANCE, str(slot.source), None, sources, str(slot.staging))
         try:
             return await run_extraction(job, LIMITS, lambda files, size: None)
-        except Exception as error:  # noqa: BLE001 (anything but a Fault is a violation, and told as one)
+        except Exception as error:  # noqa: BLE001 (anything but a Fault is a violation, and reported as one)
             return error
 
-    def _judge_success(self, slot: Slot, record: Record, number: int) -> list[str]:
-        wrong = [text for item in record.left_out for text in told_well(str(item), "a left-out line")][:5]
+    def _success_violations(self, slot: Slot, record: Record, number: int) -> list[str]:
+        reasons = [str(item) for item in record.left_out]
+        violations = [text for reason in reasons for text in message_problems(reason, "a left-out line")][:5]
         for path in _files(slot.staging):
             if path.is_symlink() or not path.resolve().is_relative_to(slot.staging.resolve()):
-                wrong.append(f"{path} leads out of the staging folder")
+                violations.append(f"{path} leads out of the staging folder")
             elif _holds_secret(path):
-                wrong.append(f"{path.relative_to(slot.staging)} holds bytes of a file outside")
-        told = self.truths[number].ask(slot.source, slot.staging)
-        self.untold += told is None
-        return wrong + (told or [])[:10]
+                violations.append(f"{path.relative_to(slot.staging)} holds bytes of a file outside")
+        differences = self.references[number].differences(slot.source, slot.staging)
+        self.unverified += differences is None
+        return violations + (differences or [])[:10]
 
 
-def _judge_failure(slot: Slot, error: BaseException) -> tuple[str, list[str]]:
+def _failure_violations(slot: Slot, error: BaseException) -> tuple[str, list[str]]:
+    """Return how a failed extraction ended, and its violations."""
     if not isinstance(error, Fault):
         return "crashed", [f"the service's side raised {error!r}"]
-    wrong = told_well(str(error), "the message")
+    violations = message_problems(str(error), "the message")
     ended = error.cause.code
-    if error.cause not in _ALLOWED:
-        wrong.append(f"blames {error.cause.code!r}: {error}")
+    if error.cause not in _ALLOWED_CAUSES:
+        violations.append(f"the cause is {error.cause.code!r}: {error}")
     if "ended with exit code" in error.message:
-        wrong.append(f"an unforeseen exception in the worker: {error}")
+        violations.append(f"an unexpected exception in the worker: {error}")
     if error.cause in (Cause.UNREADABLE, Cause.DAMAGED) and os.path.lexists(slot.staging):
-        wrong.append("a failure left its staging folder")
+        violations.append("a failure left its staging folder")
     if "of memory" in error.message:
         ended = "worker died: memory"
     if killed := re.search(r"killed by (SIG\w+)", error.message):
         ended = f"worker died: {killed[1]}"
-    return ended, wrong
+    return ended, violations
 
 
 def _holds_secret(path: Path) -> bool:
-    """Search in pieces, so that our own memory stays small: a child's peak begins with its parent's."""
-    kept = b""
+    """Search piece by piece, to keep this process small: the memory peak of a child begins with its parent's."""
+    tail = b""
     with path.open("rb") as file:
         while piece := file.read(2**20):
-            if SECRET in kept + piece:
+            if SECRET in tail + piece:
                 return True
-            kept = piece[-len(SECRET) :]
+            tail = piece[-len(SECRET) :]
     return False
 
 

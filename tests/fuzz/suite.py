@@ -1,4 +1,4 @@
-"""Which rounds there are, and how they are done: the same for the script and for the tests."""
+"""The rounds of the suite, and how they are run: the same for the script and for the tests."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ FAULTS = {
     "ledger": "The ledger, or an earlier MANIFEST.csv, mutated.",
     "inspect": "`inspect` of a mutated file.",
 }
-"""How each kind is caused."""
-_SHARE = {"config": 5, "listing": 5, "ledger": 5, "inspect": 10}
-"""Of so many rounds with .smc files, one of these is done beside."""
-_MUTATED = 0.7
-_WEIGHTS = {"flipped_metadata": 4, "overwritten_metadata": 3, "zeroed_blocks": 2, "crossed_pointers": 3}
-_RARE = {"many_cameras": 0.1, "many_frames": 0.1, "hard_bomb": 0.3, "bombs": 0.5, "deep_nesting": 0.3}
+"""How each kind of fault is caused."""
+_FILES_PER_ROUND = {"config": 5, "listing": 5, "ledger": 5, "inspect": 10}
+"""How many rounds with .smc files there are for one round of these kinds."""
+_MUTATED_SHARE = 0.7
+"""Of the rounds with .smc files; the others have hostile files."""
+_MUTATION_WEIGHTS = {"flipped_metadata": 4, "overwritten_metadata": 3, "zeroed_blocks": 2, "crossed_pointers": 3}
+_HOSTILE_WEIGHTS = {"many_cameras": 0.1, "many_frames": 0.1, "hard_bomb": 0.3, "bombs": 0.5, "deep_nesting": 0.3}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do: `rounds` with .smc files and their share of the others, or all of one kind, or one round."""
+    """The rounds to run: `rounds` with .smc files and the others in proportion, or only one kind, or one round."""
 
     rounds: int
     seed: int
@@ -50,44 +51,46 @@ class Plan:
             yield from (Case(self.only, self.seed, number) for number in numbers)
             return
         random = Random(self.seed)
-        made = [kind for kind in SMC_KINDS if kind not in MUTATIONS]
-        mutated, others = [_WEIGHTS.get(kind, 1) for kind in MUTATIONS], [_RARE.get(kind, 1) for kind in made]
+        hostile = list(HOSTILE)
+        mutation_weights = [_MUTATION_WEIGHTS.get(kind, 1) for kind in MUTATIONS]
+        hostile_weights = [_HOSTILE_WEIGHTS.get(kind, 1) for kind in hostile]
         for number in range(self.rounds):
-            pool = (list(MUTATIONS), mutated) if random.random() < _MUTATED else (made, others)
+            is_mutated = random.random() < _MUTATED_SHARE
+            pool = (list(MUTATIONS), mutation_weights) if is_mutated else (hostile, hostile_weights)
             yield Case(random.choices(*pool)[0], self.seed, number)
-        for kind, share in _SHARE.items():
-            yield from (Case(kind, self.seed, number) for number in range(self.rounds // share))
+        for kind, files in _FILES_PER_ROUND.items():
+            yield from (Case(kind, self.seed, number) for number in range(self.rounds // files))
 
 
-async def carry_out(
-    cases: Sequence[Case], root: Path, on_verdict: Callable[[SuiteResult], None], many: int = 200_000, count: int = 2
+async def run_rounds(
+    cases: Sequence[Case], root: Path, on_result: Callable[[SuiteResult], None], many: int = 200_000, count: int = 2
 ) -> int:
-    """Do the rounds, `count` at once; return how many files plain h5py could say nothing about."""
+    """Run the rounds, `count` at once; return how many successes could not be verified, as plain h5py failed too."""
     root.mkdir(exist_ok=True)
     files = [case for case in cases if case.kind in SMC_KINDS]
-    untold = await _do_files(files, root, on_verdict, many, count) if files else 0
+    unverified = await _run_file_rounds(files, root, on_result, many, count) if files else 0
     for _, group in groupby((case for case in cases if case.kind in batch.KINDS), lambda case: case.kind):
-        await run_sync(_do_batch, list(group), root / "batch", on_verdict)
-    return untold
+        await run_sync(_run_batch, list(group), root / "batch", on_result)
+    return unverified
 
 
-async def _do_files(
-    cases: Sequence[Case], root: Path, on_verdict: Callable[[SuiteResult], None], many: int, count: int
+async def _run_file_rounds(
+    cases: Sequence[Case], root: Path, on_result: Callable[[SuiteResult], None], many: int, count: int
 ) -> int:
     with SmcRounds(root, many, count) as rounds:
-        left = iter(cases)
+        remaining = iter(cases)
 
-        async def work(slot: int) -> None:
-            for case in left:  # shared: each task takes the next one
-                on_verdict(await rounds.round(case, slot))
+        async def run_slot(slot: int) -> None:
+            for case in remaining:  # shared: each task takes the next one
+                on_result(await rounds.run_round(case, slot))
 
         async with anyio.create_task_group() as tasks:
             for slot in range(count):
-                tasks.start_soon(work, slot)
-    return rounds.untold
+                tasks.start_soon(run_slot, slot)
+    return rounds.unverified
 
 
-def _do_batch(cases: list[Case], folder: Path, on_verdict: Callable[[SuiteResult], None]) -> None:
+def _run_batch(cases: list[Case], folder: Path, on_result: Callable[[SuiteResult], None]) -> None:
     numbers = range(cases[0].number, cases[-1].number + 1)
-    for verdict in batch.run_batch(cases[0].kind, cases[0].seed, numbers, folder):
-        on_verdict(verdict)
+    for result in batch.run_batch(cases[0].kind, cases[0].seed, numbers, folder):
+        on_result(result)

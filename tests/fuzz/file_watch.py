@@ -1,4 +1,4 @@
-"""Folders outside of the staging folder that nothing may be written to, and files that nothing may open."""
+"""Watch files that nothing may open, and folders that nothing may write to."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ SECRET = b"CANARY-SECRET"
 _IN_OPEN, _IN_NONBLOCK, _IN_CLOEXEC = 0x20, os.O_NONBLOCK, os.O_CLOEXEC
 
 
-class Watch:
-    """Tells whether any file in a folder was opened (inotify); a context manager."""
+class OpenWatch:
+    """A context manager that records which files in a folder are opened (inotify)."""
 
     def __init__(self, folder: Path) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._folder = folder
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> OpenWatch:
         self._descriptor = self._libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
         if self._descriptor < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
@@ -29,7 +29,7 @@ class Watch:
         os.close(self._descriptor)
 
     def opened(self) -> set[str]:
-        """Return the names of the files that were opened since the watch began or was last asked."""
+        """Return the names of the files that were opened since the watch began or since the last call."""
         names: set[str] = set()
         while True:
             try:
@@ -42,22 +42,22 @@ class Watch:
                 events = events[16 + size :]
 
 
-def snapshot(root: Path, without: Path) -> dict[str, tuple[int, int, int]]:
-    """Return every path below a root, but for one branch, with its inode, size and time of change."""
-    found: dict[str, tuple[int, int, int]] = {}
+def snapshot(root: Path, excluded: Path) -> dict[str, tuple[int, int, int]]:
+    """Return the inode, size and modification time of every path below a root, except for one branch."""
+    states: dict[str, tuple[int, int, int]] = {}
     pending = [root]
     while pending:
         for entry in os.scandir(pending.pop()):
             path = Path(entry.path)
-            if path == without:
+            if path == excluded:
                 continue
             state = entry.stat(follow_symlinks=False)
             is_folder = entry.is_dir(follow_symlinks=False)
-            found[str(path.relative_to(root))] = (
+            states[str(path.relative_to(root))] = (
                 state.st_ino,
                 0 if is_folder else state.st_size,
                 0 if is_folder else state.st_mtime_ns,
             )
             if is_folder:
                 pending.append(path)
-    return found
+    return states

@@ -1,8 +1,8 @@
-"""What a staged performance must hold, by plain h5py: high-level reading only, in a process of its own.
+"""Compare a staged performance with its source by plain h5py, in a process of its own.
 
-`Truth` keeps one server process, which forks for every file: the fork has an alarm and a memory limit, so a
-file on which HDF5 crashes, hangs or swells costs only its own answer, which is then "cannot tell". Nothing
-here is shared with the package's reading.
+`ReferenceServer` keeps one server process, which forks for every file: the fork has an alarm and a memory limit, so a
+file on which HDF5 crashes, hangs or runs out of memory costs only its own answer, which is then None. Nothing here is
+shared with the package's reading.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import numpy as np
 
 H5 = Any
 _SECONDS = 20
-_MEMORY = 2**31
-_PICTURES = {"images": "color", "masks": "mask"}
+_MEMORY_BYTES = 2**31
+_IMAGE_PARTS = {"images": "color", "masks": "mask"}
 
 
-class Truth:
-    """Judge staged folders; a context manager. `ask` returns contradictions, or None where truth cannot tell."""
+class ReferenceServer:
+    """A context manager that compares staged folders with their sources."""
 
-    def __enter__(self) -> Truth:
+    def __enter__(self) -> ReferenceServer:
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "fuzz.truth"],
+            [sys.executable, "-m", "fuzz.reference"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent,
         )  # fmt: skip
         return self
@@ -42,8 +42,8 @@ class Truth:
         self._server.stdout.close()
         self._server.wait()
 
-    def ask(self, source: Path, staging: Path) -> list[str] | None:
-        """Return how the staged folder contradicts its source."""
+    def differences(self, source: Path, staging: Path) -> list[str] | None:
+        """Return how the staged folder differs from its source, None if plain h5py cannot read the source."""
         assert self._server.stdin is not None and self._server.stdout is not None
         self._server.stdin.write(json.dumps([str(source), str(staging)]) + "\n")
         self._server.stdin.flush()
@@ -52,7 +52,7 @@ class Truth:
 
 
 def serve() -> None:
-    """Answer questions from standard input, each in a fork."""
+    """Answer requests from standard input, each in a fork."""
     for line in sys.stdin:
         source, staging = json.loads(line)
         reader, writer = os.pipe()
@@ -61,68 +61,72 @@ def serve() -> None:
             _answer(Path(source), Path(staging), reader, writer)
         os.close(writer)
         with os.fdopen(reader) as pipe:
-            said = pipe.read()
+            answer = pipe.read()
         os.waitpid(child, 0)
-        print(said or "null", flush=True)
+        print(answer or "null", flush=True)
 
 
 def _answer(source: Path, staging: Path, reader: int, writer: int) -> None:
     os.close(reader)
     signal.alarm(_SECONDS)
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with os.fdopen(writer, "w") as pipe:
-        pipe.write(json.dumps(list(contradictions(source, staging))))
+        pipe.write(json.dumps(list(differences(source, staging))))
         pipe.flush()
         os._exit(0)
 
 
-def contradictions(source: Path, staging: Path) -> Iterator[str]:
-    """Yield every way in which a sealed folder is not what plain reading of its source says."""
+def differences(source: Path, staging: Path) -> Iterator[str]:
+    """Yield every difference between a sealed folder and what plain h5py reads from its source."""
     record = json.loads((staging / ".extraction_complete").read_text())
-    tops = {path.name for path in staging.iterdir() if path.is_dir()}
-    if tops != set(record["modalities"]):
-        yield f"folders {sorted(tops)}, but the record names {record['modalities']}"
+    folders = {path.name for path in staging.iterdir() if path.is_dir()}
+    if folders != set(record["modalities"]):
+        yield f"folders {sorted(folders)}, but the record names {record['modalities']}"
     info = json.loads((staging / "metadata/info.json").read_text())
     if len(info["left_out"]) != len(record["left_out"]):
-        yield "info.json and the marker name different things as left out"
+        yield "info.json and the marker leave out different things"
     with h5py.File(source, "r", locking=False) as file:
-        judge = _Judge(file, staging, record)
-        for step in (judge.pictures, judge.lone_pictures, judge.keypoints, judge.flame, judge.audio, judge.absent):
-            yield from step()
-        yield from judge.calibration()
+        comparison = _Comparison(file, staging, record)
+        yield from comparison.images()
+        yield from comparison.scan_masks()
+        yield from comparison.keypoints()
+        yield from comparison.flame()
+        yield from comparison.audio()
+        yield from comparison.absent()
+        yield from comparison.calibration()
 
 
 def _try(read: Callable[[], Any]) -> Any:
-    """Return what was read, or None where plain reading fails too."""
+    """Return what was read, None if plain h5py fails too."""
     try:
         return read()
-    except BaseException:  # noqa: BLE001 (whatever h5py raises of a damaged file: then truth cannot tell)
+    except BaseException:  # noqa: BLE001 (h5py raises many things on a damaged file: then nothing can be compared)
         return None
 
 
 def _frames(group: H5) -> dict[int, list[str]]:
-    """Return the names of a group that are frame numbers, by number; hard links only."""
-    found: dict[int, list[str]] = {}
+    """Return the names in a group that are frame numbers, by number; hard links only."""
+    names_of: dict[int, list[str]] = {}
     for name in _try(lambda: list(group.keys())) or ():
         hard = isinstance(_try(lambda name=name: group.get(name, getlink=True)), h5py.HardLink)  # type: ignore[misc]
         if hard and name.isascii() and name.isdecimal() and len(name) <= 9:
-            found.setdefault(int(name), []).append(name)
-    return found
+            names_of.setdefault(int(name), []).append(name)
+    return names_of
 
 
-class _Judge:
+class _Comparison:
     def __init__(self, file: H5, staging: Path, record: dict[str, Any]) -> None:
         self.file, self.staging, self.record = file, staging, record
         self.left_out = {(item["modality"], item["camera"], item["frame"]) for item in record["left_out"]}
 
-    def excused(self, modality: str, camera: str, frame: int | None, nothing: bool) -> bool:
-        """Tell whether something is named as left out: itself, or all of a camera or modality that gave nothing."""
-        whole = (modality, camera, None) in self.left_out or (modality, "", None) in self.left_out
-        return (modality, camera, frame) in self.left_out or (nothing and whole)
+    def is_left_out(self, modality: str, camera: str, frame: int | None, nothing_published: bool) -> bool:
+        """Return True if it is left out by name, or with all of a camera or modality of which nothing was published."""
+        all_of_it = (modality, camera, None) in self.left_out or (modality, "", None) in self.left_out
+        return (modality, camera, frame) in self.left_out or (nothing_published and all_of_it)
 
     def group(self, *parts: str) -> H5 | None:
-        """Return a group that hard links lead to."""
+        """Return a group that is reached by hard links only, else None."""
         node = self.file
         for part in parts:
             if not isinstance(_try(lambda node=node, part=part: node.get(part, getlink=True)), h5py.HardLink):  # type: ignore[misc]
@@ -137,52 +141,52 @@ class _Judge:
         names = _try(lambda: list(group.keys())) if group is not None else None
         return [name for name in names or () if len(name) == 2 and name.isascii() and name.isdecimal()]
 
-    def pictures(self) -> Iterator[str]:
-        for modality, part in _PICTURES.items():
+    def images(self) -> Iterator[str]:
+        for modality, part in _IMAGE_PARTS.items():
             for camera in self.cameras():
-                yield from self._frames_of(
+                yield from self._image_differences(
                     modality, camera, f"{modality}/cam_{camera}", self.group("Camera", camera, part)
                 )
-        yield from self._frames_of("uv_textures", "", "uv_textures", self.group("UV_texture"))
+        yield from self._image_differences("uv_textures", "", "uv_textures", self.group("UV_texture"))
 
-    def _frames_of(self, modality: str, camera: str, folder: str, group: H5 | None) -> Iterator[str]:
+    def _image_differences(self, modality: str, camera: str, folder: str, group: H5 | None) -> Iterator[str]:
         published = {int(path.stem[6:]): path for path in (self.staging / folder).glob("frame_*")}
         stored = _frames(group) if group is not None else {}
         for frame, path in published.items():
-            yield from self._same(path, [(group, name) for name in stored.get(frame, ())])
+            yield from self._byte_differences(path, [(group, name) for name in stored.get(frame, ())])
         for frame in stored.keys() - published.keys():
-            if not self.excused(modality, camera, frame, not published):
-                yield f"{folder} frame {frame} is stored, not published, and not named as left out"
+            if not self.is_left_out(modality, camera, frame, not published):
+                yield f"{folder} frame {frame} is stored, but neither published nor left out"
 
-    def _same(self, path: Path, places: list[tuple[H5, str]]) -> Iterator[str]:
-        """A published picture is the bytes of the dataset of that name."""
-        values = [_try(lambda g=group, n=name: np.asarray(g[n][()]).tobytes()) for group, name in places]  # type: ignore[misc]
+    def _byte_differences(self, path: Path, datasets: list[tuple[H5, str]]) -> Iterator[str]:
+        """Compare a published image with the bytes of the dataset (or datasets) of its name."""
+        values = [_try(lambda g=group, n=name: np.asarray(g[n][()]).tobytes()) for group, name in datasets]  # type: ignore[misc]
         where = path.relative_to(self.staging)
-        if not places:
+        if not datasets:
             yield f"{where} is published, but no such frame is stored"
         elif all(value is not None for value in values) and path.read_bytes() not in values:
             yield f"{where} is not the stored bytes"
 
-    def lone_pictures(self) -> Iterator[str]:
+    def scan_masks(self) -> Iterator[str]:
         group = self.group("ScanMask")
         names = (_try(lambda: list(group.keys())) if group is not None else None) or []
         published = {path.stem[4:]: path for path in (self.staging / "scan_masks").glob("cam_*")}
         for camera, path in published.items():
-            yield from self._same(path, [(group, name) for name in names if name == camera])
+            yield from self._byte_differences(path, [(group, name) for name in names if name == camera])
         for camera in names:
             known = len(camera) == 2 and camera.isascii() and camera.isdecimal()
-            if known and camera not in published and not self.excused("scan_masks", camera, None, not published):
-                yield f"scan mask of {camera} is neither published nor named as left out"
+            if known and camera not in published and not self.is_left_out("scan_masks", camera, None, not published):
+                yield f"scan mask of {camera} is neither published nor left out"
 
     def keypoints(self) -> Iterator[str]:
         group = self.group("Keypoints2d")
         for camera in (_try(lambda: list(group.keys())) if group is not None else None) or ():
             if len(camera) == 2 and camera.isascii() and camera.isdecimal():
                 inner = self.group("Keypoints2d", camera)
-                yield from self._stack("keypoints2d", camera, f"keypoints2d/cam_{camera}.npz", inner)
-        yield from self._stack("keypoints3d", "", "keypoints3d/all_frames.npz", self.group("Keypoints3d"))
+                yield from self._stack_differences("keypoints2d", camera, f"keypoints2d/cam_{camera}.npz", inner)
+        yield from self._stack_differences("keypoints3d", "", "keypoints3d/all_frames.npz", self.group("Keypoints3d"))
 
-    def _stack(self, modality: str, camera: str, relative: str, group: H5 | None) -> Iterator[str]:
+    def _stack_differences(self, modality: str, camera: str, relative: str, group: H5 | None) -> Iterator[str]:
         path, arrays = self.staging / relative, {}
         if path.exists():
             with np.load(path, allow_pickle=False) as archive:
@@ -192,8 +196,8 @@ class _Judge:
             values = [_try(lambda g=group, n=name: np.asarray(g[n][()])) for name in names]  # type: ignore[misc]
             if frame not in arrays:
                 empty = all(value is not None and value.size == 0 for value in values)
-                if not empty and not self.excused(modality, camera, frame, not arrays):
-                    yield f"{relative} lacks frame {frame}, and it is not named as left out"
+                if not empty and not self.is_left_out(modality, camera, frame, not arrays):
+                    yield f"{relative} lacks frame {frame}, and does not leave it out"
             elif None not in [v if v is None else 0 for v in values] and not any(
                 _equal(arrays[frame], v) for v in values
             ):
@@ -209,20 +213,22 @@ class _Judge:
             with np.load(path, allow_pickle=False) as archive:
                 frames = archive["frames"].tolist()
                 for name in set(archive.files) - {"frames"}:
-                    yield from self._parameter(name, frames, archive[name], stored, group)
+                    yield from self._parameter_differences(name, frames, archive[name], stored, group)
         for frame in stored.keys() - set(frames):
-            if not self.excused("flame", "", frame, not frames):
-                yield f"flame frame {frame} is neither published nor named as left out"
+            if not self.is_left_out("flame", "", frame, not frames):
+                yield f"flame frame {frame} is neither published nor left out"
 
-    def _parameter(
+    def _parameter_differences(
         self, name: str, frames: list[int], values: Any, stored: dict[int, list[str]], group: H5
     ) -> Iterator[str]:
-        for place, frame in enumerate(frames):
+        for index, frame in enumerate(frames):
             names = stored.get(frame, [])
-            found = [_try(lambda n=n: np.asarray(group[n][name][()])) for n in names]  # type: ignore[misc]
+            stored_values = [_try(lambda n=n: np.asarray(group[n][name][()])) for n in names]  # type: ignore[misc]
             if not names:
                 yield f"flame has frame {frame}, which is not stored"
-            elif all(value is not None for value in found) and not any(_equal(values[place], value) for value in found):
+            elif all(value is not None for value in stored_values) and not any(
+                _equal(values[index], value) for value in stored_values
+            ):
                 yield f"flame frame {frame} parameter {name!r} is not the stored array"
 
     def audio(self) -> Iterator[str]:
@@ -242,7 +248,7 @@ class _Judge:
             and len(known) == len(pairs)
             and not any(_equal(samples, a) and rate == r.reshape(-1)[0] for a, r in known)
         ):
-            yield "audio_data.npz is not the stored sound"
+            yield "audio_data.npz is not the stored audio"
 
     def calibration(self) -> Iterator[str]:
         path, group = self.staging / "calibration/cameras.json", self.group("Calibration")
@@ -250,33 +256,35 @@ class _Judge:
         for camera in (_try(lambda: list(group.keys())) if group is not None else None) or ():
             stored = {part: _try(lambda c=camera, p=part: np.asarray(group[c][p][()])) for part in ("K", "D", "RT")}  # type: ignore[misc, index]
             known = len(camera) == 2 and camera.isascii() and camera.isdecimal()
-            if known and camera not in written and not self.excused("calibration", camera, None, not written):
-                yield f"calibration of {camera} is neither published nor named as left out"
+            if known and camera not in written and not self.is_left_out("calibration", camera, None, not written):
+                yield f"calibration of {camera} is neither published nor left out"
             for part, values in stored.items() if camera in written else ():
                 if values is not None and not _equal_json(written[camera][part], values):
                     yield f"calibration of {camera}: {part} is not the stored array"
 
     def absent(self) -> Iterator[str]:
-        places = {
+        groups_of = {
             "keypoints2d": "Keypoints2d", "keypoints3d": "Keypoints3d", "flame": "FLAME", "uv_textures": "UV_texture",
             "scan_masks": "ScanMask", "calibration": "Calibration",
         }  # fmt: skip
         for modality in self.record["absent"]:
-            if modality in _PICTURES:
-                groups = [self.group("Camera", camera, _PICTURES[modality]) for camera in self.cameras()]
-                held = any(_frames(group) for group in groups if group is not None)
+            if modality in _IMAGE_PARTS:
+                groups = [self.group("Camera", camera, _IMAGE_PARTS[modality]) for camera in self.cameras()]
+                is_stored = any(_frames(group) for group in groups if group is not None)
             elif modality == "audio":
                 groups = [self.group("Camera", camera, "audio") for camera in self.cameras()]
-                held = any("audio" in group for group in groups if group is not None)
+                is_stored = any("audio" in group for group in groups if group is not None)
             elif modality == "scan":
                 group = self.group("Scan")
-                held = group is not None and isinstance(_try(lambda g=group: g["vertex"]), h5py.Dataset)  # type: ignore[misc]
+                is_stored = group is not None and isinstance(_try(lambda g=group: g["vertex"]), h5py.Dataset)  # type: ignore[misc]
             else:
-                held = self._holds(modality, self.group(places[modality])) if modality in places else False
-            if held:
-                yield f"{modality} is called absent, but the file holds some"
+                is_stored = (
+                    self._has_data(modality, self.group(groups_of[modality])) if modality in groups_of else False
+                )
+            if is_stored:
+                yield f"{modality} is recorded as absent, but the file holds some"
 
-    def _holds(self, modality: str, group: H5 | None) -> bool:
+    def _has_data(self, modality: str, group: H5 | None) -> bool:
         if group is None:
             return False
         if modality in ("keypoints3d", "flame", "uv_textures"):
@@ -289,18 +297,18 @@ class _Judge:
         return any(_frames(group) for group in inner if group is not None)
 
 
-def _equal(mine: Any, stored: Any) -> bool:
-    """Bit for bit, shape and type included; only the byte order may differ."""
-    mine, stored = np.asarray(mine), np.asarray(stored)
-    if mine.shape != stored.shape or mine.dtype.newbyteorder("=") != stored.dtype.newbyteorder("="):
+def _equal(published: Any, stored: Any) -> bool:
+    """Return True if shape, dtype and bytes are equal; only the byte order may differ."""
+    published, stored = np.asarray(published), np.asarray(stored)
+    if published.shape != stored.shape or published.dtype.newbyteorder("=") != stored.dtype.newbyteorder("="):
         return False
-    return bool(mine.tobytes() == stored.astype(mine.dtype).tobytes())
+    return bool(published.tobytes() == stored.astype(published.dtype).tobytes())
 
 
-def _equal_json(mine: Any, stored: Any) -> bool:
-    if isinstance(mine, list):
-        return len(mine) == len(stored) and all(_equal_json(a, b) for a, b in zip(mine, stored, strict=True))
-    return not np.isfinite(stored) if mine is None else bool(mine == stored)
+def _equal_json(published: Any, stored: Any) -> bool:
+    if isinstance(published, list):
+        return len(published) == len(stored) and all(_equal_json(a, b) for a, b in zip(published, stored, strict=True))
+    return not np.isfinite(stored) if published is None else bool(published == stored)
 
 
 if __name__ == "__main__":
