@@ -79,7 +79,7 @@ def test_a_stalled_download_is_ended_and_goes_on(drive_server: DriveServer) -> N
     size, at = drive_server.file("e0").stat().st_size, 2 * MIB
     drive_server.drive.rules = [Rule("stall", at=at, times=1)]
     assert drive_server.run(processing__stall_seconds=3, processing__max_retries=20) == 0
-    assert "no byte arrived for 3" in drive_server.workspace.log()
+    assert "no byte arrived for 3 s" in drive_server.workspace.log()
     starts = [request.start for request in drive_server.downloads_of("e0")]
     assert len(starts) > 1 and starts == sorted(starts)
     assert size <= sum(request.sent for request in drive_server.downloads_of("e0")) <= size + MIB

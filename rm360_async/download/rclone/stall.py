@@ -39,7 +39,7 @@ class StallWatch:
         self._idle_ticks = 0 if size > self._size else self._idle_ticks + 1
         self._size = size
         if self._idle_ticks >= self._policy.silent_ticks:
-            return f"no byte arrived for {self._idle_ticks} ticks"
+            return f"no byte arrived for {self._seconds(self._idle_ticks)}"
         self._ticks += 1
         if self._ticks % _BLOCK_TICKS:
             return ""
@@ -52,4 +52,7 @@ class StallWatch:
         recent, earlier = self._blocks[-count:], self._blocks[:-count]
         if len(recent) < count or not earlier or max(recent) * _TRICKLE_SHARE >= median(earlier):
             return ""
-        return f"the rate fell below a twentieth of its median for {count * _BLOCK_TICKS} ticks"
+        return f"the rate fell below a twentieth of its median for {self._seconds(count * _BLOCK_TICKS)}"
+
+    def _seconds(self, ticks: int) -> str:
+        return f"{ticks * self._policy.tick_seconds:.3g} s"
