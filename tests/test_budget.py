@@ -1,4 +1,4 @@
-"""The budget: what is leased never passes the limits, in order, over instances, and the dead give back."""
+"""The budget: leases never exceed the limits, keep their order over instances, and end with their process."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rm360_async.budget import Budget, Lack, Lease, Shortage, Space, SystemDisk
+from rm360_async.budget.ticket_queue import Ticket
 from rm360_async.domain.errors import Cause, Fault
 
 pytestmark = pytest.mark.anyio
@@ -30,29 +31,29 @@ KB = 2**10
 GB = 2**30
 PATIENCE = 30
 """Seconds after which a lease that never comes fails its test."""
-TICK = 0.005
-"""Seconds between two strikes of the clock: time for all who wait to look, so that instances do not crowd."""
+POLL_GAP = 0.005
+"""Seconds between two advances of the clock: time for all waiting leases to check."""
 ROOMY = Space(device=1, free_bytes=1000 * GB, free_files=10**9, total_bytes=2000 * GB)
 
 
 @dataclass
 class Disks(SystemDisk):
-    """File systems as a test wants them (the last folder that fits counts), with the real files in them."""
+    """Simulated file systems (the deepest folder that contains a path counts), with the real files in them."""
 
     spaces: dict[Path, Space] = field(default_factory=dict)
-    looks: int = 0
+    scans: int = 0
 
     def space(self, path: Path) -> Space:
         fitting = [place for place in self.spaces if place == path or place in path.parents]
         return self.spaces[max(fitting, key=lambda place: len(place.parts))] if fitting else ROOMY
 
     def files(self, folder: Path, skip: Collection[Path]) -> dict[str, int]:
-        self.looks += 1
+        self.scans += 1
         return super().files(folder, skip)
 
 
 class Clock:
-    """Poll when the test says so, never by itself."""
+    """Ends the pauses between two checks when the test says so, never by itself."""
 
     def __init__(self) -> None:
         self.event = anyio.Event()
@@ -60,13 +61,13 @@ class Clock:
     async def pause(self, seconds: float) -> None:
         await self.event.wait()
 
-    def strike(self) -> None:
+    def advance(self) -> None:
         self.event.set()
         self.event = anyio.Event()
 
 
-class House:
-    """A temp_dir with disks and a clock, and any number of instances on it."""
+class SharedTemp:
+    """A temp_dir that any number of instances share, with simulated disks and a clock."""
 
     def __init__(self, folder: Path) -> None:
         self.temp, self.output = folder / "temp", folder / "subjects"
@@ -96,270 +97,272 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def shared(tmp_path: Path) -> SharedTemp:
+    return SharedTemp(tmp_path)
 
 
-class Asking:
-    """Leases that are asked for in the background, and what each was told while it waited."""
+class LeaseRequests:
+    """Leases that are requested in the background, and the shortages that each reported while it waited."""
 
     def __init__(self, group: TaskGroup, clock: Clock) -> None:
         self.group, self.clock = group, clock
-        self.got: dict[str, Lease] = {}
-        self.told: dict[str, list[Shortage | None]] = {}
+        self.granted: dict[str, Lease] = {}
+        self.reported: dict[str, list[Shortage | None]] = {}
 
-    def ask(self, budget: Budget, name: str, *sizes: int, spool_paths: Collection[Path] = ()) -> None:
-        self.told[name] = []
+    def start(self, budget: Budget, name: str, *sizes: int, spool_paths: Collection[Path] = ()) -> None:
+        self.reported[name] = []
 
         async def lease() -> None:
-            self.got[name] = await budget.lease(name, *sizes, spool_paths=spool_paths, on_wait=self._note(name))
+            self.granted[name] = await budget.lease(name, *sizes, spool_paths=spool_paths, on_wait=self._note(name))
 
         self.group.start_soon(lease)
 
     def messages(self) -> dict[str, str]:
         """Return the last message of each lease that waits."""
-        last = {name: told[-1] for name, told in self.told.items() if told}
+        last = {name: reported[-1] for name, reported in self.reported.items() if reported}
         return {name: str(shortage) for name, shortage in last.items() if shortage is not None}
 
     def _note(self, name: str) -> Callable[[Shortage | None], None]:
-        return self.told[name].append
+        return self.reported[name].append
 
     async def until_waiting(self, *names: str) -> None:
-        """Let all ask and be refused."""
+        """Wait until all have reported a shortage."""
         with anyio.fail_after(PATIENCE):
-            while not all(self.told[name] for name in names):
-                assert not self.got.keys() & set(names), "granted at once"
+            while not all(self.reported[name] for name in names):
+                assert not self.granted.keys() & set(names), "granted at once"
                 await checkpoint()
 
-    async def until_got(self, *names: str) -> None:
-        """Let the clock strike until all have their lease."""
+    async def until_granted(self, *names: str) -> None:
+        """Advance the clock until all have their lease."""
         with anyio.fail_after(PATIENCE):
-            while not all(name in self.got for name in names):
-                self.clock.strike()
-                await anyio.sleep(TICK)
+            while not all(name in self.granted for name in names):
+                self.clock.advance()
+                await anyio.sleep(POLL_GAP)
 
 
-async def test_leases_within_the_budget_are_granted_at_once(house: House) -> None:
-    budget = house.budget(10 * GB)
+async def test_leases_within_the_budget_are_granted_at_once(shared: SharedTemp) -> None:
+    budget = shared.budget(10 * GB)
     with await budget.lease("a", 4 * GB), await budget.lease("b", 6 * GB):
-        assert house.tickets() == ["a", "b"]
-    assert house.tickets() == []
+        assert shared.tickets() == ["a", "b"]
+    assert shared.tickets() == []
 
 
-async def test_the_next_waits_until_one_is_given_back_and_says_why(house: House) -> None:
-    budget = house.budget(10 * GB)
+async def test_the_next_waits_until_one_is_released_and_says_why(shared: SharedTemp) -> None:
+    budget = shared.budget(10 * GB)
     first = await budget.lease("a", 6 * GB)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(budget, "b", 5 * GB)
-        await asking.until_waiting("b")
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(budget, "b", 5 * GB)
+        await requests.until_waiting("b")
         sentence = "Insufficient staging space: 4 GB of 10 GB left, 5 GB required; waiting"
-        assert asking.messages() == {"b": sentence}
+        assert requests.messages() == {"b": sentence}
         first.release()
         first.release()
-        await asking.until_got("b")
-    (shortage, goes_on) = asking.told["b"]
+        await requests.until_granted("b")
+    (shortage, end) = requests.reported["b"]
     assert shortage is not None and str(shortage) == sentence and not shortage.stuck
-    assert goes_on is None and asking.messages() == {}
-    asking.got["b"].release()
+    assert end is None and requests.messages() == {}
+    requests.granted["b"].release()
 
 
-async def test_order_holds_although_a_later_one_would_fit(house: House) -> None:
-    budget = house.budget(10 * GB)
+async def test_order_holds_although_a_later_one_would_fit(shared: SharedTemp) -> None:
+    budget = shared.budget(10 * GB)
     first = await budget.lease("first", 6 * GB)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(budget, "large", 9 * GB)
-        await asking.until_waiting("large")
-        asking.ask(budget, "small", 1 * GB)
-        await asking.until_waiting("small")
-        assert asking.messages()["small"] == "Waiting for storage behind large"
-        assert asking.got == {}
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(budget, "large", 9 * GB)
+        await requests.until_waiting("large")
+        requests.start(budget, "small", 1 * GB)
+        await requests.until_waiting("small")
+        assert requests.messages()["small"] == "Waiting for storage behind large"
+        assert requests.granted == {}
         first.release()
-        await asking.until_got("large", "small")
-    assert list(asking.got) == ["large", "small"]
+        await requests.until_granted("large", "small")
+    assert list(requests.granted) == ["large", "small"]
 
 
-async def test_free_space_less_what_is_promised_stays_above_the_floor(house: House) -> None:
-    house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=int(12.3 * GB))
-    budget = house.budget(100 * GB, min_free=5 * GB)
+async def test_free_space_less_all_leases_stays_above_the_floor(shared: SharedTemp) -> None:
+    shared.disks.spaces[shared.temp.parent] = replace(ROOMY, free_bytes=int(12.3 * GB))
+    budget = shared.budget(100 * GB, min_free=5 * GB)
     first = await budget.lease("a", 2 * GB, 3 * GB)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(budget, "b", 1 * GB, 2 * GB)
-        await asking.until_waiting("b")
-        assert asking.messages()["b"] == (
-            f"Insufficient storage space: 12.3 GB free, 13 GB required in {house.temp}"
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(budget, "b", 1 * GB, 2 * GB)
+        await requests.until_waiting("b")
+        assert requests.messages()["b"] == (
+            f"Insufficient storage space: 12.3 GB free, 13 GB required in {shared.temp}"
             " (5 GB of them stay free); waiting"
         )
-        shortage = asking.told["b"][0]
+        shortage = requests.reported["b"][0]
         assert shortage is not None and shortage.lack is Lack.SPACE
-        house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=13 * GB)
-        house.clock.strike()
-        await asking.until_got("b")
+        shared.disks.spaces[shared.temp.parent] = replace(ROOMY, free_bytes=13 * GB)
+        shared.clock.advance()
+        await requests.until_granted("b")
     first.release()
 
 
 @pytest.mark.parametrize(("output_device", "granted"), [(1, False), (2, True)])
-async def test_one_file_system_is_counted_once(house: House, output_device: int, granted: bool) -> None:
-    house.disks.spaces[house.temp] = replace(ROOMY, free_bytes=10 * GB)
-    house.disks.spaces[house.output] = replace(ROOMY, free_bytes=10 * GB, device=output_device)
+async def test_one_file_system_is_counted_once(shared: SharedTemp, output_device: int, granted: bool) -> None:
+    shared.disks.spaces[shared.temp] = replace(ROOMY, free_bytes=10 * GB)
+    shared.disks.spaces[shared.output] = replace(ROOMY, free_bytes=10 * GB, device=output_device)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(house.budget(min_free=2 * GB), "a", 5 * GB, 6 * GB)
-        await (asking.until_got("a") if granted else asking.until_waiting("a"))
-        assert ("a" in asking.got, bool(asking.told["a"])) == (granted, not granted)
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(shared.budget(min_free=2 * GB), "a", 5 * GB, 6 * GB)
+        await (requests.until_granted("a") if granted else requests.until_waiting("a"))
+        assert ("a" in requests.granted, bool(requests.reported["a"])) == (granted, not granted)
         group.cancel_scope.cancel()
 
 
-async def test_inodes_run_out_before_bytes(house: House) -> None:
-    house.disks.spaces[house.output] = replace(ROOMY, device=2, free_files=20_000)
-    budget = house.budget(files=1000)
+async def test_inodes_run_out_before_bytes(shared: SharedTemp) -> None:
+    shared.disks.spaces[shared.output] = replace(ROOMY, device=2, free_files=20_000)
+    budget = shared.budget(files=1000)
     first = await budget.lease("a", GB, GB, 18_468)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(budget, "b", GB, GB, 600)
-        await asking.until_waiting("b")
-        assert asking.messages()["b"] == f"Insufficient inodes: 20,000 free, 20,068 required in {house.output}; waiting"
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(budget, "b", GB, GB, 600)
+        await requests.until_waiting("b")
+        assert (
+            requests.messages()["b"] == f"Insufficient inodes: 20,000 free, 20,068 required in {shared.output}; waiting"
+        )
         first.record_written(GB // 2, 10_000)  # the fake disk has not changed, so this frees what was promised
-        house.clock.strike()
-        await asking.until_got("b")
+        shared.clock.advance()
+        await requests.until_granted("b")
 
 
-async def test_a_file_system_without_inode_limits_has_none(house: House) -> None:
-    house.disks.spaces[house.output] = replace(ROOMY, device=2, free_files=None)
-    with await house.budget().lease("a", GB, GB, 10**12) as lease:
+async def test_a_file_system_without_inode_limits_has_none(shared: SharedTemp) -> None:
+    shared.disks.spaces[shared.output] = replace(ROOMY, device=2, free_files=None)
+    with await shared.budget().lease("a", GB, GB, 10**12) as lease:
         assert lease.ticket.name == "a"
 
 
-async def test_parts_and_kept_files_without_a_lease_count(house: House) -> None:
-    kept = house.part("kept.smc", 600 * KB)
-    (house.temp / "link").symlink_to(kept)
-    budget = house.budget(1000 * KB)
+async def test_files_without_a_lease_count(shared: SharedTemp) -> None:
+    kept = shared.part("kept.smc", 600 * KB)
+    (shared.temp / "link").symlink_to(kept)
+    budget = shared.budget(1000 * KB)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(budget, "a", 500 * KB)
-        await asking.until_waiting("a")
-        shortage = asking.told["a"][0]
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(budget, "a", 500 * KB)
+        await requests.until_waiting("a")
+        shortage = requests.reported["a"][0]
         assert shortage is not None and shortage.stuck and dict(shortage.orphans)[kept] == 600 * KB
         assert "belong to no running job" in str(shortage)
         kept.unlink()
-        house.clock.strike()
-        await asking.until_got("a")
+        shared.clock.advance()
+        await requests.until_granted("a")
 
 
-async def test_output_inside_temp_dir_is_no_leftover(house: House) -> None:
-    output = house.temp / "subjects"
+async def test_output_inside_temp_dir_is_not_counted_as_staging(shared: SharedTemp) -> None:
+    output = shared.temp / "subjects"
     output.mkdir(parents=True)
     (output / "frame").write_bytes(b"x" * 900 * KB)
-    with await house.budget(1000 * KB, output=output).lease("a", 900 * KB):
-        assert house.tickets() == ["a"]
+    with await shared.budget(1000 * KB, output=output).lease("a", 900 * KB):
+        assert shared.tickets() == ["a"]
 
 
-async def test_what_a_lease_has_staged_is_not_counted_twice(house: House) -> None:
-    part = house.part("a.smc.part", 400 * KB)
-    house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=900 * KB)
-    budget = house.budget(1000 * KB, min_free=300 * KB)
+async def test_spooled_bytes_are_not_counted_twice(shared: SharedTemp) -> None:
+    part = shared.part("a.smc.part", 400 * KB)
+    shared.disks.spaces[shared.temp.parent] = replace(ROOMY, free_bytes=900 * KB)
+    budget = shared.budget(1000 * KB, min_free=300 * KB)
     # 500 KB of a are still to come, and 100 KB of b: with the floor just what is free.
     first = await budget.lease("a", 900 * KB, spool_paths=[part.with_suffix(""), part])
     second = await budget.lease("b", 100 * KB)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(budget, "c", 100 * KB)
-        await asking.until_waiting("c")
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(budget, "c", 100 * KB)
+        await requests.until_waiting("c")
         part.rename(part.with_suffix(""))
         first.release()  # its file stays, without a lease: 400 + 100 + 100
-        await asking.until_got("c")
+        await requests.until_granted("c")
     second.release()
 
 
-async def test_written_output_is_not_counted_twice(house: House) -> None:
-    house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=10 * GB)
-    mine, other = house.budget(), house.budget()
-    first = await mine.lease("a", 0, 8 * GB)
+async def test_written_output_is_not_counted_twice(shared: SharedTemp) -> None:
+    shared.disks.spaces[shared.temp.parent] = replace(ROOMY, free_bytes=10 * GB)
+    one, other = shared.budget(), shared.budget()
+    first = await one.lease("a", 0, 8 * GB)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(other, "b", 0, 6 * GB)
-        await asking.until_waiting("b")
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(other, "b", 0, 6 * GB)
+        await requests.until_waiting("b")
         first.record_written(4 * GB, 0)  # the fake disk stays as it was, so 4 GB less are promised
-        house.clock.strike()
-        await asking.until_got("b")
+        shared.clock.advance()
+        await requests.until_granted("b")
 
 
-async def test_a_lease_whose_bytes_are_there_goes_on_below_a_lowered_limit(house: House) -> None:
-    whole = house.part("a.smc", 800 * KB)
-    with await house.budget(500 * KB).lease("a", 800 * KB, spool_paths=[whole]):
-        assert house.tickets() == ["a"]
+async def test_a_lease_whose_bytes_are_all_spooled_is_granted_despite_a_lower_limit(shared: SharedTemp) -> None:
+    whole = shared.part("a.smc", 800 * KB)
+    with await shared.budget(500 * KB).lease("a", 800 * KB, spool_paths=[whole]):
+        assert shared.tickets() == ["a"]
 
 
-async def test_parts_do_not_block_each_other_for_ever(house: House) -> None:
+async def test_parts_do_not_block_each_other_for_ever(shared: SharedTemp) -> None:
     """The first cannot go beside the second's part; the second may, and clears it."""
-    part = house.part("b.part", 500 * KB)
-    budget = house.budget(1000 * KB)
+    part = shared.part("b.part", 500 * KB)
+    budget = shared.budget(1000 * KB)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(budget, "a", 600 * KB)
-        await asking.until_waiting("a")
-        asking.ask(budget, "small", 100 * KB)
-        await asking.until_waiting("small")
-        asking.ask(budget, "b", 700 * KB, spool_paths=[part])
-        await asking.until_got("b")
-        assert list(asking.got) == ["b"]
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(budget, "a", 600 * KB)
+        await requests.until_waiting("a")
+        requests.start(budget, "small", 100 * KB)
+        await requests.until_waiting("small")
+        requests.start(budget, "b", 700 * KB, spool_paths=[part])
+        await requests.until_granted("b")
+        assert list(requests.granted) == ["b"]
         part.unlink()
-        asking.got["b"].release()
-        await asking.until_got("a", "small")
-    assert list(asking.got) == ["b", "a", "small"]
+        requests.granted["b"].release()
+        await requests.until_granted("a", "small")
+    assert list(requests.granted) == ["b", "a", "small"]
 
 
-async def test_the_same_files_are_leased_to_one_only_and_hold_up_nobody_else(house: House) -> None:
-    place = house.temp / "a.smc"
-    first = await house.budget().lease("a", GB, spool_paths=[place])
+async def test_the_same_files_are_leased_once_and_hold_up_no_others(shared: SharedTemp) -> None:
+    place = shared.temp / "a.smc"
+    first = await shared.budget().lease("a", GB, spool_paths=[place])
     async with anyio.create_task_group() as group:
-        asking, other = Asking(group, house.clock), house.budget()
-        asking.ask(other, "a again", GB, spool_paths=[place])
-        await asking.until_waiting("a again")
-        assert asking.messages() == {"a again": "Waiting for another run to finish a"}
-        asking.ask(other, "b", GB)
-        await asking.until_got("b")
+        requests, other = LeaseRequests(group, shared.clock), shared.budget()
+        requests.start(other, "a again", GB, spool_paths=[place])
+        await requests.until_waiting("a again")
+        assert requests.messages() == {"a again": "Waiting for another run to finish a"}
+        requests.start(other, "b", GB)
+        await requests.until_granted("b")
         first.release()
-        await asking.until_got("a again")
+        await requests.until_granted("a again")
 
 
-async def test_a_lease_waits_again_when_a_stranger_has_filled_the_disk(house: House) -> None:
+async def test_a_lease_waits_again_if_another_program_has_filled_the_disk(shared: SharedTemp) -> None:
     """Of several that were stopped the first goes on as soon as there is room for it alone."""
-    house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=100 * GB)
-    budget = house.budget(min_free=10 * GB)
+    shared.disks.spaces[shared.temp.parent] = replace(ROOMY, free_bytes=100 * GB)
+    budget = shared.budget(min_free=10 * GB)
     first, second = await budget.lease("a", 0, 8 * GB), await budget.lease("b", 0, 4 * GB)
     went_on: list[str] = []
     await budget.wait_for_space(first)
-    house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=17 * GB)
-    told: dict[str, list[Shortage | None]] = {"a": [], "b": []}
+    shared.disks.spaces[shared.temp.parent] = replace(ROOMY, free_bytes=17 * GB)
+    reported: dict[str, list[Shortage | None]] = {"a": [], "b": []}
     async with anyio.create_task_group() as group:
 
         async def wait(name: str, lease: Lease) -> None:
-            await budget.wait_for_space(lease, on_wait=told[name].append)
+            await budget.wait_for_space(lease, on_wait=reported[name].append)
             went_on.append(name)
 
         group.start_soon(wait, "a", first)
         group.start_soon(wait, "b", second)
-        while not all(told.values()):
+        while not all(reported.values()):
             await checkpoint()
-        assert str(told["a"][0]).startswith("Insufficient storage space: 17 GB free, 18 GB required")
-        assert str(told["b"][0]).startswith("Insufficient storage space: 17 GB free, 22 GB required")
-        house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=18 * GB)
+        assert str(reported["a"][0]).startswith("Insufficient storage space: 17 GB free, 18 GB required")
+        assert str(reported["b"][0]).startswith("Insufficient storage space: 17 GB free, 22 GB required")
+        shared.disks.spaces[shared.temp.parent] = replace(ROOMY, free_bytes=18 * GB)
         while not went_on:
-            house.clock.strike()
+            shared.clock.advance()
             await checkpoint()
         assert went_on == ["a"]
         first.record_written(8 * GB, 0)
         while len(went_on) < 2:
-            house.clock.strike()
+            shared.clock.advance()
             await checkpoint()
-    assert told["a"][-1] is None and told["b"][-1] is None
+    assert reported["a"][-1] is None and reported["b"][-1] is None
 
 
-async def test_leftovers_give_way_when_nothing_else_makes_room_and_only_then(house: House) -> None:
-    part = house.part("x.part", 600 * KB)
+async def test_orphans_are_evicted_only_if_nothing_else_frees_space(shared: SharedTemp) -> None:
+    part = shared.part("x.part", 600 * KB)
     asked: list[Shortage] = []
 
     def evict_orphans(shortage: Shortage) -> bool:
@@ -368,42 +371,42 @@ async def test_leftovers_give_way_when_nothing_else_makes_room_and_only_then(hou
         return True
 
     budget = Budget(
-        house.temp, house.output, 1000 * KB, 0, min_free_files=0, evict_orphans=evict_orphans, disk=house.disks,
-        pause=house.clock.pause,
+        shared.temp, shared.output, 1000 * KB, 0, min_free_files=0, evict_orphans=evict_orphans, disk=shared.disks,
+        pause=shared.clock.pause,
     )  # fmt: skip
     first = await budget.lease("a", 300 * KB)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(budget, "b", 500 * KB)
-        await asking.until_waiting("b")
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(budget, "b", 500 * KB)
+        await requests.until_waiting("b")
         assert part.exists() and not asked, "a lease is out, so its end will make room"
         first.release()
-        await asking.until_got("b")
+        await requests.until_granted("b")
     assert [(shortage.stuck, shortage.lacking) for shortage in asked] == [(True, 100 * KB)]
 
 
-async def test_cancelled_while_waiting_leaves_no_trace(house: House) -> None:
-    budget = house.budget(10 * GB)
+async def test_cancelled_while_waiting_leaves_no_trace(shared: SharedTemp) -> None:
+    budget = shared.budget(10 * GB)
     first = await budget.lease("first", 9 * GB)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
+        requests = LeaseRequests(group, shared.clock)
         async with anyio.create_task_group() as inner:
-            leaving = Asking(inner, house.clock)
-            leaving.ask(budget, "leaving", 10 * GB)
+            leaving = LeaseRequests(inner, shared.clock)
+            leaving.start(budget, "leaving", 10 * GB)
             await leaving.until_waiting("leaving")
-            asking.ask(budget, "next", 1 * GB)
-            await asking.until_waiting("next")
-            assert asking.messages()["next"] == "Waiting for storage behind leaving"
+            requests.start(budget, "next", 1 * GB)
+            await requests.until_waiting("next")
+            assert requests.messages()["next"] == "Waiting for storage behind leaving"
             inner.cancel_scope.cancel()
-        while "next" not in asking.got:  # woken by the one that left, not by the clock
+        while "next" not in requests.granted:  # woken by the one that left, not by the clock
             await checkpoint()
-    assert house.tickets() == ["first", "next"]
-    assert (leaving.got, asking.messages()) == ({}, {})
+    assert shared.tickets() == ["first", "next"]
+    assert (leaving.granted, requests.messages()) == ({}, {})
     first.release()
 
 
-async def test_a_callback_that_fails_leaves_no_trace(house: House) -> None:
-    budget = house.budget(10 * GB)
+async def test_a_callback_that_fails_leaves_no_trace(shared: SharedTemp) -> None:
+    budget = shared.budget(10 * GB)
     first = await budget.lease("first", 10 * GB)
 
     def broken(_: Shortage | None) -> None:
@@ -411,13 +414,13 @@ async def test_a_callback_that_fails_leaves_no_trace(house: House) -> None:
 
     with pytest.raises(RuntimeError, match="broken"):
         await budget.lease("a", GB, on_wait=broken)
-    assert house.tickets() == ["first"]
+    assert shared.tickets() == ["first"]
     first.release()
 
 
-async def test_what_can_never_be_is_said_before(house: House) -> None:
-    house.disks.spaces[house.temp] = replace(ROOMY, total_bytes=80 * GB)
-    budget = house.budget(100 * GB, min_free=20 * GB)
+async def test_what_can_never_be_leased_is_explained(shared: SharedTemp) -> None:
+    shared.disks.spaces[shared.temp] = replace(ROOMY, total_bytes=80 * GB)
+    budget = shared.budget(100 * GB, min_free=20 * GB)
     assert budget.explain_too_large(60 * GB) is None
     assert budget.explain_too_large(101 * GB) == (
         "needs 101 GB in temp_dir, and limits.max_temp_size_gb allows 100 GB in all"
@@ -425,34 +428,34 @@ async def test_what_can_never_be_is_said_before(house: House) -> None:
     assert "whose disk has 80 GB in all" in str(budget.explain_too_large(61 * GB))
 
 
-async def test_instances_share_one_budget_and_one_order(house: House) -> None:
-    one, two = house.budget(10 * GB), house.budget(10 * GB)
+async def test_instances_share_one_budget_and_one_order(shared: SharedTemp) -> None:
+    one, two = shared.budget(10 * GB), shared.budget(10 * GB)
     first = await one.lease("one/first", 6 * GB)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(two, "two/large", 8 * GB)
-        await asking.until_waiting("two/large")
-        asking.ask(one, "one/small", 1 * GB)
-        await asking.until_waiting("one/small")
-        assert asking.messages() == {"one/small": "Waiting for storage behind two/large"}
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(two, "two/large", 8 * GB)
+        await requests.until_waiting("two/large")
+        requests.start(one, "one/small", 1 * GB)
+        await requests.until_waiting("one/small")
+        assert requests.messages() == {"one/small": "Waiting for storage behind two/large"}
         first.release()
-        house.clock.strike()
-        await asking.until_got("two/large")
-        house.clock.strike()
-        await asking.until_got("one/small")
-    assert list(asking.got) == ["two/large", "one/small"]
+        shared.clock.advance()
+        await requests.until_granted("two/large")
+        shared.clock.advance()
+        await requests.until_granted("one/small")
+    assert list(requests.granted) == ["two/large", "one/small"]
 
 
-async def test_one_that_waits_for_a_disk_of_its_own_holds_nobody_up(house: House, tmp_path: Path) -> None:
+async def test_one_that_waits_for_another_disk_holds_up_no_others(shared: SharedTemp, tmp_path: Path) -> None:
     elsewhere = tmp_path / "full"
-    house.disks.spaces[elsewhere] = replace(ROOMY, device=7, free_bytes=0)
+    shared.disks.spaces[elsewhere] = replace(ROOMY, device=7, free_bytes=0)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(house.budget(output=elsewhere), "blocked", GB, GB)
-        await asking.until_waiting("blocked")
-        asking.ask(house.budget(), "free", GB, GB)
-        await asking.until_got("free")
-        assert list(asking.got) == ["free"]
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(shared.budget(output=elsewhere), "blocked", GB, GB)
+        await requests.until_waiting("blocked")
+        requests.start(shared.budget(), "free", GB, GB)
+        await requests.until_granted("free")
+        assert list(requests.granted) == ["free"]
         group.cancel_scope.cancel()
 
 
@@ -463,96 +466,106 @@ from pathlib import Path
 from rm360_async.budget import Budget
 async def main():
     budget = Budget(Path(sys.argv[1]), Path(sys.argv[2]), 10 * 2**30, 0, min_free_files=0)
-    lease = await budget.lease("theirs", int(sys.argv[3]))
+    lease = await budget.lease("first", int(sys.argv[3]))
     print("leased", flush=True)
     await anyio.sleep_forever()
 anyio.run(main)
 """
 
 
-def holder(house: House, size: int) -> subprocess.Popen[bytes]:
+def holder(shared: SharedTemp, size: int) -> subprocess.Popen[bytes]:
     """Start another instance; it is killed in the end, whatever the test did."""
-    arguments = [sys.executable, "-c", HOLDER, str(house.temp), str(house.output), str(size)]
+    arguments = [sys.executable, "-c", HOLDER, str(shared.temp), str(shared.output), str(size)]
     return subprocess.Popen(arguments, cwd=PROJECT, stdout=subprocess.PIPE)
 
 
-async def test_the_dead_give_everything_back_at_once(house: House) -> None:
-    process = holder(house, 10 * 2**10)
+async def test_the_lease_of_a_killed_instance_is_free_at_once(shared: SharedTemp) -> None:
+    process = holder(shared, 10 * 2**10)
     with process, ExitStack() as stack:
         stack.callback(process.kill)
         assert process.stdout is not None and process.stdout.readline() == b"leased\n"
-        budget = house.budget(10 * 2**10)
+        budget = shared.budget(10 * 2**10)
         async with anyio.create_task_group() as group:
-            asking = Asking(group, house.clock)
-            asking.ask(budget, "ours", 10 * 2**10)
-            await asking.until_waiting("ours")
-            assert house.tickets() == ["ours", "theirs"]
+            requests = LeaseRequests(group, shared.clock)
+            requests.start(budget, "second", 10 * 2**10)
+            await requests.until_waiting("second")
+            assert shared.tickets() == ["first", "second"]
             process.send_signal(signal.SIGKILL)
             process.wait(30)
-            house.clock.strike()
-            await asking.until_got("ours")
-        assert house.tickets() == ["ours"]
+            shared.clock.advance()
+            await requests.until_granted("second")
+        assert shared.tickets() == ["second"]
 
 
-async def test_a_dead_one_that_waited_is_no_longer_in_the_way(house: House) -> None:
-    budget = house.budget(10 * GB)
+async def test_a_killed_instance_that_waited_holds_up_no_others(shared: SharedTemp) -> None:
+    budget = shared.budget(10 * GB)
     first = await budget.lease("first", 10 * GB)
-    process = holder(house, 10 * GB)
+    process = holder(shared, 10 * GB)
     with process, ExitStack() as stack:
         stack.callback(process.kill)
-        while "theirs" not in house.tickets():
+        while "first" not in shared.tickets():
             await checkpoint()
         async with anyio.create_task_group() as group:
-            asking = Asking(group, house.clock)
-            asking.ask(budget, "ours", 2 * GB)
-            await asking.until_waiting("ours")
+            requests = LeaseRequests(group, shared.clock)
+            requests.start(budget, "second", 2 * GB)
+            await requests.until_waiting("second")
             process.kill()
             process.wait(30)
             first.release()
-            await asking.until_got("ours")
-        assert house.tickets() == ["ours"]
+            await requests.until_granted("second")
+        assert shared.tickets() == ["second"]
 
 
-async def test_children_do_not_keep_a_lease(house: House) -> None:
-    budget = house.budget(10 * GB)
+async def test_child_processes_do_not_keep_a_lease(shared: SharedTemp) -> None:
+    budget = shared.budget(10 * GB)
     first = await budget.lease("first", 10 * GB)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False) as child:
         first.release()
-        with await house.budget(10 * GB).lease("second", 10 * GB):
+        with await shared.budget(10 * GB).lease("second", 10 * GB):
             assert child.poll() is None
         assert child.stdin is not None
         child.stdin.close()
 
 
-async def test_leases_hold_although_somebody_clears_temp_dir(house: House) -> None:
-    budget = house.budget(10 * GB)
+async def test_leases_hold_although_temp_dir_is_cleared(shared: SharedTemp) -> None:
+    budget = shared.budget(10 * GB)
     first = await budget.lease("first", 10 * GB)
-    shutil.rmtree(house.temp)
+    shutil.rmtree(shared.temp)
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
-        asking.ask(budget, "second", 1 * GB)
-        await asking.until_waiting("second")
+        requests = LeaseRequests(group, shared.clock)
+        requests.start(budget, "second", 1 * GB)
+        await requests.until_waiting("second")
         first.release()
-        await asking.until_got("second")
+        await requests.until_granted("second")
 
 
-async def test_another_versions_tickets_are_left_alone(house: House) -> None:
-    budget = house.budget(10 * GB)
+async def test_another_versions_tickets_are_left_alone(shared: SharedTemp) -> None:
+    budget = shared.budget(10 * GB)
     with await budget.lease("a", GB):
-        strange = house.temp / ".leases" / "note.lease"
-        strange.write_text("not a ticket")
+        other_file = shared.temp / ".leases" / "note.lease"
+        other_file.write_text("not a ticket")
         with await budget.lease("b", GB):
-            assert strange.exists()
+            assert other_file.exists()
 
 
-async def test_a_temp_dir_that_cannot_be_is_one_sentence(house: House) -> None:
-    house.temp.write_text("a file")
+def test_the_file_of_a_ticket_is_that_of_0_2_0() -> None:
+    text = (
+        b'{"name": "0018/e0", "staging_bytes": 5, "output_bytes": 6, "output_files": 7, "staged": ["/t/a", "/t/b"],'
+        b' "output_dir": "/o", "number": 3, "granted": true, "written_bytes": 2, "written_files": 1}'
+    )
+    ticket = Ticket("0018/e0", 5, 6, 7, ("/t/a", "/t/b"), "/o", 3, granted=True, written_bytes=2, written_files=1)
+    assert Ticket.from_json(text) == ticket and json.loads(ticket.to_json()) == json.loads(text)
+    assert Ticket.from_json(b'["no ticket"]') is Ticket.from_json(b'{"staged": [], "colour": 1}') is None
+
+
+async def test_a_temp_dir_that_cannot_be_created_is_reported(shared: SharedTemp) -> None:
+    shared.temp.write_text("a file")
     with pytest.raises(Fault, match="cannot keep leases in") as caught:
-        await house.budget().lease("a", GB)
+        await shared.budget().lease("a", GB)
     assert caught.value.cause is Cause.NOT_WRITABLE
 
 
-async def test_the_system_tells_allocated_bytes(tmp_path: Path) -> None:
+async def test_the_system_reports_allocated_bytes(tmp_path: Path) -> None:
     (tmp_path / "deep" / "er").mkdir(parents=True)
     with (tmp_path / "deep" / "sparse").open("wb") as file:
         file.truncate(10 * 2**20)
@@ -560,13 +573,13 @@ async def test_the_system_tells_allocated_bytes(tmp_path: Path) -> None:
     (tmp_path / "skipped").mkdir()
     (tmp_path / "skipped" / "file").write_bytes(b"x")
     os.sync()
-    found = SystemDisk().files(tmp_path, [tmp_path / "skipped"])
+    sizes = SystemDisk().files(tmp_path, [tmp_path / "skipped"])
     sparse, full = str(tmp_path / "deep" / "sparse"), str(tmp_path / "deep" / "er" / "full")
-    assert set(found) == {sparse, full}
-    assert found[sparse] < 2**20 <= found[full]
-    told, here = SystemDisk().space(tmp_path / "not" / "there"), os.statvfs(tmp_path)
-    assert (told.device, told.total_bytes) == (tmp_path.stat().st_dev, here.f_blocks * here.f_frsize)
-    assert told.free_bytes <= here.f_bfree * here.f_frsize
+    assert set(sizes) == {sparse, full}
+    assert sizes[sparse] < 2**20 <= sizes[full]
+    reported, here = SystemDisk().space(tmp_path / "not" / "there"), os.statvfs(tmp_path)
+    assert (reported.device, reported.total_bytes) == (tmp_path.stat().st_dev, here.f_blocks * here.f_frsize)
+    assert reported.free_bytes <= here.f_bfree * here.f_frsize
 
 
 SMALL_DISK = """
@@ -577,7 +590,7 @@ from rm360_async.budget import Budget
 folder = Path(sys.argv[1])
 MB = 2**20
 async def main():
-    told = []
+    reported = []
     again = anyio.Event()
     budget = Budget(folder / "temp", folder / "out", 100 * MB, 4 * MB, min_free_files=0, pause=lambda _: again.wait())
     assert "disk has 16 MB" in budget.explain_too_large(13 * MB), budget.explain_too_large(13 * MB)
@@ -585,13 +598,13 @@ async def main():
     (folder / "temp" / "a").write_bytes(b"x" * 8 * MB)
     second = await budget.lease("b", 3 * MB)
     def on_wait(shortage):
-        told.append(str(shortage))
+        reported.append(str(shortage))
         if shortage is not None:
             (folder / "temp" / "a").unlink()
             first.release()
             again.set()
     third = await budget.lease("c", 3 * MB, on_wait=on_wait)
-    print(told)
+    print(reported)
 anyio.run(main)
 """
 
@@ -619,33 +632,33 @@ SIZES = st.lists(st.integers(0, 8), min_size=1, max_size=8)
 
 @settings(max_examples=40, deadline=None)
 @given(sizes=SIZES, choices=st.lists(st.integers(0, 7), max_size=16), instances=st.integers(1, 2))
-def test_any_order_of_takes_and_returns_keeps_budget_order_and_progress(
+def test_any_order_of_leases_and_releases_keeps_budget_order_and_progress(
     sizes: list[int], choices: list[int], instances: int
 ) -> None:
     with TemporaryDirectory() as folder:
-        anyio.run(_any_order, House(Path(folder)), sizes, choices, instances)
+        anyio.run(_any_order, SharedTemp(Path(folder)), sizes, choices, instances)
 
 
-async def _any_order(house: House, sizes: list[int], choices: list[int], instances: int) -> None:
+async def _any_order(shared: SharedTemp, sizes: list[int], choices: list[int], instances: int) -> None:
     """Ask for all in order, return in the drawn order. Staged bytes: 10 GB at most; with the output: 25 GB."""
-    house.disks.spaces[house.temp.parent] = replace(ROOMY, free_bytes=30 * GB)
-    budgets = [house.budget(10 * GB, min_free=5 * GB) for _ in range(instances)]
+    shared.disks.spaces[shared.temp.parent] = replace(ROOMY, free_bytes=30 * GB)
+    budgets = [shared.budget(10 * GB, min_free=5 * GB) for _ in range(instances)]
     async with anyio.create_task_group() as group:
-        asking = Asking(group, house.clock)
+        requests = LeaseRequests(group, shared.clock)
         for number, units in enumerate(sizes):
-            asking.ask(budgets[number % instances], str(number), units * GB, 2 * units * GB)
-            while not (asking.told[str(number)] or str(number) in asking.got):
+            requests.start(budgets[number % instances], str(number), units * GB, 2 * units * GB)
+            while not (requests.reported[str(number)] or str(number) in requests.granted):
                 await checkpoint()
         returned: set[str] = set()
         while len(returned) < len(sizes):
-            if len(asking.got) == len(returned):  # nothing is out, so the next in order gets his turn
-                await asking.until_got(str(len(asking.got)))
-            out = [name for name in asking.got if name not in returned]
-            assert list(asking.got) == [str(number) for number in range(len(asking.got))]
+            if len(requests.granted) == len(returned):  # nothing is out, so the next in order gets his turn
+                await requests.until_granted(str(len(requests.granted)))
+            out = [name for name in requests.granted if name not in returned]
+            assert list(requests.granted) == [str(number) for number in range(len(requests.granted))]
             assert sum(sizes[int(name)] for name in out) <= 25 // 3
             name = out[choices.pop() % len(out)] if choices else out[0]
-            asking.got[name].release()
+            requests.granted[name].release()
             returned.add(name)
-            house.clock.strike()
+            shared.clock.advance()
             await checkpoint()
-    assert house.tickets() == []
+    assert shared.tickets() == []

@@ -77,7 +77,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.anyio
-async def test_a_row_keeps_everything_over_a_reopening(path: Path) -> None:
+async def test_a_row_keeps_everything_when_the_ledger_is_reopened(path: Path) -> None:
     async with Ledger.open(path, now=lambda: 100.0) as ledger:
         await ledger.add([C, A, B])
         await ledger.add([A])
@@ -97,7 +97,7 @@ async def test_a_row_keeps_everything_over_a_reopening(path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_walk_of_one_performance_and_its_attempts(path: Path) -> None:
+async def test_the_stages_of_one_performance_and_its_attempts(path: Path) -> None:
     clock = iter(range(1, 1000))
     async with Ledger.open(path, now=lambda: float(next(clock))) as ledger:
         await ledger.add([A])
@@ -143,22 +143,22 @@ async def test_a_refused_move_changes_nothing(path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_a_crash_left_in_hand_is_pending_and_its_attempt_crashed(path: Path) -> None:
+async def test_after_a_crash_the_row_is_pending_and_its_attempt_crashed(path: Path) -> None:
     async with Ledger.open(path) as ledger:
         await ledger.add([A, B])
         await ledger.attempts.begin(A)
         await ledger.move(A, Stage.DOWNLOADING)
-    with Claims(lock_path(path)) as mine, Claims(lock_path(path), read_only=True) as looking:
+    with Claims(lock_path(path)) as own, Claims(lock_path(path), read_only=True) as reader:
         async with Ledger.open(path) as ledger:
             number = (await ledger.row_numbers())[A]
             assert (await ledger.row(A)).stage is Stage.DOWNLOADING
-            assert (await ledger.rows({A}, claims=looking))[0].stage is Stage.PENDING
-            totals, told = await ledger.overview(looking)
-            assert (totals.stages[Stage.PENDING], totals.stages[Stage.DOWNLOADING], told) == (2, 0, [])
-            assert mine.claim(number)
-            assert (await ledger.rows({A}, claims=looking))[0].stage is Stage.DOWNLOADING
-            totals, told = await ledger.overview(looking)
-            assert (totals.planned, [row.performance for row in told]) == (2, [A])
+            assert (await ledger.rows({A}, claims=reader))[0].stage is Stage.PENDING
+            totals, active = await ledger.overview(reader)
+            assert (totals.stages[Stage.PENDING], totals.stages[Stage.DOWNLOADING], active) == (2, 0, [])
+            assert own.claim(number)
+            assert (await ledger.rows({A}, claims=reader))[0].stage is Stage.DOWNLOADING
+            totals, active = await ledger.overview(reader)
+            assert (totals.planned, [row.performance for row in active]) == (2, [A])
             assert (totals.stages[Stage.PENDING], totals.stages[Stage.DOWNLOADING]) == (1, 1)
             assert (await ledger.attempts.begin(A)).stage is Stage.PENDING
             await ledger.move(A, Stage.DOWNLOADING)
@@ -191,58 +191,58 @@ async def test_retry_and_force_touch_only_what_they_name(path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_stand_puts_rows_where_they_are_and_leaves_what_others_have_in_hand(path: Path) -> None:
+async def test_a_plan_is_applied_but_not_to_what_another_process_has_claimed(path: Path) -> None:
     names = [Performance("0018", f"e{number}") for number in range(6)]
-    gone, failed, elsewhere, crashed, done, told = names
+    gone, failed, claimed, crashed, done, imported = names
     async with Ledger.open(path) as ledger:
-        with Claims(lock_path(path)) as other, Claims(lock_path(path)) as mine:
-            remark = PerformanceRow(told, Stage.PENDING, reason="an earlier manifest says so")
-            await ledger.import_rows([remark])
+        with Claims(lock_path(path)) as other, Claims(lock_path(path)) as own:
+            row = PerformanceRow(imported, Stage.PENDING, reason="imported without a folder")
+            await ledger.import_rows([row])
             await ledger.add(names)
             for performance in (gone, done):
                 await ledger.record_completed(performance, a_record(left_out=(LeftOut("images", "01", 1, "broken"),)))
             await ledger.move(failed, Stage.FAILED, cause=Cause.DAMAGED, reason="broken", counts_as_try=True)
-            await ledger.move(elsewhere, Stage.DOWNLOADING)
+            await ledger.move(claimed, Stage.DOWNLOADING)
             await ledger.move(crashed, Stage.EXTRACTING)
-            assert other.claim((await ledger.row_numbers())[elsewhere])
-            standings = {name: PlannedState(Stage.PENDING) for name in names}
-            standings[failed] = PlannedState(Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, "the remote does not have it")
-            standings[done] = PlannedState(Stage.COMPLETED)
-            await ledger.apply_plan(standings, mine)
+            assert other.claim((await ledger.row_numbers())[claimed])
+            plan = {name: PlannedState(Stage.PENDING) for name in names}
+            plan[failed] = PlannedState(Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, "the remote does not have it")
+            plan[done] = PlannedState(Stage.COMPLETED)
+            await ledger.apply_plan(plan, own)
             rows = {row.performance: row for row in await ledger.rows()}
     assert {name: row.stage for name, row in rows.items()} == {
         gone: Stage.PENDING,
         failed: Stage.DOWNLOAD_FAILED,
-        elsewhere: Stage.DOWNLOADING,
+        claimed: Stage.DOWNLOADING,
         crashed: Stage.PENDING,
         done: Stage.COMPLETED,
-        told: Stage.PENDING,
+        imported: Stage.PENDING,
     }
     assert (rows[gone].frames, rows[gone].bytes, rows[gone].reason) == (0, 0, "")
     assert (rows[failed].cause, rows[failed].tries) == (Cause.NOT_FOUND, 0)
     assert (rows[done].frames, rows[done].reason) == (13, "left out: images cam_01 frame 1: broken")
-    assert rows[told].reason == "an earlier manifest says so"
+    assert rows[imported].reason == "imported without a folder"
 
 
 @pytest.mark.anyio
-async def test_adopting_does_not_overrule_completed_or_forced_rows(path: Path) -> None:
-    found = [
+async def test_imported_rows_do_not_overrule_completed_or_forced_ones(path: Path) -> None:
+    folders = [
         PerformanceRow(p, Stage.COMPLETED, cameras_extracted=60, frames=99, bytes=1, updated=5.0) for p in (A, B, C)
     ]
     async with Ledger.open(path) as ledger:
         await ledger.add([A, B])
         await ledger.record_completed(A, a_record())
         await ledger.requests.force([B])
-        await ledger.import_rows([*found, PerformanceRow(A, Stage.PENDING, reason="no")], meta=("key", "value"))
+        await ledger.import_rows([*folders, PerformanceRow(A, Stage.PENDING, reason="no")], meta=("key", "value"))
         rows = {row.performance: row for row in await ledger.rows()}
         assert (rows[A].frames, rows[A].stage) == (13, Stage.COMPLETED)
         assert (rows[B].forced, rows[B].stage) == (True, Stage.PENDING)
-        assert rows[C] == found[2]
+        assert rows[C] == folders[2]
         assert await ledger.hints.get_meta("key") == "value"
 
 
 @pytest.mark.anyio
-async def test_quota_learning_and_remarks(path: Path) -> None:
+async def test_quotas_ratios_and_metadata(path: Path) -> None:
     clock = [1000.0]
     async with Ledger.open(path, now=lambda: clock[0]) as ledger:
         await ledger.hints.record_quota("a", "0018/x.smc", 2000.0)
@@ -281,7 +281,7 @@ async def test_thousands_of_rows_in_one_step(path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_step_is_whole_and_the_ledger_goes_on(path: Path) -> None:
+async def test_a_cancelled_step_is_whole_and_the_ledger_still_works(path: Path) -> None:
     async with Ledger.open(path) as ledger:
         await ledger.add([A, B])
         with anyio.CancelScope() as scope:
@@ -313,7 +313,7 @@ def test_the_interpreter_ends_when_a_run_ends_badly(path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", FAILS_INSIDE, path], timeout=60).returncode == 7
 
 
-# Files that are not what they should be.
+# Files that are not ledgers, or damaged.
 
 
 async def _refused(path: Path) -> Fault:
@@ -332,11 +332,11 @@ async def _a_ledger(path: Path) -> bytes:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("harm", ["empty", "zeros", "zeroed head", "cut", "cut at a page", "text", "zeroed middle"])
-async def test_a_damaged_file_is_refused_and_kept(path: Path, harm: str) -> None:
+@pytest.mark.parametrize("damage", ["empty", "zeros", "zeroed head", "cut", "cut at a page", "text", "zeroed middle"])
+async def test_a_damaged_file_is_refused_and_kept(path: Path, damage: str) -> None:
     whole = await _a_ledger(path)
     page = len(whole) // 4096 // 2 * 4096
-    harmed = {
+    damaged = {
         "empty": b"",
         "zeros": bytes(len(whole)),
         "zeroed head": bytes(4096) + whole[4096:],
@@ -345,7 +345,7 @@ async def test_a_damaged_file_is_refused_and_kept(path: Path, harm: str) -> None
         "text": b"subject,performance\n" * 300,
         "zeroed middle": whole[:page] + bytes(4096) + whole[page + 4096 :],
     }
-    path.write_bytes(harmed[harm])
+    path.write_bytes(damaged[damage])
     fault = await _refused(path)
     assert fault.cause is Cause.LEDGER
     assert str(path) in str(fault) and "damaged" in str(fault) and "doctor --rebuild" in str(fault)
@@ -366,7 +366,7 @@ async def test_foreign_and_newer_ledgers_are_refused(path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_missing_ledger_is_said_and_not_made(path: Path) -> None:
+async def test_a_missing_ledger_is_reported_and_not_created(path: Path) -> None:
     with pytest.raises(Fault, match="there is no ledger at"):
         async with Ledger.open(path, create=False):
             pass
@@ -374,7 +374,7 @@ async def test_a_missing_ledger_is_said_and_not_made(path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+async def test_a_path_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Fault) as caught:
         async with Ledger.open(tmp_path / "file" / "MANIFEST.sqlite"):
@@ -416,7 +416,7 @@ async def test_a_journal_without_its_ledger_does_not_spoil_the_next_one(path: Pa
 
 
 @pytest.mark.anyio
-async def test_a_damaged_ledger_is_set_aside_with_its_journal_unless_in_use(path: Path) -> None:
+async def test_a_damaged_ledger_is_quarantined_with_its_journal_unless_in_use(path: Path) -> None:
     path.write_text("damaged")
     journal = path.with_name(path.name + "-journal")
     journal.write_text("journal")
@@ -455,7 +455,7 @@ anyio.run(main)
 
 @pytest.mark.slow
 @pytest.mark.anyio
-async def test_kill_9_between_and_inside_moves_loses_nothing_that_was_done(path: Path) -> None:
+async def test_kill_9_between_and_inside_moves_loses_nothing_that_was_committed(path: Path) -> None:
     async with Ledger.open(path) as ledger:
         await ledger.add([A, B])
     known = [0, 0]
@@ -466,11 +466,11 @@ async def test_kill_9_between_and_inside_moves_loses_nothing_that_was_done(path:
             first.send_signal(signal.SIGKILL)
             second.send_signal(signal.SIGKILL)
             # Whatever was printed before the kill was committed.
-            known = [max(told, *map(int, rest(p)), 0) for told, p in zip(known, (first, second), strict=True)]
+            known = [max(count, *map(int, rest(p)), 0) for count, p in zip(known, (first, second), strict=True)]
         async with Ledger.open(path) as ledger:
             rows = await ledger.rows()
-            for row, told in zip(rows, known, strict=True):
-                assert told <= row.tries <= told + 1
+            for row, count in zip(rows, known, strict=True):
+                assert count <= row.tries <= count + 1
                 ended = [a for a in await ledger.attempts.all(row.performance) if a.outcome == Stage.WAITING.value]
                 assert len(ended) == row.tries
 
@@ -492,7 +492,7 @@ anyio.run(main)
 
 
 @pytest.mark.anyio
-async def test_several_processes_make_one_ledger(path: Path) -> None:
+async def test_several_processes_create_one_ledger(path: Path) -> None:
     with python(OPENS_AND_ADDS, path, 0) as one, python(OPENS_AND_ADDS, path, 1) as two:
         processes = (one, two)
         assert [line(process) for process in processes] == ["ready", "ready"]
@@ -510,10 +510,10 @@ CLAIMS_ALL = """
 import sys
 from pathlib import Path
 from rm360_async.ledger import claims
-with claims.Claims(Path(sys.argv[1])) as mine:
+with claims.Claims(Path(sys.argv[1])) as own:
     print("ready", flush=True)
     sys.stdin.readline()
-    print(*[number for number in range(1, 2001) if mine.claim(number)], flush=True)
+    print(*[number for number in range(1, 2001) if own.claim(number)], flush=True)
     sys.stdin.readline()
 """
 
@@ -535,8 +535,8 @@ CLAIMS_AND_SPAWNS = """
 import subprocess, sys
 from pathlib import Path
 from rm360_async.ledger import claims
-mine = claims.Claims(Path(sys.argv[1]))
-assert mine.claim(5) and mine.claim(claims.RUNS + 3)
+own = claims.Claims(Path(sys.argv[1]))
+assert own.claim(5) and own.claim(claims.RUNS + 3)
 child = subprocess.Popen(["sleep", "600"], close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 print(child.pid, flush=True)
 sys.stdin.readline()
@@ -545,24 +545,24 @@ sys.stdin.readline()
 
 def test_kill_9_frees_a_claim_at_once_though_a_child_lives_on(tmp_path: Path) -> None:
     path = tmp_path / "MANIFEST.lock"
-    with Claims(path) as ours, python(CLAIMS_AND_SPAWNS, path) as holder:
+    with Claims(path) as own, python(CLAIMS_AND_SPAWNS, path) as holder:
         child = int(line(holder))
         try:
-            assert ours.is_claimed(5) and ours.is_claimed(RUNS + 3) and ours.others_at_work()
-            assert not ours.claim(5) and not ours.is_claimed(6)
+            assert own.is_claimed(5) and own.is_claimed(RUNS + 3) and own.is_used_by_others()
+            assert not own.claim(5) and not own.is_claimed(6)
             holder.kill()
             holder.wait()
             os.kill(child, 0)
-            assert not ours.is_claimed(5) and not ours.others_at_work()
-            assert ours.claim(5)
+            assert not own.is_claimed(5) and not own.is_used_by_others()
+            assert own.claim(5)
         finally:
             os.kill(child, signal.SIGKILL)
 
 
 def test_claims_within_one_process(tmp_path: Path) -> None:
     path = tmp_path / "MANIFEST.lock"
-    with Claims(path, read_only=True) as looking:
-        assert not looking.is_claimed(1) and not looking.others_at_work()
+    with Claims(path, read_only=True) as reader:
+        assert not reader.is_claimed(1) and not reader.is_used_by_others()
     assert list(tmp_path.iterdir()) == []
     with Claims(path) as one, Claims(path) as other:
         assert one.claim(1) and not one.claim(1) and not other.claim(1)
@@ -574,7 +574,7 @@ def test_claims_within_one_process(tmp_path: Path) -> None:
         assert other.is_claimed(1), "closing another descriptor must not drop the claim"
         one.release(1)
         assert not one.is_claimed(1) and other.claim(1)
-        assert not other.others_at_work() and one.others_at_work()
+        assert not other.is_used_by_others() and one.is_used_by_others()
     with pytest.raises(Fault) as caught:
         Claims(tmp_path / "none" / "MANIFEST.lock")
     assert caught.value.cause is Cause.NOT_WRITABLE
@@ -583,18 +583,18 @@ def test_claims_within_one_process(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_a_run_is_alive_as_long_as_its_claim(path: Path) -> None:
     async with Ledger.open(path, now=lambda: 50.0) as ledger:
-        with Claims(lock_path(path), read_only=True) as looking:
-            with Claims(lock_path(path)) as mine:
-                number = await ledger.runs.begin("config.yaml", mine)
+        with Claims(lock_path(path), read_only=True) as reader:
+            with Claims(lock_path(path)) as own:
+                number = await ledger.runs.begin("config.yaml", own)
                 await ledger.runs.record_progress(number, {"in_hand": ["0018/s1_all"]})
-                (run,) = await ledger.runs.running(looking)
+                (run,) = await ledger.runs.running(reader)
                 assert (run.pid, run.config, run.started, run.progress_at) == (os.getpid(), "config.yaml", 50.0, 50.0)
                 assert run.progress == {"in_hand": ["0018/s1_all"]}
-            assert await ledger.runs.running(looking) == []
-            with Claims(lock_path(path)) as mine:
-                second = await ledger.runs.begin("config.yaml", mine)
-                await ledger.runs.end(second, mine)
-                assert await ledger.runs.running(looking) == []
+            assert await ledger.runs.running(reader) == []
+            with Claims(lock_path(path)) as own:
+                second = await ledger.runs.begin("config.yaml", own)
+                await ledger.runs.end(second, own)
+                assert await ledger.runs.running(reader) == []
         assert [run.ended for run in await ledger.runs.all()] == [None, 50.0]
 
 

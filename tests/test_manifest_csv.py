@@ -141,7 +141,7 @@ async def test_a_symbolic_link_is_replaced_and_its_target_untouched(path: Path) 
 
 
 @pytest.mark.anyio
-async def test_a_place_that_cannot_be_written_is_said_and_the_old_file_stays(path: Path) -> None:
+async def test_a_path_that_cannot_be_written_is_reported_and_the_old_file_stays(path: Path) -> None:
     path.mkdir()
     with pytest.raises(Fault) as caught:
         await write_manifest(path, [])
@@ -168,7 +168,7 @@ anyio.run(main)
 """
 
 
-def test_readers_and_kill_9_never_meet_a_half_written_manifest(path: Path) -> None:
+def test_readers_never_see_a_half_written_manifest_even_after_kill_9(path: Path) -> None:
     for changes in (1, 2, 3):
         command = [sys.executable, "-c", WRITES_FOR_EVER, str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
@@ -282,13 +282,13 @@ def earlier_folder(output: Path, performance: Performance, cameras: dict[str, in
 
 
 @pytest.mark.anyio
-async def test_adopt_counts_earlier_folders_and_believes_our_records(output: Path) -> None:
+async def test_adopted_folders_are_counted_unless_their_marker_has_a_record(output: Path) -> None:
     folder = earlier_folder(output, A, {"00": 0, "25": 3, "27": 5})
     (folder / "images" / "cam_25" / "notes.txt").write_bytes(bytes(7))
     (folder / "images" / "thumbs").mkdir()
     (folder / "images" / "cam_27" / "link.txt").symlink_to(folder / "images" / "cam_25" / "notes.txt")
-    ours = earlier_folder(output, B, {"25": 1})
-    (ours / MARKER).write_text(a_record(B, (LeftOut("images", "25", 4, "broken"),)).to_json())
+    recorded = earlier_folder(output, B, {"25": 1})
+    (recorded / MARKER).write_text(a_record(B, (LeftOut("images", "25", 4, "broken"),)).to_json())
     earlier_folder(output, C, {"25": 1}, marker=False)
     earlier_folder(output, Performance("0018", "s1_all.tmp"), {"25": 1})
     earlier_folder(output, Performance("notes", "s1_all"), {"25": 1})

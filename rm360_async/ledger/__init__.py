@@ -1,4 +1,4 @@
-"""The ledger: intent and history of every performance, who works on what, and MANIFEST.csv as its picture.
+"""The ledger: intent and history of every performance, which process works on what, and MANIFEST.csv made from it.
 
 Disk is the truth about content, the ledger about intent: it can be rebuilt from the published folders, and
 losing it costs only history and counters. No other room speaks SQL.

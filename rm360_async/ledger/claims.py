@@ -70,7 +70,7 @@ class Claims:
         """Return True if a live process, this one included, has claimed the number."""
         return number in self._held or self._is_locked_elsewhere(number)
 
-    def others_at_work(self) -> bool:
+    def is_used_by_others(self) -> bool:
         """Return True if any other process holds any claim."""
         return self._is_locked_elsewhere(0, length=0)  # 0: to the end of the file, and beyond it
 

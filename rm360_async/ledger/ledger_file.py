@@ -76,7 +76,7 @@ def quarantine(path: Path) -> Path:
     Raises Fault(LEDGER) while another process works with it.
     """
     with Claims(lock_path(path)) as claims:
-        if claims.others_at_work():
+        if claims.is_used_by_others():
             raise Fault(Cause.LEDGER, f"the ledger {path} is in use", "end the running instances first")
         target = free_name(path.with_name(f"{path.name}.damaged"))
         if _journal(path).exists():

@@ -62,7 +62,7 @@ def migrate(path: Path) -> None:
 
 def _migrate(connection: sqlite3.Connection, path: Path, claims: Claims) -> None:
     version = read_version(connection, path)
-    if claims.others_at_work():
+    if claims.is_used_by_others():
         message = f"cannot migrate the ledger {path} of an earlier rm360 while another instance works with it"
         raise Fault(Cause.LEDGER, message, "end the running instances first")
     check_content(connection, path)

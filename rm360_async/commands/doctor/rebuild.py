@@ -60,7 +60,7 @@ async def _set_old_ledger_aside(path: Path) -> Path | None:
     if is_there(path):
         return await run_sync(quarantine, path)
     with Claims(lock_path(path), read_only=True) as claims:
-        if claims.others_at_work():
+        if claims.is_used_by_others():
             raise Fault(Cause.LEDGER, f"the ledger {path} is in use", "end the running instances first")
     return None
 
