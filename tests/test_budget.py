@@ -437,7 +437,7 @@ async def test_instances_share_one_budget_and_one_order(shared: SharedTemp) -> N
         await requests.until_waiting("two/large")
         requests.start(one, "one/small", 1 * GB)
         await requests.until_waiting("one/small")
-        assert requests.messages() == {"one/small": "Waiting for storage behind two/large"}
+        assert requests.messages()["one/small"] == "Waiting for storage behind two/large"
         first.release()
         shared.clock.advance()
         await requests.until_granted("two/large")
