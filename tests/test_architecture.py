@@ -136,3 +136,29 @@ def test_a_class_name_means_one_thing_in_the_package() -> None:
 
 def test_the_layers_name_only_rooms_that_exist() -> None:
     assert set().union(*LAYERS) == {room_of(path) for path in FILES}
+
+
+LINUX_ONLY = {"fcntl", "ctypes", "resource", "multiprocessing"}
+
+
+def modules_that_load_with(starts: list[Path]) -> set[Path]:
+    """Return the files of the package that are imported when these are, wherever in them the import stands."""
+    pending, loaded = list(starts), set[Path]()
+    while pending:
+        path = pending.pop()
+        if path in loaded:
+            continue
+        loaded.add(path)
+        for name in imports_of(path):
+            parts = name.split(".")[1:] if name.startswith("rm360_async.") else []
+            candidates = [PACKAGE.joinpath(*parts[:count]) for count in range(1, len(parts) + 1)]
+            pending += [file for each in candidates if (file := each.with_suffix(".py")).is_file()]
+            pending += [file for each in candidates if (file := each / "__init__.py").is_file()]
+    return loaded
+
+
+def test_reading_published_folders_needs_no_linux() -> None:
+    readers = [path for path in FILES if room_of(path) == "visualization"]
+    readers += [PACKAGE / "store" / "check.py", PACKAGE / "store" / "marker.py"]
+    for path in modules_that_load_with(readers):
+        assert not LINUX_ONLY & {name.split(".")[0] for name in imports_of(path)}, path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -46,6 +47,14 @@ def test_a_full_disk_under_the_results_is_one_line(tmp_path: Path) -> None:
     ended = rm360("cameras", "suggest", "4", stdout=os.open("/dev/full", os.O_WRONLY))
     assert ended.returncode == 3
     assert ended.stderr == "error: cannot write the output: no space left on the disk; free some space\n"
+
+
+def test_a_run_refuses_another_system_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert main(["run"]) == 2
+    assert capsys.readouterr().err == "error: rm360 run needs Linux, and this is Darwin; run it on a Linux machine\n"
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (1, 2), (0, 1, 2)])

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -433,8 +432,7 @@ def test_memory_and_ffmpeg_and_sqlite(workspace: Workspace, tmp_path: Path, monk
     for total, state in ((64, CheckState.OK), (8, CheckState.WARN)):
         (tmp_path / "meminfo").write_text(f"MemTotal: {total * 2**20} kB\n")
         assert machine.check_memory(settings, tmp_path / "meminfo").state is state
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setattr(machine, "find_ffmpeg", lambda: None)
     assert machine.check_ffmpeg().state is CheckState.WARN
     monkeypatch.setattr(machine, "SQLITE_VERSION", (3, 7, 17))
     assert [line.state for line in machine.check_versions()] == [CheckState.OK, CheckState.OK, CheckState.FAIL]

@@ -94,7 +94,9 @@ async def test_a_worker_that_hangs_is_ended_at_its_deadline(job: ExtractJob, mon
 
 async def test_a_worker_that_cannot_start_is_reported(job: ExtractJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    monkeypatch.setattr("rm360_async.system.processes._launched", lambda command: ["sh", "-c", "echo oops >&2; exit 7"])
+    monkeypatch.setattr(
+        "rm360_async.system.processes._launcher_command", lambda command: ["sh", "-c", "echo oops >&2; exit 7"]
+    )
     fault = await fault_of(job, limits())
     assert fault.message == "the extraction process of 0018/e0 ended with exit code 7: oops"
 

@@ -15,8 +15,8 @@ import anyio
 import pytest
 from anyio.abc import Process
 
-from rm360_async.system.processes import Tail, child, run_to_end
-from rm360_async.system.worker_protocol import environment_of_child
+from rm360_async.system.processes import Tail, child_process, run_command
+from rm360_async.system.worker_protocol import worker_environment
 
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 FAMILY = f"""
@@ -50,14 +50,14 @@ async def first_line(process: Process) -> str:
 @pytest.mark.anyio
 async def test_a_command_runs_to_its_end_with_code_output_and_errors() -> None:
     program = "import sys; print('out'); sys.stderr.write('err'); sys.exit(3)"
-    ended = await run_to_end([sys.executable, "-c", program])
+    ended = await run_command([sys.executable, "-c", program])
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, b"out\n", "err")
 
 
 @pytest.mark.anyio
 async def test_endless_errors_without_a_line_are_drained_and_capped() -> None:
     program = "import sys; sys.stderr.write('x' * 2_000_000 + 'end'); print('done')"
-    ended = await run_to_end([sys.executable, "-c", program])
+    ended = await run_command([sys.executable, "-c", program])
     assert ended.stdout == b"done\n"
     assert len(ended.stderr) == 2**16
     assert ended.stderr.endswith("xend")
@@ -65,27 +65,27 @@ async def test_endless_errors_without_a_line_are_drained_and_capped() -> None:
 
 @pytest.mark.anyio
 async def test_the_environment_is_what_was_given() -> None:
-    ended = await run_to_end([sys.executable, "-c", "import os; print(sorted(os.environ))"], env={"ONLY": "this"})
+    ended = await run_command([sys.executable, "-c", "import os; print(sorted(os.environ))"], env={"ONLY": "this"})
     assert "ONLY" in ended.stdout.decode()
     assert "HOME" not in ended.stdout.decode()
 
 
 @pytest.mark.anyio
 async def test_a_program_that_is_not_there_says_so() -> None:
-    ended = await run_to_end(["/nowhere/rclone"])
+    ended = await run_command(["/nowhere/rclone"])
     assert ended.returncode == 127
     assert ended.stderr == "cannot start /nowhere/rclone: No such file or directory\n"
 
 
 @pytest.mark.anyio
 async def test_a_death_by_signal_is_visible_through_the_launcher() -> None:
-    ended = await run_to_end([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"])
+    ended = await run_command([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"])
     assert ended.returncode == -signal.SIGSEGV
 
 
 @pytest.mark.anyio
 async def test_a_child_has_a_session_of_its_own() -> None:
-    async with child([sys.executable, "-c", "import os; print(os.getsid(0))"], stdout=PIPE) as process:
+    async with child_process([sys.executable, "-c", "import os; print(os.getsid(0))"], stdout=PIPE) as process:
         assert int(await first_line(process)) == process.pid != os.getsid(0)
         await process.wait()
 
@@ -93,7 +93,7 @@ async def test_a_child_has_a_session_of_its_own() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("stopped", [False, True])
 async def test_leaving_ends_a_child_that_ignores_term_or_is_stopped(stopped: bool) -> None:
-    async with child([sys.executable, "-c", STUBBORN], stdout=PIPE, grace_seconds=0.05) as process:
+    async with child_process([sys.executable, "-c", STUBBORN], stdout=PIPE, grace_seconds=0.05) as process:
         await first_line(process)
         if stopped:
             process.send_signal(signal.SIGSTOP)
@@ -104,7 +104,7 @@ async def test_leaving_ends_a_child_that_ignores_term_or_is_stopped(stopped: boo
 async def test_cancelling_ends_the_whole_family_and_waits() -> None:
     pids: list[int] = []
     with anyio.CancelScope() as scope:
-        async with child([sys.executable, "-c", FAMILY], stdout=PIPE, grace_seconds=0.05) as process:
+        async with child_process([sys.executable, "-c", FAMILY], stdout=PIPE, grace_seconds=0.05) as process:
             pids += [process.pid, int(await first_line(process))]
             scope.cancel()
             await anyio.sleep_forever()
@@ -118,7 +118,7 @@ async def test_cancelling_ends_the_whole_family_and_waits() -> None:
 @pytest.mark.anyio
 async def test_a_failing_block_ends_its_child_and_keeps_its_error() -> None:
     with pytest.raises(ZeroDivisionError):
-        async with child([sys.executable, "-c", STUBBORN], stdout=PIPE, grace_seconds=0.05) as process:
+        async with child_process([sys.executable, "-c", STUBBORN], stdout=PIPE, grace_seconds=0.05) as process:
             await first_line(process)
             _ = 1 / 0
     assert process.returncode == -signal.SIGKILL
@@ -126,8 +126,8 @@ async def test_a_failing_block_ends_its_child_and_keeps_its_error() -> None:
 
 @pytest.mark.anyio
 async def test_a_tail_keeps_the_end() -> None:
-    tail = Tail(limit=4)
-    async with child([sys.executable, "-c", "print('abcdefgh', end='')"], stdout=PIPE) as process:
+    tail = Tail(max_bytes=4)
+    async with child_process([sys.executable, "-c", "print('abcdefgh', end='')"], stdout=PIPE) as process:
         await tail.drain(process.stdout)
     await tail.drain(None)
     assert tail.text == "efgh"
@@ -136,10 +136,10 @@ async def test_a_tail_keeps_the_end() -> None:
 PARENT = f"""
 import anyio, sys
 from subprocess import PIPE
-from rm360_async.system.processes import child
+from rm360_async.system.processes import child_process
 
 async def main():
-    async with child([sys.executable, "-c", {STUBBORN!r}], stdout=PIPE) as process:
+    async with child_process([sys.executable, "-c", {STUBBORN!r}], stdout=PIPE) as process:
         await process.stdout.receive()
         print(process.pid, flush=True)
         await anyio.sleep_forever()
@@ -148,7 +148,6 @@ anyio.run(main, backend_options={{"use_uvloop": sys.argv[1] == "True"}})
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a child with its parent")
 @pytest.mark.parametrize("use_uvloop", [False, True])
 def test_a_child_does_not_outlive_a_killed_parent(use_uvloop: bool) -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT, str(use_uvloop)], stdout=PIPE, text=True) as parent:
@@ -160,7 +159,6 @@ def test_a_child_does_not_outlive_a_killed_parent(use_uvloop: bool) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the launcher is for Linux")
 def test_the_launcher_does_not_start_for_a_parent_that_is_gone(tmp_path: Path) -> None:
     launcher = Path(__file__).parent.parent / "rm360_async" / "system" / "_launch.py"
     touched = tmp_path / "touched"
@@ -171,5 +169,5 @@ def test_the_launcher_does_not_start_for_a_parent_that_is_gone(tmp_path: Path) -
 
 def test_a_worker_process_finds_the_package_and_nothing_inside_it() -> None:
     """Where the package is not installed, its children still find it; its rooms are no top-level modules."""
-    first = Path(environment_of_child()["PYTHONPATH"].split(os.pathsep)[0])
+    first = Path(worker_environment()["PYTHONPATH"].split(os.pathsep)[0])
     assert (first / "rm360_async" / "__init__.py").is_file() and not (first / "__init__.py").exists()

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from rm360_async.system.spans import Spans, in_pieces, joined
-from rm360_async.system.sparse_file import Hole, Reader, SparseFile, map_path
+from rm360_async.system.spans import SpanSet, join_spans, split_spans
+from rm360_async.system.sparse_file import MissingBytes, SparseFile, SparseReader, map_path
 
 
 def test_spans_are_a_set_of_bytes() -> None:
     chance = random.Random(1)
     for _ in range(200):
-        spans, truth = Spans(), set[int]()
+        spans, truth = SpanSet(), set[int]()
         for _ in range(chance.randrange(12)):
             start = chance.randrange(60)
             end = start + chance.randrange(12)
@@ -32,25 +32,25 @@ def test_spans_are_a_set_of_bytes() -> None:
 
 
 def test_near_spans_are_joined_and_long_ones_cut() -> None:
-    assert joined([(10, 20), (0, 5), (24, 30)], 4) == [(0, 5), (10, 30)]
-    assert joined([(0, 5), (10, 20)], 5) == [(0, 20)]
-    assert in_pieces([(0, 10), (20, 22)], 4) == [(0, 4), (4, 8), (8, 10), (20, 22)]
+    assert join_spans([(10, 20), (0, 5), (24, 30)], 4) == [(0, 5), (10, 30)]
+    assert join_spans([(0, 5), (10, 20)], 5) == [(0, 20)]
+    assert split_spans([(0, 10), (20, 22)], 4) == [(0, 4), (4, 8), (8, 10), (20, 22)]
 
 
 def test_what_was_written_is_there_again_and_holes_are_wanted(tmp_path: Path) -> None:
     path = tmp_path / "a.smc.sparse"
     with SparseFile(path, 100_000) as file:
         file.write(4096, b"x" * 8192)
-        reader = Reader(file)
+        reader = SparseReader(file)
         reader.seek(5000)
         assert reader.read(3) == b"xxx"
         reader.seek(12_000)
-        with pytest.raises(Hole):
+        with pytest.raises(MissingBytes):
             reader.read(1000)
-        assert list(file.index) == [(12_288, 16_384)]
-        assert not file.want(50_000, 50_010, index=False) and list(file.data) == [(50_000, 50_010)]
-        file.forget_wishes()
-        assert len(file.index) == len(file.data) == 0
+        assert list(file.requested_index) == [(12_288, 16_384)]
+        assert not file.request(50_000, 50_010, index=False) and list(file.requested_data) == [(50_000, 50_010)]
+        file.clear_requests()
+        assert len(file.requested_index) == len(file.requested_data) == 0
     with SparseFile(path, 100_000) as file:
         assert list(file.present) == [(4096, 12_288)]
     assert path.stat().st_size == 100_000 and path.stat().st_blocks * 512 < 40_000
@@ -87,8 +87,8 @@ def test_the_children_of_a_node_are_wanted_together(tmp_path: Path) -> None:
     node += b"".join(number.to_bytes(8, "little") for number in (0, 40_000, 7, 80_000, 9))
     with SparseFile(tmp_path / "a.smc.sparse", 100_000) as file:
         file.write(0, node)
-        Reader(file).readinto(memoryview(bytearray(len(node))))
-        assert [start for start, _ in file.index] == [36_864, 77_824]
+        SparseReader(file).readinto(memoryview(bytearray(len(node))))
+        assert [start for start, _ in file.requested_index] == [36_864, 77_824]
 
 
 def test_a_link_in_the_place_of_a_sparse_file_is_not_followed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rm360_async.cli.options import chosen_config, config_path, run_async, selection
+from rm360_async.system.linux import require_linux
 
 
 @click.command("run")
@@ -46,6 +47,7 @@ def command(
       rm360 run lab.yaml --subject 0018 --performance 's*' --modalities audio
       rm360 run lab.yaml --subject 0018 --performance s3_all --force
     """
+    require_linux("rm360 run")
     from rm360_async.config import load_settings
     from rm360_async.service.run import run
     from rm360_async.service.startup import RunOptions

@@ -16,7 +16,7 @@ from typing import Any
 from rm360_async.domain.release import frame_rate
 from rm360_async.smc import Blob, SmcFile, UnreadableData, audio_shape, check
 from rm360_async.smc.errors import printable
-from rm360_async.system.sparse_file import Hole, SparseFile
+from rm360_async.system.sparse_file import MissingBytes, SparseFile
 
 _NAMED = 40
 """How many cameras or holes a line names."""
@@ -120,7 +120,7 @@ def _codec(file: SmcFile, camera: str, part: str, frame: str) -> str:
         picture = check(blob) if blob is not None else None
     except UnreadableData as refusal:
         return f"broken: {refusal.reason}"
-    except Hole:  # of a remote file: noted as wanted, and asked for again when it is here
+    except MissingBytes:  # of a remote file: noted as wanted, and asked for again when it is here
         return "not here yet"
     if picture is None:
         return "gone"

@@ -150,8 +150,7 @@ class Processing(_Section):
         """Return the number of extractions at once: `workers`, or the cores that this process may use."""
         if self.workers:
             return self.workers
-        allowed = getattr(os, "sched_getaffinity", None)
-        return len(allowed(0)) if allowed else os.cpu_count() or 1
+        return len(os.sched_getaffinity(0))
 
     @property
     def worker_memory_bytes(self) -> int:

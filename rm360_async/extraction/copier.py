@@ -44,7 +44,7 @@ class Item:
     def task(self) -> CopyTask | None:
         """Return the task for a copy process; None unless the bytes lie in one piece in the file."""
         blob = self.blob
-        return (self.stem, blob) if isinstance(blob, Blob) and blob.data is None and blob.lacking is None else None
+        return (self.stem, blob) if isinstance(blob, Blob) and blob.data is None and blob.sparse is None else None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from rm360_async.smc import Blob, UnreadableData, check
 from rm360_async.store.file_list import ListedFile
 from rm360_async.store.file_writer import NewFiles
 from rm360_async.system.fault_points import reach
-from rm360_async.system.linux import die_with
+from rm360_async.system.linux import die_with_parent
 
 CopyTask = tuple[str, Blob]
 """The new file's path without its suffix, and its bytes: one complete range of an open file."""
@@ -118,7 +118,7 @@ def _serve(connection: Connection, others: Sequence[Connection], files: NewFiles
     for number in _IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED_SIGNALS)
-    die_with(parent)
+    die_with_parent(parent)
     for other in others:
         other.close()
     buffer = memoryview(bytearray(_BUFFER_BYTES))

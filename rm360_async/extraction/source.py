@@ -14,7 +14,7 @@ _ROOT_GROUPS = ("Camera", "Calibration", "Keypoints2d", "Keypoints3d", "FLAME", 
 def require_complete_source(job: ExtractJob, source: SmcPair) -> None:
     """Raise Fault(NOT_FETCHED) if a reader asked a sparse source for bytes that were not downloaded."""
     for file in source.files:
-        if file.sparse is not None and (len(file.sparse.index) or len(file.sparse.data)):
+        if file.sparse is not None and (len(file.sparse.requested_index) or len(file.sparse.requested_data)):
             raise Fault(Cause.NOT_FETCHED, f"{job.performance} needs more of {file.path.name} than was downloaded")
 
 

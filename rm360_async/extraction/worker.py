@@ -10,22 +10,24 @@ from rm360_async.domain.errors import Fault
 from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.store.seal import file_system_of, seal
-from rm360_async.system.worker_protocol import MessageWriter, limit_ourselves
+from rm360_async.system.linux import require_linux
+from rm360_async.system.worker_protocol import MessageWriter, limit_process
 
 
 def main(arguments: list[str]) -> int:
     """Run the job in `arguments` (memory limit in bytes, job as JSON); return the exit code."""
+    require_linux("a worker process")
     memory_bytes, job = int(arguments[0]), ExtractJob.from_json(arguments[1])
-    limit_ourselves(memory_bytes)
+    limit_process(memory_bytes)
     messages = MessageWriter()
     try:
         with file_system_of(Path(job.staging)) as file_system:
-            record = extract(job, on_progress=messages.progress)
+            record = extract(job, on_progress=messages.send_progress)
             seal(Path(job.staging), record, file_system)
     except Fault as fault:
-        messages.line({"fault": [fault.cause.code, fault.message, fault.hint]})
+        messages.send({"fault": [fault.cause.code, fault.message, fault.hint]})
         return 0
-    messages.line({"record": asdict(record)})
+    messages.send({"record": asdict(record)})
     return 0
 
 

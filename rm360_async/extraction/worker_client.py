@@ -22,7 +22,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.record import EarlierRecord, Record
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.store.marker import parse_marker
-from rm360_async.system.worker_protocol import environment_of_child, run_worker
+from rm360_async.system.worker_protocol import run_worker, worker_environment
 
 OnProgress = Callable[[int, int], None]
 
@@ -44,7 +44,7 @@ async def run_extraction(job: ExtractJob, limits: WorkerLimits, on_progress: OnP
     command = [sys.executable, "-m", "rm360_async.extraction.worker", str(limits.memory_bytes), job.to_json()]
     output = _WorkerOutput(on_progress)
     with anyio.move_on_after(limits.deadline_seconds) as deadline:
-        exit_code, stderr = await run_worker(command, environment_of_child(), output.receive)
+        exit_code, stderr = await run_worker(command, worker_environment(), output.receive)
     if deadline.cancelled_caught:
         raise Fault(
             Cause.DEADLINE,
@@ -77,9 +77,9 @@ class _WorkerOutput:
             self.last_message = message
 
 
-def _death_reason(exit_code: int | None, stderr: bytes, limits: WorkerLimits) -> str:
-    lines = stderr.decode(errors="replace").strip().splitlines()
-    if b"MemoryError" in stderr or b"Unable to allocate" in stderr:
+def _death_reason(exit_code: int | None, stderr: str, limits: WorkerLimits) -> str:
+    lines = stderr.strip().splitlines()
+    if "MemoryError" in stderr or "Unable to allocate" in stderr:
         return f"needed more than {limits.memory_bytes / 2**30:.3g} GB of memory (processing.worker_memory_gb)"
     if exit_code == -signal.SIGKILL:
         return "was killed by SIGKILL (by hand, or by the system because memory was short)"

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from rm360_async.smc.errors import H5, UnreadableData, asking_hdf5, require_here
-from rm360_async.system.sparse_file import Hole, SparseFile
+from rm360_async.system.sparse_file import MissingBytes, SparseFile
 
 LARGEST_BLOB = 64 * 2**20
 """No encoded picture of 2048 x 2448 comes near this; a larger claim is damage."""
@@ -24,7 +24,7 @@ class Blob:
     offset: int
     size: int
     data: bytes | memoryview | None = None
-    lacking: SparseFile | None = None
+    sparse: SparseFile | None = None
     """The sparse file that has not got all of it."""
 
     def read(self, start: int = 0, size: int | None = None) -> bytes:
@@ -51,8 +51,8 @@ class Blob:
 
     def _fill(self, buffer: memoryview, start: int) -> None:
         at = self.offset + start
-        if self.lacking is not None and not self.lacking.want(at, at + len(buffer), index=True):
-            raise Hole(errno.ENODATA, "bytes that were not fetched")
+        if self.sparse is not None and not self.sparse.request(at, at + len(buffer), index=True):
+            raise MissingBytes(errno.ENODATA, "bytes that were not fetched")
         while buffer:  # one call reads at most 2 GiB, and less when interrupted
             done = os.preadv(self.descriptor, [buffer], at)
             if not done:

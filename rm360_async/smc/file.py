@@ -168,8 +168,8 @@ class SmcFile:
     def _locate(self, dataset: H5) -> Blob:
         blob = locate(dataset, self.descriptor, self.size)
         if self.sparse is not None and blob.data is None:
-            here = self.sparse.want(blob.offset, blob.offset + blob.size, index=False)
-            return blob if here else replace(blob, lacking=self.sparse)
+            here = self.sparse.request(blob.offset, blob.offset + blob.size, index=False)
+            return blob if here else replace(blob, sparse=self.sparse)
         return blob
 
     def _survey_cameras(self) -> CameraGroups:

@@ -11,7 +11,7 @@ import h5py
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.smc.errors import H5, HDF5_ERRORS, words_of
-from rm360_async.system.sparse_file import Reader, SparseFile
+from rm360_async.system.sparse_file import SparseFile, SparseReader
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml", b"<head")
@@ -46,7 +46,7 @@ def open_hdf5(path: Path, descriptor: int, sparse: SparseFile | None = None) -> 
         raise Fault(Cause.UNREADABLE, f"{path.name} {_what_it_is(start)}", _AGAIN)
     try:
         # no file locking: the file is only read, and some network file systems refuse locks
-        return h5py.File(Reader(sparse) if sparse else path, "r", locking=False)
+        return h5py.File(SparseReader(sparse) if sparse else path, "r", locking=False)
     except HDF5_ERRORS as error:
         raise Fault(Cause.UNREADABLE, f"{path.name} {_why_not(error, size)}", _AGAIN) from error
 

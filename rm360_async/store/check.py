@@ -263,7 +263,7 @@ def _read(path: Path, file: ListedFile) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            with suppress(OSError, AttributeError):  # the disk is to be read, not what memory still has of it
+            with suppress(OSError):  # read the disk, not what memory still holds of it
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             hashed = hash_of_range(descriptor, 0, file.size)
         finally:

@@ -147,8 +147,6 @@ def copy_range(source: int, offset: int, target: int, size: int) -> None:
 def _by_kernel(source: int, offset: int, target: int, size: int) -> int:
     """Return how many bytes the kernel copied; fewer than `size` when it cannot go on."""
     done = 0
-    if not hasattr(os, "copy_file_range"):
-        return done
     while done < size:
         try:
             count = os.copy_file_range(source, target, size - done, offset_src=offset + done)

@@ -1,8 +1,8 @@
-"""Become another program that cannot outlive us (Linux). Run by path, with the standard library only.
+"""Become another program that cannot outlive its parent. Run by path, with the standard library only.
 
-`python -I -S _launch.py PARENT_PID COMMAND...`: asks the kernel for SIGKILL when the parent dies, makes
-sure that the parent had not died before that, then becomes COMMAND under the same process id. The request
-survives exec, so the command needs to know nothing of it; its own children do not inherit it (prctl(2)).
+`python -I -S _launch.py PARENT_PID COMMAND...`: ask the kernel for SIGKILL when the parent dies, make sure that the
+parent has not died before that, then become COMMAND under the same process id. The request survives exec, so the
+command needs to know nothing about it; its own children do not inherit it (prctl(2)).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _NOT_STARTED = 127
 
 
 def main(arguments: list[str]) -> None:
-    """Tie this process to its parent and exec the command; exit 127 with one line when it cannot."""
-    parent, command = int(arguments[0]), arguments[1:]
+    """Tie this process to its parent and exec the command; exit 127 with one line if that is not possible."""
+    parent_pid, command = int(arguments[0]), arguments[1:]
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
+    if os.getppid() != parent_pid:
         sys.exit(_NOT_STARTED)
     try:
         os.execvp(command[0], command)

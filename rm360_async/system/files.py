@@ -84,3 +84,8 @@ def free_name(path: Path, same_as: Path | None = None) -> Path:
             break
         name = path.with_name(f"{path.name}-{count}")
     return name
+
+
+def path_exists(path: Path) -> bool:
+    """Return True if anything has this path, also a broken link."""
+    return os.path.lexists(path)

@@ -1,13 +1,13 @@
 """Start and stop other programs so that none is ever left behind.
 
-Theory of operation. Three ways of leaving must not leave a child:
-- the block ends or fails, or its task is cancelled: `child` ends the whole process group (TERM, then KILL
-  after a grace) and waits for it under a shield, so neither zombie nor orphan survives the block;
-- a Ctrl-C or TERM for our whole group: each child has a session of its own, so it reaches only us, and
-  we decide what ends;
-- a kill -9 of us: on Linux the child is started through `_launch`, which asks the kernel to kill it with
-  us. That request is tied to the *thread* that forks, so children must be started on the event loop's
-  thread, which lives as long as the process. Elsewhere the command is started directly.
+Theory of operation. Three ways of leaving must not leave a child process:
+- the block ends or fails, or its task is cancelled: `child_process` ends the whole process group (TERM, then KILL
+  after a grace period) and waits for it under a shield, so neither a zombie nor an orphan survives the block;
+- a Ctrl-C or TERM for the whole process group of the service: each child has a session of its own, so the signal
+  reaches the service alone, which decides what ends;
+- a kill -9 of the service: the child is started through `_launch`, which asks the kernel to kill it with its parent.
+  That request is tied to the *thread* that forks, so children must be started on the event loop's thread, which
+  lives as long as the process.
 """
 
 from __future__ import annotations
@@ -26,51 +26,49 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process
 
 GRACE_SECONDS = 2.0
-"""Between TERM and KILL; what our children leave half-done is made for it, and a second Ctrl-C means now."""
-_TAIL_BYTES = 2**16
-_LAUNCHER = Path(__file__).with_name("_launch.py")
+"""Between TERM and KILL: what a child leaves half-done can be resumed, and a second Ctrl-C asks for speed."""
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 """A stream to read, and one that goes nowhere; other rooms take them from here, and do not import subprocess."""
-_NotPiped = int | IO[Any] | None
+_TAIL_BYTES = 2**16
+_LAUNCHER = Path(__file__).with_name("_launch.py")
+_StreamTarget = int | IO[Any] | None
 
 
 @asynccontextmanager
-async def child(
+async def child_process(
     command: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
-    stdin: _NotPiped = DEVNULL,
-    stdout: _NotPiped = DEVNULL,
-    stderr: _NotPiped = DEVNULL,
+    stdin: _StreamTarget = DEVNULL,
+    stdout: _StreamTarget = DEVNULL,
+    stderr: _StreamTarget = DEVNULL,
     grace_seconds: float = GRACE_SECONDS,
 ) -> AsyncIterator[Process]:
-    """Run a command for the length of the block; when the block is left it has ended and was waited for.
+    """Run a command for the length of the block; when the block is left, the command has ended and was waited for.
 
-    `stdin`, `stdout`, `stderr`: a descriptor, DEVNULL or PIPE; whoever asks for a PIPE must read it to its
-    end. Left early, the command's process group gets TERM and, `grace_seconds` later, KILL. A command that
-    cannot be started exits 127 with one line on stderr on Linux, and raises OSError elsewhere.
+    `stdin`, `stdout`, `stderr`: a descriptor, DEVNULL or PIPE; a PIPE must be read to its end. If the block is left
+    early, the command's process group gets TERM and, `grace_seconds` later, KILL. A command that cannot be started
+    exits 127 with one line on stderr.
     """
-    with anyio.CancelScope(shield=True):  # cancelled between fork and return, nobody would own the child
+    with anyio.CancelScope(shield=True):  # a task cancelled between fork and return would leave a child without owner
         process = await anyio.open_process(
-            _launched(command), env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
+            _launcher_command(command), env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
         )
     try:
         yield process
     finally:
         with anyio.CancelScope(shield=True):
             if process.returncode is None:
-                await _end(process, grace_seconds)
+                await _terminate(process, grace_seconds)
             await process.aclose()
 
 
-def _launched(command: Sequence[str]) -> list[str]:
-    if sys.platform != "linux":
-        return list(command)
+def _launcher_command(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command]
 
 
-async def _end(process: Process, grace_seconds: float) -> None:
-    """Send TERM to the group, KILL after the grace, and wait; the KILL also finds a straggling grandchild."""
+async def _terminate(process: Process, grace_seconds: float) -> None:
+    """Send TERM to the process group, KILL after the grace period, and wait; KILL also reaches its grandchildren."""
     _signal_group(process, signal.SIGTERM)
     with anyio.move_on_after(grace_seconds):
         await process.wait()
@@ -79,15 +77,15 @@ async def _end(process: Process, grace_seconds: float) -> None:
 
 
 def _signal_group(process: Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # macOS says EPERM of a group of zombies
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
 class Tail:
-    """The last bytes that a stream said: a child that prints without end costs no memory."""
+    """The last bytes of a stream: a child that prints without end costs no memory."""
 
-    def __init__(self, limit: int = _TAIL_BYTES) -> None:
-        self._limit = limit
+    def __init__(self, max_bytes: int = _TAIL_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._bytes = b""
 
     async def drain(self, stream: ByteReceiveStream | None) -> None:
@@ -95,35 +93,35 @@ class Tail:
         if stream is None:
             return
         async for chunk in stream:
-            self.keep(chunk)
+            self.append(chunk)
 
-    def keep(self, chunk: bytes) -> None:
-        """Take bytes that somebody else has read."""
-        self._bytes = (self._bytes + chunk)[-self._limit :]
+    def append(self, chunk: bytes) -> None:
+        """Add bytes that the caller has read."""
+        self._bytes = (self._bytes + chunk)[-self._max_bytes :]
 
     @property
     def text(self) -> str:
-        """Return the kept end as text."""
+        """Return the last bytes as text."""
         return self._bytes.decode(errors="replace")
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended: exit code (negative: killed by that signal), what it printed, its last errors."""
+class ProcessResult:
+    """How a command ended: exit code (negative: killed by that signal), its output, the end of its errors."""
 
     returncode: int
     stdout: bytes
     stderr: str
 
 
-async def run_to_end(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Ended:
-    """Run a command to its end and return everything it printed and the last 64 KiB of its errors."""
-    printed, errors = bytearray(), Tail()
-    async with child(command, env=env, stdout=PIPE, stderr=PIPE) as process:
+async def run_command(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> ProcessResult:
+    """Run a command to its end; return all of its output and the last 64 KiB of its errors."""
+    output, errors = bytearray(), Tail()
+    async with child_process(command, env=env, stdout=PIPE, stderr=PIPE) as process:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(errors.drain, process.stderr)
             if process.stdout is not None:
                 async for chunk in process.stdout:
-                    printed += chunk
+                    output += chunk
         returncode = await process.wait()
-    return Ended(returncode, bytes(printed), errors.text)
+    return ProcessResult(returncode, bytes(output), errors.text)

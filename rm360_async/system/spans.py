@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 Span = tuple[int, int]
 
 
-class Spans:
+class SpanSet:
     """A set of bytes as sorted, disjoint spans that do not touch."""
 
     def __init__(self, spans: Iterable[Span] = ()) -> None:
@@ -56,7 +56,7 @@ class Spans:
         return [*gaps, (start, end)] if start < end else gaps
 
 
-def joined(spans: Iterable[Span], gap: int) -> list[Span]:
+def join_spans(spans: Iterable[Span], gap: int) -> list[Span]:
     """Return the spans in order, those at most `gap` bytes apart as one."""
     found: list[Span] = []
     for start, end in sorted(spans):
@@ -67,6 +67,6 @@ def joined(spans: Iterable[Span], gap: int) -> list[Span]:
     return found
 
 
-def in_pieces(spans: Iterable[Span], largest: int) -> list[Span]:
+def split_spans(spans: Iterable[Span], largest: int) -> list[Span]:
     """Return the spans cut into pieces of at most `largest` bytes."""
     return [(at, min(at + largest, end)) for start, end in spans for at in range(start, end, largest)]

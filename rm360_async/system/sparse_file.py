@@ -23,7 +23,7 @@ from types import TracebackType
 
 from rm360_async.system.fault_points import reach
 from rm360_async.system.hashing import hash_of
-from rm360_async.system.spans import Span, Spans
+from rm360_async.system.spans import Span, SpanSet
 
 SUFFIX = ".sparse"
 _MAP = ".map"
@@ -47,7 +47,7 @@ def map_path(path: Path) -> Path:
     return path.with_name(path.name + _MAP)
 
 
-class Hole(OSError):
+class MissingBytes(OSError):
     """Bytes that are not here were asked for; they are noted as wanted."""
 
 
@@ -61,7 +61,7 @@ class SparseFile:
 
     def __init__(self, path: Path, size: int | None = None) -> None:
         self.path = path
-        self.present, self.index, self.data = Spans(), Spans(), Spans()
+        self.present, self.requested_index, self.requested_data = SpanSet(), SpanSet(), SpanSet()
         self._lock = threading.Lock()
         self._map = -1
         flags = os.O_CLOEXEC | os.O_NOFOLLOW
@@ -105,13 +105,13 @@ class SparseFile:
             self.present.add(offset, offset + len(data))
         reach("range recorded")
 
-    def want(self, start: int, end: int, *, index: bool) -> bool:
+    def request(self, start: int, end: int, *, index: bool) -> bool:
         """Note a range as wanted unless it is here; tell whether it is. Of the index whole blocks are wanted."""
         end = min(end, self.size)
         with self._lock:
             if self.present.covers(start, end):
                 return True
-        wanted = self.index if index else self.data
+        wanted = self.requested_index if index else self.requested_data
         if index:
             start -= start % _INDEX_BLOCK
             end = min(self.size, -(-end // _INDEX_BLOCK) * _INDEX_BLOCK)
@@ -119,7 +119,7 @@ class SparseFile:
             wanted.add(*gap)
         return False
 
-    def here(self) -> list[Span]:
+    def present_spans(self) -> list[Span]:
         """Return the spans that are here, in order."""
         with self._lock:
             return list(self.present)
@@ -129,9 +129,9 @@ class SparseFile:
         with self._lock:
             return self.present.missing(start, end)
 
-    def forget_wishes(self) -> None:
+    def clear_requests(self) -> None:
         """Empty the lists of what was wanted, for another round."""
-        self.index, self.data = Spans(), Spans()
+        self.requested_index, self.requested_data = SpanSet(), SpanSet()
 
     def _append(self, entries: bytes) -> None:
         """Write to the end of the map; a short write goes on where it stopped."""
@@ -156,7 +156,7 @@ class SparseFile:
         return hash_of(os.pread(self.descriptor, size, offset)) == hashed
 
 
-class Reader(io.RawIOBase):
+class SparseReader(io.RawIOBase):
     """The sparse file as HDF5 reads it: a hole is an error, and is wanted.
 
     The nodes of HDF5's B-trees name all their children, which are read next, one after another; they are wanted
@@ -169,13 +169,13 @@ class Reader(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Fill the buffer from where we stand; raises Hole."""
         start, size = self._at, min(len(buffer), max(0, self._sparse.size - self._at))
-        if not self._sparse.want(start, start + size, index=True):
-            raise Hole("bytes that are not here")
+        if not self._sparse.request(start, start + size, index=True):
+            raise MissingBytes("bytes that are not here")
         data = os.pread(self._sparse.descriptor, size, start)
         buffer[: len(data)] = data
         self._at = start + len(data)
         for child in _children(data):
-            self._sparse.want(child, child + _TREE_BYTES, index=True)
+            self._sparse.request(child, child + _TREE_BYTES, index=True)
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

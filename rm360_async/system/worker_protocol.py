@@ -1,7 +1,7 @@
-"""How a child of ours talks to us: JSON lines on its standard output, and nothing else.
+"""Line protocol between the service and its worker processes: JSON lines on the worker's standard output.
 
-The parent's side is `run_worker`; the child's is `MessageWriter`, and `limit_ourselves` comes before it. A child that
-dies says no last line; what it then left on standard error tells of what.
+The parent's side is `run_worker`; the worker calls `limit_process` and then writes with `MessageWriter`. A worker that
+dies writes no last message; what it left on standard error tells why.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,65 +19,65 @@ from typing import Any
 import anyio
 from anyio.abc import ByteReceiveStream
 
-from rm360_async.system.processes import PIPE, Tail, child
+from rm360_async.system.processes import PIPE, Tail, child_process
 
-OnLine = Callable[[dict[str, Any]], None]
-_STDERR_KEPT = 8192
-_LONGEST_LINE = 2**26  # the record of a file with many left-out frames is long; a broken child's garbage is longer
-_PROGRESS_EVERY = 0.5  # seconds
+OnMessage = Callable[[dict[str, Any]], None]
+_MAX_STDERR_BYTES = 8192
+_MAX_LINE_BYTES = 2**26
+"""The record of a file with many left-out frames is long; the garbage of a broken worker is longer."""
+_PROGRESS_SECONDS = 0.5
 
 
-async def run_worker(command: Sequence[str], env: Mapping[str, str], on_line: OnLine) -> tuple[int | None, bytes]:
-    """Run a child of ours to its end, passing on each message; return its exit code and the end of its errors.
+async def run_worker(command: Sequence[str], env: Mapping[str, str], on_message: OnMessage) -> tuple[int | None, str]:
+    """Run a worker process to its end, passing on each message; return its exit code and the end of its errors.
 
-    Text that a library prints is no message, and is passed over.
+    Lines that are not messages, such as those that a library prints, are ignored.
     """
-    errors = Tail(_STDERR_KEPT)
-    async with child(command, env=env, stdout=PIPE, stderr=PIPE) as process:
+    errors = Tail(_MAX_STDERR_BYTES)
+    async with child_process(command, env=env, stdout=PIPE, stderr=PIPE) as process:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(errors.drain, process.stderr)
             if process.stdout is not None:
-                await _read_lines(process.stdout, on_line)
+                await _read_lines(process.stdout, on_message)
         await process.wait()
-    return process.returncode, errors.text.encode()
+    return process.returncode, errors.text
 
 
-async def _read_lines(stream: ByteReceiveStream, on_line: OnLine) -> None:
+async def _read_lines(stream: ByteReceiveStream, on_message: OnMessage) -> None:
     line = bytearray()
     async for chunk in stream:
-        first, *more = chunk.split(b"\n")
-        line += first
-        for text in more:
-            _pass_on(bytes(line), on_line)
-            line = bytearray(text)
-        del line[_LONGEST_LINE:]
+        line_end, *line_starts = chunk.split(b"\n")
+        line += line_end
+        for line_start in line_starts:
+            _parse_line(bytes(line), on_message)
+            line = bytearray(line_start)
+        del line[_MAX_LINE_BYTES:]
 
 
-def _pass_on(text: bytes, on_line: OnLine) -> None:
+def _parse_line(line: bytes, on_message: OnMessage) -> None:
     try:
-        said = json.loads(text)
+        message = json.loads(line)
     except ValueError:
         return
-    if isinstance(said, dict):
-        on_line(said)
+    if isinstance(message, dict):
+        on_message(message)
 
 
-def environment_of_child() -> Mapping[str, str]:
-    """Return the child's environment: ours, the package found, and no thread pools that it does not need."""
-    package = str(Path(__file__).resolve().parents[2])
-    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+def worker_environment() -> Mapping[str, str]:
+    """Return the environment of a worker: this process's, with the package on PYTHONPATH and no thread pools."""
+    project = str(Path(__file__).resolve().parents[2])
+    paths = [project, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     single = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
     return {**os.environ, **single, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def limit_ourselves(memory: int) -> None:
-    """Bound memory, dump no core, be the first to go when memory is short, and be nice to the downloads."""
+def limit_process(memory_bytes: int) -> None:
+    """Limit this process's memory, let it dump no core, and give way to the downloads.
+
+    It has a lower priority than the service, and is the first to be killed if the machine runs out of memory.
+    """
     faulthandler.enable()
-    try:
-        import resource
-    except ImportError:  # not on this system: the deadline is the only bound
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(5)
     score = Path("/proc/self/oom_score_adj")
@@ -85,26 +86,26 @@ def limit_ourselves(memory: int) -> None:
 
 
 class MessageWriter:
-    """Write JSON lines to the real standard output, progress at a bounded rate.
+    """Writes messages as JSON lines to the real standard output, progress at a limited rate.
 
     Libraries that print must not get between the lines, so descriptor 1 becomes standard error.
     """
 
     def __init__(self) -> None:
-        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        self._output = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
-        self._next = 0.0
+        self._next_progress = 0.0
         self._lock = threading.Lock()
 
-    def line(self, message: Mapping[str, Any]) -> None:
-        """Say one message."""
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Write one message."""
         with self._lock:
-            self._out.write(json.dumps(message) + "\n")
-            self._out.flush()
+            self._output.write(json.dumps(message) + "\n")
+            self._output.flush()
 
-    def progress(self, *counts: int) -> None:
-        """Say how far it is, unless that was said just now; from one thread at a time or several."""
+    def send_progress(self, *counts: int) -> None:
+        """Write a progress message unless one was written just now; may be called from several threads."""
         now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _PROGRESS_EVERY
-            self.line({"progress": counts})
+        if now >= self._next_progress:
+            self._next_progress = now + _PROGRESS_SECONDS
+            self.send({"progress": counts})

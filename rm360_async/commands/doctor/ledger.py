@@ -15,13 +15,13 @@ from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import ledger_path, opened
 from rm360_async.service.run_plan import is_published
-from rm360_async.system.linux import is_there
+from rm360_async.system.files import path_exists
 
 
 async def check_ledger(settings: Settings) -> AsyncIterator[CheckResult]:
     """Yield the checks of the ledger; opening it checks its structure (SQLite's integrity_check)."""
     path = ledger_path(settings.storage.manifest_path)
-    if not is_there(path):
+    if not path_exists(path):
         yield ok("ledger", f"there is none at {path} yet; the first run creates it")
         return
     try:
@@ -50,7 +50,7 @@ def _missing_folders(output_dir: Path, rows: list[PerformanceRow]) -> list[Perfo
 
 async def read_rows(settings: Settings) -> list[PerformanceRow]:
     """Return the rows of the ledger; none if it cannot be read, which `check_ledger` reports."""
-    if not is_there(ledger_path(settings.storage.manifest_path)):
+    if not path_exists(ledger_path(settings.storage.manifest_path)):
         return []
     try:
         async with opened(settings.storage.manifest_path) as (ledger, claims):

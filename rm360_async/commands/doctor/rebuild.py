@@ -26,7 +26,7 @@ from rm360_async.ledger import (
     lock_path,
     quarantine,
 )
-from rm360_async.system.linux import is_there
+from rm360_async.system.files import path_exists
 
 _MAX_PROBLEMS_SHOWN = 20
 
@@ -57,7 +57,7 @@ async def rebuild(settings: Settings) -> int:
 
 async def _set_old_ledger_aside(path: Path) -> Path | None:
     """Rename the old ledger, if there is one; raise Fault(LEDGER) if a running instance uses it."""
-    if is_there(path):
+    if path_exists(path):
         return await run_sync(quarantine, path)
     with Claims(lock_path(path), read_only=True) as claims:
         if claims.is_used_by_others():

@@ -22,7 +22,7 @@ from rm360_async.domain.cameras.rig import Array
 
 CameraIndices = NDArray[np.intp]
 """Indices (N,) into the rig's cameras in the order of ids."""
-Limits = tuple[float, float]
+SearchLimits = tuple[float, float]
 """The largest worst angle and the largest azimuth gap that are allowed, in degrees."""
 
 GAP_SLACK_DEGREES = 3.0
@@ -43,7 +43,7 @@ def best_cover(pool: CameraIndices, fixed: CameraIndices, count: int) -> CameraI
     search.improve(lambda chosen: (_worst_angle(chosen) - _EPSILON, gap_limit), (180.0, gap_limit))
     worst = _worst_angle(search.best)
 
-    def narrower_gap(chosen: CameraIndices) -> Limits:
+    def narrower_gap(chosen: CameraIndices) -> SearchLimits:
         return worst + _EPSILON, largest_gap(azimuths()[chosen]) - _EPSILON
 
     search.improve(narrower_gap, narrower_gap(search.best))
@@ -81,7 +81,7 @@ class _LocalSearch:
         """Return the best set so far; before the first one that met its demands, the set that the search began with."""
         return np.array(self._pool[self._best or self._chosen])
 
-    def improve(self, tighten: Callable[[CameraIndices], Limits], limits: Limits) -> None:
+    def improve(self, tighten: Callable[[CameraIndices], SearchLimits], limits: SearchLimits) -> None:
         """Search from `limits`; set the limits `tighten(best)` after each success, until PATIENCE steps bring none."""
         self._chosen = list(self._best or self._chosen)
         self._set_demands(limits)
@@ -94,7 +94,7 @@ class _LocalSearch:
                 self._best, last_success = list(self._chosen), self._steps
                 self._set_demands(tighten(self.best))
 
-    def _set_demands(self, limits: Limits) -> None:
+    def _set_demands(self, limits: SearchLimits) -> None:
         worst, gap = limits
         meets = np.hstack([separation()[self._pool] <= worst, self._ahead <= gap + _ROUNDING])
         self._meets = meets.astype(np.float64)

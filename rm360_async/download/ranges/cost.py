@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rm360_async.system.spans import Span, in_pieces, joined
+from rm360_async.system.spans import Span, join_spans, split_spans
 from rm360_async.system.sparse_file import SparseFile
 
 _INDEX_GAP_BYTES = 16 * 1024
@@ -37,7 +37,7 @@ class Cost:
 
 def index_spans(file: SparseFile) -> list[Span]:
     """Return the spans to request for the part of the index that is wanted of a file."""
-    return in_pieces(joined(file.index, _INDEX_GAP_BYTES), _PIECE_BYTES)
+    return split_spans(join_spans(file.requested_index, _INDEX_GAP_BYTES), _PIECE_BYTES)
 
 
 def data_spans(wanted: Iterable[Span]) -> list[Span]:
@@ -46,23 +46,23 @@ def data_spans(wanted: Iterable[Span]) -> list[Span]:
     total = _size_of(wanted)
     spans = wanted
     for gap in _DATA_GAP_BYTES:
-        spans = joined(wanted, gap)
+        spans = join_spans(wanted, gap)
         if _size_of(spans) <= total * (1 + _MAX_WASTE):
             break
-    return in_pieces(spans, max(_PIECE_BYTES, total // _MAX_PIECES))
+    return split_spans(spans, max(_PIECE_BYTES, total // _MAX_PIECES))
 
 
 def gap_spans(file: SparseFile) -> list[Span]:
     """Return the spans to request for all that a file lacks, as few as possible: small islands are requested again."""
-    return in_pieces(joined(file.missing(0, file.size), _DATA_GAP_BYTES[0]), 4 * _PIECE_BYTES)
+    return split_spans(join_spans(file.missing(0, file.size), _DATA_GAP_BYTES[0]), 4 * _PIECE_BYTES)
 
 
 def bytes_on_disk(files: Sequence[SparseFile], spans: Sequence[Sequence[Span]]) -> int:
     """Return the bytes of disk that files take once some spans of each have been downloaded too."""
     total = 0
     for file, more in zip(files, spans, strict=True):
-        blocks = ((start // _BLOCK_BYTES, -(-end // _BLOCK_BYTES)) for start, end in (*file.here(), *more))
-        total += _size_of(joined(blocks, 0)) * _BLOCK_BYTES
+        blocks = ((start // _BLOCK_BYTES, -(-end // _BLOCK_BYTES)) for start, end in (*file.present_spans(), *more))
+        total += _size_of(join_spans(blocks, 0)) * _BLOCK_BYTES
     return total
 
 

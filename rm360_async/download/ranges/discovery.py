@@ -18,7 +18,7 @@ from rm360_async.extraction.source import chosen_cameras, require_known_content
 from rm360_async.smc import Blob, SmcPair, UnreadableData, check, read_audio
 from rm360_async.system.fault_points import reach
 from rm360_async.system.spans import Span
-from rm360_async.system.sparse_file import Hole, SparseFile
+from rm360_async.system.sparse_file import MissingBytes, SparseFile
 
 HEAD_BYTES = 64 * 1024
 """At the start of a file; every reading needs them: signature, root group, and what was written first."""
@@ -30,19 +30,19 @@ def discovery_rounds(read: Callable[[], object], files: Sequence[SparseFile]) ->
     Raises what `read` raises once everything that it asked for is here.
     """
     for file in files:
-        file.forget_wishes()
-        file.want(0, HEAD_BYTES, index=True)
+        file.clear_requests()
+        file.request(0, HEAD_BYTES, index=True)
     while True:
-        if any(len(file.index) for file in files):
+        if any(len(file.requested_index) for file in files):
             yield
         for file in files:
-            file.forget_wishes()
-        failure: Fault | Hole | BadRequest | None = None
+            file.clear_requests()
+        failure: Fault | MissingBytes | BadRequest | None = None
         try:
             read()
-        except (Fault, Hole, BadRequest) as error:
+        except (Fault, MissingBytes, BadRequest) as error:
             failure = error
-        if not any(len(file.index) for file in files):
+        if not any(len(file.requested_index) for file in files):
             if failure is not None:
                 raise failure
             return
@@ -64,9 +64,9 @@ def discover_ranges(
         results: list[ModalityResult] = []
         for modality in _EXTRACTORS:
             if modality.value in job.modalities:
-                with suppress(UnreadableData, Hole):
+                with suppress(UnreadableData, MissingBytes):
                     results.append(extract_modality(context, modality, _EXTRACTORS))
-        with suppress(Hole):
+        with suppress(MissingBytes):
             _read_metadata(job, context, results)
 
 

@@ -12,7 +12,7 @@ from rm360_async.download.ranges.discovery import discover_ranges, discovery_rou
 from rm360_async.download.ranges.job import RangeJob
 from rm360_async.download.ranges.probe import probe_range_support
 from rm360_async.download.ranges.range_client import RangeClient, RangeSource
-from rm360_async.system.spans import Span, Spans
+from rm360_async.system.spans import Span, SpanSet
 from rm360_async.system.sparse_file import SparseFile
 from rm360_async.system.worker_protocol import MessageWriter
 
@@ -36,7 +36,7 @@ class RangeWorker:
         self.files = list(files.values())
         self.sources = [RangeSource(job.files[kind].path, file) for kind, file in files.items()]
         self.size = sum(file.size for file in self.files)
-        self.requested = [Spans() for _ in self.files]
+        self.requested = [SpanSet() for _ in self.files]
         """The data of each file that was requested in the background, whether it has arrived or not."""
 
     def run(self) -> int:
@@ -69,7 +69,7 @@ class RangeWorker:
         """
         is_complete, index = index is None, index or [[] for _ in self.files]
         pairs = list(zip(self.files, self.requested, strict=True))
-        data = [data_spans(_without(file.data, requested)) for file, requested in pairs]
+        data = [data_spans(_without(file.requested_data, requested)) for file, requested in pairs]
         spans = [[*a, *b, *c] for a, b, c in zip(index, self.requested, data, strict=True)]
         cost = Cost(self.client.requests + sum(map(len, (*index, *data))), bytes_on_disk(self.files, spans))
         if cost.is_too_expensive(self.size) and not self.job.ignore_cost:
@@ -100,14 +100,14 @@ class RangeWorker:
     @contextmanager
     def _discovering(self) -> Iterator[None]:
         """Report that no bytes are due for a while."""
-        self.messages.line({"discovering": True})
+        self.messages.send({"discovering": True})
         yield
-        self.messages.line({"discovering": False})
+        self.messages.send({"discovering": False})
 
     def _with_sources(self, spans: list[list[Span]]) -> list[tuple[RangeSource, Span]]:
         pairs = zip(self.sources, spans, strict=True)
         return [(source, span) for source, of_file in pairs for span in of_file]
 
 
-def _without(wanted: Spans, requested: Spans) -> list[Span]:
+def _without(wanted: SpanSet, requested: SpanSet) -> list[Span]:
     return [gap for span in wanted for gap in requested.missing(*span)]

@@ -24,8 +24,9 @@ from rm360_async.download.ranges.probe import RangesUnsupported
 from rm360_async.download.ranges.range_client import RangeClient, RangeRefused
 from rm360_async.download.ranges.range_connections import ServerAddress
 from rm360_async.download.ranges.range_worker import RangeWorker, TooExpensive
+from rm360_async.system.linux import require_linux
 from rm360_async.system.sparse_file import SparseFile
-from rm360_async.system.worker_protocol import MessageWriter, limit_ourselves
+from rm360_async.system.worker_protocol import MessageWriter, limit_process
 
 _CONNECTIONS = 48
 
@@ -39,13 +40,14 @@ class _ByteCounter:
 
     def __call__(self, size: int) -> None:
         self.total += size
-        self._messages.progress(self.total)
+        self._messages.send_progress(self.total)
 
 
 def main(arguments: list[str]) -> int:
     """Do the job in `arguments`; the exit code is 0 whenever the last line tells the result."""
+    require_linux("a worker process")
     job = RangeJob.from_json(arguments[0])
-    limit_ourselves(job.memory_bytes)
+    limit_process(job.memory_bytes)
     messages = MessageWriter()
     received = _ByteCounter(messages)
     address = ServerAddress(job.port, job.user, os.environ.pop(PASSWORD_VARIABLE, ""))
@@ -56,16 +58,16 @@ def main(arguments: list[str]) -> int:
         result = {"error": [error.errno or 0, error.strerror or str(error)]}
     finally:
         client.close()
-    messages.line({**result, "fetched": received.total, "requests": client.requests})
+    messages.send({**result, "fetched": received.total, "requests": client.requests})
     return 0
 
 
 def _run(job: RangeJob, client: RangeClient, messages: MessageWriter) -> dict[str, Any]:
     """Return the result of a job. Raises OSError for a file that cannot be written."""
     with ExitStack() as stack:
-        messages.line({"discovering": True})  # the bytes that are here already are verified
+        messages.send({"discovering": True})  # the bytes that are here already are verified
         files = {kind: stack.enter_context(SparseFile(Path(file.local), file.size)) for kind, file in job.files.items()}
-        messages.line({"discovering": False})
+        messages.send({"discovering": False})
         stack.callback(client.close)  # before the files: its threads write to them
         return _result(RangeWorker(job, files, client, messages))
 

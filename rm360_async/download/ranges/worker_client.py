@@ -15,7 +15,7 @@ from rm360_async.download.ranges.job import PASSWORD_VARIABLE, RangeJob
 from rm360_async.download.rclone import StallPolicy, StallWatch
 from rm360_async.pipeline.job import Job
 from rm360_async.system.exception_groups import unwraps_faults
-from rm360_async.system.worker_protocol import environment_of_child, run_worker
+from rm360_async.system.worker_protocol import run_worker, worker_environment
 
 
 class RangeWorkerWatchdog:
@@ -54,14 +54,14 @@ class RangeWorkerClient:
     async def run(self, password: str, policy: StallPolicy, deadline_seconds: float) -> dict[str, Any]:
         """Return the worker's result. Raises Fault for a stall, for the deadline and for its death."""
         command = [sys.executable, "-m", "rm360_async.download.ranges.worker", self._range_job.to_json()]
-        environment = {**environment_of_child(), PASSWORD_VARIABLE: password}
+        environment = {**worker_environment(), PASSWORD_VARIABLE: password}
         with unwraps_faults():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch, RangeWorkerWatchdog(policy, deadline_seconds), policy.tick_seconds)
                 code, errors = await run_worker(command, environment, self._on_message)
                 tasks.cancel_scope.cancel()
         if not self._result:
-            last_line = (errors.decode(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
+            last_line = (errors.strip().splitlines() or ["it printed nothing"])[-1]
             message = f"the process that downloads ranges of {self._job.performance} ended with {code}: {last_line}"
             raise Fault(Cause.WORKER_DIED, message)
         return self._result

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.system.processes import run_to_end
+from rm360_async.system.processes import run_command
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _ALLOWED = frozenset(
@@ -84,7 +84,7 @@ def _is_allowed(key: str) -> bool:
 
 async def rclone_version(binary: str, env: Mapping[str, str]) -> tuple[int, int, int]:
     """Return rclone's version, e.g. (1, 60, 1); raises Fault(RCLONE_MISSING) for a program that is not rclone."""
-    ended = await run_to_end([binary, "version"], env=env)
+    ended = await run_command([binary, "version"], env=env)
     match = _VERSION.search(ended.stdout.decode(errors="replace"))
     if match is None:
         raise Fault(Cause.RCLONE_MISSING, f"{binary} is not rclone: it prints no version of it", _INSTALL_HINT)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.download.rclone.errors import classify_failure
-from rm360_async.system.processes import Ended, run_to_end
+from rm360_async.system.processes import ProcessResult, run_command
 
 # Files are named by --include below the remote's root, never by a path after its name: rclone looks such a path up
 # first, and reports every refusal of that lookup as "directory not found" (exit 3). In this form it tells the reason.
@@ -53,9 +53,9 @@ class RcloneCommand:
         span = ("--offset", str(offset), "--count", str(count))
         return self.line("cat", "--include", pattern, *span, *_CAT, *ONE_TRY)
 
-    async def run(self, command: list[str]) -> Ended:
+    async def run(self, command: list[str]) -> ProcessResult:
         """Run a command line to its end."""
-        return await run_to_end(command, env=self.env)
+        return await run_command(command, env=self.env)
 
     def fault(self, exit_code: int, stderr: str, action: str) -> Fault:
         """Return the fault behind a failed command; see `classify_failure`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.system.processes import run_to_end
+from rm360_async.system.processes import run_command
 
 _MAX_WRAPPERS = 5
 """Remotes that wrap another one (alias, crypt ...), followed one into the other."""
@@ -34,7 +34,7 @@ async def read_login(binary: str, env: Mapping[str, str], name: str) -> RemoteLo
 
     Raises Fault(AUTH) when rclone cannot read its own config, e.g. without its password.
     """
-    ended = await run_to_end([binary, "config", "dump", "--ask-password=false"], env=env)
+    ended = await run_command([binary, "config", "dump", "--ask-password=false"], env=env)
     try:
         remotes: Any = json.loads(ended.stdout)
     except ValueError:
@@ -74,7 +74,7 @@ def _values(remotes: Mapping[str, Any], env: Mapping[str, str], remote: str) -> 
 
 async def find_config_file(binary: str, env: Mapping[str, str]) -> Path | None:
     """Return the path of rclone's config; None if there is none."""
-    ended = await run_to_end([binary, "config", "file", "--ask-password=false"], env=env)
+    ended = await run_command([binary, "config", "file", "--ask-password=false"], env=env)
     lines = ended.stdout.decode(errors="replace").strip().splitlines()
     path = Path(lines[-1].strip()) if lines else None
     return path if path is not None and path.is_file() else None

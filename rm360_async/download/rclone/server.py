@@ -22,7 +22,7 @@ from rm360_async.download.rclone.errors import classify_failure
 from rm360_async.download.rclone.request_quota import RequestRate
 from rm360_async.system.exception_groups import unwraps_faults
 from rm360_async.system.fault_points import reach
-from rm360_async.system.processes import PIPE, Tail, child
+from rm360_async.system.processes import PIPE, Tail, child_process
 
 _LISTENING = re.compile(rb"http://127\.0\.0\.1:(\d+)/")
 _OUTPUT_BYTES = 2**16
@@ -55,7 +55,7 @@ async def serve_remote(
     output = _ServerOutput()
     with unwraps_faults():
         async with (
-            child(
+            child_process(
                 [*command, "--addr", "127.0.0.1:0"], env={**rate.to_environment(), **env, **credentials}, stderr=PIPE
             ) as process,
             anyio.create_task_group() as tasks,
@@ -98,6 +98,6 @@ class _ServerOutput:
                     self.port = int(match[1])
                     self.known.set()
                     break
-        self.errors.keep(printed)
+        self.errors.append(printed)
         self.known.set()
         await self.errors.drain(stream)

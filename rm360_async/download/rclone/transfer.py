@@ -22,7 +22,7 @@ from rm360_async.domain.errors import Cause
 from rm360_async.download.rclone.stall import StallPolicy, StallWatch
 from rm360_async.system.fault_points import reach
 from rm360_async.system.os_errors import os_errors
-from rm360_async.system.processes import PIPE, Tail, child
+from rm360_async.system.processes import PIPE, Tail, child_process
 
 OnBytes = Callable[[int], None]
 _PART_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -59,7 +59,7 @@ async def run_transfer(
 ) -> TransferResult:
     """Run rclone with its output in the descriptor, until it ends or stalls."""
     errors, stalled = Tail(), ""
-    rclone = child(command, env=env, stdout=descriptor, stderr=PIPE)
+    rclone = child_process(command, env=env, stdout=descriptor, stderr=PIPE)
     async with rclone as process, anyio.create_task_group() as tasks:
         tasks.start_soon(errors.drain, process.stderr)
         stalled = await _watch(process, descriptor, policy, on_bytes)

@@ -1,0 +1,51 @@
+"""Which ffmpeg is used: the first one that runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rm360_async.system.ffmpeg import find_ffmpeg
+
+
+@pytest.fixture
+def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the path of a program `ffmpeg` that is alone on PATH, and a bundled one that works."""
+    bundled = program(tmp_path / "bundled", 0)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", SimpleNamespace(get_ffmpeg_exe=lambda: str(bundled)))
+    find_ffmpeg.cache_clear()
+    yield tmp_path / "ffmpeg"
+    find_ffmpeg.cache_clear()
+
+
+def program(path: Path, exit_code: int) -> Path:
+    path.write_text(f"#!/bin/sh\nexit {exit_code}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_one_on_path_comes_first(on_path: Path) -> None:
+    assert find_ffmpeg() == str(program(on_path, 0))
+
+
+def test_one_that_does_not_run_is_passed_over(on_path: Path) -> None:
+    program(on_path, 127)
+    assert find_ffmpeg() == str(on_path.with_name("bundled"))
+
+
+def test_without_one_on_path_the_bundled_one_is_used(on_path: Path) -> None:
+    assert find_ffmpeg() == str(on_path.with_name("bundled"))
+
+
+@pytest.mark.parametrize("bundled", ["absent", "broken"])
+def test_there_may_be_none(on_path: Path, monkeypatch: pytest.MonkeyPatch, bundled: str) -> None:
+    if bundled == "absent":
+        monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    else:
+        program(on_path.with_name("bundled"), 1)
+    assert find_ffmpeg() is None
