@@ -392,6 +392,21 @@ async def test_a_damaged_ledger_that_sqlite_accepts_is_refused(tmp_path: Path, h
 
 
 @pytest.mark.anyio
+@pytest.mark.skipif(sqlite3.sqlite_version_info < (3, 37), reason="this SQLite has no STRICT tables")
+async def test_a_ledger_whose_schema_has_a_changed_default_is_refused_when_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "MANIFEST.sqlite"
+    async with Ledger.open(path):
+        pass
+    data = path.read_bytes()
+    assert data.count(b"bytes INTEGER NOT NULL DEFAULT 0") > 0
+    path.write_bytes(data.replace(b"bytes INTEGER NOT NULL DEFAULT 0", b"bytes INTEGER NOT NULL DEFAULT p"))
+    with pytest.raises(Fault, match="it is damaged") as caught:
+        async with Ledger.open(path) as ledger:
+            await ledger.add([Performance("0018", "e0")])
+    assert caught.value.cause is Cause.LEDGER
+
+
+@pytest.mark.anyio
 async def test_a_violation_is_reported_with_its_input_and_a_death_costs_one_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

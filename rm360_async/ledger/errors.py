@@ -11,7 +11,8 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.system.fault_points import reach
 from rm360_async.system.os_errors import os_fault
 
-_SIGNS_OF_DAMAGE = ("malformed", "not a database", "Could not decode")
+_SIGNS_OF_DAMAGE = ("malformed", "not a database", "Could not decode", "cannot store")
+"""The last one is an IntegrityError: the text of a default value in the schema has changed."""
 
 
 def damaged(path: Path) -> Fault:
@@ -28,7 +29,8 @@ def ledger_faults(path: Path) -> Iterator[None]:
     except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its own message
         raise damaged(path) from error
     except sqlite3.DatabaseError as error:
-        if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
+        known = type(error) in (sqlite3.DatabaseError, sqlite3.OperationalError)
+        if not known and "cannot store" not in str(error):
             raise
         reach("ledger failed")
         raise as_fault(path, error) from error
