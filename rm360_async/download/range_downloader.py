@@ -129,7 +129,7 @@ class RangeDownloader:
             if "refused" not in outcome:
                 _conclude(outcome, job, range_job)
                 return
-            path, offset, message, unopened = outcome["refused"]
+            path, offset, message, rejected = outcome["refused"]
             log.info("a range was refused", file=path, offset=offset, message=message)
             fault = await remote.explain_refusal(files[path], offset)
             refusals = refusals + 1 if job.fetched_bytes == before else 1
@@ -138,7 +138,7 @@ class RangeDownloader:
                 raise _FileRefused(fault, files[path])
             if refusals >= MAX_REFUSALS:
                 raise _RangesUnsupported(path, message)
-            if unopened:  # and served a moment later: too many at once
+            if rejected:  # and served a moment later: too many at once
                 self._slow_down(remote)
 
     def _counting(self, job: Job, on_success: Callable[[], None]) -> Callable[[int], None]:
