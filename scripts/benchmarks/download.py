@@ -1,17 +1,18 @@
-"""Point 5: the download over HTTPS from a Drive on loopback: `cat` into the file with md5 behind it, or `copy`."""
+"""Part `download`: downloads over HTTPS from a Drive on loopback: `rclone cat` with md5 behind it, or `rclone copy`."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from benchmarks import clock
-from benchmarks.clock import Took, middle
-from benchmarks.material import RM360, config, full_resolution, tiny
+from benchmarks.inputs import RM360, write_config, write_full_resolution, write_single_frame
+from benchmarks.page_cache import sync_file_system
 from benchmarks.table import Bench
+from benchmarks.timing import Measurement, alternate, measure_command, median, wall_range
 from drive_emulator import ROOT_ID, serve
 
 from rm360_async.download.rclone import find_rclone
@@ -26,62 +27,70 @@ async def fetch():
     assert await remote.download(listed, Path(sys.argv[3])) == listed.md5
 anyio.run(fetch)
 """
+"""Program: download one file as the service does."""
 _FILE = "0018/0018_s3_all_raw.smc"
+_SECONDS_OF_A_GIGABYTE = 8
+"""At 1 Gbit/s."""
 
 
 def measure(bench: Bench) -> None:
-    """Add the lines of the download alone."""
-    folder = bench.place("download")
-    size = full_resolution(folder / "remote" / _FILE, 1500 if bench.full else 200).stat().st_size / 1e9
+    """Add the lines of a download alone, and of the whole service."""
+    folder = bench.new_folder("download")
+    size = write_full_resolution(folder / "remote" / _FILE, 1500 if bench.full else 200).stat().st_size / 1e9
     options = ("--include", f"/{_FILE}", "--drive-root-folder-id", ROOT_ID, "--log-level", "ERROR")
     copy: list[str | Path] = [find_rclone(), "copy", "gdrive:", folder / "copied", *options]
 
-    def clean() -> None:
-        bench.set_aside(folder / "copied")
+    def prepare() -> None:
+        bench.discard(folder / "copied")
         (folder / "part").unlink(missing_ok=True)
-        clock.sync(folder)
+        sync_file_system(folder)
 
     with serve(folder / "remote", folder / "drive") as drive:
         env = {**os.environ, **drive.env()}
         fetch: list[str | Path] = [sys.executable, "-c", _FETCH, ROOT_ID, _FILE, folder / "part"]
-        works = {
-            "ours": lambda: clock.command(fetch, env),
-            "single": lambda: clock.command([*copy, "--multi-thread-streams", "0"], env),
-            "many": lambda: clock.command(copy, env),
+        sides = {
+            "service": lambda: measure_command(fetch, env),
+            "single": lambda: measure_command([*copy, "--multi-thread-streams", "0"], env),
+            "many": lambda: measure_command(copy, env),
         }
-        found = clock.in_turns(bench.rounds, works, clean)
-    what = f"download of {size * 1000:.0f} MB: `cat` into the file, md5 behind it"
-    for name, words in (("single", "`rclone copy`, one stream"), ("many", "`rclone copy`, its own streams")):
-        _line(bench, what, found["ours"], found[name], words, size)
-    _whole_service(bench, folder, size)
+        measurements = alternate(bench.rounds, sides, prepare)
+    for name, reference in (("single", "`rclone copy`, one stream"), ("many", "`rclone copy`, its own streams")):
+        _add_download(bench, measurements["service"], measurements[name], reference, size)
+    _add_whole_service(bench, folder, size)
 
 
-def _whole_service(bench: Bench, folder: Path, size: float) -> None:
-    """Compare the CPU of a whole run, with rclone and the extraction, with that of a run of next to nothing."""
-    small = folder / "small" / "0018" / "0018_s3_all_raw.smc"
+def _add_download(
+    bench: Bench, measured: Sequence[Measurement], reference: Sequence[Measurement], name: str, size: float
+) -> None:
+    """Compare CPU times; `size` is in gigabytes."""
+
+    def shown(side: Sequence[Measurement]) -> str:
+        return f"{median(side):.2f} s {wall_range(side)}, CPU {median(side, 'cpu') / size:.2f} s a GB"
+
+    value = median(measured, "cpu") / median(reference, "cpu")
+    what = f"download of {size * 1000:.0f} MB: `rclone cat` into the file, md5 behind it"
+    bench.add_line(what, shown(measured), f"{name}: {shown(reference)}", f"CPU {value:.2f}", "-", None)
+
+
+def _add_whole_service(bench: Bench, folder: Path, size: float) -> None:
+    """Add the CPU time a gigabyte of a run with rclone and extraction, beyond that of a run of a single frame."""
+    small = folder / "small" / _FILE
     small.parent.mkdir(parents=True)
-    tiny(small)
-    whole, nothing = (_run(bench, folder, remote) for remote in (folder / "remote", folder / "small"))
-    gigabyte = (whole.cpu - nothing.cpu) / size
-    bench.line(
-        5, "the whole service over HTTPS: download, md5, extraction", f"CPU {gigabyte:.2f} s a GB",
-        f"start-up {nothing.cpu:.2f} s, not counted", f"{gigabyte / 8:.2f} cores at 1 Gbit/s",
-        "less than 1 core", gigabyte < 8,
+    write_single_frame(small)
+    whole, startup = (_run(bench, folder, remote) for remote in (folder / "remote", folder / "small"))
+    gigabyte = (whole.cpu - startup.cpu) / size
+    bench.add_line(
+        "the whole service over HTTPS: download, md5, extraction", f"CPU {gigabyte:.2f} s a GB",
+        f"start-up {startup.cpu:.2f} s, not counted", f"{gigabyte / _SECONDS_OF_A_GIGABYTE:.2f} cores at 1 Gbit/s",
+        "less than 1 core", gigabyte < _SECONDS_OF_A_GIGABYTE,
     )  # fmt: skip
 
 
-def _run(bench: Bench, folder: Path, remote: Path) -> Took:
-    path, _ = config(folder / "run", remote, google_drive={"remote_name": "gdrive", "root_folder_id": ROOT_ID})
+def _run(bench: Bench, folder: Path, remote: Path) -> Measurement:
+    drive_keys: dict[str, object] = {"remote_name": "gdrive", "root_folder_id": ROOT_ID}
+    config, _ = write_config(folder / "run", remote, google_drive=drive_keys)
     (folder / "state").mkdir()
     with serve(remote, folder / "state") as drive:
-        took = clock.command([*RM360, "run", path], {**os.environ, **drive.env()})
-    bench.set_aside(folder / "run", folder / "state")
-    return took
-
-
-def _line(bench: Bench, what: str, ours: list[Took], other: list[Took], words: str, size: float) -> None:
-    def told(rounds: list[Took]) -> str:
-        return f"{middle(rounds):.2f} s {clock.spread(rounds)}, CPU {middle(rounds, 'cpu') / size:.2f} s a GB"
-
-    value = middle(ours, "cpu") / middle(other, "cpu")
-    bench.line(5, what, told(ours), f"{words}: {told(other)}", f"CPU {value:.2f}", "-", None)
+        measurement = measure_command([*RM360, "run", config], {**os.environ, **drive.env()})
+    bench.discard(folder / "run", folder / "state")
+    return measurement

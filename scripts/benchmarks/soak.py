@@ -1,4 +1,4 @@
-"""Point 3: the memory of the service itself, without its workers, over very many tiny performances."""
+"""Part `soak`: the memory of the service itself, without its workers, over very many performances of one frame."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from benchmarks.clock import resident
-from benchmarks.material import NAMES, RM360, config, tiny, tiny_remote
+from benchmarks.inputs import PERFORMANCES, RM360, link_remote, write_config, write_single_frame
+from benchmarks.memory import resident
 from benchmarks.table import Bench
 
 from rm360_async.visualization.svg import Drawing
 from rm360_async.visualization.theme import INK
 
 _MB = 1_000_000
+_MAX_MB = 200
 PLOT = Path("build") / "soak.svg"
 _WIDTH, _HEIGHT, _LEFT, _TOP = 720.0, 320.0, 60.0, 40.0
-_HIGHEST = 250.0
-"""Megabytes at the upper end of the plot; the bar is drawn at 200."""
-Sample = tuple[float, float, int]
-"""Performances published, megabytes resident, open files."""
+_AXIS_MB = 250.0
+"""Megabytes at the upper end of the plot."""
+Sample = tuple[int, float, int]
+"""Number of published performances, resident megabytes, number of open files."""
 
 
 def measure(bench: Bench) -> None:
-    """Add the line of the soak; the full form draws its memory."""
-    folder = bench.place("soak")
+    """Add the line of the soak; at full size, draw the memory."""
+    folder = bench.new_folder("soak")
     count = 10_000 if bench.full else 76
     remote = folder / "remote"
-    planned = len(tiny_remote(remote, tiny(folder / "one.smc"), -(-count // len(NAMES))))
-    path, env = config(folder, remote)
-    samples = _run(path, env, folder / "work" / "logs")
-    highest = max(each[1] for each in samples)
-    half = next(each[1] for each in samples if each[0] >= planned / 2 or each is samples[-1])
-    files = max(each[2] for each in samples)
-    bench.line(
-        3, f"memory of the service over {planned:,} performances", f"{highest:.0f} MB at most",
-        f"{half:.0f} MB half-way, {samples[-1][1]:.0f} MB at the end", f"{files} open files at most",
-        "at most 200 MB", highest <= 200,
+    planned = len(link_remote(remote, write_single_frame(folder / "single.smc"), -(-count // len(PERFORMANCES))))
+    config, env = write_config(folder, remote)
+    samples = _run(config, env, folder / "work" / "logs")
+    highest = max(megabytes for _, megabytes, _ in samples)
+    half_way = next(sample[1] for sample in samples if sample[0] >= planned / 2 or sample is samples[-1])
+    files = max(files for _, _, files in samples)
+    bench.add_line(
+        f"memory of the service over {planned:,} performances", f"{highest:.0f} MB at most",
+        f"{half_way:.0f} MB half-way, {samples[-1][1]:.0f} MB at the end", f"{files} open files at most",
+        f"at most {_MAX_MB} MB", highest <= _MAX_MB,
     )  # fmt: skip
     if bench.full:
         PLOT.parent.mkdir(exist_ok=True)
@@ -45,10 +46,10 @@ def measure(bench: Bench) -> None:
         print(f"the memory is drawn in {PLOT}")
 
 
-def _run(path: Path, env: dict[str, str], logs: Path) -> list[Sample]:
-    """Run to the end; return samples of the service's own process."""
+def _run(config: Path, env: dict[str, str], logs: Path) -> list[Sample]:
+    """Run to the end; return samples of the service's process."""
     samples: list[Sample] = []
-    process = subprocess.Popen([*RM360, "run", str(path)], env=env)
+    process = subprocess.Popen([*RM360, "run", str(config)], env=env)
     try:
         while process.poll() is None:
             time.sleep(0.5)
@@ -70,26 +71,26 @@ def _published(logs: Path) -> int:
 def _open_files(pid: int) -> int:
     try:
         return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-    except (FileNotFoundError, PermissionError):  # it has just ended
+    except (FileNotFoundError, PermissionError):  # the process has just ended
         return 0
 
 
 def plot(samples: list[Sample]) -> Drawing:
-    """Draw resident memory over performances published."""
-    most = max(each[0] for each in samples) or 1
+    """Draw resident memory over published performances."""
+    most = max(published for published, _, _ in samples) or 1
     drawing = Drawing(_WIDTH, _HEIGHT, "Memory of the service over a soak")
 
-    def place(published: float, megabytes: float) -> tuple[float, float]:
-        across, up = _WIDTH - _LEFT - 20, _HEIGHT - _TOP - 50
-        return _LEFT + across * published / most, _TOP + up * (1 - megabytes / _HIGHEST)
+    def position(published: float, megabytes: float) -> tuple[float, float]:
+        width, height = _WIDTH - _LEFT - 20, _HEIGHT - _TOP - 50
+        return _LEFT + width * published / most, _TOP + height * (1 - megabytes / _AXIS_MB)
 
-    for level in range(0, int(_HIGHEST) + 1, 50):
-        drawing.line(place(0, level), place(most, level), "#dddddd")
-        drawing.text((_LEFT - 8, place(0, level)[1] + 4), str(level), 12, INK, "end")
-    drawing.line(place(0, 200), place(most, 200), "#c0392b", 1.5, "6 4")
+    for level in range(0, int(_AXIS_MB) + 1, 50):
+        drawing.line(position(0, level), position(most, level), "#dddddd")
+        drawing.text((_LEFT - 8, position(0, level)[1] + 4), str(level), 12, INK, "end")
+    drawing.line(position(0, _MAX_MB), position(most, _MAX_MB), "#c0392b", 1.5, "6 4")
     for before, after in pairwise(samples):
-        drawing.line(place(*before[:2]), place(*after[:2]), "#1f77b4", 1.5)
-    drawing.text((_LEFT, 24), "Resident memory of the service, MB (dashed: the bar)", 15, INK, weight="bold")
+        drawing.line(position(*before[:2]), position(*after[:2]), "#1f77b4", 1.5)
+    drawing.text((_LEFT, 24), "Resident memory of the service, MB (dashed: the target)", 15, INK, weight="bold")
     drawing.text((_LEFT, _HEIGHT - 14), "0 performances published", 12)
     drawing.text((_WIDTH - 20, _HEIGHT - 14), f"{most:,.0f}", 12, INK, "end")
     return drawing
