@@ -163,7 +163,7 @@ def test_retry_migrates(workspace: Workspace, capsys: pytest.CaptureFixture[str]
     path = unpack(workspace.root)
     workspace.config()
     assert workspace.command("retry") == 0
-    assert capsys.readouterr().out == ("0018/e2: pending\n0018/e8: pending\n2 of 2 failed performances put back\n")
+    assert capsys.readouterr().out == ("0018/e2: pending\n0018/e8: pending\n2 of 2 failed performances requeued\n")
     assert version_of(path) == VERSION
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tiny_smc import Tiny
 from workspace import Workspace, tree
 
-from rm360_async.commands.verify.result import place_of
+from rm360_async.commands.verify.progress import VerifyProgress, counts_text
+from rm360_async.commands.verify.result import parts_of
 from rm360_async.ledger import Claims, lock_path
 from rm360_async.store.check import Depth, FlawKind, check_folder
 from rm360_async.store.file_list import FILE_LIST, read_files
@@ -129,7 +132,7 @@ def test_missing_changed_and_extra_are_told_per_performance_and_camera(
         "  masks cam_31: 1 changed: frame 1 has 5 bytes, not",
     ):
         assert line in said
-    assert "0018/s1_all" not in said and "1 damaged or gone" in said.splitlines()[-1]
+    assert "0018/s1_all" not in said and "1 damaged or missing" in said.splitlines()[-1]
 
 
 def test_a_flipped_bit_in_any_file_is_only_seen_deep(published: Workspace, threads: ThreadPoolExecutor) -> None:
@@ -190,7 +193,7 @@ def test_the_marker_and_the_list_are_checked_too(published: Workspace, threads: 
 
 
 @pytest.mark.parametrize("what", ["a pipe", "a link to all zeroes", "a folder"])
-def test_what_stands_in_the_place_of_a_marker_is_never_read(
+def test_what_stands_in_the_parts_of_a_marker_is_never_read(
     published: Workspace, capsys: pytest.CaptureFixture[str], what: str
 ) -> None:
     """A pipe would never end, and neither would zeroes."""
@@ -243,7 +246,7 @@ def test_a_list_without_hashes_gets_what_can_be_checked(
     checked = check_folder(folder, ("0018", "e0"), threads)
     assert checked.flaws == [] and checked.depth is Depth.READABLE
     assert published.command("verify", "--deep") == 0
-    assert "of 1 folders were compared: names and sizes, and every byte was read" in capsys.readouterr().out
+    assert "1 folders were compared less thoroughly: names and sizes, and every byte" in capsys.readouterr().out
     (folder / IMAGE).unlink()
     assert [flaw.path for flaw in check_folder(folder, ("0018", "e0"), threads).flaws] == [IMAGE]
 
@@ -352,7 +355,7 @@ def test_what_a_live_instance_has_in_hand_is_not_queued(
     with Claims(lock_path(ledger)) as claims:
         assert claims.claim(number)
         code, found = verdict(published, capsys, "--deep", "--repair")
-    assert code == 1 and found["queued"] == [] and "in hand" in found["not_queued"]["0018/e0"]
+    assert code == 1 and found["queued"] == [] and "is processing it" in found["not_queued"]["0018/e0"]
     assert (published.folder("0018/e0") / MARKER).exists()
 
 
@@ -414,4 +417,14 @@ def test_a_file_that_cannot_be_read_is_changed(
     ],
 )
 def test_places(path: str, place: tuple[str, str, int | None]) -> None:
-    assert place_of(path) == place
+    assert parts_of(path) == place
+
+
+def test_the_progress_counts_folders_and_bytes() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True)
+    deep, shallow = VerifyProgress(3, 2048, console), VerifyProgress(3, 0, console)
+    for progress in (deep, shallow):
+        progress.add_bytes(1024)
+        progress.add_folder()
+    assert counts_text(deep.task) == "1 of 3 folders, 1 KB of 2 KB" and deep.task.percentage == 50
+    assert counts_text(shallow.task) == "1 of 3 folders" and round(shallow.task.percentage) == 33

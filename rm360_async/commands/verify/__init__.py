@@ -1,1 +1,1 @@
-"""Check published folders against their records."""
+"""`rm360 verify`: check published folders against their records, report, and queue repairs."""

@@ -1,57 +1,76 @@
-"""A progress line on standard error for commands that read for long: live in a terminal, now and then elsewhere."""
+"""The progress of `rm360 verify`: a live bar in a terminal, elsewhere a line on standard error once a minute."""
 
 from __future__ import annotations
 
 import sys
-import threading
-import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from rm360_async.domain.formatting import duration_text, size_text
+from rm360_async.domain.formatting import size_text
 
-_LOOK = 0.5
-_LINE = 60.0
+_LINE_SECONDS = 60.0
 
 
-class ProgressLine:
-    """How far a command has come: `items` of `total` are done; bytes are added from any thread."""
+class _Counts(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(counts_text(task))
 
-    def __init__(self, name: str, total: int, total_bytes: int = 0) -> None:
-        self.name, self.total, self.total_bytes = name, total, total_bytes
-        self.items = self.bytes = 0
-        self._lock = threading.Lock()
-        self._start = time.monotonic()
-        self._shown = False
+
+def counts_text(task: Task) -> str:
+    """Return e.g. `12 of 312 folders, 3.2 GB of 1.2 TB`; the bytes only if they are counted."""
+    text = f"{task.fields['checked']} of {task.fields['folders']} folders"
+    if not task.fields["counts_bytes"]:
+        return text
+    return f"{text}, {size_text(task.completed)} of {size_text(task.total or 0)}"
+
+
+class VerifyProgress:
+    """Counts the checked folders and, if `total_bytes` is known, the bytes read; any thread may add bytes."""
+
+    def __init__(self, folders: int, total_bytes: int, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), _Counts(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self.bar.add_task(
+            "verify", total=total_bytes or folders, checked=0, folders=folders, counts_bytes=bool(total_bytes)
+        )
+        self._counts_bytes = bool(total_bytes)
+
+    @property
+    def task(self) -> Task:
+        """Return the counts."""
+        return self.bar.tasks[0]
 
     def add_bytes(self, size: int) -> None:
-        """Note bytes that were read."""
-        with self._lock:
-            self.bytes += size
+        """Count bytes that were read."""
+        if self._counts_bytes:
+            self.bar.advance(self._task, size)
 
-    def line(self) -> str:
-        """Return e.g. `verify: 12 of 312 folders, 3.2 GB of 1.2 TB, 250 MB/s, about 1 h 20 min left`."""
-        text = f"{self.name}: {self.items} of {self.total} folders"
-        seconds = time.monotonic() - self._start
-        if not self.bytes or seconds <= 0:
-            return text
-        rate = self.bytes / seconds
-        text += f", {size_text(self.bytes)} of {size_text(self.total_bytes)}, {size_text(rate)}/s"
-        left = max(0, self.total_bytes - self.bytes) / rate
-        return f"{text}, about {duration_text(left)} left"
+    def add_folder(self) -> None:
+        """Count a folder that was checked."""
+        self.bar.update(self._task, checked=self.task.fields["checked"] + 1)
+        if not self._counts_bytes:
+            self.bar.advance(self._task)
 
-    async def follow(self) -> None:
-        """Show the line until cancelled."""
-        live = sys.stderr.isatty()
+    async def print_lines(self) -> None:
+        """Print a line once a minute until cancelled."""
         while True:
-            await anyio.sleep(_LOOK if live else _LINE)
-            if live:
-                print(f"\r\x1b[K{self.line()}", end="", file=sys.stderr, flush=True)
-                self._shown = True
-            else:
-                print(self.line(), file=sys.stderr, flush=True)
+            await anyio.sleep(_LINE_SECONDS)
+            print(f"verify: {counts_text(self.task)}", file=sys.stderr, flush=True)
 
-    def clear(self) -> None:
-        """Take the live line away."""
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+@asynccontextmanager
+async def verify_progress(folders: int, total_bytes: int) -> AsyncIterator[VerifyProgress]:
+    """Show the progress of the block; `total_bytes` is 0 if bytes are not counted."""
+    console = Console(stderr=True)
+    progress = VerifyProgress(folders, total_bytes, console)
+    with progress.bar:
+        async with anyio.create_task_group() as tasks:
+            if not console.is_terminal:
+                tasks.start_soon(progress.print_lines)
+            yield progress
+            tasks.cancel_scope.cancel()

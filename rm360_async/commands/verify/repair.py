@@ -1,10 +1,10 @@
-"""`rm360 verify --repair`: queue what is damaged, and nothing else, for the next run.
+"""`rm360 verify --repair`: queue damaged performances, and nothing else, for the next run.
 
-Theory of operation. The marker of a damaged folder is taken away (`package.mark_damaged`) and its row goes back
-to pending. From then on the folder is not believed by anyone, and a run replaces it in one step when the new
-one is whole; until then what is left of it stays where it is. The mark on the disk outlives failed attempts,
-quota waits and a lost ledger; `--force` would be forgotten at the end of a run that could not fetch the file.
-The claim of the performance is held meanwhile, so nothing that a run has in hand is touched.
+Theory of operation. The marker of a damaged folder is renamed (`store.publish.mark_damaged`) and its row goes back to
+pending. From then on the folder does not count as published, and a run replaces it in one step when the new one is
+complete; until then its files stay where they are. The mark on the disk outlives failed attempts, quota waits and a
+lost ledger; `--force` would be forgotten at the end of a run that could not download the file. The claim of the
+performance is held meanwhile, so nothing that a run is processing is touched.
 """
 
 from __future__ import annotations
@@ -20,54 +20,60 @@ from rm360_async.domain.state import PlannedState
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
 from rm360_async.store.publish import mark_damaged
 
-_REASON = "found damaged by verify, to be extracted again"
-_REASON_GONE = "found missing by verify, to be extracted again"
-_NOT_OURS = "an earlier tool published it, so it is left alone; `rm360 run --force` replaces it"
+_DAMAGED = "found damaged by verify, will be extracted again"
+_MISSING = "found missing by verify, will be extracted again"
+_EARLIER_TOOL = "an earlier tool published it, so it is left alone; `rm360 run --force` replaces it"
 
 
-async def repair(settings: Settings, found: VerifyReport) -> None:
-    """Queue what is damaged or gone; `found` gets what was queued, and why the rest was not."""
+async def repair(settings: Settings, report: VerifyReport) -> None:
+    """Queue damaged and missing folders; enter in the report which were queued, and why others were not."""
     async with opened(settings.storage.manifest_path, create=True) as (ledger, claims):
-        await ledger.add(found.damaged)
+        await ledger.add(report.damaged)
         numbers = await ledger.row_numbers()
-        for each in found.damaged:
-            check = found.checked.get(each)
+        for each in report.damaged:
+            check = report.checks.get(each)
             if check is not None and check.damaged and not is_repairable(check):
-                found.not_queued[each] = _NOT_OURS
+                report.not_queued[each] = _EARLIER_TOOL
             elif not claims.claim(numbers[each]):
-                found.not_queued[each] = "a running instance has it in hand"
+                report.not_queued[each] = "a running instance is processing it"
             else:
                 try:
-                    await _queue(settings, found, each, ledger, claims)
+                    await _queue(settings, report, each, ledger, claims)
                 finally:
                     claims.release(numbers[each])
-        manifest = ManifestWriter(settings.storage.manifest_path, ledger, claims)
-        await manifest.finish()
-    outside = [each for each in found.queued if not is_wanted(settings, each)]
-    if outside:
-        found.remarks.append(f"this config does not ask for {', '.join(map(str, outside))}: name them to `rm360 run`")
-    elif found.queued:
-        found.remarks.append("the next `rm360 run` extracts what was queued again, and nothing else")
+        await ManifestWriter(settings.storage.manifest_path, ledger, claims).finish()
+    _add_remark(settings, report)
 
 
-async def _queue(settings: Settings, found: VerifyReport, each: Performance, ledger: Ledger, claims: Claims) -> None:
-    gone = each in found.lost
-    if not gone:
+async def _queue(
+    settings: Settings, report: VerifyReport, performance: Performance, ledger: Ledger, claims: Claims
+) -> None:
+    is_missing = performance in report.folder_missing
+    if not is_missing:
         try:
-            await run_sync(mark_damaged, output_folder(settings.storage.output_dir, each))
+            await run_sync(mark_damaged, output_folder(settings.storage.output_dir, performance))
         except Fault as fault:
             if fault.cause is not Cause.IN_THE_WAY:
                 raise
-            found.not_queued[each] = str(fault)
+            report.not_queued[performance] = str(fault)
             return
-    await ledger.attempts.interrupt(each)
-    standing = PlannedState(Stage.PENDING, reason=_REASON_GONE if gone else _REASON)
-    await ledger.apply_plan({each: standing}, claims)
-    found.queued.append(each)
+    await ledger.attempts.interrupt(performance)
+    state = PlannedState(Stage.PENDING, reason=_MISSING if is_missing else _DAMAGED)
+    await ledger.apply_plan({performance: state}, claims)
+    report.queued.append(performance)
 
 
-def is_wanted(settings: Settings, performance: Performance) -> bool:
-    """Tell whether the config asks for a performance."""
-    wanted = settings.extraction
-    subject = isinstance(wanted.subjects, str) or performance.subject in wanted.subjects
-    return subject and (isinstance(wanted.performances, str) or matches_any(performance.name, wanted.performances))
+def _add_remark(settings: Settings, report: VerifyReport) -> None:
+    unselected = [each for each in report.queued if not is_selected(settings, each)]
+    if unselected:
+        names = ", ".join(map(str, unselected))
+        report.remarks.append(f"this config does not select {names}: use --subject and --performance of `rm360 run`")
+    elif report.queued:
+        report.remarks.append("the next `rm360 run` extracts the queued performances again, and no others")
+
+
+def is_selected(settings: Settings, performance: Performance) -> bool:
+    """Return True if the config selects a performance."""
+    selected = settings.extraction
+    subject = isinstance(selected.subjects, str) or performance.subject in selected.subjects
+    return subject and (isinstance(selected.performances, str) or matches_any(performance.name, selected.performances))

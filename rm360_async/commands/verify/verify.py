@@ -1,9 +1,9 @@
-"""`rm360 verify`: every published folder against its record, and against what the ledger believes."""
+"""`rm360 verify`: compare every published folder with its record and with the ledger."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
-from rm360_async.commands.verify.progress import ProgressLine
+from rm360_async.commands.verify.progress import verify_progress
 from rm360_async.commands.verify.repair import repair
 from rm360_async.commands.verify.result import VerifyReport, as_dict, as_text
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Fault
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.names import Performance, is_performance, is_subject, matches_any, output_folder
 from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
@@ -27,13 +28,13 @@ from rm360_async.store.check import Depth, FolderCheck, check_folder
 from rm360_async.store.marker import read_marker
 
 _THREADS = 4
-"""Files read at once: keeps a solid-state disk busy, and does not drown a spinning one in seeks."""
-_TRIES = 3
+"""Files read at once: enough to keep a solid-state disk busy, few enough for the seeks of a spinning one."""
+_MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """What the command line asks for beside the config; no subjects or performances mean all."""
+    """Options of `rm360 verify` that are not in the config; no subjects or performances select all."""
 
     deep: bool = False
     repair: bool = False
@@ -42,31 +43,32 @@ class VerifyOptions:
     as_json: bool = False
 
     def selects(self, performance: Performance) -> bool:
-        """Tell whether this performance is to be checked."""
+        """Return True if this performance is to be checked."""
         by_subject = not self.subjects or performance.subject in self.subjects
         return by_subject and (not self.performances or matches_any(performance.name, self.performances))
 
 
 async def verify(settings: Settings, options: VerifyOptions) -> int:
-    """Check, repair when asked, and print what was found; return 1 when anything is not as it was published."""
-    found = VerifyReport(options.deep)
-    rows = await _rows(settings, options, found)
+    """Check the folders, queue damaged ones if asked to, and print the report; SOME_FAILED if anything differs."""
+    report = VerifyReport(options.deep)
+    rows = await _read_rows(settings, options, report)
     output_dir = settings.storage.output_dir
-    folders = [each for each in await run_sync(published_names, output_dir) if options.selects(each)]
-    await _check_all(output_dir, folders, found)
-    _compare_with_ledger(found, rows)
-    if options.repair and found.damaged:
-        await repair(settings, found)
-    print(json.dumps(as_dict(found), indent=1) if options.as_json else as_text(found))
-    return 1 if found.wrong else 0
+    performances = [each for each in await run_sync(find_folders, output_dir) if options.selects(each)]
+    await _check_all(output_dir, performances, report)
+    if rows is not None:
+        _compare_with_ledger(report, rows)
+    if options.repair and report.damaged:
+        await repair(settings, report)
+    print(json.dumps(as_dict(report), indent=1) if options.as_json else as_text(report))
+    return ExitCode.SOME_FAILED if report.has_problems else ExitCode.DONE
 
 
-async def _rows(
-    settings: Settings, options: VerifyOptions, found: VerifyReport
+async def _read_rows(
+    settings: Settings, options: VerifyOptions, report: VerifyReport
 ) -> dict[Performance, PerformanceRow] | None:
-    """Return the ledger's rows of the selection; None, with a remark, when there is no ledger to read."""
+    """Return the selected rows of the ledger; None, with a remark, if there is none or it cannot be read."""
     if not await anyio.Path(ledger_path(settings.storage.manifest_path)).exists():
-        found.remarks.append("there is no ledger; the folders were checked alone")
+        report.remarks.append("there is no ledger; only the folders were checked")
         return None
     try:
         async with opened(settings.storage.manifest_path) as (ledger, claims):
@@ -74,85 +76,84 @@ async def _rows(
     except Fault as fault:
         if options.repair:
             raise
-        found.remarks.append(f"the folders were checked alone: {fault}")
+        report.remarks.append(f"only the folders were checked: {fault}")
         return None
     return {row.performance: row for row in rows if options.selects(row.performance)}
 
 
-def published_names(output_dir: Path) -> list[Performance]:
-    """Return every folder below the output folder whose name is that of a performance, in the field's order."""
+def find_folders(output_dir: Path) -> list[Performance]:
+    """Return the performances that have a folder, published or not, in the order of the manifest."""
     if not output_dir.is_dir():
-        raise BadRequest(f"storage.output_dir: {output_dir} is not there; is its disk mounted?")
-    names = [
+        raise BadRequest(f"storage.output_dir: there is no folder {output_dir}; is its disk mounted?")
+    performances = [
         Performance(subject.name, folder.name)
         for subject in output_dir.iterdir()
         if is_subject(subject.name) and subject.is_dir()
         for folder in subject.iterdir()
         if is_performance(folder.name) and folder.is_dir()
     ]
-    return sorted(names, key=lambda each: each.sort_key)
+    return sorted(performances, key=lambda each: each.sort_key)
 
 
-async def _check_all(output_dir: Path, folders: list[Performance], found: VerifyReport) -> None:
-    total = await run_sync(_bytes_claimed, output_dir, folders) if found.deep else 0
-    headway = ProgressLine("verify", len(folders), total)
-    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") if found.deep else None
+async def _check_all(output_dir: Path, performances: list[Performance], report: VerifyReport) -> None:
+    total_bytes = await run_sync(_recorded_bytes, output_dir, performances) if report.deep else 0
+    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") if report.deep else None
     try:
-        async with anyio.create_task_group() as around:
-            around.start_soon(headway.follow)
-            for each in folders:
-                await _check_one(output_dir, each, found, threads, headway.add_bytes)
-                headway.items += 1
-            around.cancel_scope.cancel()
+        async with verify_progress(len(performances), total_bytes) as progress:
+            for each in performances:
+                await _check_one(output_dir, each, report, threads, progress.add_bytes)
+                progress.add_folder()
     finally:
         if threads is not None:
             threads.shutdown(wait=False, cancel_futures=True)
-        headway.clear()
 
 
 async def _check_one(
-    output_dir: Path, each: Performance, found: VerifyReport, threads: Executor | None, on_bytes: Callable[[int], None]
+    output_dir: Path,
+    performance: Performance,
+    report: VerifyReport,
+    threads: Executor | None,
+    on_bytes: Callable[[int], None],
 ) -> None:
-    folder = output_folder(output_dir, each)
-    identity = (each.subject, each.name)
+    folder = output_folder(output_dir, performance)
+    identity = (performance.subject, performance.name)
     try:
-        check = partial(check_steadily, folder, identity, threads, on_bytes)
-        found.checked[each] = await run_sync(check, abandon_on_cancel=True)
+        check = partial(check_until_stable, folder, identity, threads, on_bytes)
+        report.checks[performance] = await run_sync(check, abandon_on_cancel=True)
     except OSError as error:
-        found.unread[each] = f"its folder cannot be read: {error.strerror}"
+        report.unreadable[performance] = f"its folder cannot be read: {error.strerror}"
 
 
-def check_steadily(
+def check_until_stable(
     folder: Path, identity: tuple[str, str], threads: Executor | None, on_bytes: Callable[[int], None]
 ) -> FolderCheck:
-    """Check a folder; once more when a run has put another one in its place meanwhile."""
-    for _ in range(_TRIES):
-        before = folder.stat().st_ino
-        checked = check_folder(folder, identity, threads, on_bytes)
-        if not checked.flaws or folder.stat().st_ino == before:
+    """Check a folder; check it again if a run replaced it meanwhile."""
+    for _ in range(_MAX_ATTEMPTS):
+        inode = folder.stat().st_ino
+        check = check_folder(folder, identity, threads, on_bytes)
+        if not check.flaws or folder.stat().st_ino == inode:
             break
-    return checked
+    return check
 
 
-def _bytes_claimed(output_dir: Path, folders: Iterable[Performance]) -> int:
-    """Return the bytes that the markers claim: the work ahead of a deep check."""
+def _recorded_bytes(output_dir: Path, performances: Iterable[Performance]) -> int:
+    """Return the bytes of the folders according to their markers: what a deep check has to read."""
     size = 0
-    for each in folders:
-        with suppress(OSError):  # told when its turn comes
+    for each in performances:
+        with suppress(OSError):  # reported when the folder is checked
             record = read_marker(output_folder(output_dir, each))
             size += record.bytes if isinstance(record, Record) else 0
     return size
 
 
-def _compare_with_ledger(found: VerifyReport, rows: dict[Performance, PerformanceRow] | None) -> None:
-    if rows is None:
-        return
+def _compare_with_ledger(report: VerifyReport, rows: Mapping[Performance, PerformanceRow]) -> None:
     for each, row in rows.items():
-        check = found.checked.get(each)
-        gone = check is None or check.depth is Depth.FOREIGN
-        if row.stage is Stage.COMPLETED and gone and each not in found.unread:
-            found.lost.append(each)
-    for each, check in found.published.items():
+        check = report.checks.get(each)
+        is_missing = check is None or check.depth is Depth.FOREIGN
+        if row.stage is Stage.COMPLETED and is_missing and each not in report.unreadable:
+            report.folder_missing.append(each)
+    for each, check in report.published.items():
         known = rows.get(each)
-        if (known is None or (known.stage is not Stage.COMPLETED and not known.forced)) and not check.queued:
-            found.unknown.append(each)
+        is_completed = known is not None and (known.stage is Stage.COMPLETED or known.forced)
+        if not is_completed and not check.queued:
+            report.unknown_to_ledger.append(each)
