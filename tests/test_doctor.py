@@ -463,7 +463,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def done(patient: Patient, once: Path) -> Patient:
-    """Give a lab in which 0018/e0 is published and 0018/e1 has failed."""
+    """Return a workspace in which 0018/e0 is published and 0018/e1 has failed."""
     shutil.copytree(once / "remote", patient.workspace.remote, dirs_exist_ok=True)
     shutil.copytree(once / "work", patient.workspace.root / "work")
     patient.workspace.config()

@@ -199,7 +199,7 @@ def test_the_worst_folder_makes_no_large_page(folders: dict[str, Path], tmp_path
 
 @pytest.fixture
 def ran(workspace: Workspace) -> Workspace:
-    """Give a lab with three published performances, one of them damaged, and one that failed."""
+    """Return a workspace with three published performances, one of them damaged, and one that failed."""
     root = workspace.remote
     plan = (speech_spec("s1_all", 6), speech_spec(frames=4, holes={"31": (2,)}), speech_spec("s2_all", 6))
     make_remote(root, Structure.SINGLE, plan, 1 / 16)
@@ -251,14 +251,14 @@ def test_only_pages_whose_folder_changed_are_made_again(ran: Workspace, capsys: 
 def test_pages_that_must_not_stay_are_removed(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(ran) == 0
     place = ran.root / "report"
-    stranger = place / "0018/e9"
-    stranger.mkdir()
-    (stranger / "report.json").write_text('{"made_by": "somebody"}')
-    (stranger / "index.html").write_text("mine")
+    foreign = place / "0018/e9"
+    foreign.mkdir()
+    (foreign / "report.json").write_text('{"made_by": "somebody"}')
+    (foreign / "index.html").write_text("mine")
     (place / "0018/s1_all/notes.txt").write_text("mine, too")
     assert report(ran, "--no-faces", "--performance", "s2_all") == 0
     assert "1 pages made, 0 as they were, 2 removed" in capsys.readouterr().out
-    assert not (place / "0018/s3_all").exists() and (stranger / "index.html").read_text() == "mine"
+    assert not (place / "0018/s3_all").exists() and (foreign / "index.html").read_text() == "mine"
     assert [path.name for path in (place / "0018/s1_all").iterdir()] == ["notes.txt"]
     numbers = json.loads((place / "report.json").read_text())["performances"]
     assert numbers["0018/s2_all"]["page"] and numbers["0018/s1_all"]["page"] is None

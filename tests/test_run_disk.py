@@ -68,14 +68,14 @@ def sampled(folder: Path) -> Iterator[list[int]]:
 
 @contextmanager
 def on_small_disk(workspace: Workspace, size: int) -> Iterator[tuple[SmallDisk, dict[str, Any]]]:
-    """Give a small disk for all of a lab's work, and what a run on it needs; `lab` then looks into it."""
+    """Yield a small disk for all of a workspace's work, and the arguments that a run on it needs."""
     with small_disk(workspace, size) as disk:
         yield disk, disk.hold_work()
 
 
 @contextmanager
 def small_disk(workspace: Workspace, size: int) -> Iterator[SmallDisk]:
-    """Give a small disk, or skip the test where nobody may mount one."""
+    """Yield a small disk; skip the test where mounting is not allowed."""
     try:
         disk = SmallDisk(workspace, size)
     except NoSmallDisk as reason:

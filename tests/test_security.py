@@ -63,7 +63,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def done(workspace: Workspace, once: Path) -> Workspace:
-    """Give a lab in which 0018/e0 is published."""
+    """Return a workspace in which 0018/e0 is published."""
     shutil.copytree(once / "remote", workspace.remote, dirs_exist_ok=True)
     shutil.copytree(once / "work", workspace.root / "work")
     workspace.config()

@@ -50,7 +50,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def published(workspace: Workspace, once: Path) -> Workspace:
-    """Give a lab in which 0018/e0 and 0018/s1_all are published."""
+    """Return a workspace in which 0018/e0 and 0018/s1_all are published."""
     shutil.copytree(once / "remote", workspace.remote, dirs_exist_ok=True)
     shutil.copytree(once / "work", workspace.root / "work")
     workspace.config()
