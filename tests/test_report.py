@@ -388,8 +388,8 @@ def test_a_name_outside_the_grammar_gets_no_link(tmp_path: Path) -> None:
     assert numbers["performances"]["../../s1_all"]["page"] is None
     assert Performance("0018", "e2").sort_key < Performance("0018", "e10").sort_key
     assert (
-        PerformanceEntry("0018", "e2", "", 0, 0, 0, 0, "", "").place
-        < PerformanceEntry("0018", "e10", "", 0, 0, 0, 0, "", "").place
+        PerformanceEntry("0018", "e2", "", 0, 0, 0, 0, "", "").column_key
+        < PerformanceEntry("0018", "e10", "", 0, 0, 0, 0, "", "").column_key
     )
 
 

@@ -52,7 +52,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     write_page(folder, root / "silhouettes", faces=False)
     run = big_run()
     write_run_page(run, root / "run")
-    write_run_page(replace(run, rows=run.rows[:19], fetched=run.fetched[:19]), root / "few")
+    write_run_page(replace(run, performances=run.performances[:19], downloads=run.downloads[:19]), root / "few")
     return found | {name: root / name / "index.html" for name in ("silhouettes", "run", "few")}
 
 

@@ -53,14 +53,14 @@ def test_sums_are_those_of_a_plain_count(manifest: Path) -> None:
         assert found.bytes == round(sum(float(line["size_gb"]) for line in done) * 2**30)
     assert performances["h1"].performances == 2
     assert [*performances["e1"].cameras, *performances["e1"].frames] == [60, 60, 60, 11, 12, 13]
-    states = Counter(row.square.value for row in rows)
+    states = Counter(row.state.value for row in rows)
     assert states == {"complete": 4, "damaged": 1, "failed": 1, "waiting": 1, "running": 1, "pending": 1}
 
 
 def test_ids_of_the_earlier_tool_get_their_zeros_back(tmp_path: Path) -> None:
     head = "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error"
     row = read_manifest(f"{head}\n18,s1_all,completed,1,1911,0.5,,\n", tmp_path)[0]
-    assert (row.subject, row.verdict, row.square.value) == ("0018", "", "complete")
+    assert (row.subject, row.verdict, row.state.value) == ("0018", "", "complete")
 
 
 @pytest.mark.parametrize(

@@ -65,20 +65,20 @@ def _numbers(rows: Sequence[PerformanceEntry]) -> dict[str, Any]:
 
 def _table(part: Mapping[str, Tally]) -> Table:
     """Return a table with a column for each state that occurs."""
-    squares = [square for square in PerformanceState if any(each.squares[square] for each in part.values())]
+    squares = [square for square in PerformanceState if any(each.states[square] for each in part.values())]
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
     for title in (*(square.value for square in squares), "cameras", "frames", "size"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, each in part.items():
-        counts = [Text(str(each.squares[square] or "-"), style=_style(square, each)) for square in squares]
+        counts = [Text(str(each.states[square] or "-"), style=_style(square, each)) for square in squares]
         spans = [_span(*each.cameras[::2]), _span(*each.frames[::2])] if each.frames[2] else ["-", "-"]
         table.add_row(Text(name), *counts, *spans, size_text(each.bytes))
     return table
 
 
 def _style(square: PerformanceState, each: Tally) -> str:
-    return PERFORMANCE_COLOURS[square.value] if each.squares[square] and square in _TOLD else ""
+    return PERFORMANCE_COLOURS[square.value] if each.states[square] and square in _TOLD else ""
 
 
 _WIDTH = 160
@@ -91,5 +91,5 @@ def _span(least: int, most: int) -> str:
 
 
 def _line(whole: Tally) -> Text:
-    states = ", ".join(f"{count} {square.value}" for square, count in whole.squares.items() if count) or "nothing yet"
+    states = ", ".join(f"{count} {square.value}" for square, count in whole.states.items() if count) or "nothing yet"
     return Text(f"{whole.performances} performances: {states}; {size_text(whole.bytes)} published")

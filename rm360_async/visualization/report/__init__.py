@@ -1,8 +1,7 @@
 """The report: a page for each published performance that shows whether everything is right, and a page for the run.
 
-A page is a list of panels. Each panel has a state, a sentence with its number, and the same numbers for
-`report.json`; what it draws lies in its template. Pages are whole in themselves: no script, no font, no file and
-no request from elsewhere.
+A page is a list of panels. Each panel has a state, a sentence with its number, the same numbers for `report.json`,
+and a template. Pages are self-contained: no scripts, and no fonts, files or requests from elsewhere.
 """
 
 from rm360_async.visualization.report.page import is_page_current, read_page_json, read_page_states, write_page

@@ -1,7 +1,8 @@
-"""One frame of every camera: its picture, decoded once and small, and the outline of its mask."""
+"""The images of a page: one frame of every camera, decoded once and small, outlines of masks, and limited JPEGs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,65 +13,90 @@ import numpy as np
 from rm360_async.domain.cameras.rig import Array
 from rm360_async.domain.names import camera_folder, frame_stem
 from rm360_async.visualization.report.page_data import PageData
-from rm360_async.visualization.thumbnail import Image, decode_reduced
+from rm360_async.visualization.thumbnail import DECODER_THREADS, Image, decode_reduced
 
-THUMBNAIL = 160
+THUMBNAIL_WIDTH = 160
 """Width in pixels of a picture in the contact sheet."""
-_CLOSE = 600
-"""Width to decode where landmarks are drawn on the picture."""
-_MASK = 300
-_THREADS = 4
-_RIMS, _POINTS = 2, 80
-"""Most outlines of a mask, and most points of each: a mask that is noise must not make the page large."""
-_SPECK = 1e-3
+_LANDMARK_WIDTH = 600
+"""Width in pixels to decode if landmarks are drawn on the picture."""
+_MASK_WIDTH = 300
+_MAX_OUTLINES, _MAX_OUTLINE_POINTS = 2, 80
+"""Outlines of a mask, and points of each: a mask of noise must not make the page large."""
+_MIN_OUTLINE_SHARE = 1e-3
 """Parts of a mask smaller than this share of the image are not drawn."""
+_OUTLINE_TOLERANCE_PX = 0.6
+_JPEG_QUALITIES = (80, 70, 55, 40, 25, 10)
 
 
 @dataclass(frozen=True)
 class FrameImage:
-    """The picture (None: not to be shown, or broken), and the rims (N, 2) of its mask in pixels of the full image."""
+    """The page's frame of one camera.
+
+    `picture` is None if it is broken or not to be shown; `mask_outlines` are points (N, 2) in pixels of the full image.
+    """
 
     picture: Image | None
-    rims: tuple[Array, ...]
+    mask_outlines: tuple[Array, ...]
     has_mask: bool
-    close: Image | None = None
+    landmark_picture: Image | None = None
     """The picture of the frame to show with landmarks, larger; mostly the same frame, and then the same picture."""
 
-    def inside(self, place: Array) -> bool:
-        """Tell whether a place (2,) in pixels of the full image lies in the mask."""
-        x, y = (float(value) for value in place)
-        return any(cv2.pointPolygonTest(rim.astype(np.float32), (x, y), False) >= 0 for rim in self.rims)
+    def is_in_mask(self, point: Array) -> bool:
+        """Return True if a point (2,) in pixels of the full image lies in the mask."""
+        x, y = (float(value) for value in point)
+        outlines = (outline.astype(np.float32) for outline in self.mask_outlines)
+        return any(cv2.pointPolygonTest(outline, (x, y), False) >= 0 for outline in outlines)
 
 
-def load_frame_images(material: PageData) -> dict[str, FrameImage]:
-    """Return the shot of every camera that has the frame to show; decoded by a few threads."""
-    having = [camera for camera, files in material.folder.frames.items() if material.frame in files]
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="shot") as pool:
-        return dict(zip(having, pool.map(lambda camera: _shot(material, camera), having), strict=True))
+def load_frame_images(data: PageData) -> dict[str, FrameImage]:
+    """Return the images of every camera that has the page's frame; a few threads decode them."""
+    cameras = [camera for camera, files in data.folder.frames.items() if data.frame in files]
+    with ThreadPoolExecutor(DECODER_THREADS, thread_name_prefix="frame-image") as pool:
+        return dict(zip(cameras, pool.map(lambda camera: _load_frame_image(data, camera), cameras), strict=True))
 
 
-def _shot(material: PageData, camera: str) -> FrameImage:
-    files, close_frame = material.folder.frames[camera], material.close_frame(camera)
-    picture = close = None
-    if material.faces:
-        picture = decode_reduced(files[material.frame], THUMBNAIL if close_frame is None else _CLOSE)
-        close = picture if close_frame in (None, material.frame) else decode_reduced(files[close_frame], _CLOSE)
-    mask = _mask(material.folder.path, camera, material.frame) if camera in material.inventory.masks else None
-    rims = () if mask is None or material.size is None else _rims(mask, material.size[1])
-    return FrameImage(picture, rims, mask is not None, close)
+def _load_frame_image(data: PageData, camera: str) -> FrameImage:
+    files, landmark_frame = data.folder.frames[camera], data.landmark_frame(camera)
+    picture = landmark_picture = None
+    if data.faces:
+        picture = landmark_picture = decode_reduced(
+            files[data.frame], THUMBNAIL_WIDTH if landmark_frame is None else _LANDMARK_WIDTH
+        )
+        if landmark_frame not in (None, data.frame):
+            landmark_picture = decode_reduced(files[landmark_frame], _LANDMARK_WIDTH)
+    mask = _load_mask(data.folder.path, camera, data.frame) if camera in data.inventory.masks else None
+    outlines = () if mask is None or data.size is None else _mask_outlines(mask, data.size[1])
+    return FrameImage(picture, outlines, mask is not None, landmark_picture)
 
 
-def _mask(folder: Path, camera: str, frame: int) -> Image | None:
-    place = folder / "masks" / camera_folder(camera) / frame_stem(frame)
-    path = next((path for path in (place.with_suffix(".png"), place.with_suffix(".jpg")) if path.is_file()), None)
-    return None if path is None else decode_reduced(path, _MASK)
+def _load_mask(folder: Path, camera: str, frame: int) -> Image | None:
+    stem = folder / "masks" / camera_folder(camera) / frame_stem(frame)
+    path = next((path for path in (stem.with_suffix(".png"), stem.with_suffix(".jpg")) if path.is_file()), None)
+    return None if path is None else decode_reduced(path, _MASK_WIDTH)
 
 
-def _rims(mask: Image, width: int) -> tuple[Array, ...]:
-    """Return the outlines of what is bright in a mask, in pixels of an image of this width."""
-    factor = width / mask.shape[1]
+def _mask_outlines(mask: Image, width: int) -> tuple[Array, ...]:
+    """Return the outlines (N, 2) of the bright parts of a mask, in pixels of an image of this width."""
+    scale = width / mask.shape[1]
     bright = np.asarray(mask.max(axis=2) > 127, np.uint8)
-    found, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    large = sorted((rim for rim in found if cv2.contourArea(rim) >= _SPECK * bright.size), key=cv2.contourArea)
-    rims = (cv2.approxPolyDP(rim, 0.6, True)[:, 0].astype(np.float64) for rim in large[: -_RIMS - 1 : -1])
-    return tuple((rim[:: len(rim) // _POINTS + 1] + 0.5) * factor - 0.5 for rim in rims)
+    contours, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    large = [contour for contour in contours if cv2.contourArea(contour) >= _MIN_OUTLINE_SHARE * bright.size]
+    largest_first = sorted(large, key=cv2.contourArea)[: -_MAX_OUTLINES - 1 : -1]
+    outlines = (
+        cv2.approxPolyDP(contour, _OUTLINE_TOLERANCE_PX, True)[:, 0].astype(np.float64) for contour in largest_first
+    )
+    return tuple((outline[:: len(outline) // _MAX_OUTLINE_POINTS + 1] + 0.5) * scale - 0.5 for outline in outlines)
+
+
+def encode_jpegs_within(pictures: Mapping[str, Image], max_bytes: int) -> dict[str, bytes]:
+    """Return the pictures as JPEG, at the best quality with which all together have at most `max_bytes`.
+
+    If even the lowest quality needs more, the pictures have that.
+    """
+    encoded: dict[str, bytes] = {}
+    for quality in _JPEG_QUALITIES:
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+        encoded = {key: cv2.imencode(".jpg", picture, options)[1].tobytes() for key, picture in pictures.items()}
+        if sum(map(len, encoded.values())) <= max_bytes:
+            break
+    return encoded

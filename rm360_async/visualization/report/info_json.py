@@ -1,4 +1,4 @@
-"""What a folder tells of itself in metadata/info.json; a file that is damaged tells nothing, and that is said."""
+"""What metadata/info.json of a published folder says; a damaged file gives an empty result and a problem."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_LONGEST = 2**24
-_TEXT, _MOST = 600, 100
-"""Letters of a text, and number of texts, that a page has room for."""
+MAX_FILE_BYTES = 2**24
+MAX_TEXT_CHARS, MAX_TEXTS = 600, 100
+"""What a page has room for."""
 
 
 @dataclass(frozen=True)
 class InfoJson:
-    """The verdict's findings (check, what), what is absent as released, warnings, and frames missing by camera."""
+    """Findings (check, message), what is absent as released, warnings, and frames missing by camera."""
 
     findings: tuple[tuple[str, str], ...] = ()
     absent_as_released: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     missing: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    trouble: str = ""
+    problem: str = ""
+    """Why there is no information, "" if there is some."""
 
 
 def read_info_json(folder: Path) -> InfoJson:
-    """Return what metadata/info.json says."""
+    """Return what metadata/info.json of a folder says."""
     path = folder / "metadata" / "info.json"
     try:
         with path.open("rb") as file:
-            value: Any = json.loads(file.read(_LONGEST))
-        return _told(value)
+            value: Any = json.loads(file.read(MAX_FILE_BYTES))
+        return _parse(value)
     except FileNotFoundError:
-        return InfoJson(trouble="there is no metadata/info.json")
+        return InfoJson(problem="there is no metadata/info.json")
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return InfoJson(trouble="metadata/info.json cannot be read")
+        return InfoJson(problem="metadata/info.json cannot be read")
 
 
-def _told(value: dict[str, Any]) -> InfoJson:
+def _parse(value: dict[str, Any]) -> InfoJson:
+    findings = list(value.get("findings", ()))[:MAX_TEXTS]
     return InfoJson(
-        tuple(
-            (str(each["check"])[:_TEXT], str(each["what"])[:_TEXT]) for each in list(value.get("findings", ()))[:_MOST]
-        ),
+        tuple((_text(finding["check"]), _text(finding["what"])) for finding in findings),
         _texts(value.get("absent_as_released", ())),
         _texts(value.get("absent", ())),
         _texts(value.get("warnings", ())),
@@ -49,5 +49,9 @@ def _told(value: dict[str, Any]) -> InfoJson:
     )
 
 
+def _text(value: Any) -> str:
+    return str(value)[:MAX_TEXT_CHARS]
+
+
 def _texts(values: list[Any]) -> tuple[str, ...]:
-    return tuple(str(each)[:_TEXT] for each in list(values)[:_MOST])
+    return tuple(_text(value) for value in list(values)[:MAX_TEXTS])

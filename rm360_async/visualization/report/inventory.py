@@ -1,6 +1,6 @@
 """What a folder was published with, from its list of files: frames and sizes by camera, files by kind.
 
-One pass over one file: the folder of 60 cameras has hundreds of thousands of files, and to ask the file system
+One pass over one file: a folder of 60 cameras has hundreds of thousands of files, and asking the file system
 for each of them takes minutes on a network disk.
 """
 
@@ -14,20 +14,20 @@ from rm360_async.store.file_list import read_file_list
 from rm360_async.visualization.published_folder import FRAME_FILE, PublishedFolder
 
 FrameSizes = dict[int, int]
-"""Bytes of a file by its frame."""
+"""Size in bytes of a file by its frame."""
 
 
 @dataclass
 class Inventory:
-    """Files as listed; `images` and `masks` have the bytes of each frame by camera, `kinds` (files, bytes)."""
+    """Files as listed: `images` and `masks` have frame sizes by camera, `kinds` (files, bytes) by top folder."""
 
     images: dict[str, FrameSizes] = field(default_factory=dict)
     masks: dict[str, FrameSizes] = field(default_factory=dict)
     kinds: dict[str, tuple[int, int]] = field(default_factory=dict)
     files: int = 0
     bytes: int = 0
-    trouble: str = ""
-    """Why there is no list to go by, "" when there is one."""
+    problem: str = ""
+    """Why the list could not be used, "" if it was."""
 
     def add(self, path: str, size: int) -> None:
         """Count one file, by its path below the folder."""
@@ -44,23 +44,22 @@ class Inventory:
 
 
 def read_inventory(folder: PublishedFolder) -> Inventory:
-    """Return what the folder's list says; without a usable list what is there now, of no known size."""
-    found = Inventory()
+    """Return what the folder's list of files says; without a usable list the images present, with size 0."""
     try:
-        _add_all(found, read_file_list(folder.path))
+        return _inventory_of(read_file_list(folder.path))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        found = Inventory(trouble=f"its list of files cannot be used ({reason})")
-        _add_all(found, _there(folder))
-    return found
+        return _inventory_of(_images_present(folder), f"its list of files cannot be used ({reason})")
 
 
-def _add_all(found: Inventory, files: Iterable[tuple[str, int]]) -> None:
+def _inventory_of(files: Iterable[tuple[str, int]], problem: str = "") -> Inventory:
+    inventory = Inventory(problem=problem)
     for path, size in files:
-        found.add(path, size)
+        inventory.add(path, size)
+    return inventory
 
 
-def _there(folder: PublishedFolder) -> Iterable[tuple[str, int]]:
+def _images_present(folder: PublishedFolder) -> Iterable[tuple[str, int]]:
     for camera, files in folder.frames.items():
         for path in files.values():
             yield f"images/{camera_folder(camera)}/{path.name}", 0

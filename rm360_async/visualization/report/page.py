@@ -37,71 +37,68 @@ MADE_BY = f"rm360_async {__version__}"
 SCHEMA = 1
 
 
-def write_page(folder: Path, place: Path, *, faces: bool = True, back: str = "") -> dict[str, Any]:
-    """Write the page of a published folder and its numbers to `place`; return the numbers.
+def write_page(folder: Path, page_dir: Path, *, faces: bool = True, back: str = "") -> dict[str, Any]:
+    """Write the page of a published folder and its report.json to `page_dir`; return the content of report.json.
 
-    `back` is a link to the run's page. The numbers are written last: a page that has them is whole. Raises
-    BadRequest when the folder is none, Fault when the page cannot be written.
+    `back` is a link to the run's page. report.json is written last: a page that has it is complete. Raises
+    BadRequest if the folder is not a published one, Fault if the page cannot be written.
     """
     reach("page begun")
     made_from = fingerprint(folder, faces=faces)
-    material = read_page_data(folder, faces=faces)
-    panels = make_panels(material)
-    numbers = page_json(material, panels, made_from)
-    values = {key: numbers[key] for key in ("made_by", "made", "name", "verdict", "notes")}
-    text = render("page.html", panels=panels, state=CheckState(numbers["state"]), back=back, **values)
-    write_page_file(place / HTML_FILE, text.encode("utf-8", "replace"))
-    write_page_file(place / JSON_FILE, _json(numbers))
-    return numbers
+    data = read_page_data(folder, faces=faces)
+    panels = make_panels(data)
+    content = page_json(data, panels, made_from)
+    values = {key: content[key] for key in ("made_by", "made", "name", "verdict", "notes")}
+    html = render("page.html", panels=panels, state=CheckState(content["state"]), back=back, **values)
+    write_page_files(page_dir, html, content)
+    return content
 
 
-def write_page_file(path: Path, data: bytes) -> None:
-    """Replace a file of a page in one step, and create its folder; Fault if that fails."""
-    with os_errors("write", path, "choose another folder", Cause.NOT_WRITABLE):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
+def write_page_files(page_dir: Path, html: str, content: Mapping[str, Any]) -> None:
+    """Write index.html and then report.json, each in one step; raise Fault if that fails."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    for path, written in ((page_dir / HTML_FILE, html), (page_dir / JSON_FILE, text)):
+        with os_errors("write", path, "choose another folder", Cause.NOT_WRITABLE):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, written.encode("utf-8", "replace"))
 
 
-def make_panels(material: PageData) -> list[Panel]:
-    """Return the panels in the order in which people would miss them."""
-    shots = load_frame_images(material)
+def make_panels(data: PageData) -> list[Panel]:
+    """Return the panels, the most important ones first."""
+    images = load_frame_images(data)
     return [
-        contact_sheet_panel(material, shots),
-        landmarks_panel(material, shots),
-        calibration_panel(material),
-        coverage_panel(material),
-        frames_panel(material),
-        sound_panel(material),
-        absent_panel(material),
-        sizes_panel(material),
-        source_panel(material),
+        contact_sheet_panel(data, images),
+        landmarks_panel(data, images),
+        calibration_panel(data),
+        coverage_panel(data),
+        frames_panel(data),
+        sound_panel(data),
+        absent_panel(data),
+        sizes_panel(data),
+        source_panel(data),
     ]
 
 
-def page_json(material: PageData, panels: list[Panel], made_from: str) -> dict[str, Any]:
-    """Return what report.json says of a page."""
+def page_json(data: PageData, panels: list[Panel], made_from: str) -> dict[str, Any]:
+    """Return the content of a page's report.json."""
     return {
         "schema": SCHEMA,
         "made_by": MADE_BY,
         "made": datetime.now().astimezone().isoformat(timespec="seconds"),
         "made_from": made_from,
-        "faces": material.faces,
-        "name": material.folder.name,
+        "faces": data.faces,
+        "name": data.folder.name,
         "state": worst_state(panel.state for panel in panels).value,
-        "verdict": material.folder.verdict or "no verdict: an earlier tool or version published this folder",
-        "notes": list(material.notes),
+        "verdict": data.folder.verdict or "no verdict: an earlier tool or version published this folder",
+        "notes": list(data.notes),
         "panels": {panel.key: panel.as_json() for panel in panels},
     }
 
 
-def _json(numbers: Mapping[str, Any]) -> bytes:
-    return json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
-
-
 def fingerprint(folder: Path, *, faces: bool) -> str:
-    """Return what a page is made from: the folder's marker, our version, and whether faces are shown.
+    """Return a hash of what a page is made from: the folder's marker, this version, and whether faces are shown.
 
-    Raises BadRequest when the folder has no marker.
+    Raises BadRequest if the folder has no marker.
     """
     try:
         marker = (folder / MARKER).read_bytes()
@@ -111,28 +108,29 @@ def fingerprint(folder: Path, *, faces: bool) -> str:
     return hash_of(marker + f" {MADE_BY} {SCHEMA} faces {faces}".encode()).hex()
 
 
-def read_page_json(place: Path) -> dict[str, Any] | None:
-    """Return the numbers of the page at a place; None when there is no page of ours."""
+def read_page_json(page_dir: Path) -> dict[str, Any] | None:
+    """Return the content of report.json of a complete page; None if there is no page that rm360 made."""
     try:
-        numbers: Any = json.loads((place / JSON_FILE).read_text(encoding="utf-8"))
+        content: Any = json.loads((page_dir / JSON_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    ours = isinstance(numbers, dict) and str(numbers.get("made_by", "")).startswith("rm360_async ")
-    whole = ours and isinstance(numbers.get("panels"), dict) and (place / HTML_FILE).is_file()
-    return numbers if whole else None
+    is_report = isinstance(content, dict) and str(content.get("made_by", "")).startswith("rm360_async ")
+    is_complete = is_report and isinstance(content.get("panels"), dict) and (page_dir / HTML_FILE).is_file()
+    return content if is_complete else None
 
 
-def read_page_states(place: Path) -> dict[str, Any] | None:
-    """Return of a page's numbers only the states and sentences: a run's page is made from thousands of them."""
-    numbers = read_page_json(place)
-    if numbers is None:
+def read_page_states(page_dir: Path) -> dict[str, Any] | None:
+    """Return only states and sentences of a page's report.json: a run's page needs thousands of them in memory."""
+    content = read_page_json(page_dir)
+    if content is None:
         return None
-    panels = numbers["panels"].items()
-    brief = {key: {each: panel.get(each) for each in ("state", "sentence")} for key, panel in panels}
-    return {"state": numbers.get("state"), "panels": brief}
+    panels = {
+        key: {name: panel.get(name) for name in ("state", "sentence")} for key, panel in content["panels"].items()
+    }
+    return {"state": content.get("state"), "panels": panels}
 
 
-def is_page_current(folder: Path, place: Path, *, faces: bool) -> bool:
-    """Tell whether the page at a place was made from the folder as it is published now, by this version."""
-    numbers = read_page_json(place)
-    return numbers is not None and numbers.get("made_from") == fingerprint(folder, faces=faces)
+def is_page_current(folder: Path, page_dir: Path, *, faces: bool) -> bool:
+    """Return True if a page was made from the folder as it is published now, by this version."""
+    content = read_page_json(page_dir)
+    return content is not None and content.get("made_from") == fingerprint(folder, faces=faces)

@@ -1,10 +1,10 @@
-"""What the run's page is told: plain values, so that it knows nothing of ledgers and pipelines."""
+"""The data of the run's page and of the summary: plain values, independent of ledger and pipeline."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -12,7 +12,7 @@ _COLUMN = re.compile(r"([a-z])([0-9]+)")
 
 
 class PerformanceState(str, Enum):
-    """How a performance stands, in the words and order of the board."""
+    """State of a performance for a person, in the order in which states are shown."""
 
     COMPLETE = "complete"
     DAMAGED = "damaged"
@@ -24,7 +24,7 @@ class PerformanceState(str, Enum):
 
 @dataclass(frozen=True)
 class PerformanceEntry:
-    """One performance; `error` is why it failed or waits, `status` the manifest's word, times are unix seconds."""
+    """One performance; `error` is why it failed or waits, `status` as in the manifest, `updated` in unix seconds."""
 
     subject: str
     name: str
@@ -36,39 +36,43 @@ class PerformanceEntry:
     error: str
     verdict: str
     page: Mapping[str, Any] | None = None
-    """The numbers of its page, if it has one."""
-    trouble: str = ""
-    """Why it has none, though it is published."""
+    """States and sentences of its page (`read_page_states`), if it has one."""
+    problem: str = ""
+    """Why it has no page, though it is published."""
 
     @property
-    def square(self) -> PerformanceState:
-        """Return how it stands: a page on which something fails is damage, whatever the verdict was."""
-        if self.status == "completed":
+    def is_published(self) -> bool:
+        """Return True if its folder is published."""
+        return self.status == "completed"
+
+    @property
+    def state(self) -> PerformanceState:
+        """Return its state; a page on which something fails means damage, whatever the verdict was."""
+        if self.is_published:
             page_fails = self.page is not None and self.page.get("state") == "fail"
-            bad = self.trouble or self.verdict.startswith("damaged") or page_fails
-            return PerformanceState.DAMAGED if bad else PerformanceState.COMPLETE
+            is_damaged = self.problem or self.verdict.startswith("damaged") or page_fails
+            return PerformanceState.DAMAGED if is_damaged else PerformanceState.COMPLETE
         if self.status in ("failed", "download_failed"):
             return PerformanceState.FAILED
-        return {"waiting": PerformanceState.WAITING, "pending": PerformanceState.PENDING}.get(
-            self.status, PerformanceState.RUNNING
-        )
+        unfinished = {"waiting": PerformanceState.WAITING, "pending": PerformanceState.PENDING}
+        return unfinished.get(self.status, PerformanceState.RUNNING)
 
     @property
     def column(self) -> str:
-        """Return the board's column: the wigs of h1 share one."""
+        """Return its column in the state grid; the wigs of h1 share one."""
         match = _COLUMN.match(self.name)
         return match[0] if match else self.name
 
     @property
-    def place(self) -> tuple[str, int, str]:
-        """Return the key of the columns' order: e2 comes before e10."""
+    def column_key(self) -> tuple[str, int, str]:
+        """Return the key that sorts columns: e2 comes before e10."""
         match = _COLUMN.match(self.name)
         return (match[1], int(match[2]), "") if match else ("~", 0, self.name)
 
 
 @dataclass(frozen=True)
 class DiskUsage:
-    """One file system of the run; bytes."""
+    """One file system that the run uses; bytes."""
 
     name: str
     free: int
@@ -77,15 +81,12 @@ class DiskUsage:
 
 @dataclass(frozen=True)
 class RunData:
-    """A run: its performances, bytes fetched and published by time, and its disks.
-
-    `fetched` has (unix seconds of the end, bytes, seconds of download) of each attempt that brought something.
-    """
+    """A run: its performances, downloads, disks, and running instances."""
 
     name: str
-    rows: tuple[PerformanceEntry, ...]
-    fetched: tuple[tuple[float, int, float], ...] = ()
+    performances: tuple[PerformanceEntry, ...]
+    downloads: tuple[tuple[float, int, float], ...] = ()
+    """The end (unix seconds), bytes, and duration (seconds) of each attempt that downloaded something."""
     disks: tuple[DiskUsage, ...] = ()
     running: tuple[str, ...] = ()
     """A line for each instance that is running now."""
-    extra: Mapping[str, Any] = field(default_factory=dict)

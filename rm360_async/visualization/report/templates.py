@@ -1,4 +1,4 @@
-"""Templates to pages: everything from data is escaped, the colours are those of all pictures."""
+"""Rendering of templates: all values from data are escaped, and the colours are those of all drawings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rm360_async.domain.formatting import count_text, size_text
 from rm360_async.visualization import theme
 
-_NAMED = ("PAPER", "INK", "MUTED", "FAINT", "EMPTY", "WHITE", "BAD", "WARN", "GOOD")
+_CSS_COLOURS = ("PAPER", "INK", "MUTED", "FAINT", "EMPTY", "WHITE", "BAD", "WARN", "GOOD")
 
 
 def render(template: str, **values: Any) -> str:
@@ -27,17 +27,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"light": _variables(dark=False), "dark": _variables(dark=True), "twins": _twins()}
+    environment.globals |= {"light": _css_colours(dark=False), "dark": _css_colours(dark=True)}
+    environment.globals["dark_colours"] = tuple(theme.DARK.items())  # of drawings: a colour, and that on a dark screen
     environment.filters |= {"size": size_text, "count": count_text}
     return environment
 
 
-def _variables(*, dark: bool) -> dict[str, str]:
-    """Return the named colours as CSS variables."""
-    colours = {name.lower(): getattr(theme, name) for name in _NAMED}
+def _css_colours(*, dark: bool) -> dict[str, str]:
+    """Return the colours that are CSS variables, by the name of the variable."""
+    colours = {name.lower(): getattr(theme, name) for name in _CSS_COLOURS}
     return {name: theme.DARK[colour] if dark else colour for name, colour in colours.items()}
-
-
-def _twins() -> tuple[tuple[str, str], ...]:
-    """Return the colours of drawings and what they become on a dark screen."""
-    return tuple(theme.DARK.items())

@@ -1,4 +1,4 @@
-"""Bytes over time: what was published, as a rising line, and what was fetched in each stretch, as bars."""
+"""Bytes over time: what was published, as a rising line, and what was downloaded in each interval, as bars."""
 
 from __future__ import annotations
 
@@ -14,62 +14,76 @@ from rm360_async.visualization.theme import FAINT, GOOD, INK, MUTED
 
 TimedBytes = Sequence[tuple[float, int]]
 """Unix seconds and bytes."""
+Times = NDArray[np.float64]
+"""Unix seconds (N,), sorted."""
 
-_WIDE, _HIGH, _LEFT, _TOP = 440.0, 130.0, 66.0, 22.0
+_WIDTH, _HEIGHT, _LEFT, _TOP = 440.0, 130.0, 66.0, 22.0
 _BARS = 55
+_MAX_STEPS = 400
+_GRID_LINES = 5
+_TIME_LABELS = 3
+_DAY = 86400.0
 
 
 def storage_plot(published: TimedBytes) -> Drawing:
     """Draw how the bytes in published folders grew."""
-    times, sizes = _sorted(published)
+    times, sizes = _sorted_columns(published)
     total = np.cumsum(sizes)
-    drawing, start, end = _frame("published", times, float(total[-1]))
-    x = _LEFT + (times - start) / (end - start) * _WIDE
-    y = _TOP + _HIGH * (1 - total / max(1.0, float(total[-1])))
-    kept = np.unique(np.linspace(0, len(x) - 1, min(400, len(x))).astype(int))
-    steps = "".join(f"H{a:.1f}V{b:.1f}" for a, b in zip(x[kept], y[kept], strict=True))
-    drawing.path(f"M{_LEFT:g} {_TOP + _HIGH:g}{steps}H{_LEFT + _WIDE:g}", "none", GOOD, 2.5)
+    start, end = _time_range(times)
+    drawing = _empty_plot("published", start, end, float(total[-1]))
+    x = _LEFT + (times - start) / (end - start) * _WIDTH
+    y = _TOP + _HEIGHT * (1 - total / max(1.0, float(total[-1])))
+    drawn = np.unique(np.linspace(0, len(x) - 1, min(_MAX_STEPS, len(x))).astype(int))
+    steps = "".join(f"H{a:.1f}V{b:.1f}" for a, b in zip(x[drawn], y[drawn], strict=True))
+    drawing.path(f"M{_LEFT:g} {_TOP + _HEIGHT:g}{steps}H{_LEFT + _WIDTH:g}", "none", GOOD, 2.5)
     return drawing
 
 
-def download_plot(fetched: TimedBytes) -> Drawing:
-    """Draw the bytes that crossed the network, by the time at which their attempt ended."""
-    times, sizes = _sorted(fetched)
-    start, end = _span(times)
+def download_plot(downloads: TimedBytes) -> Drawing:
+    """Draw the bytes that were downloaded, at the time at which their attempt ended."""
+    times, sizes = _sorted_columns(downloads)
+    start, end = _time_range(times)
     bars, edges = np.histogram(times, _BARS, (start, end), weights=sizes)
-    drawing, _, _ = _frame("fetched", times, float(bars.max()))
-    width = _WIDE / _BARS
-    for at, size in enumerate(bars.tolist()):
-        high = _HIGH * size / max(1.0, float(bars.max()))
-        if high:
-            drawing.box((_LEFT + at * width, _TOP + _HIGH - high), (width - 1, high), INK)
-    stretch = f"a bar is {duration_text(float(edges[1] - edges[0]))}"
-    drawing.text((_LEFT + _WIDE, _TOP - 8), stretch, 13, MUTED, "end")
+    highest = float(bars.max())
+    drawing = _empty_plot("fetched", start, end, highest)
+    width = _WIDTH / _BARS
+    for index, size in enumerate(bars.tolist()):
+        height = _HEIGHT * size / max(1.0, highest)
+        if height:
+            drawing.box((_LEFT + index * width, _TOP + _HEIGHT - height), (width - 1, height), INK)
+    interval = f"a bar is {_interval_text(float(edges[1] - edges[0]))}"
+    drawing.text((_LEFT + _WIDTH, _TOP - 8), interval, 13, MUTED, "end")
     return drawing
 
 
-def _sorted(events: TimedBytes) -> tuple[NDArray[np.float64], ...]:
+def _sorted_columns(events: TimedBytes) -> tuple[Times, NDArray[np.float64]]:
+    """Return times and bytes, sorted by time."""
     ordered = np.array(sorted(events), np.float64).reshape(-1, 2)
     return ordered[:, 0], ordered[:, 1]
 
 
-def _span(times: NDArray[np.float64]) -> tuple[float, float]:
-    """Return a span of time that has all events, and some length."""
+def _time_range(times: Times) -> tuple[float, float]:
+    """Return a range that holds all times, with a margin; it is never empty."""
     start, end = float(times[0]), float(times[-1])
-    room = max(1.0, 0.01 * (end - start))
-    return start - room, end + room
+    margin = max(1.0, 0.01 * (end - start))
+    return start - margin, end + margin
 
 
-def _frame(title: str, times: NDArray[np.float64], most: float) -> tuple[Drawing, float, float]:
-    start, end = _span(times)
-    drawing = Drawing(_LEFT + _WIDE + 20, _TOP + _HIGH + 34, title)
-    for part in range(5):
-        y = _TOP + _HIGH * (1 - part / 4)
-        drawing.line((_LEFT, y), (_LEFT + _WIDE, y), FAINT)
-        drawing.text((_LEFT - 8, y + 5), size_text(most * part / 4), 13, MUTED, "end")
-    pattern = "%Y-%m-%d" if end - start > 3 * 86400 else "%d %b %H:%M" if end - start > 300 else "%H:%M:%S"
-    for part in range(3):
-        moment = datetime.fromtimestamp(start + (end - start) * part / 2)
-        anchor = ANCHORS[part]
-        drawing.text((_LEFT + _WIDE * part / 2, _TOP + _HIGH + 22), moment.strftime(pattern), 13, MUTED, anchor)
-    return drawing, start, end
+def _empty_plot(title: str, start: float, end: float, highest: float) -> Drawing:
+    """Return the drawing with its axes: bytes up to `highest`, times from `start` to `end`."""
+    drawing = Drawing(_LEFT + _WIDTH + 20, _TOP + _HEIGHT + 34, title)
+    for line in range(_GRID_LINES):
+        share = line / (_GRID_LINES - 1)
+        y = _TOP + _HEIGHT * (1 - share)
+        drawing.line((_LEFT, y), (_LEFT + _WIDTH, y), FAINT)
+        drawing.text((_LEFT - 8, y + 5), size_text(highest * share), 13, MUTED, "end")
+    time_format = "%Y-%m-%d" if end - start > 3 * _DAY else "%d %b %H:%M" if end - start > 300 else "%H:%M:%S"
+    for label in range(_TIME_LABELS):
+        share = label / (_TIME_LABELS - 1)
+        text = datetime.fromtimestamp(start + (end - start) * share).strftime(time_format)
+        drawing.text((_LEFT + _WIDTH * share, _TOP + _HEIGHT + 22), text, 13, MUTED, ANCHORS[label])
+    return drawing
+
+
+def _interval_text(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else duration_text(seconds)

@@ -1,4 +1,4 @@
-"""The manifest summed up: by performance and by subject, as numbers and as a plot."""
+"""The summary of a manifest: by performance and by subject, as numbers and as a plot."""
 
 from rm360_async.visualization.summary.manifest import read_manifest
 from rm360_async.visualization.summary.plot import write_plot

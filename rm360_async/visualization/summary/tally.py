@@ -1,4 +1,4 @@
-"""Rows of a manifest added up."""
+"""Entries of a run or a manifest added up."""
 
 from __future__ import annotations
 
@@ -10,65 +10,64 @@ from typing import Any
 
 from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState
 
+Spread = tuple[int, float, int]
+"""Least, median and most."""
+
 
 @dataclass(frozen=True)
 class Tally:
-    """Performances that belong together: how they stand, and what the published ones hold.
+    """Performances that belong together: how many are in each state, and what the published ones hold.
 
-    `cameras` and `frames` are (least, median, most) over the published ones, zeros where there is none.
+    `cameras` and `frames` are over the published ones, zeros if there is none.
     """
 
     performances: int
-    squares: dict[PerformanceState, int]
-    cameras: tuple[int, float, int]
-    frames: tuple[int, float, int]
+    states: dict[PerformanceState, int]
+    cameras: Spread
+    frames: Spread
     bytes: int
 
     def as_json(self) -> dict[str, Any]:
         """Return the numbers as JSON values."""
-        least_median_most = {"cameras": self.cameras, "frames": self.frames}
+        names = ("least", "median", "most")
         return {
             "performances": self.performances,
-            "states": {square.value: self.squares[square] for square in PerformanceState},
-            **{
-                key: dict(zip(("least", "median", "most"), each, strict=True))
-                for key, each in least_median_most.items()
-            },
+            "states": {state.value: self.states[state] for state in PerformanceState},
+            "cameras": dict(zip(names, self.cameras, strict=True)),
+            "frames": dict(zip(names, self.frames, strict=True)),
             "bytes": self.bytes,
         }
 
 
-def tally(rows: Iterable[PerformanceEntry]) -> Tally:
-    """Return the sum of some rows."""
-    rows = list(rows)
-    squares = Counter(row.square for row in rows)
-    published = [row for row in rows if row.status == "completed"]
+def tally(entries: Iterable[PerformanceEntry]) -> Tally:
+    """Return the sum of some entries."""
+    entries = list(entries)
+    counts = Counter(entry.state for entry in entries)
+    published = [entry for entry in entries if entry.is_published]
     return Tally(
-        len(rows),
-        {square: squares[square] for square in PerformanceState},
-        _spread([row.cameras for row in published]),
-        _spread([row.frames for row in published]),
-        sum(row.bytes for row in published),
+        len(entries),
+        {state: counts[state] for state in PerformanceState},
+        _spread([entry.cameras for entry in published]),
+        _spread([entry.frames for entry in published]),
+        sum(entry.bytes for entry in published),
     )
 
 
-def _spread(values: list[int]) -> tuple[int, float, int]:
+def _spread(values: list[int]) -> Spread:
     return (min(values), median(values), max(values)) if values else (0, 0, 0)
 
 
-def by_performance(rows: Iterable[PerformanceEntry]) -> dict[str, Tally]:
-    """Return a sum for each performance in the field's order; the wigs of h1 share one."""
-    ordered = sorted(rows, key=lambda row: row.place)
-    return {column: tally(row for row in ordered if row.column == column) for column in _first(ordered)}
-
-
-def _first(rows: list[PerformanceEntry]) -> dict[str, None]:
-    return dict.fromkeys(row.column for row in rows)
-
-
-def by_subject(rows: Iterable[PerformanceEntry]) -> dict[str, Tally]:
-    """Return a sum for each subject."""
+def by_performance(entries: Iterable[PerformanceEntry]) -> dict[str, Tally]:
+    """Return a sum for each performance, e2 before e10; the wigs of h1 share one."""
     groups: dict[str, list[PerformanceEntry]] = {}
-    for row in rows:
-        groups.setdefault(row.subject, []).append(row)
+    for entry in sorted(entries, key=lambda entry: entry.column_key):
+        groups.setdefault(entry.column, []).append(entry)
+    return {column: tally(group) for column, group in groups.items()}
+
+
+def by_subject(entries: Iterable[PerformanceEntry]) -> dict[str, Tally]:
+    """Return a sum for each subject, sorted."""
+    groups: dict[str, list[PerformanceEntry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.subject, []).append(entry)
     return {subject: tally(groups[subject]) for subject in sorted(groups)}

@@ -1,4 +1,4 @@
-"""The contact sheet of a page: every camera in its place, the edge of its mask, a cross where the head should be."""
+"""The contact sheet of a page: every camera in its position, the edge of its mask, a cross where the head should be."""
 
 from __future__ import annotations
 
@@ -12,72 +12,83 @@ from rm360_async.domain.cameras.rig import FRONT_CAMERA, RESOLUTION, Array, proj
 from rm360_async.domain.check_status import CheckState
 from rm360_async.visualization.contact_sheet import absence_text, cell_positions
 from rm360_async.visualization.published_folder import LOSS_REASONS
-from rm360_async.visualization.report.frame_images import THUMBNAIL, FrameImage
-from rm360_async.visualization.report.jpeg_budget import encode_jpegs_within
+from rm360_async.visualization.report.frame_images import THUMBNAIL_WIDTH, FrameImage, encode_jpegs_within
 from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Drawing
 from rm360_async.visualization.theme import BAD, EMPTY, MUTED, WARN, degrees_text
 from rm360_async.visualization.thumbnail import resize_to_width
 
-MOST_BYTES = 370_000
-"""Bytes of all thumbnails together, before base64 makes them a third larger."""
-_IN_MASK = 0.9
+MAX_JPEG_BYTES = 370_000
+"""Of all thumbnails together, before base64 makes them a third larger."""
+MIN_HEADS_IN_MASK = 0.9
+"""Share of the cameras with masks that must have the head point in the mask."""
 
 
-def contact_sheet_panel(material: PageData, shots: dict[str, FrameImage]) -> Panel:
-    """Return the panel; the shots are those of the material's frame."""
-    shown = {camera: shot for camera, shot in shots.items() if shot.picture is not None or not material.faces}
+def contact_sheet_panel(data: PageData, images: dict[str, FrameImage]) -> Panel:
+    """Return the panel; `images` are those of the page's frame."""
+    shown = {camera: image for camera, image in images.items() if image.picture is not None or not data.faces}
+    drawings, heads = _drawings(data, shown)
     absent: Counter[str] = Counter()
-    small = {
-        camera: resize_to_width(shot.picture, THUMBNAIL) for camera, shot in shown.items() if shot.picture is not None
-    }
-    pictures = encode_jpegs_within(small, MOST_BYTES)
-    placed, heads = [], _heads(material, shown)
+    cells: list[dict[str, Any]] = []
     for camera, (column, row) in cell_positions().items():
-        cell: dict[str, Any] = {"camera": camera, "column": column + 2, "row": row + 2, "order": _order(camera)}
-        cell |= {"drawing": "", "reason": ""}
-        cell["azimuth"] = degrees_text(rig()[camera].azimuth)
-        if camera in shown:
-            cell["drawing"] = _draw(material, camera, shown[camera], pictures.get(camera), heads.get(camera))
-        else:
-            cell["reason"] = absence_text(material.folder, camera, material.frame, has_file=camera in shots)
-            absent[cell["reason"]] += 1
-        placed.append(cell)
-    numbers = _numbers(material, shown, absent, heads)
-    drawn = {"cells": placed, "losses": LOSS_REASONS, "masks": any(shot.has_mask for shot in shown.values())}
-    return Panel("contact", "Contact sheet", _state(numbers), _sentence(numbers, shots), numbers, drawn)
+        reason = ""
+        if camera not in shown:
+            reason = absence_text(data.folder, camera, data.frame, has_file=camera in images)
+            absent[reason] += 1
+        cell = {"camera": camera, "column": column + 2, "row": row + 2, "order": _narrow_order(camera)}
+        cell |= {"drawing": drawings.get(camera, ""), "reason": reason}
+        cell |= {"azimuth": degrees_text(rig()[camera].azimuth)}
+        cells.append(cell)
+    numbers = _numbers(data, shown, absent, heads)
+    has_masks = any(image.has_mask for image in shown.values())
+    content = {"cells": cells, "losses": LOSS_REASONS, "masks": has_masks}
+    state, sentence = _state(numbers), _sentence(numbers, images)
+    return Panel("contact", "Contact sheet", state, sentence, numbers, content, template="contact_sheet")
 
 
-def _order(camera: str) -> int:
-    """Return the place of a camera when there is no room for columns: the nearest to the face first."""
-    place = rig()[camera]
-    return round(abs(place.azimuth - rig()[FRONT_CAMERA].azimuth) * 4 + abs(place.elevation))
+def _narrow_order(camera: str) -> int:
+    """Return a camera's rank on a screen that is too narrow for columns: nearest to the face first."""
+    in_rig = rig()[camera]
+    return round(abs(in_rig.azimuth - rig()[FRONT_CAMERA].azimuth) * 4 + abs(in_rig.elevation))
 
 
-def _heads(material: PageData, cameras: Iterable[str]) -> dict[str, Array]:
-    """Return where (2,) the head falls in each camera that has it in its frame."""
-    if material.head is None or material.size is None:
-        return {}
-    height, width = material.size
-    places = {
-        c: project(material.head, material.lenses[c].K, material.lenses[c].RT) for c in cameras if c in material.lenses
+def _drawings(data: PageData, shown: dict[str, FrameImage]) -> tuple[dict[str, str], dict[str, Array]]:
+    """Return the SVG of each shown camera, and the head in pixels of each camera that has it in its frame."""
+    thumbnails = {
+        camera: resize_to_width(image.picture, THUMBNAIL_WIDTH)
+        for camera, image in shown.items()
+        if image.picture is not None
     }
-    return {c: at for c, at in places.items() if 0 <= at[0] < width and 0 <= at[1] < height}
+    jpegs, heads = encode_jpegs_within(thumbnails, MAX_JPEG_BYTES), _heads(data, shown)
+    drawings = {
+        camera: _draw(data, camera, image, jpegs.get(camera), heads.get(camera)) for camera, image in shown.items()
+    }
+    return drawings, heads
+
+
+def _heads(data: PageData, cameras: Iterable[str]) -> dict[str, Array]:
+    """Return the head (2,) in pixels of each camera that has it in its frame."""
+    if data.head is None or data.size is None:
+        return {}
+    height, width = data.size
+    parameters = {camera: data.cameras[camera] for camera in cameras if camera in data.cameras}
+    points = {camera: project(data.head, each.K, each.RT) for camera, each in parameters.items()}
+    return {camera: point for camera, point in points.items() if 0 <= point[0] < width and 0 <= point[1] < height}
 
 
 def _numbers(
-    material: PageData, shown: dict[str, FrameImage], absent: Counter[str], heads: dict[str, Array]
+    data: PageData, shown: dict[str, FrameImage], absent: Counter[str], heads: dict[str, Array]
 ) -> dict[str, Any]:
-    masked = [camera for camera, shot in shown.items() if shot.has_mask and camera in material.lenses]
+    with_mask = [camera for camera, image in shown.items() if image.has_mask and camera in data.cameras]
     return {
-        "frame": material.frame,
+        "frame": data.frame,
         "cameras": len(shown),
         "absent": dict(sorted(absent.items())),
-        "calibrated": sum(camera in material.lenses for camera in shown),
+        "calibrated": sum(camera in data.cameras for camera in shown),
         "head_in_frame": len(heads),
-        "masks": len(masked),
-        "head_in_mask": sum(camera in heads and shown[camera].inside(heads[camera]) for camera in masked),
+        "masks": len(with_mask),
+        "head_in_mask": sum(camera in heads and shown[camera].is_in_mask(heads[camera]) for camera in with_mask),
     }
 
 
@@ -86,11 +97,11 @@ def _state(numbers: dict[str, Any]) -> CheckState:
         return CheckState.FAIL
     if numbers["head_in_frame"] < numbers["calibrated"]:
         return CheckState.FAIL
-    return CheckState.WARN if numbers["head_in_mask"] < _IN_MASK * numbers["masks"] else CheckState.OK
+    return CheckState.WARN if numbers["head_in_mask"] < MIN_HEADS_IN_MASK * numbers["masks"] else CheckState.OK
 
 
-def _sentence(numbers: dict[str, Any], shots: dict[str, FrameImage]) -> str:
-    if not shots:
+def _sentence(numbers: dict[str, Any], images: dict[str, FrameImage]) -> str:
+    if not images:
         return "no images in this folder"
     parts = [f"frame {numbers['frame']}: {numbers['cameras']} of {len(cell_positions())} cameras"]
     parts += [f"{count} {reason}" for reason, count in numbers["absent"].items()]
@@ -101,20 +112,19 @@ def _sentence(numbers: dict[str, Any], shots: dict[str, FrameImage]) -> str:
     return "; ".join(parts)
 
 
-def _draw(material: PageData, camera: str, shot: FrameImage, jpeg: bytes | None, head: Array | None) -> str:
-    height, width = material.size or RESOLUTION
-    size = (THUMBNAIL, round(THUMBNAIL * height / width))
+def _draw(data: PageData, camera: str, image: FrameImage, jpeg: bytes | None, head: Array | None) -> str:
+    height, width = data.size or RESOLUTION
+    size = (THUMBNAIL_WIDTH, round(THUMBNAIL_WIDTH * height / width))
     drawing = Drawing(*size, f"camera {camera}")
-    scale = THUMBNAIL / width
+    scale = THUMBNAIL_WIDTH / width
     if jpeg is not None:
         drawing.picture(jpeg, size)
     else:
         drawing.box((0, 0), size, EMPTY)
-    if jpeg is None and not shot.rims:
+    if jpeg is None and not image.mask_outlines:
         drawing.text((size[0] / 2, size[1] - 14), "not shown", 22, MUTED, "middle")
-    for rim in shot.rims:
-        outline = rim_steps(rim, scale)
-        drawing.path(outline, "none" if material.faces else MUTED, WARN, 1.2)
+    for outline in image.mask_outlines:
+        drawing.path(_closed_path(outline, scale), "none" if data.faces else MUTED, WARN, 1.2)
     if head is not None:
         x, y = ((head + 0.5) * scale).tolist()
         drawing.line((x - 7, y), (x + 7, y), BAD, 1.6)
@@ -122,7 +132,7 @@ def _draw(material: PageData, camera: str, shot: FrameImage, jpeg: bytes | None,
     return str(drawing)
 
 
-def rim_steps(rim: Array, scale: float) -> str:
-    """Return the steps of a closed path along a rim (N, 2) in pixels of the full image."""
-    points = np.round((rim + 0.5) * scale, 1).tolist()
+def _closed_path(outline: Array, scale: float) -> str:
+    """Return the path commands along an outline (N, 2) in pixels of the full image."""
+    points = np.round((outline + 0.5) * scale, 1).tolist()
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in points) + "Z"

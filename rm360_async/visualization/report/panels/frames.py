@@ -1,9 +1,7 @@
-"""The presence strip: every frame of every camera, and what is wrong with it."""
+"""The panel of every frame of every camera: a row for each camera, coloured by the state of its frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -11,193 +9,116 @@ from numpy.typing import NDArray
 
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.check_status import CheckState
-from rm360_async.domain.formatting import number_ranges
+from rm360_async.visualization.report.frame_grid import FrameGrid, FrameState, read_frame_grid
 from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Drawing
 from rm360_async.visualization.theme import BAD, FAINT, GOOD, INK, MUTED, TIER_COLOURS, WARN
 
-StateArray = NDArray[np.uint8]
-
-_COLUMNS = 500
-"""Most columns of the strip; where frames are more, a column shows the worst of its frames."""
-_WIDE, _ROW, _LEFT, _TOP, _RIGHT = 1000.0, 10.0, 40.0, 10.0, 150.0
-_SMALL = 1 / 3
-"""A picture of fewer bytes than this share of its camera's median is suspicious: black, or cut short."""
-_LINES = 12
-
-
-class FrameState(IntEnum):
-    """What there is of a frame, from good to bad."""
-
-    THERE = 0
-    NO_MASK = 1
-    SMALL = 2
-    MISSING = 3
-    BROKEN = 4
-    GONE = 5
-
-
-LABELS = {
-    FrameState.THERE: ("there", GOOD),
-    FrameState.NO_MASK: ("without mask", "#2673c4"),
-    FrameState.SMALL: ("suspiciously small", WARN),
-    FrameState.MISSING: ("missing in the source", BAD),
-    FrameState.BROKEN: ("broken in the source", "#7a4db3"),
-    FrameState.GONE: ("gone since it was published", INK),
+MAX_COLUMNS = 500
+"""Columns of the drawing; if there are more frames, a column shows the worst of its frames."""
+MAX_LINES = 12
+_WIDTH, _ROW_HEIGHT, _LEFT, _TOP, _RIGHT = 1000.0, 10.0, 40.0, 10.0, 150.0
+_COLOURS = {
+    FrameState.THERE: GOOD,
+    FrameState.NO_MASK: "#2673c4",
+    FrameState.SMALL: WARN,
+    FrameState.MISSING: BAD,
+    FrameState.BROKEN: "#7a4db3",
+    FrameState.GONE: INK,
 }
-"""The word for each and its colour."""
 
 
-@dataclass(frozen=True)
-class FrameGrid:
-    """Cameras, the numbers of the frames, and what there is of each (cameras, frames)."""
-
-    cameras: tuple[str, ...]
-    frames: tuple[int, ...]
-    grid: StateArray
-
-
-def read_frame_grid(material: PageData) -> FrameGrid:
-    """Return what there is of every frame that there should be, in every camera that should have images."""
-    folder, told = material.folder, material.told
-    left_out = [item for item in (folder.record.left_out if folder.record else ()) if item.modality == "images"]
-    images = material.inventory.images
-    lost = [camera for camera in rig() if camera not in images and folder.camera_absence(camera) in ("lost", "broken")]
-    cameras = tuple(sorted({*images, *lost}, key=_round_the_head))
-    known = {frame for frames in (*images.values(), *told.missing.values()) for frame in frames}
-    known |= {item.frame for item in left_out if item.frame is not None}
-    key_frames = folder.released is not None and folder.released.key_frames
-    frames = tuple(sorted(known)) if key_frames else tuple(range(max(known, default=-1) + 1))
-    grid = np.full((len(cameras), len(frames)), FrameState.MISSING, np.uint8)
-    at = {frame: column for column, frame in enumerate(frames)}
-    for row, camera in enumerate(cameras):
-        _fill(material, grid[row], at, camera)
-    rows = {camera: row for row, camera in enumerate(cameras)}
-    for item in left_out:
-        if item.frame in at and item.camera in rows:
-            grid[rows[item.camera], at[item.frame]] = FrameState.BROKEN
-    return FrameGrid(cameras, frames, grid)
-
-
-def _round_the_head(camera: str) -> tuple[float, str]:
-    return (rig()[camera].azimuth if camera in rig() else 999.0), camera
-
-
-def _fill(material: PageData, row: StateArray, at: dict[int, int], camera: str) -> None:
-    sizes = material.inventory.images.get(camera, {})
-    there = material.folder.frames.get(camera, {})
-    masked = material.inventory.masks.get(camera, {})
-    wants_masks = bool(material.inventory.masks)
-    least = _SMALL * float(np.median(list(sizes.values()))) if sizes else 0.0
-    for frame, size in sizes.items():
-        if frame not in there:
-            state = FrameState.GONE
-        elif size < least:
-            state = FrameState.SMALL
-        else:
-            state = FrameState.NO_MASK if wants_masks and frame not in masked else FrameState.THERE
-        row[at[frame]] = state
-
-
-def frames_panel(material: PageData) -> Panel:
+def frames_panel(data: PageData) -> Panel:
     """Return the panel."""
-    strip = read_frame_grid(material)
-    counts = {state: int((strip.grid == state).sum()) for state in FrameState}
-    bad = sum(counts[state] for state in FrameState if state >= FrameState.MISSING)
-    state = (
-        CheckState.FAIL
-        if bad
-        else CheckState.WARN
-        if counts[FrameState.SMALL] or counts[FrameState.NO_MASK]
-        else CheckState.OK
-    )
-    if not strip.grid.size:
+    grid = read_frame_grid(data)
+    if not grid.states.size:
         return Panel("presence", "Every frame", CheckState.UNCHECKED, "no images in this folder", {"frames": 0})
-    told = {camera: _told(strip, row) for camera, row in zip(strip.cameras, strip.grid, strict=True)}
-    wrong = {camera: what for camera, what in told.items() if what}
+    counts = {state: int((grid.states == state).sum()) for state in FrameState}
+    problems = grid.problems()
     numbers = {
-        "cameras": len(strip.cameras),
-        "frames": len(strip.frames),
+        "cameras": len(grid.cameras),
+        "frames": len(grid.frames),
         **{state.name.lower(): count for state, count in counts.items()},
-        "wrong": wrong,
+        "wrong": problems,
     }
-    legend = [{"word": LABELS[state][0], "colour": LABELS[state][1], "count": counts[state]} for state in FrameState]
-    lines = [f"cam_{camera}: {what}" for camera, what in wrong.items()]
-    drawn = {
-        "drawing": str(_draw(material, strip)),
-        "legend": [each for each in legend if each["count"]],
-        "lines": lines[:_LINES],
-        "more": max(0, len(lines) - _LINES),
+    lines = [f"cam_{camera}: {problem}" for camera, problem in problems.items()]
+    content = {
+        "drawing": str(_draw(data, grid)),
+        "legend": [(state.label, _COLOURS[state], counts[state]) for state in FrameState if counts[state]],
+        "lines": lines[:MAX_LINES],
+        "more": max(0, len(lines) - MAX_LINES),
     }
-    return Panel("presence", "Every frame", state, _sentence(strip, counts), numbers, drawn)
+    state, sentence = _check_state(counts), _sentence(grid, counts)
+    return Panel("presence", "Every frame", state, sentence, numbers, content, template="frames")
 
 
-def _sentence(strip: FrameGrid, counts: dict[FrameState, int]) -> str:
+def _check_state(counts: dict[FrameState, int]) -> CheckState:
+    if any(counts[state] for state in FrameState if state >= FrameState.MISSING):
+        return CheckState.FAIL
+    return CheckState.WARN if counts[FrameState.SMALL] or counts[FrameState.NO_MASK] else CheckState.OK
+
+
+def _sentence(grid: FrameGrid, counts: dict[FrameState, int]) -> str:
     parts = [
-        f"{counts[state]} {LABELS[state][0]}" for state in FrameState if state is not FrameState.THERE and counts[state]
+        f"{counts[state]} {state.label}" for state in FrameState if state is not FrameState.THERE and counts[state]
     ]
-    total = f"{len(strip.cameras)} camera{'s' if len(strip.cameras) != 1 else ''} x {len(strip.frames)} frames"
-    return f"{total} = {strip.grid.size}: " + (", ".join(parts) if parts else "all there")
+    total = f"{len(grid.cameras)} camera{'s' if len(grid.cameras) != 1 else ''} x {len(grid.frames)} frames"
+    return f"{total} = {grid.states.size}: " + (", ".join(parts) if parts else "all there")
 
 
-def _told(strip: FrameGrid, row: StateArray) -> str:
-    """Return what is wrong in a camera: frames by what there is of them."""
-    parts = []
-    for state in FrameState:
-        columns = np.flatnonzero(row == state) if state is not FrameState.THERE else ()
-        if len(columns):
-            parts.append(f"{LABELS[state][0]}: {number_ranges(strip.frames[column] for column in columns)}")
-    return "; ".join(parts)
-
-
-def _draw(material: PageData, strip: FrameGrid) -> Drawing:
-    high = _TOP + _ROW * len(strip.cameras)
-    drawing = Drawing(_LEFT + _WIDE + _RIGHT, high + 42, "every frame of every camera")
-    columns = min(_COLUMNS, len(strip.frames))
-    edges = np.linspace(0, len(strip.frames), columns + 1).round().astype(int)
-    pooled = np.maximum.reduceat(strip.grid, edges[:-1], axis=1)
-    usual = [FrameState(int(np.bincount(row).argmax())) for row in pooled]
-    for (
-        state
-    ) in FrameState:  # first what a row mostly is, as one stroke, then all else over it: there may be much of it
-        whole = [at for at, most in enumerate(usual) if most is state]
-        drawing.path("".join(f"M{_LEFT:g} {_middle(at)}h{_WIDE:g}" for at in whole), "none", LABELS[state][1], _ROW - 1)
-    for state in FrameState:
-        rows = [(at, row) for at, row in enumerate(pooled) if usual[at] is not state]
-        drawing.path("".join(_runs(row == state, at) for at, row in rows), "none", LABELS[state][1], _ROW - 1)
-    for at, camera in enumerate(strip.cameras):
-        _label(drawing, material, camera, _TOP + _ROW * (at + 1) - 1.5)
-    _axis(drawing, strip, high)
+def _draw(data: PageData, grid: FrameGrid) -> Drawing:
+    bottom = _TOP + _ROW_HEIGHT * len(grid.cameras)
+    drawing = Drawing(_LEFT + _WIDTH + _RIGHT, bottom + 42, "every frame of every camera")
+    _draw_states(drawing, grid)
+    for row, camera in enumerate(grid.cameras):
+        _draw_label(drawing, data, camera, _TOP + _ROW_HEIGHT * (row + 1) - 1.5)
+    _draw_axis(drawing, grid, bottom)
     return drawing
 
 
-def _middle(at: int) -> int:
-    return round(_TOP + _ROW * at + _ROW / 2)
+def _draw_states(drawing: Drawing, grid: FrameGrid) -> None:
+    """Draw each row in its most frequent state as one stroke, and the others over it: there may be many pieces."""
+    columns = min(MAX_COLUMNS, len(grid.frames))
+    edges = np.linspace(0, len(grid.frames), columns + 1).round().astype(int)
+    pooled = np.maximum.reduceat(grid.states, edges[:-1], axis=1)
+    usual = [FrameState(int(np.bincount(row).argmax())) for row in pooled]
+    for state in FrameState:
+        rows = [row for row, usual_state in enumerate(usual) if usual_state is state]
+        strokes = "".join(f"M{_LEFT:g} {_row_centre(row)}h{_WIDTH:g}" for row in rows)
+        drawing.path(strokes, "none", _COLOURS[state], _ROW_HEIGHT - 1)
+    for state in FrameState:
+        others = [(row, states) for row, states in enumerate(pooled) if usual[row] is not state]
+        strokes = "".join(_run_strokes(states == state, row) for row, states in others)
+        drawing.path(strokes, "none", _COLOURS[state], _ROW_HEIGHT - 1)
 
 
-def _runs(chosen: NDArray[np.bool_], at: int) -> str:
-    """Return the steps of what is chosen in a row of the strip, in whole numbers."""
-    edges = np.flatnonzero(np.diff(chosen.astype(np.int8), prepend=0, append=0)).tolist()
-    width, y = _WIDE / len(chosen), _middle(at)
+def _row_centre(row: int) -> int:
+    return round(_TOP + _ROW_HEIGHT * row + _ROW_HEIGHT / 2)
+
+
+def _run_strokes(mask: NDArray[np.bool_], row: int) -> str:
+    """Return the path commands of the columns of a row at which the mask is true, in whole numbers."""
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)).tolist()
+    width, y = _WIDTH / len(mask), _row_centre(row)
     runs = zip(edges[::2], edges[1::2], strict=True)
     return "".join(f"M{_LEFT + start * width:.0f} {y}h{max(2.0, (end - start) * width):.0f}" for start, end in runs)
 
 
-def _label(drawing: Drawing, material: PageData, camera: str, y: float) -> None:
+def _draw_label(drawing: Drawing, data: PageData, camera: str, y: float) -> None:
     tier = rig()[camera].tier if camera in rig() else ""
     drawing.text((_LEFT - 6, y), camera, 9, TIER_COLOURS.get(tier, MUTED), "end")
-    sizes: Any = list(material.inventory.images.get(camera, {}).values())
-    middle = f", {np.median(sizes) / 1024:.0f} KB each" if sizes and max(sizes) else ""
-    drawing.text((_LEFT + _WIDE + 8, y), f"{len(sizes)}{middle}", 9, MUTED)
+    sizes: Any = list(data.inventory.images.get(camera, {}).values())
+    median = f", {np.median(sizes) / 1024:.0f} KB each" if sizes and max(sizes) else ""
+    drawing.text((_LEFT + _WIDTH + 8, y), f"{len(sizes)}{median}", 9, MUTED)
 
 
-def _axis(drawing: Drawing, strip: FrameGrid, y: float) -> None:
-    count = len(strip.frames)
-    for part in range(5):
-        column = round((count - 1) * part / 4)
-        x = _LEFT + (column + 0.5) / count * _WIDE
+def _draw_axis(drawing: Drawing, grid: FrameGrid, y: float) -> None:
+    last = len(grid.frames) - 1
+    columns = [round(last * part / 4) for part in range(5)]
+    for part, column in enumerate(columns):
+        x = _LEFT + (column + 0.5) / len(grid.frames) * _WIDTH
         drawing.line((x, y + 2), (x, y + 8), FAINT)
-        if not part or column != round((count - 1) * (part - 1) / 4):
-            drawing.text((x, y + 22), str(strip.frames[column]), 12, MUTED, "middle")
-    drawing.text((_LEFT + _WIDE / 2, y + 38), "frame", 12, MUTED, "middle")
+        if part == 0 or column != columns[part - 1]:
+            drawing.text((x, y + 22), str(grid.frames[column]), 12, MUTED, "middle")
+    drawing.text((_LEFT + _WIDTH / 2, y + 38), "frame", 12, MUTED, "middle")

@@ -1,4 +1,4 @@
-"""One panel of a page: a picture, its number, and whether that is right."""
+"""One panel of a page: a drawing, its numbers, and whether they are as they should be."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from rm360_async.domain.check_status import CheckState
 
 @dataclass(frozen=True)
 class Panel:
-    """What a panel says: `numbers` go to report.json, `drawn` to the template `<key>.html`."""
+    """A panel; `numbers` go to report.json under `key`, `content` to the template, which is skipped if it is empty."""
 
     key: str
+    """The panel's key in report.json and its anchor on the page; both keep it, whatever the template is called."""
     title: str
     state: CheckState
     sentence: str
     numbers: Mapping[str, Any] = field(default_factory=dict)
-    drawn: Mapping[str, Any] = field(default_factory=dict)
+    content: Mapping[str, Any] = field(default_factory=dict)
+    template: str = ""
+    """The name of the template without `.html`, "" if it is the key."""
+
+    @property
+    def template_path(self) -> str:
+        """Return the template's path below the templates' folder."""
+        return f"panels/{self.template or self.key}.html"
 
     def as_json(self) -> dict[str, Any]:
         """Return the panel's numbers as JSON values."""

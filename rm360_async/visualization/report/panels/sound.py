@@ -1,4 +1,4 @@
-"""The sound strip: the waveform, the frames under it at their rate, and where one ends before the other."""
+"""The sound of a page: the waveform, the frames under it at their rate, and where one ends before the other."""
 
 from __future__ import annotations
 
@@ -14,109 +14,117 @@ from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Anchor, Drawing
 from rm360_async.visualization.theme import BAD, FAINT, INK, MUTED
 
-MISMATCH = 0.25
-"""Seconds by which pictures and sound may differ; on extracted files they did by -0.03 to +0.10."""
-_WIDE, _LEFT, _MIDDLE, _HALF, _TICKS = 1000.0, 20.0, 76.0, 56.0, 150.0
-_BINS = 800
-_NARROWEST = 5.0
-"""Least distance of two ticks in user units."""
-_STEPS = (1, 2, 5, 10, 15, 30, 60, 150, 300, 600, 1500, 3000)
+MAX_DIFFERENCE_SECONDS = 0.25
+"""By which pictures and sound may differ; on extracted files they did by -0.03 to +0.10."""
+_TITLE = "Sound against frames"
+_WIDTH, _LEFT, _CENTRE, _AMPLITUDE, _TICKS_Y = 1000.0, 20.0, 76.0, 56.0, 150.0
+_MAX_BINS = 800
+_MIN_TICK_DISTANCE = 5.0
+"""In user units."""
+_TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 150, 300, 600, 1500, 3000)
+"""Numbers of frames between two ticks."""
+_TIME_LABELS = 6
 
 
-def sound_panel(material: PageData) -> Panel:
+def sound_panel(data: PageData) -> Panel:
     """Return the panel."""
-    title = "Sound against frames"
-    sound, record = material.sound, material.folder.record
-    frames = max((frame for each in material.inventory.images.values() for frame in each), default=-1) + 1
-    released = material.folder.released.fps if material.folder.released else None
+    sound = data.sound
     if sound is None or not len(sound.samples):
-        lost = any("audio" in what for _, what in material.told.findings)
-        sentence = "no sound in this folder" + ("; it was released" if lost else "")
-        return Panel("sound", title, CheckState.FAIL if lost else CheckState.UNCHECKED, sentence)
-    noted = record.fps if record else None
+        return _panel_without_sound(data)
+    frames = max((frame for sizes in data.inventory.images.values() for frame in sizes), default=-1) + 1
     measured = frame_rate(frames, sound.seconds)
-    fps = noted or (measured.fps if measured else None)
-    away = sound.seconds - frames / fps if fps else None
+    fps = data.folder.fps or (measured.fps if measured else None)
+    difference = sound.seconds - frames / fps if fps else None
     numbers: dict[str, Any] = {
         "seconds": round(sound.seconds, 4),
         "sample_rate": sound.rate,
         "frames": frames,
         "fps": fps,
         "fps_measured": round(frames / sound.seconds, 4),
-        "fps_released": released,
-        "sound_longer_by": None if away is None else round(away, 4),
+        "fps_released": data.folder.released.fps if data.folder.released else None,
+        "sound_longer_by": None if difference is None else round(difference, 4),
     }
-    problems = _problems(numbers, measured, away)
+    problems = _problems(numbers, measured, difference)
     state = CheckState.FAIL if problems else CheckState.OK if fps else CheckState.UNCHECKED
-    told = [
-        f"{sound.seconds:.2f} s of sound, {frames} frames"
-        + (f" = {frames / fps:.2f} s at {fps:g} a second" if fps else "")
-    ]
-    told += problems or ([f"the sound is {_longer(away)}"] if away is not None else [])
-    drawn = {"drawing": str(_draw(sound, frames, fps, away))}
-    return Panel("sound", title, state, "; ".join(told), numbers, drawn)
+    parts = [f"{sound.seconds:.2f} s of sound, {frames} frames"]
+    parts[0] += f" = {frames / fps:.2f} s at {fps:g} a second" if fps else ""
+    parts += problems or ([f"the sound is {_difference_text(difference)}"] if difference is not None else [])
+    content = {"drawing": str(_draw(sound, frames, fps, difference))}
+    return Panel("sound", _TITLE, state, "; ".join(parts), numbers, content)
 
 
-def _longer(away: float) -> str:
-    size = f"{abs(away) * 1000:.0f} ms" if abs(away) < 1 else f"{abs(away):.2f} s"
-    return f"{size} {'longer' if away >= 0 else 'shorter'}"
+def _panel_without_sound(data: PageData) -> Panel:
+    is_lost = any("audio" in message for _, message in data.info.findings)
+    sentence = "no sound in this folder" + ("; it was released" if is_lost else "")
+    return Panel("sound", _TITLE, CheckState.FAIL if is_lost else CheckState.UNCHECKED, sentence)
 
 
-def _problems(numbers: dict[str, Any], measured: FrameRate | None, away: float | None) -> list[str]:
+def _difference_text(seconds: float) -> str:
+    size = f"{abs(seconds) * 1000:.0f} ms" if abs(seconds) < 1 else f"{abs(seconds):.2f} s"
+    return f"{size} {'longer' if seconds >= 0 else 'shorter'}"
+
+
+def _is_mismatch(difference: float | None) -> bool:
+    return difference is not None and abs(difference) > MAX_DIFFERENCE_SECONDS
+
+
+def _problems(numbers: dict[str, Any], measured: FrameRate | None, difference: float | None) -> list[str]:
     fps, released = numbers["fps"], numbers["fps_released"]
-    found = []
+    problems = []
     if fps and released and fps != released:
-        found.append(f"the release has {released:g} frames a second")
+        problems.append(f"the release has {released:g} frames a second")
     if measured and measured.note:
-        found.append(measured.note)
+        problems.append(measured.note)
     elif measured and fps and measured.fps != fps:
-        found.append(f"frames and sound give {measured.fps:g} frames a second, not {fps:g}")
-    if away is not None and abs(away) > MISMATCH:
-        found.append(f"the sound is {_longer(away)} than the pictures")
-    return found
+        problems.append(f"frames and sound give {measured.fps:g} frames a second, not {fps:g}")
+    if difference is not None and _is_mismatch(difference):
+        problems.append(f"the sound is {_difference_text(difference)} than the pictures")
+    return problems
 
 
-def _draw(sound: Sound, frames: int, fps: float | None, away: float | None) -> Drawing:
-    pictures = frames / fps if fps else 0.0
-    seconds = max(sound.seconds, pictures)
-    drawing = Drawing(_LEFT * 2 + _WIDE, _TICKS + 56, "sound and frames")
-    if away is not None and abs(away) > MISMATCH:
-        start, end = sorted((sound.seconds, pictures))
-        drawing.box((_LEFT + start / seconds * _WIDE, 10), ((end - start) / seconds * _WIDE, _TICKS - 14), BAD)
-        drawing.text((_LEFT + _WIDE, 9), f"mismatch {abs(away):.2f} s", 13, BAD, "end")
-    drawing.line((_LEFT, _MIDDLE), (_LEFT + _WIDE, _MIDDLE), FAINT)
-    drawing.path(_wave(sound, _WIDE * sound.seconds / seconds), INK, INK, 0.5)
+def _draw(sound: Sound, frames: int, fps: float | None, difference: float | None) -> Drawing:
+    picture_seconds = frames / fps if fps else 0.0
+    seconds = max(sound.seconds, picture_seconds)
+    drawing = Drawing(_LEFT * 2 + _WIDTH, _TICKS_Y + 56, "sound and frames")
+    if difference is not None and _is_mismatch(difference):
+        start, end = (each / seconds * _WIDTH for each in sorted((sound.seconds, picture_seconds)))
+        drawing.box((_LEFT + start, 10), (end - start, _TICKS_Y - 14), BAD)
+        drawing.text((_LEFT + _WIDTH, 9), f"mismatch {abs(difference):.2f} s", 13, BAD, "end")
+    drawing.line((_LEFT, _CENTRE), (_LEFT + _WIDTH, _CENTRE), FAINT)
+    drawing.path(_waveform(sound, _WIDTH * sound.seconds / seconds), INK, INK, 0.5)
     if fps:
-        _ticks(drawing, frames, _WIDE / (seconds * fps))
-    _clock(drawing, seconds)
+        _draw_ticks(drawing, frames, _WIDTH / (seconds * fps))
+    _draw_times(drawing, seconds)
     return drawing
 
 
-def _wave(sound: Sound, width: float) -> str:
-    """Return the steps of the waveform's outline: the highest and lowest sample of each stretch."""
-    edges = np.linspace(0, len(sound.samples), min(_BINS, len(sound.samples)) + 1).astype(int)[:-1]
+def _waveform(sound: Sound, width: float) -> str:
+    """Return the path commands of the waveform's outline: the highest and lowest sample of each bin."""
+    edges = np.linspace(0, len(sound.samples), min(_MAX_BINS, len(sound.samples)) + 1).astype(int)[:-1]
     loudest = float(np.abs(sound.samples).max()) or 1.0
     high = np.maximum.reduceat(sound.samples, edges) / loudest
     low = np.minimum.reduceat(sound.samples, edges) / loudest
     x = _LEFT + (np.arange(len(edges)) + 0.5) / len(edges) * width
-    top = [f"{a:.1f} {_MIDDLE - b * _HALF:.1f}" for a, b in zip(x, high, strict=True)]
-    bottom = [f"{a:.1f} {_MIDDLE - b * _HALF:.1f}" for a, b in zip(x[::-1], low[::-1], strict=True)]
-    return "M" + "L".join(top + bottom) + "Z"
+    upper = [f"{a:.1f} {_CENTRE - b * _AMPLITUDE:.1f}" for a, b in zip(x, high, strict=True)]
+    lower = [f"{a:.1f} {_CENTRE - b * _AMPLITUDE:.1f}" for a, b in zip(x[::-1], low[::-1], strict=True)]
+    return "M" + "L".join(upper + lower) + "Z"
 
 
-def _ticks(drawing: Drawing, frames: int, width: float) -> None:
+def _draw_ticks(drawing: Drawing, frames: int, frame_width: float) -> None:
     """Draw a tick at the beginning of every k-th frame, and the end of the last."""
-    step = next((each for each in _STEPS if each * width >= _NARROWEST), _STEPS[-1])
-    steps = "".join(f"M{_LEFT + frame * width:.1f} {_TICKS:g}v-10" for frame in range(0, frames, step))
-    drawing.path(steps, "none", MUTED, 1)
-    end = _LEFT + frames * width
-    drawing.line((end, _TICKS - 20), (end, _TICKS + 4), INK, 1.5)
+    step = next((step for step in _TICK_STEPS if step * frame_width >= _MIN_TICK_DISTANCE), _TICK_STEPS[-1])
+    ticks = "".join(f"M{_LEFT + frame * frame_width:.1f} {_TICKS_Y:g}v-10" for frame in range(0, frames, step))
+    drawing.path(ticks, "none", MUTED, 1)
+    end = _LEFT + frames * frame_width
+    drawing.line((end, _TICKS_Y - 20), (end, _TICKS_Y + 4), INK, 1.5)
     note = f"{frames} frames end here; ticks: every {'frame' if step == 1 else f'{step}th frame'}"
-    anchor: Anchor = "end" if end > _LEFT + _WIDE / 2 else "start"
-    drawing.text((end, _TICKS + 20), note, 13, INK, anchor)
+    anchor: Anchor = "end" if end > _LEFT + _WIDTH / 2 else "start"
+    drawing.text((end, _TICKS_Y + 20), note, 13, INK, anchor)
 
 
-def _clock(drawing: Drawing, seconds: float) -> None:
-    for part in range(6):
-        anchor: Anchor = "start" if part == 0 else "end" if part == 5 else "middle"
-        drawing.text((_LEFT + _WIDE * part / 5, _TICKS + 48), f"{seconds * part / 5:.2f} s", 13, MUTED, anchor)
+def _draw_times(drawing: Drawing, seconds: float) -> None:
+    last = _TIME_LABELS - 1
+    for label in range(_TIME_LABELS):
+        anchor: Anchor = "start" if label == 0 else "end" if label == last else "middle"
+        share = label / last
+        drawing.text((_LEFT + _WIDTH * label / last, _TICKS_Y + 48), f"{seconds * share:.2f} s", 13, MUTED, anchor)
