@@ -30,7 +30,8 @@ def program(path: Path, exit_code: int) -> Path:
 
 
 def test_the_one_on_path_comes_first(on_path: Path) -> None:
-    assert find_ffmpeg() == str(program(on_path, 0))
+    path = program(on_path, 0)
+    assert find_ffmpeg() == str(path)
 
 
 def test_one_that_does_not_run_is_passed_over(on_path: Path) -> None:

@@ -41,7 +41,7 @@ def written(path: Path) -> list[str]:
 
 
 def test_lines_are_readable_and_grep_finds_failures(tmp_path: Path) -> None:
-    with logs.start(tmp_path / "logs", "INFO", False, BIG) as opened:
+    with logs.open_log(tmp_path / "logs", "INFO", False, BIG) as opened:
         log.info("published", performance="0018/s1_all", files=12, seconds=1.5, note="two words")
         log.error("failed", reason="")
         logging.getLogger("rm360_async.other").warning("plain %s %d", "text", 5)
@@ -58,7 +58,7 @@ def test_lines_are_readable_and_grep_finds_failures(tmp_path: Path) -> None:
 
 
 def test_bound_fields_of_the_task_are_added(tmp_path: Path) -> None:
-    with logs.start(tmp_path, "INFO", False, BIG) as opened, structlog.contextvars.bound_contextvars(subject="0018"):
+    with logs.open_log(tmp_path, "INFO", False, BIG) as opened, structlog.contextvars.bound_contextvars(subject="0018"):
         log.info("begins")
     assert written(opened.path)[0].endswith("INFO  begins subject=0018")
 
@@ -66,7 +66,7 @@ def test_bound_fields_of_the_task_are_added(tmp_path: Path) -> None:
 def test_the_level_is_honoured_and_other_libraries_are_quieter(tmp_path: Path) -> None:
     found = {}
     for level in ("DEBUG", "WARNING"):
-        with logs.start(tmp_path / level, level, False, BIG) as opened:
+        with logs.open_log(tmp_path / level, level, False, BIG) as opened:
             log.debug("ours, fine")
             log.warning("ours, loud")
             logging.getLogger("aiosqlite").debug("theirs, fine")
@@ -79,14 +79,14 @@ def test_the_level_is_honoured_and_other_libraries_are_quieter(tmp_path: Path) -
 
 
 def test_no_line_is_lost_between_many_threads_and_the_end(tmp_path: Path) -> None:
-    with logs.start(tmp_path, "INFO", False, BIG) as opened, ThreadPoolExecutor(4) as threads:
+    with logs.open_log(tmp_path, "INFO", False, BIG) as opened, ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda number: log.info("line", number=number), range(8000)))
     numbers = {int(line.rpartition("=")[2]) for line in written(opened.path)}
     assert numbers == set(range(8000))
 
 
 def test_what_finds_the_queue_full_is_counted_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "QUEUED_LINES", 10)
+    monkeypatch.setattr(logs, "MAX_QUEUED_LINES", 10)
     first, go_on = threading.Event(), threading.Event()
 
     class Slow(logging.Handler):
@@ -94,7 +94,7 @@ def test_what_finds_the_queue_full_is_counted_and_told(tmp_path: Path, monkeypat
             first.set()
             go_on.wait(30)
 
-    with logs.start(tmp_path, "INFO", False, BIG) as opened:
+    with logs.open_log(tmp_path, "INFO", False, BIG) as opened:
         opened.replace_console(Slow())
         log.info("first")
         assert first.wait(30)
@@ -108,7 +108,7 @@ def test_what_finds_the_queue_full_is_counted_and_told(tmp_path: Path, monkeypat
 
 def test_arguments_are_rendered_when_they_are_logged(tmp_path: Path) -> None:
     changing = [1]
-    with logs.start(tmp_path, "INFO", False, BIG) as opened:
+    with logs.open_log(tmp_path, "INFO", False, BIG) as opened:
         logging.getLogger("rm360_async").info("list %s", changing)
         log.info("list", value=changing)
         changing.append(2)
@@ -119,7 +119,7 @@ def test_arguments_are_rendered_when_they_are_logged(tmp_path: Path) -> None:
     "name", ["a\n2026-01-01 00:00:00 ERROR forged", "a\rb", "\x1b[2Jgone", "a\u2028b", "bad\udcff"]
 )
 def test_names_cannot_forge_lines(tmp_path: Path, name: str) -> None:
-    with logs.start(tmp_path, "INFO", False, BIG) as opened:
+    with logs.open_log(tmp_path, "INFO", False, BIG) as opened:
         log.info(f"found {name}")
         log.info("found", name=name)
         logging.getLogger("rm360_async").info("found %s", name)
@@ -129,7 +129,7 @@ def test_names_cannot_forge_lines(tmp_path: Path, name: str) -> None:
 
 
 def test_a_traceback_follows_its_line_indented(tmp_path: Path) -> None:
-    with logs.start(tmp_path, "INFO", False, BIG) as opened:
+    with logs.open_log(tmp_path, "INFO", False, BIG) as opened:
         try:
             raise ValueError("first\n2026-01-01 00:00:00 ERROR forged")
         except ValueError:
@@ -143,7 +143,7 @@ def test_a_traceback_follows_its_line_indented(tmp_path: Path) -> None:
 
 
 def test_endless_lines_are_cut(tmp_path: Path) -> None:
-    with logs.start(tmp_path, "INFO", False, BIG) as opened:
+    with logs.open_log(tmp_path, "INFO", False, BIG) as opened:
         log.info("x" * 100_000)
     (line,) = written(opened.path)
     assert line.endswith("x... (83616 more characters)")
@@ -171,7 +171,7 @@ SECRET = "hunter2-S3CR3T"
     ],
 )
 def test_secrets_are_masked_wherever_they_come_from(tmp_path: Path, text: str) -> None:
-    with logs.start(tmp_path, "INFO", False, BIG) as opened:
+    with logs.open_log(tmp_path, "INFO", False, BIG) as opened:
         log.info(text)
         log.info("answer", words=text, access_token=SECRET, password=f"{SECRET} x")
         logging.getLogger("rclone").error("%s", text)
@@ -202,7 +202,7 @@ def test_words_for_people_stay(text: str) -> None:
 
 
 def test_the_file_is_rotated_by_size_and_nothing_is_lost(tmp_path: Path) -> None:
-    with logs.start(tmp_path, "INFO", False, 2000) as opened:
+    with logs.open_log(tmp_path, "INFO", False, 2000) as opened:
         for number in range(100):
             log.info("line", number=number)
     files = sorted(tmp_path.iterdir())
@@ -213,10 +213,10 @@ def test_the_file_is_rotated_by_size_and_nothing_is_lost(tmp_path: Path) -> None
 
 
 def test_two_runs_in_one_second_get_files_of_their_own(tmp_path: Path) -> None:
-    opened = [logs.start(tmp_path, "INFO", False, BIG) for _ in range(3)]
+    opened = [logs.open_log(tmp_path, "INFO", False, BIG) for _ in range(3)]
     for one in reversed(opened):
-        one.stop()
-        one.stop()
+        one.close()
+        one.close()
     assert len({one.path for one in opened}) == 3
     assert all(re.fullmatch(r"extraction_\d{8}_\d{6}\.log", one.path.name) for one in opened)
 
@@ -224,16 +224,16 @@ def test_two_runs_in_one_second_get_files_of_their_own(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Fault, match="cannot write a log in") as caught:
-        logs.start(tmp_path / "file" / "logs", "INFO", False, BIG)
+        logs.open_log(tmp_path / "file" / "logs", "INFO", False, BIG)
     assert caught.value.cause is Cause.NOT_WRITABLE
 
 
 def test_the_console_may_be_off_and_may_be_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     live = io.StringIO()
-    with logs.start(tmp_path / "off", "INFO", False, BIG):
+    with logs.open_log(tmp_path / "off", "INFO", False, BIG):
         log.info("silent")
     assert capsys.readouterr().err == ""
-    with logs.start(tmp_path / "on", "INFO", True, BIG) as opened:
+    with logs.open_log(tmp_path / "on", "INFO", True, BIG) as opened:
         opened.replace_console(logging.StreamHandler(live))
         log.error("to the display")
     assert capsys.readouterr() == ("", "")
@@ -244,7 +244,7 @@ def test_the_console_may_be_off_and_may_be_replaced(tmp_path: Path, capsys: pyte
 def test_the_console_has_the_same_lines_without_colours_when_it_is_no_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with logs.start(tmp_path, "INFO", True, BIG) as opened:
+    with logs.open_log(tmp_path, "INFO", True, BIG) as opened:
         log.error("failed")
     told = capsys.readouterr()
     assert (told.out, told.err.splitlines()) == ("", written(opened.path))
@@ -258,7 +258,7 @@ def test_a_terminal_gets_colours_unless_it_wants_none(
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as terminal, os.fdopen(ours, "rb", buffering=0) as screen:
         monkeypatch.setattr(sys, "stderr", terminal)
-        with logs.start(tmp_path, "INFO", True, BIG) as opened:
+        with logs.open_log(tmp_path, "INFO", True, BIG) as opened:
             log.error("failed")
         assert begins in screen.read(1000).decode()
     assert "\x1b" not in opened.path.read_text()
@@ -272,7 +272,7 @@ log = logs.logger("rm360_async.test")
 folder, how = Path(sys.argv[1]), sys.argv[2]
 if how == "console":
     os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
-with logs.start(folder, "INFO", how == "console", 2**30 if how != "rotation" else 3000):
+with logs.open_log(folder, "INFO", how == "console", 2**30 if how != "rotation" else 3000):
     if how != "console":
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096 if how == "disk" else 2000,) * 2)
     for number in range(500):
@@ -298,7 +298,7 @@ def test_work_goes_on_when_nothing_can_be_written(tmp_path: Path, how: str) -> N
 
 
 def test_a_record_that_cannot_be_rendered_kills_nobody(tmp_path: Path) -> None:
-    with logs.start(tmp_path, "INFO", False, BIG) as opened:
+    with logs.open_log(tmp_path, "INFO", False, BIG) as opened:
         logging.getLogger("rm360_async").info("%d", "not a number")
         log.info("goes on")
     assert written(opened.path)[-1].endswith("goes on")

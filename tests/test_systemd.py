@@ -28,10 +28,10 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
 def test_every_message_arrives(manager: tuple[str, socket.socket]) -> None:
     address, listening = manager
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": address})
-    notifier.ready()
-    notifier.status("412/974 done,\n2 dl 87 MB/s")
-    notifier.alive()
-    notifier.stopping()
+    notifier.notify_ready()
+    notifier.show_status("412/974 done,\n2 dl 87 MB/s")
+    notifier.feed_watchdog()
+    notifier.notify_stopping()
     notifier.close()
     told = [listening.recv(1000) for _ in range(4)]
     assert told == [b"READY=1", b"STATUS=412/974 done, 2 dl 87 MB/s", b"WATCHDOG=1", b"STOPPING=1"]
@@ -67,9 +67,9 @@ def test_the_watchdog_is_fed_at_half_its_limit_if_it_is_ours(
 
 def test_without_a_socket_nothing_happens(caplog: pytest.LogCaptureFixture) -> None:
     notifier = Notifier.from_environment({"WATCHDOG_USEC": "3000000"})
-    notifier.ready()
-    notifier.status("x")
-    notifier.stopping()
+    notifier.notify_ready()
+    notifier.show_status("x")
+    notifier.notify_stopping()
     notifier.close()
     assert (notifier.watchdog_seconds, caplog.records) == (None, [])
 
@@ -79,7 +79,7 @@ def test_a_broken_socket_is_told_once(address: str, caplog: pytest.LogCaptureFix
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": address})
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            notifier.alive()
+            notifier.feed_watchdog()
     assert len(caplog.records) == 1
     assert f"cannot notify systemd at {address}: " in caplog.text
 
@@ -91,12 +91,12 @@ def test_a_full_socket_never_blocks_and_speech_comes_back(
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": address})
     with caplog.at_level(logging.WARNING):
         for _ in range(5000):
-            notifier.alive()
+            notifier.feed_watchdog()
     assert len(caplog.records) == 1
     listening.setblocking(False)
     with pytest.raises(BlockingIOError):
         while listening.recv(1000):
             pass
-    notifier.status("again")
+    notifier.show_status("again")
     assert listening.recv(1000) == b"STATUS=again"
     notifier.close()

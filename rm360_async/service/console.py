@@ -88,8 +88,8 @@ async def report_progress(
             live.update(render(snapshot), refresh=True)
         if refreshes % _REFRESHES_PER_RECORD == 0:
             recorded = await _record(ledger, run, snapshot, log_failure=recorded)
-            notifier.status(snapshot.line())
-            notifier.alive()
+            notifier.show_status(snapshot.line())
+            notifier.feed_watchdog()
             if metrics is not None:
                 await anyio.to_thread.run_sync(metrics.write, snapshot)
         if live is None and anyio.current_time() >= next_line_at and snapshot.line() != last_line:

@@ -46,7 +46,7 @@ async def run(settings: Settings, options: RunOptions) -> int:
     if options.dry_run:
         return await dry_run(settings, options, remotes[0])
     _make_folders(settings)
-    log_file = logs.start(
+    log_file = logs.open_log(
         settings.storage.log_dir,
         settings.logging.level,
         settings.logging.console_output,
@@ -109,7 +109,7 @@ class _Run:
         self.retry_policy = RetryPolicy(
             processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600
         )
-        self.stop = Stop(self.scheduler, processing.grace_seconds, self.notifier.stopping)
+        self.stop = Stop(self.scheduler, processing.grace_seconds, self.notifier.notify_stopping)
         self.plan: RunPlan | None = None
 
     async def execute(self) -> int:
@@ -130,7 +130,7 @@ class _Run:
                 self.manifest.touch()
                 await self._process(self.plan)
         finally:
-            self.notifier.stopping()
+            self.notifier.notify_stopping()
             with anyio.CancelScope(shield=True):
                 code = await self._sum_up(self.plan or RunPlan(), time.monotonic() - started)
         return code
@@ -164,7 +164,7 @@ class _Run:
         return code
 
     async def _list_remote(self) -> RemoteListing:
-        self.notifier.ready()
+        self.notifier.notify_ready()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(feed_watchdog, self.notifier)
             listing = await list_patiently(self.settings, self.remotes, self.retry_policy)

@@ -84,5 +84,5 @@ async def list_patiently(
 async def feed_watchdog(notifier: Notifier) -> None:
     """Reset systemd's watchdog periodically until cancelled."""
     while True:
-        notifier.alive()
+        notifier.feed_watchdog()
         await anyio.sleep(notifier.watchdog_seconds or _WATCHDOG_SECONDS)

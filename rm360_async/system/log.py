@@ -1,12 +1,12 @@
 """The log of a run: readable lines to a file and to the console.
 
-Theory of operation. Every record goes over a bounded queue to one listener thread, which writes it to a
-rotating file and to the console; so a slow disk never holds the event loop. Standard library handlers sit
-at the end, because they swallow write errors (`logging.raiseExceptions` is off while a log is open): a full
-disk or a dead `| tee` costs lines, never work. Lines that found the queue full are counted, and told at
-the end. One record is one line: control characters are escaped, and a traceback follows indented, so no
-name or remote's answer can pretend to be a record. Values that look like secrets are masked last of all,
-in the finished text, so records of other libraries are covered too.
+Theory of operation. Every record goes through a bounded queue to one listener thread, which writes it to a rotating
+file and to the console; so a slow disk never blocks the event loop. The handlers at the end are those of the standard
+library, because they swallow write errors (`logging.raiseExceptions` is off while a log is open): a full disk or a
+dead `| tee` costs lines, never work. Lines that did not fit into the queue are counted, and the last line of the log
+gives their number. One record is one line: control characters are escaped, and a traceback follows indented, so no
+name or remote's answer can look like a record. Values that look like secrets are masked at the very end, in the
+finished text, so records of other libraries are covered too.
 
 Rooms log through `logging.getLogger(__name__)`, or through `logger(__name__)` with `key=value` fields.
 """
@@ -36,11 +36,10 @@ from rm360_async.system.os_errors import os_errors
 from rm360_async.system.secrets import masked
 
 PACKAGE = "rm360_async"
-QUEUED_LINES = 100_000
-LONGEST_LINE = 16_384
-KEPT_FILES = 9
-"""Rotated files kept beside the current one."""
-
+MAX_QUEUED_LINES = 100_000
+MAX_LINE_CHARS = 16_384
+MAX_ROTATED_FILES = 9
+"""Besides the current one."""
 _COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 
@@ -52,7 +51,7 @@ def logger(name: str) -> Any:
     processors: list[Processor] = [
         structlog.stdlib.filter_by_level,
         structlog.contextvars.merge_contextvars,
-        _as_line,
+        _render_fields,
     ]
     return structlog.wrap_logger(
         logging.getLogger(name), processors=processors, wrapper_class=structlog.stdlib.BoundLogger
@@ -60,40 +59,40 @@ def logger(name: str) -> Any:
 
 
 def escaped(text: str) -> str:
-    """Return the text on one line: what does not print is written as an escape, and the far end is cut off."""
-    if len(text) > LONGEST_LINE:
-        text = f"{text[:LONGEST_LINE]}... ({len(text) - LONGEST_LINE} more characters)"
+    """Return the text on one line: unprintable characters as escapes, cut off after MAX_LINE_CHARS."""
+    if len(text) > MAX_LINE_CHARS:
+        text = f"{text[:MAX_LINE_CHARS]}... ({len(text) - MAX_LINE_CHARS} more characters)"
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-def start(log_dir: Path, level: str, console: bool, max_bytes: int) -> Log:
-    """Open the log of a run; `with start(...) as log:` closes it with every line written.
+def open_log(log_dir: Path, level: str, console: bool, max_bytes: int) -> Log:
+    """Open the log of a run; a context manager, which closes it with every line written.
 
-    The file is `<log_dir>/extraction_YYYYMMDD_HHMMSS.log`, rotated at `max_bytes`. `level` is a name such as
-    INFO. Raises Fault (NOT_WRITABLE) when the file cannot be made.
+    The file is `<log_dir>/extraction_YYYYMMDD_HHMMSS.log`, rotated at `max_bytes`. `level` is a name such as INFO.
+    Raises Fault(NOT_WRITABLE) if the file cannot be created.
     """
     with os_errors("write a log in", log_dir, "check storage.log_dir", Cause.NOT_WRITABLE):
         log_dir.mkdir(parents=True, exist_ok=True)
-        path = _new_file(log_dir, datetime.now())
+        path = _create_file(log_dir, datetime.now())
     return Log(path, level, console, max_bytes)
 
 
 class Log:
-    """An open log: one listener thread, the file's handler, and the console's, which may be replaced."""
+    """An open log: one listener thread, the file's handler, and the console's, which can be replaced."""
 
     def __init__(self, path: Path, level: str, console: bool, max_bytes: int) -> None:
         self.path = path
         self._file = RotatingFileHandler(
-            path, maxBytes=max_bytes, backupCount=KEPT_FILES, encoding="utf-8", errors="backslashreplace"
+            path, maxBytes=max_bytes, backupCount=MAX_ROTATED_FILES, encoding="utf-8", errors="backslashreplace"
         )
         self._file.setFormatter(_TextFormatter(colours=False))
-        self._door = _Door(queue.Queue(QUEUED_LINES))
-        self._listener = _Listener(self._door.queue, self._file, respect_handler_level=True)
-        self._console = _console(sys.stderr) if console else None
+        self._queueing = _QueueingHandler(queue.Queue(MAX_QUEUED_LINES))
+        self._listener = _Listener(self._queueing.queue, self._file, respect_handler_level=True)
+        self._console = _console_handler(sys.stderr) if console else None
         self.restore_console()
-        self._earlier = (logging.raiseExceptions, logging.root.level, logging.getLogger(PACKAGE).level)
+        self._previous_levels = (logging.raiseExceptions, logging.root.level, logging.getLogger(PACKAGE).level)
         self._open(level)
 
     def replace_console(self, handler: logging.Handler | None) -> None:
@@ -106,18 +105,18 @@ class Log:
         """Send the console's lines to standard error again, or nowhere, as the log was opened."""
         self.replace_console(self._console)
 
-    def stop(self) -> None:
-        """Write what is queued and close the file; nothing happens the second time."""
-        if self._door not in logging.root.handlers:
+    def close(self) -> None:
+        """Write what is queued and close the file; does nothing the second time."""
+        if self._queueing not in logging.root.handlers:
             return
-        logging.root.removeHandler(self._door)
+        logging.root.removeHandler(self._queueing)
         self._listener.stop()
-        if self._door.dropped:
-            message = f"log lines dropped, too many at once: {self._door.dropped}"
+        if self._queueing.dropped:
+            message = f"log lines dropped, too many at once: {self._queueing.dropped}"
             self._file.handle(logging.makeLogRecord({"msg": message, "levelname": "WARNING"}))
         with suppress(OSError):  # the last flush of a full disk
             self._file.close()
-        logging.raiseExceptions, root_level, level = self._earlier
+        logging.raiseExceptions, root_level, level = self._previous_levels
         logging.root.setLevel(root_level)
         logging.getLogger(PACKAGE).setLevel(level)
 
@@ -127,35 +126,35 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self.close()
 
     def _open(self, level: str) -> None:
-        """Take in all records: ours from `level` on, other libraries' from WARNING on."""
+        """Start to log: records of this package from `level` on, those of other libraries from WARNING on."""
         logging.raiseExceptions = False
         logging.root.setLevel(max(logging.WARNING, logging.getLevelName(level)))
         logging.getLogger(PACKAGE).setLevel(level)
-        logging.root.addHandler(self._door)
+        logging.root.addHandler(self._queueing)
         self._listener.start()
 
 
-class _Door(QueueHandler):
-    """Where records enter the queue, finished except for their line's shape."""
+class _QueueingHandler(QueueHandler):
+    """Puts records into the queue, complete except for the format of their line."""
 
     def __init__(self, records: queue.Queue[Any]) -> None:
         super().__init__(records)
         self.dropped = 0
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Render arguments and traceback here: what they point to may have changed when the line is written."""
-        ready = copy.copy(record)
-        ready.msg, ready.args = record.getMessage(), None
+        """Render arguments and traceback now: the objects may have changed when the line is written."""
+        rendered = copy.copy(record)
+        rendered.msg, rendered.args = record.getMessage(), None
         if record.exc_info and record.exc_info[0] is not None:
-            ready.exc_text = logging.Formatter().formatException(record.exc_info)
-        ready.exc_info = None
-        return ready
+            rendered.exc_text = logging.Formatter().formatException(record.exc_info)
+        rendered.exc_info = None
+        return rendered
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Queue a record, or count it as dropped when the queue is full."""
+        """Queue a record, or count it as dropped if the queue is full."""
         try:
             self.queue.put_nowait(record)
         except queue.Full:
@@ -166,7 +165,7 @@ class _Listener(QueueListener):
     queue: queue.Queue[Any]
 
     def enqueue_sentinel(self) -> None:
-        """Wait for a place in the queue, unlike the base class, so that a full queue can be stopped too."""
+        """Wait for space in the queue, unlike the base class, so that a full queue can be stopped too."""
         self.queue.put(None)
 
 
@@ -188,14 +187,14 @@ class _TextFormatter(logging.Formatter):
         return f"{when} {level} " + masked("\n".join(lines))
 
 
-def _console(stream: TextIO) -> logging.Handler:
+def _console_handler(stream: TextIO) -> logging.Handler:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_TextFormatter(colours=stream.isatty() and not os.environ.get("NO_COLOR")))
     return handler
 
 
-def _new_file(log_dir: Path, now: datetime) -> Path:
-    """Make a log file of its own; a run that starts in the same second as another takes the next free one."""
+def _create_file(log_dir: Path, now: datetime) -> Path:
+    """Create a new log file; a run that starts in the same second as another takes the next free second."""
     while True:
         path = log_dir / f"extraction_{now:%Y%m%d_%H%M%S}.log"
         with suppress(FileExistsError):
@@ -204,14 +203,14 @@ def _new_file(log_dir: Path, now: datetime) -> Path:
         now += timedelta(seconds=1)
 
 
-def _as_line(_: object, __: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
+def _render_fields(_: object, __: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
     """Render the fields behind the message: the last processor, whose result the standard logger gets."""
-    passed = {key: event.pop(key) for key in ("exc_info", "stack_info", "stacklevel") if key in event}
-    parts = [str(event.pop("event", "")), *(f"{key}={_field(value)}" for key, value in event.items())]
-    return (" ".join(parts),), passed
+    passed_on = {key: event.pop(key) for key in ("exc_info", "stack_info", "stacklevel") if key in event}
+    parts = [str(event.pop("event", "")), *(f"{key}={_field_text(value)}" for key, value in event.items())]
+    return (" ".join(parts),), passed_on
 
 
-def _field(value: object) -> str:
+def _field_text(value: object) -> str:
     text = str(value)
-    plain = text and not re.search(r"[\s\"'=]", text) and text.isprintable()
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    is_plain = text and not re.search(r"[\s\"'=]", text) and text.isprintable()
+    return text if is_plain else json.dumps(text, ensure_ascii=False)

@@ -15,7 +15,7 @@ class SpanSet:
         self._starts: list[int] = []
         self._ends: list[int] = []
         self.total = 0
-        """How many bytes are in the set."""
+        """The number of bytes in the set."""
         for start, end in spans:
             self.add(start, end)
 
@@ -26,7 +26,7 @@ class SpanSet:
         return len(self._starts)
 
     def add(self, start: int, end: int) -> None:
-        """Put a span into the set; an empty one changes nothing."""
+        """Add a span to the set; an empty one changes nothing."""
         if start >= end:
             return
         first = bisect_left(self._ends, start)
@@ -38,35 +38,35 @@ class SpanSet:
         self.total += end - start
 
     def covers(self, start: int, end: int) -> bool:
-        """Tell whether all of a span is in the set."""
+        """Return True if all bytes of a span are in the set."""
         if start >= end:
             return True
-        place = bisect_right(self._starts, start) - 1
-        return place >= 0 and self._ends[place] >= end
+        index = bisect_right(self._starts, start) - 1
+        return index >= 0 and self._ends[index] >= end
 
     def missing(self, start: int, end: int) -> list[Span]:
-        """Return what of a span is not in the set, in order."""
+        """Return the parts of a span that are not in the set, in order."""
         gaps = []
-        for place in range(max(0, bisect_right(self._ends, start)), len(self._starts)):
-            if self._starts[place] >= end:
+        for index in range(max(0, bisect_right(self._ends, start)), len(self._starts)):
+            if self._starts[index] >= end:
                 break
-            if start < self._starts[place]:
-                gaps.append((start, self._starts[place]))
-            start = self._ends[place]
+            if start < self._starts[index]:
+                gaps.append((start, self._starts[index]))
+            start = self._ends[index]
         return [*gaps, (start, end)] if start < end else gaps
 
 
-def join_spans(spans: Iterable[Span], gap: int) -> list[Span]:
-    """Return the spans in order, those at most `gap` bytes apart as one."""
-    found: list[Span] = []
+def join_spans(spans: Iterable[Span], max_gap: int) -> list[Span]:
+    """Return the spans in order, those that are at most `max_gap` bytes apart as one."""
+    joined: list[Span] = []
     for start, end in sorted(spans):
-        if found and start - found[-1][1] <= gap:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        if joined and start - joined[-1][1] <= max_gap:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
-            found.append((start, end))
-    return found
+            joined.append((start, end))
+    return joined
 
 
-def split_spans(spans: Iterable[Span], largest: int) -> list[Span]:
-    """Return the spans cut into pieces of at most `largest` bytes."""
-    return [(at, min(at + largest, end)) for start, end in spans for at in range(start, end, largest)]
+def split_spans(spans: Iterable[Span], max_bytes: int) -> list[Span]:
+    """Return the spans cut into pieces of at most `max_bytes`."""
+    return [(offset, min(offset + max_bytes, end)) for start, end in spans for offset in range(start, end, max_bytes)]
