@@ -108,8 +108,8 @@ def test_a_signal_stops_an_extraction_and_leaves_nothing(
     wait_until(lambda: any(tmp_path.glob("out/.*.staging/images")) or process.poll() is not None, "a first image")
     time.sleep(seconds)
     (os.killpg if group else os.kill)(process.pid, number)
-    said = process.communicate(timeout=60)[1]
-    assert "Traceback" not in said and "copy process" not in said and "stopped" in said
+    output = process.communicate(timeout=60)[1]
+    assert "Traceback" not in output and "copy process" not in output and "stopped" in output
     assert process.returncode == 128 + number and list((tmp_path / "out").iterdir()) == []
 
 

@@ -42,11 +42,11 @@ def job(folder: Path, raw: Path | None, anno: Path | None = None, **changes: Any
     return replace(plain, **changes)
 
 
-def fault(work: ExtractJob) -> Fault:
+def fault(extract_job: ExtractJob) -> Fault:
     """Return the fault of a job that must fail and must leave nothing."""
     with pytest.raises(Fault) as caught:
-        extract(work)
-    assert not Path(work.staging).exists()
+        extract(extract_job)
+    assert not Path(extract_job.staging).exists()
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -62,19 +62,19 @@ def test_a_pair_becomes_a_published_performance(tmp_path: Path) -> None:
     tiny = Tiny(frames=30, holes={"31": (2,)}, blobs_broken=broken, calibration=False)
     raw = tiny.write(tmp_path / "raw.smc")
     anno = Tiny(frames=30, images=False, audio=False, masks=True, anno=True).write(tmp_path / "anno.smc")
-    work = job(tmp_path, raw, anno)
+    extract_job = job(tmp_path, raw, anno)
     seen: list[tuple[int, int]] = []
-    record = extract(work, lambda files, size: seen.append((files, size)))
-    with file_system_of(Path(work.staging)) as file_system:
-        seal(Path(work.staging), record, file_system)
+    record = extract(extract_job, lambda files, size: seen.append((files, size)))
+    with file_system_of(Path(extract_job.staging)) as file_system:
+        seal(Path(extract_job.staging), record, file_system)
     final = tmp_path / "out/0018/s1_all"
-    publish(Path(work.staging), final)
+    publish(Path(extract_job.staging), final)
 
     assert read_marker(final) == record
     assert record.cameras == {"25": 29, "31": 29} and record.frames == 29 and record.fps == 30
     assert record.left_out == (LeftOut("images", "25", 3, "ends without its JPEG end marker"),)
     assert record.modalities == tuple(m.value for m in Modality) and record.absent == ()
-    assert record.sources == work.sources and set(record.seconds) >= {"open", "images", "verify", "metadata"}
+    assert record.sources == extract_job.sources and set(record.seconds) >= {"open", "images", "verify", "metadata"}
     assert seen == sorted(seen) and seen[-1] == (record.files, record.bytes)
     listed = dict(read_file_list(final))
     assert len(listed) == record.files and sum(listed.values()) == record.bytes
@@ -108,8 +108,8 @@ def test_cameras_are_chosen_among_those_with_images(tmp_path: Path, spec: Any, g
     staging = Path(job(tmp_path, None).staging)
     assert set(record.cameras) == got and record.wanted_cameras == spec
     for modality in ("images", "masks", "keypoints2d", "scan_masks"):
-        found = {path.name[4:6] for path in (staging / modality).glob("cam_*")}
-        assert found == got, modality
+        cameras = {path.name[4:6] for path in (staging / modality).glob("cam_*")}
+        assert cameras == got, modality
     assert len(list((staging / "calibration").glob("cam_*.npy"))) == 4
     info = json.loads((staging / "metadata/info.json").read_text())
     assert info["warnings"] == (["wanted, but not in the source: cameras 06"] if "06" in spec else [])
@@ -122,18 +122,18 @@ def test_only_wanted_modalities_are_written(tmp_path: Path) -> None:
 
 def test_damage_can_be_made_a_failure(tmp_path: Path) -> None:
     raw = Tiny(blobs_broken={("color", "25", 3): "zeros"}).write(tmp_path / "a.smc")
-    told = fault(job(tmp_path, raw, damaged="fail"))
+    error = fault(job(tmp_path, raw, damaged="fail"))
     assert (
-        told.cause is Cause.DAMAGED
-        and "1 of what it holds broken, first images cam_25 frame 3: holds zeros" in told.message
+        error.cause is Cause.DAMAGED
+        and "1 of its entries broken, first images cam_25 frame 3: holds zeros" in error.message
     )
 
 
 @pytest.mark.parametrize("how", ["no_end", "zeros", "garbage"])
 def test_no_image_whole_is_a_failure(tmp_path: Path, how: str) -> None:
     every = {("color", camera, frame): how for camera in ("25", "31") for frame in range(4)}
-    told = fault(job(tmp_path, Tiny(blobs_broken=every).write(tmp_path / "a.smc")))
-    assert told.cause is Cause.DAMAGED and "all images broken" in told.message
+    error = fault(job(tmp_path, Tiny(blobs_broken=every).write(tmp_path / "a.smc")))
+    assert error.cause is Cause.DAMAGED and "all images broken" in error.message
 
 
 def test_sources_that_cannot_be_read_at_all(tmp_path: Path) -> None:
@@ -141,20 +141,20 @@ def test_sources_that_cannot_be_read_at_all(tmp_path: Path) -> None:
     assert fault(job(tmp_path, tmp_path / "empty.smc")).cause is Cause.UNREADABLE
     with h5py.File(tmp_path / "other.smc", "w") as file:
         file["measurements"] = [1, 2]
-    told = fault(job(tmp_path, tmp_path / "other.smc"))
-    assert told.cause is Cause.UNREADABLE and "holds nothing of 0018/s1_all" in told.message
+    error = fault(job(tmp_path, tmp_path / "other.smc"))
+    assert error.cause is Cause.UNREADABLE and "holds nothing of 0018/s1_all" in error.message
     assert fault(job(tmp_path, None)).cause is Cause.UNREADABLE
     raw = Tiny().write(tmp_path / "a.smc")
     assert "anno.smc does not exist" in fault(job(tmp_path, raw, tmp_path / "anno.smc")).message
 
 
 def test_a_staging_folder_that_is_there_already_is_not_touched(tmp_path: Path) -> None:
-    work = job(tmp_path, Tiny().write(tmp_path / "a.smc"))
-    Path(work.staging).mkdir(parents=True)
-    (Path(work.staging) / "other").write_text("another attempt's")
+    extract_job = job(tmp_path, Tiny().write(tmp_path / "a.smc"))
+    Path(extract_job.staging).mkdir(parents=True)
+    (Path(extract_job.staging) / "other").write_text("another attempt's")
     with pytest.raises(Fault):
-        extract(work)
-    assert (Path(work.staging) / "other").read_text() == "another attempt's"
+        extract(extract_job)
+    assert (Path(extract_job.staging) / "other").read_text() == "another attempt's"
 
 
 class Lossy(StagingFolder):
@@ -178,23 +178,26 @@ class Lossy(StagingFolder):
 
 
 @pytest.mark.parametrize("filler", [300, 100_000])
-@pytest.mark.parametrize(("spoil", "words"), [("lost", "is not there"), ("short", "has 10 bytes"), ("extra", "by us")])
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [("lost", "is missing, but"), ("short", "has 10 bytes"), ("extra", "was not written by this extraction")],
+)
 def test_what_is_on_disk_is_compared_with_what_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str, words: str, filler: int
 ) -> None:
     monkeypatch.setattr("rm360_async.extraction.extract.StagingFolder", Lossy)
     monkeypatch.setattr(Lossy, "spoil", spoil)
-    told = fault(job(tmp_path, Tiny(filler=filler).write(tmp_path / "a.smc")))
-    assert words in told.message
+    error = fault(job(tmp_path, Tiny(filler=filler).write(tmp_path / "a.smc")))
+    assert words in error.message
 
 
-def test_a_frame_that_gets_lost_between_index_and_disk_is_found(
+def test_a_frame_that_gets_lost_between_index_and_disk_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = copier._batches
     monkeypatch.setattr(copier, "_batches", lambda items: (batch[:-1] for batch in real(items)))
-    told = fault(job(tmp_path, Tiny().write(tmp_path / "a.smc"), modalities=("images",)))
-    assert "the index has 4 entries" in told.message
+    error = fault(job(tmp_path, Tiny().write(tmp_path / "a.smc"), modalities=("images",)))
+    assert "the index has 4 entries" in error.message
 
 
 @pytest.mark.parametrize(("call", "frames", "filler"), [("write", 200, 70_000), ("copy_file_range", 2, 5_000_000)])
@@ -209,8 +212,8 @@ def test_a_full_disk_in_a_copying_process_ends_it_and_leaves_nothing(
         return real(*arguments, **named)
 
     monkeypatch.setattr(os, call, full)
-    told = fault(job(tmp_path, Tiny(frames=frames, filler=filler).write(tmp_path / "a.smc")))
-    assert told.cause is Cause.DISK_FULL
+    error = fault(job(tmp_path, Tiny(frames=frames, filler=filler).write(tmp_path / "a.smc")))
+    assert error.cause is Cause.DISK_FULL
 
 
 MUTATE = """

@@ -378,7 +378,7 @@ def test_an_ffmpeg_that_fails_costs_the_mp3_only(tmp_path: Path, run: Run, monke
     program = tmp_path / "ffmpeg"
     program.write_text("#!/bin/sh\necho 'Unknown encoder libmp3lame' >&2\nexit 1\n")
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(audio, "find_ffmpeg", lambda: str(program))
     result = run(Modality.AUDIO, Tiny().write(tmp_path / "a.smc"))
     assert result.files == 2 and "could not be encoded" in result.notes[0]
 

@@ -35,12 +35,12 @@ def blob(file: Any, name: str) -> bytes:
     return data
 
 
-def picture(data: bytes) -> Any:
+def decode(data: bytes) -> Any:
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def decoded(file: Any, name: str) -> Any:
-    return picture(blob(file, name))
+    return decode(blob(file, name))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_mouth_opens_where_the_camera_sees_it() -> None:
             assert np.hypot(columns - mouth[0], rows - mouth[1]).max() < 25
 
 
-def test_pictures_of_two_scales_show_the_same_head() -> None:
+def test_images_of_two_scales_show_the_same_head() -> None:
     small, large = (draw_view(rig()["25"], SPEAKER, scale) for scale in (1 / 8, 1 / 2))
     assert (small.image.shape, large.image.shape) == ((256, 306, 3), (1024, 1224, 3))
     shrunk = cv2.resize(large.mask, (306, 256), interpolation=cv2.INTER_AREA)
@@ -107,7 +107,7 @@ def test_pictures_of_two_scales_show_the_same_head() -> None:
 def test_full_size_frames_weigh_what_the_release_s_do() -> None:
     images, _ = Renderer(1.0).encode_frames(SPEAKER, "25", [0.0])
     assert 250_000 < len(images[0.0]) < 300_000
-    assert picture(images[0.0]).shape == (2048, 2448, 3)
+    assert decode(images[0.0]).shape == (2048, 2448, 3)
 
 
 def test_wigs_and_subjects_look_different_and_a_subject_stays_itself() -> None:
@@ -134,7 +134,7 @@ def test_a_label_can_be_read_back_and_changes_no_pixel(suffix: str) -> None:
     marked = add_label(plain, "0018/s1_all 25 color 3")
     assert label_of(plain) is None
     assert label_of(marked) == "0018/s1_all 25 color 3"
-    before, after = (picture(data) for data in (plain, marked))
+    before, after = (decode(data) for data in (plain, marked))
     assert np.array_equal(before, after)
 
 
@@ -187,7 +187,7 @@ def test_s3_all_has_its_38_cameras_15_fps_and_one_hole(demo: Path) -> None:
         assert file["Camera/00/audio/audio"].shape[0] / 48000 == pytest.approx(6 / 15)
 
 
-def test_the_pair_layout_puts_pictures_and_sound_in_raw_and_the_rest_in_anno(demo: Path) -> None:
+def test_the_pair_layout_puts_images_and_audio_in_raw_and_the_rest_in_anno(demo: Path) -> None:
     top = demo / "separate_anno_raw"
     with (
         h5py.File(top / "raw/0026/0026_s1_all_raw.smc") as raw,
@@ -205,7 +205,7 @@ def test_the_pair_layout_puts_pictures_and_sound_in_raw_and_the_rest_in_anno(dem
         assert {"FLAME", "UV_texture", "Scan", "ScanMask"} <= set(anno)
 
 
-def test_keypoints_lie_on_the_face_in_the_picture(demo: Path) -> None:
+def test_keypoints_lie_on_the_face_in_the_image(demo: Path) -> None:
     with h5py.File(demo / "separate_anno_raw/anno/0026/0026_e0_anno.smc") as anno:
         cameras = list(anno["Keypoints2d"])
         assert 8 < len(cameras) < 15 and all(18 <= int(camera) <= 32 for camera in cameras)
@@ -344,20 +344,20 @@ def test_broken_frames_are_the_ones_that_were_named(tmp_path: Path) -> None:
         assert all(decoded(good, name) is not None for name in names)
 
 
-def test_reused_pictures_make_big_files_without_drawing_each_frame(tmp_path: Path) -> None:
+def test_reused_images_make_big_files_without_drawing_each_frame(tmp_path: Path) -> None:
     spec = SmcSpec(modalities=frozenset({Modality.IMAGES}), frames=400, distinct_images=2)
     with h5py.File(write_smc(tmp_path / "a.smc", spec)) as file:
         frames = [blob(file, f"Camera/25/color/{frame}") for frame in range(400)]
     assert len(set(frames)) == 400
-    assert len({picture(data).tobytes() for data in frames[:20]}) == 2
+    assert len({decode(data).tobytes() for data in frames[:20]}) == 2
 
 
 def test_the_demo_lies_where_the_catalog_looks_and_is_small(demo: Path) -> None:
     for structure in Structure:
         root = demo / structure.value
-        found = {parse_remote_path(structure, path.relative_to(root).as_posix()) for path in root.rglob("*.smc")}
-        assert None not in found
-        assert {entry[0] for entry in found if entry} == {spec.performance for spec in demo_plan(structure)}
+        entries = {parse_remote_path(structure, path.relative_to(root).as_posix()) for path in root.rglob("*.smc")}
+        assert None not in entries
+        assert {entry[0] for entry in entries if entry} == {spec.performance for spec in demo_plan(structure)}
     assert sum(path.stat().st_size for path in demo.rglob("*.smc")) < 60e6
 
 

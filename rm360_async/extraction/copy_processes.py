@@ -92,16 +92,16 @@ class CopyProcesses:
 
     def _start(self) -> None:
         forks = multiprocessing.get_context("fork")
-        ours, theirs = forks.Pipe()
-        others = [ours, *(connection for _, connection in self._started)]
-        process = forks.Process(target=_serve, args=(theirs, others, self._files, os.getpid()), daemon=True)
+        own_end, child_end = forks.Pipe()
+        others = [own_end, *(connection for _, connection in self._started)]
+        process = forks.Process(target=_serve, args=(child_end, others, self._files, os.getpid()), daemon=True)
         with _signals_blocked():  # an exception that a signal raises during a fork is lost, or raised in the child too
             try:
                 process.start()
             except OSError as error:
                 raise Fault(Cause.UNKNOWN, f"a copy process cannot be started: {error.strerror}") from error
-            self._started.append((process, ours))
-        theirs.close()
+            self._started.append((process, own_end))
+        child_end.close()
 
 
 @contextmanager
