@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,10 @@ class WorkerLimits:
 
     memory_bytes: int
     deadline_seconds: float
+
+
+RunExtraction = Callable[[ExtractJob, WorkerLimits, OnProgress], Awaitable[Record]]
+"""The type of `run_extraction`, for which a simulation has another."""
 
 
 async def run_extraction(job: ExtractJob, limits: WorkerLimits, on_progress: OnProgress) -> Record:

@@ -1,0 +1,63 @@
+"""How long a download must take at least: a closed form of what bounds it; nothing is simulated.
+
+Three things bound a run, and the slowest decides: the line, which brings so many bytes a second; the accounts, each of
+which Google lets download 10 TB a day; and the disk, to which the files and then the folders are written. Failures,
+waits for a file's quota and the tail of the last performance come on top, so the real duration is longer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+DAY = 86_400.0
+DAILY_BYTES = 10 * 10**12
+"""Bytes that one account may download in a day (Google Drive's limit)."""
+_LEARNED_FROM = 50
+"""Attempts that a learned rate is taken from, the latest ones."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a run has; bytes a second. A rate of infinity bounds nothing."""
+
+    line: float
+    accounts: int = 1
+    disk: float = math.inf
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The least duration in seconds, and what bounds it: "line", "account" or "disk"."""
+
+    seconds: float
+    bound_by: str
+
+
+def forecast(download_bytes: float, written_bytes: float, capacity: Capacity) -> Forecast:
+    """Return the least time in which so much can be downloaded and written.
+
+    An account that has used up a day's bytes waits for the next day, so the last day's bytes cost nothing but the line.
+    """
+    daily = DAILY_BYTES * max(1, capacity.accounts)
+    full_days = max(0, math.ceil(download_bytes / daily) - 1)
+    accounts = full_days * DAY + (download_bytes - full_days * daily) / capacity.line if full_days else 0.0
+    bounds = {"line": download_bytes / capacity.line, "account": accounts, "disk": written_bytes / capacity.disk}
+    slowest = max(bounds, key=lambda name: bounds[name])
+    return Forecast(bounds[slowest], slowest)
+
+
+def learned_rate(attempts: Iterable[tuple[float, float, int]]) -> float | None:
+    """Return the bytes a second of the latest attempts; None if there are none.
+
+    Each attempt is its begin and its end (unix seconds) and the bytes that it downloaded. Attempts overlap, so their
+    bytes are divided by the time in which at least one was going on.
+    """
+    latest = sorted((each for each in attempts if each[2] > 0 and each[1] > each[0]), key=lambda each: each[1])
+    latest = latest[-_LEARNED_FROM:]
+    busy, reached = 0.0, -math.inf
+    for began, ended, _ in sorted(latest):
+        busy += max(0.0, ended - max(began, reached))
+        reached = max(reached, ended)
+    return sum(size for _, _, size in latest) / busy if busy else None

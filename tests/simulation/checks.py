@@ -1,0 +1,178 @@
+"""Checks of the laws at every event, and what they have to remember for that."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rm360_async.domain.errors import Answer, Cause
+from rm360_async.domain.names import Performance
+from rm360_async.domain.retry import RetryDecision
+from rm360_async.domain.stage import ENDED
+from rm360_async.domain.state import PerformanceRow
+from rm360_async.service.run_plan import RunPlan
+from simulation.end_checks import FAILURES, EndChecks
+from simulation.laws import DUE_FIRST, ENDS, GOES_ON, NOTHING_LOST, ONCE, PROMISES, QUOTA, RATE, STATUS, TRIES, Law
+
+if TYPE_CHECKING:
+    from simulation.process import Process
+    from simulation.world import Event
+
+_DUE_SECONDS = 1800.0
+_BLOCK = 4096
+_MAX_EVENTS = 300
+"""Events of a performance, at most, as a mean; usually it has 20."""
+
+
+class Laws(EndChecks):
+    """The checks of one world, and what they have to remember."""
+
+    def __init__(self, stop_at: Law | None = None) -> None:
+        super().__init__(stop_at)
+        self._held: dict[Performance, Process] = {}
+        self._published: set[Performance] = set()
+        self._begun: set[Performance] = set()
+        self._charged: defaultdict[Performance, int] = defaultdict(int)
+        self._refusals: defaultdict[Process, list[float]] = defaultdict(list)
+        self._quotas: dict[str, float] = {}
+
+    def check(self, event: Event) -> None:
+        """Check what an event may break."""
+        if self.world.count > _MAX_EVENTS * (self.world.scenario.performances + 100):
+            self.breach(ENDS, f"{self.world.count} events have happened")
+        check = _CHECKS.get(event.kind)
+        if check is not None:
+            check(self, event)
+
+    def claimed(self, event: Event) -> None:
+        """ONCE: nobody else that is alive has it."""
+        performance, process = _of(event)
+        holder = self._held.get(performance)
+        if holder is not None and holder.alive:
+            self.breach(ONCE, f"{process} works on {performance}, which {holder} is working on")
+        self._held[performance] = process
+
+    def released(self, event: Event) -> None:
+        """Remember that nobody has it."""
+        self._held.pop(_of(event)[0], None)
+
+    def published(self, event: Event) -> None:
+        """ONCE: it was not published before."""
+        performance, process = _of(event)
+        if performance in self._published:
+            self.breach(ONCE, f"{process} published {performance} a second time")
+        self._published.add(performance)
+
+    def wanted_again(self, performances: Sequence[Performance]) -> None:
+        """Expect performances to be published again: folders were removed, or more of them is wanted."""
+        self._published.difference_update(performances)
+
+    def handed_out(self, event: Event) -> None:
+        """DUE_FIRST: what is handed out had a turn before, or nothing has been due for long."""
+        performance, process = _of(event)
+        assert process.scheduler is not None
+        if performance not in self._begun:
+            now = process.clock.now()
+            due = [(wait.until, p) for p, wait in process.scheduler.waiting.items() if wait.until < now - _DUE_SECONDS]
+            if due:
+                until, first = min(due, key=lambda each: each[0])
+                self.breach(DUE_FIRST, f"{first} is due since {(now - until) / 3600:.1f} h, and {performance} begins")
+        self._begun.add(performance)
+
+    def check_space(self) -> None:
+        """PROMISES: the spool is within its limit, and what is free above the floor but for strangers."""
+        disk, scenario = self.world.disk, self.world.scenario
+        spooled, limit = disk.spooled_bytes(), int(scenario.max_temp_gb * 2**30)
+        if spooled > limit + _BLOCK * scenario.downloads:
+            self.breach(PROMISES, f"{spooled} bytes lie in the spool, {limit} are allowed")
+        free, floor = disk.space(disk.temp_dir).free_bytes, int(scenario.min_free_gb * 2**30)
+        if free + disk.strangers < floor:
+            self.breach(PROMISES, f"{free} bytes are free, {floor} are to stay free")
+
+    def refused(self, event: Event) -> None:
+        """RATE: of one process no more requests are refused in one pause than were on their way."""
+        process = event.process
+        assert process is not None
+        if Cause.FILE_QUOTA.code in event.detail:
+            return
+        if Cause.RATE_LIMIT.code not in event.detail or process.scheduler is None:
+            return
+        shortest = 0.8 * process.settings.processing.retry_delay - 5
+        recent = self._refusals[process] = [at for at in self._refusals[process] if at > event.at - shortest]
+        recent.append(event.at)
+        if len(recent) > process.settings.processing.downloads:
+            self.breach(RATE, f"{len(recent)} requests of {process} were refused within {shortest:.0f} s")
+
+    def quota_met(self, account: str, path: str) -> None:
+        """QUOTA: an account says so once a day, for each file."""
+        now, key = self.world.elapsed(), f"{account} {path}"
+        if now < self._quotas.get(key, 0.0):
+            self.breach(QUOTA, f"{account} was asked again for {path}")
+        self._quotas[key] = now + 23 * 3600
+
+    def clock_changed(self, event: Event) -> None:
+        """QUOTA: a wait that a clock makes longer than any is over, so a file may be asked for again."""
+        self._quotas.clear()
+
+    def charged(self, process: Process, performance: Performance, decision: RetryDecision) -> None:
+        """TRIES: not more tries are charged than there are."""
+        self._charged[performance] += decision.counts_as_try
+        allowed = 1 + process.settings.processing.max_retries
+        if self._charged[performance] > allowed:
+            self.breach(TRIES, f"{performance} is tried for time {self._charged[performance]}, {allowed} are allowed")
+
+    async def planned(self, process: Process, plan: RunPlan) -> None:
+        """Remember which performances have all their tries again, as a new run gives them."""
+        for row in await process.ledger.rows(plan.states.keys()):
+            if row.tries == 0:
+                self._charged.pop(row.performance, None)
+
+    def retried(self, performances: Sequence[Performance]) -> None:
+        """Remember that a person gave performances all their tries again."""
+        for performance in performances:
+            self._charged.pop(performance, None)
+
+    def exited(self, event: Event) -> None:
+        """GOES_ON: no fault ended it."""
+        if event.process is not None and event.process.fault is not None:
+            self.breach(GOES_ON, f"{event.process} ended: {event.process.fault}")
+
+    def ended(self, process: Process, rows: Sequence[PerformanceRow]) -> None:
+        """NOTHING_LOST: each has ended, and failed only for a reason."""
+        self.check_expected(process)
+        for row in rows:
+            if row.stage not in ENDED:
+                self.breach(NOTHING_LOST, f"{process} ends, and {row.performance} is {row.stage.value}")
+            elif row.stage in FAILURES and not self._may_fail(process, row):
+                self.breach(NOTHING_LOST, f"{row.performance} failed without need: {row.reason}")
+
+    def _may_fail(self, process: Process, row: PerformanceRow) -> bool:
+        used_up = row.tries > process.settings.processing.max_retries
+        return used_up or (row.cause is not None and row.cause.answer is Answer.GIVE_UP)
+
+    async def check_status(self, process: Process, exempt: set[Performance]) -> None:
+        """STATUS: the scheduler and the ledger say the same of what has ended."""
+        scheduler = process.scheduler
+        if scheduler is None or not process.alive:
+            return
+        ended = dict(scheduler.ended)
+        for row in await process.ledger.rows(ended.keys()):
+            if row.performance not in exempt and row.stage is not ended[row.performance]:
+                self.breach(STATUS, f"{row.performance} is {row.stage.value}, not {ended[row.performance].value}")
+
+
+def _of(event: Event) -> tuple[Performance, Process]:
+    assert isinstance(event.subject, Performance) and event.process is not None
+    return event.subject, event.process
+
+
+_CHECKS = {
+    "claimed": Laws.claimed,
+    "released": Laws.released,
+    "published": Laws.published,
+    "handed out": Laws.handed_out,
+    "refused": Laws.refused,
+    "exited": Laws.exited,
+    "clock set back": Laws.clock_changed,
+}

@@ -1,0 +1,63 @@
+"""The laws of a world: each a sentence; `checks` and `end_checks` hold the code that looks whether they are kept.
+
+A law that the code is known to break stays here, marked with `known`: its breaches are reported apart, and a test
+shows that the simulation finds them by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Law:
+    """What holds in every world; `known` says why the code is known to break it."""
+
+    name: str
+    sentence: str
+    known: str = ""
+
+
+ONCE = Law("once", "no performance is processed by two at once, and none is published twice unless that was asked for")
+NOTHING_LOST = Law("nothing lost", "a run ends when every performance is published or has failed for a stated reason")
+DUE_FIRST = Law(
+    "due first",
+    "a retry that has been due for half an hour is not overtaken by a performance that never began",
+    known="the scheduler hands out what is due only when nothing is pending",
+)
+PROMISES = Law("promises", "spool and free space stay within the limits of the config at every instant")
+RATE = Law("rate", "an account that refuses for its rate is left alone by all downloads until the pause is over")
+QUOTA = Law("quota", "a file whose quota is used up is not asked of that account again within its day")
+TRIES = Law("tries", "a performance is tried 1 + max_retries times, and not once more until a person or a run asks")
+GOES_ON = Law(
+    "goes on",
+    "a service ends only when its work is done: what passes by itself does not end it",
+    known="a refused login, and a network that is late at the start, end the service at first sight",
+)
+STATUS = Law(
+    "status", "what the scheduler counts as ended is ended in the ledger, and every performance is counted once"
+)
+AT_REST = Law("at rest", "after a run the ledger, the disk and the leases agree")
+LIVENESS = Law("liveness", "with all faults over, a run ends within 1.1 of the time that bytes and waits need")
+EXPECTED = Law(
+    "expected end", "once a tenth is done, the middle one of the expected ends is right within a factor of two"
+)
+ENDS = Law("ends", "a run ends: it does not do the same again and again")
+SOUND = Law("sound", "nothing but a stated fault ends a process")
+LAWS = (
+    *(ENDS, SOUND, ONCE, NOTHING_LOST, DUE_FIRST, PROMISES, RATE),
+    *(QUOTA, TRIES, GOES_ON, STATUS, AT_REST, LIVENESS, EXPECTED),
+)
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A law that was broken, when (seconds), how, and what happened just before."""
+
+    law: Law
+    at: float
+    message: str
+    before: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.law.name} ({self.law.sentence}): {self.message}"

@@ -1,0 +1,109 @@
+"""A remote of the simulated world: the real `Remote` with its three ways to the outside replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Structure
+from rm360_async.domain.record import RemoteFile
+from rm360_async.download.rclone import Remote, RemoteListing
+from simulation.accounts import Account
+from simulation.line import Transfer
+
+if TYPE_CHECKING:
+    from simulation.process import Process
+
+_NO_ANSWER_SECONDS = 20.0
+_STALL_SECONDS = 90.0
+_PASSING = (Cause.NETWORK, Cause.NETWORK, Cause.STALL, Cause.TRUNCATED, Cause.SERVER_ERROR)
+
+
+class SimulatedRemote(Remote):
+    """An account as one simulated process reaches it."""
+
+    def __init__(self, account: Account, process: Process) -> None:
+        super().__init__(account.name, "", "", {})
+        self.account, self.process, self.world = account, process, process.world
+        self._dice = Random(f"{self.world.seed} {account.name} {process.name} {process.number}")
+
+    async def check(self) -> None:
+        """Look into the remote's folder once."""
+        await self._ask("")
+
+    async def listing(self, structure: Structure, subjects: Sequence[str] | None) -> RemoteListing:
+        """Return what the remote holds."""
+        await self._ask("")
+        return self.world.catalogue.listing(None if subjects is None else set(subjects))
+
+    async def stat(self, path: str, *, read: bool = False) -> RemoteFile:
+        """Return one file as the remote has it now."""
+        await self._ask(path)
+        file = self.world.catalogue.by_path.get(path)
+        if file is None:
+            raise Fault(Cause.NOT_FOUND, f"{path} is not on {self}")
+        return file
+
+    async def fetch(self, listed: RemoteFile, part: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+        """Download one file into `part`, going on where an earlier attempt ended."""
+        await self._ask(listed.path)
+        try:
+            self.account.permit(listed.path, self.world.elapsed())
+        except Fault as refusal:
+            self.world.note("refused", self.process, listed.path, f"{self.account.name}: {refusal.cause.code}")
+            if refusal.cause is Cause.FILE_QUOTA:
+                self.world.laws.quota_met(self.account.name, listed.path)
+            raise
+        size = part.stat().st_size if part.exists() else 0
+        part.touch()
+        stop, fault = self._fault_in_the_body(listed, size)
+        began = size
+
+        def grown(size: int) -> None:
+            nonlocal began
+            self.account.count(size - began, self.world.elapsed())
+            began = size
+            on_bytes(size)
+
+        on_bytes(size)
+        if size < stop:
+            await self.world.line.carry(Transfer(part, float(size), stop, grown))
+        self.process.require_alive()
+        if fault is not None:
+            if fault.cause is Cause.STALL:
+                await anyio.sleep(_STALL_SECONDS)
+            if fault.cause is Cause.MISMATCH:
+                part.unlink()
+            raise fault
+        return listed.md5 or ""
+
+    async def _ask(self, path: str) -> None:
+        """Ask for something, and wait for the answer."""
+        self.world.note("request", self.process, path, self.account.name)
+        if not self.world.line.up:
+            await anyio.sleep(_NO_ANSWER_SECONDS)
+            raise Fault(Cause.UNREACHABLE, f"{self} cannot be reached")
+        await anyio.sleep(self._dice.uniform(0.5, 2.0))
+        self.process.require_alive()
+        try:
+            self.account.answer(path, self.world.elapsed(), self._dice)
+        except Fault as fault:
+            self.world.note("refused", self.process, path, f"{self.account.name}: {fault.cause.code}")
+            raise
+
+    def _fault_in_the_body(self, listed: RemoteFile, size: int) -> tuple[int, Fault | None]:
+        """Return up to which byte the body comes this time, and what ends it there."""
+        rates = self.world.faults
+        if listed.path in self.world.poisoned_downloads:
+            return listed.size, Fault(Cause.MISMATCH, f"{listed.path} came with md5 {self._dice.random()}")
+        if self.world.calm or self._dice.random() >= rates.body:
+            return listed.size, None
+        if self._dice.random() < rates.mismatch_share:
+            return listed.size, Fault(Cause.MISMATCH, f"{listed.path} came with md5 {self._dice.random()}")
+        cause = self._dice.choice(_PASSING)
+        return size + int((listed.size - size) * self._dice.random()), Fault(cause, f"{listed.path} broke off")

@@ -1,0 +1,189 @@
+"""The simulated world: one site with its line, accounts, disk and clock, the processes on it, and what happened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from rm360_async.config import Settings
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance
+from simulation.accounts import Account, Refusals
+from simulation.catalogue import GB, Catalogue, release_of_500
+from simulation.clock import SimulatedTime, VirtualLoop
+from simulation.disk import SimulatedDisk
+from simulation.line import Line, LineProfile
+from simulation.process import CURRENT, Parts, Process
+
+if TYPE_CHECKING:
+    from simulation.checks import Laws
+
+_EVENTS_KEPT = 60
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How often what goes wrong: shares of downloads and extractions, and days between two of what befalls all."""
+
+    body: float = 0.05
+    mismatch_share: float = 0.1
+    death: float = 0.01
+    slow: float = 0.003
+    poisoned: float = 0.004
+    outage_days: float = 2.0
+    storm_days: float = 2.0
+    kill_days: float = 1.5
+    strangers_days: float = 3.0
+    lockout_days: float = 12.0
+    clock_days: float = 10.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A site, its release and its troubles."""
+
+    name: str
+    sentence: str
+    performances: int = 1000
+    scale: float = 1.0
+    line: LineProfile = field(default_factory=lambda: LineProfile(0.6e6, 0.6e6, 0.6, 0.3))
+    accounts: int = 1
+    refusals: Refusals = field(default_factory=Refusals)
+    instances: int = 1
+    downloads: int = 2
+    workers: int = 2
+    disk: float = 2000 * GB
+    max_temp_gb: float = 60
+    min_free_gb: float = 20
+    extract_rate: float = 40e6
+    faults: Faults = field(default_factory=Faults)
+    requests: int = 3
+    """How many configs the person runs one after another."""
+    look_seconds: float = 6 * 3600.0
+    """How often the person looks at what runs."""
+    poll_seconds: float = 120.0
+    """How often what waits for disk space, or for another instance, looks again: 2 s in life, which would cost most
+    of a simulation's time."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened; `at` is in seconds since the beginning."""
+
+    at: float
+    kind: str
+    process: Process | None
+    subject: Performance | str
+    detail: str
+
+    def __str__(self) -> str:
+        days, rest = divmod(self.at, 86_400)
+        when, who = f"day {days:.0f} {rest / 3600:5.2f} h", str(self.process or "-")
+        return f"{when}  {who:<11} {self.kind} {self.subject} {self.detail}"
+
+
+class World:
+    """Everything outside of the code under test."""
+
+    def __init__(
+        self, loop: VirtualLoop, scenario: Scenario, seed: str, folder: Path, parts: Parts, laws: Laws
+    ) -> None:
+        self.scenario, self.seed, self.folder, self.parts, self.laws = scenario, seed, folder, parts, laws
+        self._loop, self.time = loop, SimulatedTime(loop)
+        self.catalogue: Catalogue = release_of_500(self.dice("catalogue"), scenario.performances, scenario.scale)
+        self.line = Line(scenario.line, f"{seed} line", self._spool_has_grown)
+        names = [f"account{number}" for number in range(1, scenario.accounts + 1)]
+        self.accounts = {name: Account(f"{name}", scenario.refusals, seed) for name in names}
+        self.disk = SimulatedDisk(folder / "temp", folder / "subjects", int(scenario.disk))
+        self.faults, self.extract_rate = scenario.faults, scenario.extract_rate
+        self.poll_seconds = scenario.poll_seconds
+        self.processes: list[Process] = []
+        self.calm = False
+        self.calm_at = 0.0
+        self.becalmed = anyio.Event()
+        """Set once all faults are over."""
+        lots = self.dice("poison")
+        poisoned = [each for each in self.catalogue.files if lots.random() < scenario.faults.poisoned]
+        self.poisoned_extractions = set(poisoned[::2])
+        self.poisoned_downloads = {file.path for each in poisoned[1::2] for file in self.catalogue.files[each].values()}
+        self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
+        self.count = 0
+        self._digest = hashlib.sha256()
+
+    def dice(self, name: str) -> Random:
+        """Return the dice for one purpose; the same for the same seed."""
+        return Random(f"{self.seed} {name}")
+
+    def elapsed(self) -> float:
+        """Return the virtual seconds since the beginning."""
+        return self.time.elapsed()
+
+    def note(self, kind: str, process: Process | None, subject: Performance | str = "", detail: str = "") -> None:
+        """Note an event, and ask the laws about it."""
+        event = Event(self.elapsed(), kind, process, subject, detail)
+        self.events.append(event)
+        self.count += 1
+        self._digest.update(f"{event}\n".encode())
+        self.laws.check(event)
+
+    def stop(self) -> None:
+        """End the simulation at this moment."""
+        self._loop.stop()
+
+    @property
+    def is_alone(self) -> bool:
+        """Return True if there is one instance, whose rate is that of the line."""
+        return self.scenario.instances == 1
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of all events so far: two rounds with the same one were the same."""
+        return self._digest.hexdigest()[:16]
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not after the faults are over."""
+        with anyio.move_on_after(seconds):
+            await self.becalmed.wait()
+
+    def become_calm(self) -> None:
+        """End all faults but those that last."""
+        self.calm, self.calm_at = True, self.elapsed()
+        for account in self.accounts.values():
+            account.calm, account.stormy_until, account.locked_out_until = True, 0.0, 0.0
+        self.disk.strangers = 0
+        self.line.set_up(True)
+        self.note("all faults are over", None)
+        self.becalmed.set()
+
+    def settings(self, **changes: dict[str, Any]) -> Settings:
+        """Return the config of a process; `changes` are sections."""
+        scenario, folder = self.scenario, self.folder
+        sections: dict[str, dict[str, Any]] = {
+            "google_drive": {"remote_names": list(self.accounts), "structure": self.catalogue.structure.value},
+            "extraction": {"subjects": "all"},
+            "storage": {"output_dir": str(folder / "subjects"), "temp_dir": str(folder / "temp")},
+            "processing": {"downloads": scenario.downloads, "workers": scenario.workers, "fetch": "whole"},
+            "limits": {"max_temp_size_gb": scenario.max_temp_gb, "min_free_space_gb": scenario.min_free_gb},
+        }
+        for section, values in changes.items():
+            sections[section] = {**sections.get(section, {}), **values}
+        return Settings.model_validate(sections, context={"folder": folder})
+
+    def _spool_has_grown(self) -> None:
+        """Break the downloads if the disk is full; the laws look at the spool."""
+        if self.disk.space(self.disk.temp_dir).free_bytes <= 0:
+            self.line.break_all(lambda transfer: Fault(Cause.DISK_FULL, f"no room for {transfer.part}"))
+        self.laws.check_space()
+
+
+def require_alive() -> None:
+    """Raise Killed if the simulated process that runs at this moment is dead."""
+    process = CURRENT.get()
+    if process is not None:
+        process.require_alive()

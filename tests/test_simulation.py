@@ -1,0 +1,86 @@
+"""Months of the service in a simulated world: the laws hold, a seed repeats, and what is taken out is found.
+
+Every test that plays a random seed prints it; `scripts/simulate --seed N --scenario NAME --performances 25` shows it
+again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+
+import pytest
+from simulation.laws import DUE_FIRST, GOES_ON, ONCE, PROMISES, RATE, TRIES, Law
+from simulation.mutants import MUTANTS
+from simulation.process import Parts
+from simulation.report import round_text
+from simulation.rounds import Round, play
+from simulation.scenarios import SCENARIOS, small
+
+SHORT = [name for name in SCENARIOS if name != "whole release"]
+MAX_SEEDS = 100
+MINUTE = 60.0
+KNOWN_SEEDS = {DUE_FIRST: ("one server", "6"), GOES_ON: ("one server", "1")}
+"""A scenario and a seed that break each law which the code is known to break."""
+
+
+def first_round_that_breaks(law: Law, scenario: str, parts: Parts) -> Round:
+    """Return the first round in which a law is broken."""
+    for seed in range(MAX_SEEDS):
+        played = play(small(scenario), str(seed), parts, stop_at=law)
+        if any(breach.law is law for breach in played.breaches):
+            return played
+    raise AssertionError(f"no seed breaks the law {law.name!r} in {scenario!r}")
+
+
+def random_rounds(scenario: str) -> Iterator[Round]:
+    """Yield short rounds with random seeds, printed with what they broke."""
+    while True:
+        played = play(small(scenario), str(secrets.randbelow(10**9)))
+        print(round_text(played, known=False))
+        yield played
+
+
+@pytest.mark.parametrize("scenario", SHORT)
+def test_the_laws_hold(scenario: str) -> None:
+    assert not next(random_rounds(scenario)).unexpected
+
+
+@pytest.mark.slow
+def test_the_laws_hold_for_a_minute() -> None:
+    rounds = {name: random_rounds(name) for name in SHORT}
+    end = time.monotonic() + MINUTE
+    while time.monotonic() < end:
+        for name in SHORT:
+            assert not next(rounds[name]).unexpected
+
+
+@pytest.mark.parametrize("scenario", ["one server", "two instances"])
+def test_a_seed_repeats(scenario: str) -> None:
+    first, again, other = (play(small(scenario, 12), seed) for seed in ("5", "5", "6"))
+    assert (first.digest, first.events, first.virtual_seconds) == (again.digest, again.events, again.virtual_seconds)
+    assert first.digest != other.digest
+
+
+@pytest.mark.parametrize(
+    ("without", "law", "scenario"),
+    [
+        ("throttle", RATE, "one server"),
+        ("lease", PROMISES, "small disk"),
+        ("charge", TRIES, "one server"),
+        ("claim", ONCE, "two instances"),
+    ],
+)
+def test_a_safeguard_that_is_taken_out_is_missed(without: str, law: Law, scenario: str) -> None:
+    played = first_round_that_breaks(law, scenario, MUTANTS[without])
+    print(round_text(played))
+    assert not any(breach.law is law for breach in play(small(scenario), played.seed, stop_at=law).breaches)
+
+
+@pytest.mark.parametrize("law", KNOWN_SEEDS, ids=lambda law: law.name)
+def test_what_is_known_to_fail_is_found(law: Law) -> None:
+    """A law that holds with its seed, because the code was fixed, is to lose its mark."""
+    assert law.known
+    scenario, seed = KNOWN_SEEDS[law]
+    assert any(breach.law is law for breach in play(small(scenario), seed).breaches)
