@@ -151,7 +151,7 @@ class Process:
         for each, state in plan.states.items():
             scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
         stages = self._stages(remotes, policy, number)
-        stages.budget.sweep()
+        stages.budget.remove_dead_tickets()
         sizes = {each: estimate.staging_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
         fetched = stages.downloader
         self.progress = Progress(scheduler, sizes, stages.budget, lambda: fetched.fetched_bytes, self.clock)
@@ -164,7 +164,7 @@ class Process:
     async def _exit_code(self, plan: RunPlan) -> int:
         rows = await self.ledger.rows(plan.states.keys(), claims=self.claims)
         self.world.laws.ended(self, rows)
-        return exit_code(rows, plan.remarks, stopped=False)
+        return exit_code(rows, plan.remarks)
 
     def _stages(self, remotes: Sequence[SimulatedRemote], policy: RetryPolicy, number: int) -> Stages:
         settings, parts, storage, limits = self.settings, self.world.parts, self.settings.storage, self.settings.limits
@@ -186,8 +186,8 @@ class Process:
             storage.output_dir,
             limits.max_temp_bytes,
             limits.min_free_bytes,
-            aside=(storage.temp_dir / spool.QUARANTINE,),
-            make_room=evict_orphans,
+            excluded_dirs=(storage.temp_dir / spool.QUARANTINE,),
+            evict_orphans=evict_orphans,
             disk=self.world.disk,
             poll_seconds=self.world.poll_seconds,
         )
@@ -201,7 +201,7 @@ class Process:
         """Give up what the kernel takes from a dead process: claims, the locks of its tickets, its open files."""
         self.claims.close()
         self._connection.close()
-        tickets = self.budget._tickets._ours if self.budget is not None else {}
+        tickets = self.budget._tickets._own if self.budget is not None else {}
         for entry in list(tickets.values()):
             if entry.descriptor is not None:
                 os.close(entry.descriptor)
