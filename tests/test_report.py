@@ -18,7 +18,7 @@ from tiny_smc import Tiny
 from workspace import Workspace
 
 from rm360_async.cli import main
-from rm360_async.commands.report import page_trouble
+from rm360_async.commands.report import write_page_of_run
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
 from rm360_async.domain.names import Performance, Structure
 from rm360_async.store.marker import MARKER
@@ -215,7 +215,7 @@ def report(workspace: Workspace, *arguments: str) -> int:
 def test_a_run_gets_a_board_with_links_and_reasons(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(ran) == 0
     told = capsys.readouterr().out.splitlines()[-1]
-    assert "4 performances: 2 complete, 1 damaged, 1 failed; 3 pages made, 0 as they were" in told
+    assert "4 performances: 2 complete, 1 damaged, 1 failed; 3 pages written, 0 unchanged" in told
     place = ran.root / "report"
     text = text_of(place)
     parsed = Parsed(text)
@@ -237,15 +237,15 @@ def test_only_pages_whose_folder_changed_are_made_again(ran: Workspace, capsys: 
     def made() -> str:
         return capsys.readouterr().out.splitlines()[-1].rsplit("; ", 1)[-1]
 
-    assert report(ran) == 0 and made() == "3 pages made, 0 as they were"
-    assert report(ran) == 0 and made() == "0 pages made, 3 as they were"
+    assert report(ran) == 0 and made() == "3 pages written, 0 unchanged"
+    assert report(ran) == 0 and made() == "0 pages written, 3 unchanged"
     marker = ran.folder("0018/s1_all") / MARKER
     marker.write_text(marker.read_text().replace('"version"', ' "version"'))
-    assert report(ran) == 0 and made() == "1 pages made, 2 as they were"
+    assert report(ran) == 0 and made() == "1 pages written, 2 unchanged"
     (ran.root / "report/0018/s3_all/index.html").unlink()
-    assert report(ran) == 0 and made() == "1 pages made, 2 as they were"
-    assert report(ran, "--force", "--performance", "s1*") == 0 and made() == "1 pages made, 0 as they were"
-    assert report(ran, "--force") == 0 and made() == "3 pages made, 0 as they were"
+    assert report(ran) == 0 and made() == "1 pages written, 2 unchanged"
+    assert report(ran, "--force", "--performance", "s1*") == 0 and made() == "1 pages written, 0 unchanged"
+    assert report(ran, "--force") == 0 and made() == "3 pages written, 0 unchanged"
 
 
 def test_pages_that_must_not_stay_are_removed(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +257,7 @@ def test_pages_that_must_not_stay_are_removed(ran: Workspace, capsys: pytest.Cap
     (foreign / "index.html").write_text("mine")
     (place / "0018/s1_all/notes.txt").write_text("mine, too")
     assert report(ran, "--no-faces", "--performance", "s2_all") == 0
-    assert "1 pages made, 0 as they were, 2 removed" in capsys.readouterr().out
+    assert "1 pages written, 0 unchanged, 2 removed" in capsys.readouterr().out
     assert not (place / "0018/s3_all").exists() and (foreign / "index.html").read_text() == "mine"
     assert [path.name for path in (place / "0018/s1_all").iterdir()] == ["notes.txt"]
     numbers = json.loads((place / "report.json").read_text())["performances"]
@@ -268,7 +268,7 @@ def test_a_folder_that_is_gone_costs_its_own_page_only(ran: Workspace, capsys: p
     shutil.rmtree(ran.folder("0018/s1_all"))
     assert report(ran) == 1
     captured = capsys.readouterr()
-    assert "no page of 0018/s1_all" in captured.err and "2 pages made" in captured.out
+    assert "cannot write the page of 0018/s1_all" in captured.err and "2 pages written" in captured.out
     assert "not a published performance" in text_of(ran.root / "report")
 
 
@@ -280,16 +280,16 @@ def test_a_page_that_brings_its_process_down_costs_that_page_only(
     monkeypatch.setenv("RM360_FAULT_HOOKS", json.dumps([hook | {"once": str(ran.root / "once")}]))
     assert report(ran) == 1
     captured = capsys.readouterr()
-    assert "2 pages made" in captured.out and captured.err.count("the process that drew it died") == 1
+    assert "2 pages written" in captured.out and captured.err.count("the process that drew it died") == 1
     assert "the process that drew it died" in text_of(ran.root / "report")
-    assert report(ran) == 0 and "1 pages made, 2 as they were" in capsys.readouterr().out
+    assert report(ran) == 0 and "1 pages written, 2 unchanged" in capsys.readouterr().out
 
 
 def test_pages_are_kept_out_of_what_is_published(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ran.folder("0018/s1_all")
     for target, output in ((ran.root / "config.yaml", ran.output), (folder, folder / "page"), (folder, folder)):
         assert main(["report", str(target), "--output", str(output)]) == 2
-        assert "put the pages beside it" in capsys.readouterr().err
+        assert "choose a folder outside it" in capsys.readouterr().err
     assert ran.command("verify") == 0
 
 
@@ -307,9 +307,9 @@ def test_a_page_of_one_folder(ran: Workspace, capsys: pytest.CaptureFixture[str]
         (["report", "--output", "out"], 2, "config.yaml"),
         (["report", ".", "--output", "../out"], 2, "not a published performance"),
         (["report", "."], 2, "Missing option '--output'"),
-        (["report", ".", "--output", "out", "--subject", "0018"], 2, "go with a config"),
+        (["report", ".", "--output", "out", "--subject", "0018"], 2, "cannot be used with it"),
         (["summary", "nothing.csv"], 2, "cannot be read"),
-        (["summary", "nothing.csv", "--output", "x.pdf"], 2, "end the name in .svg or .png"),
+        (["summary", "nothing.csv", "--output", "x.pdf"], 2, "must end in .svg or .png"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -347,8 +347,8 @@ def test_without_a_ledger_and_without_a_place_it_stops(
 
 def test_a_page_that_cannot_be_written_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot write" in page_trouble(folders["1"], tmp_path / "file/below", True)
-    assert "not a published performance" in page_trouble(tmp_path, tmp_path / "x", True)
+    assert "cannot write" in write_page_of_run(folders["1"], tmp_path / "file/below", True)
+    assert "not a published performance" in write_page_of_run(tmp_path, tmp_path / "x", True)
 
 
 def big_run() -> RunData:

@@ -1,4 +1,4 @@
-"""`rm360 summary`: the manifest added up, as tables, JSON or a plot."""
+"""`rm360 summary`: the totals of the manifest, as tables, JSON or a plot."""
 
 from __future__ import annotations
 
@@ -14,82 +14,81 @@ from rich.text import Text
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.formatting import size_text
 from rm360_async.ledger import manifest_text, opened
 from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState
 from rm360_async.visualization.summary import Tally, by_performance, by_subject, read_manifest, tally, write_plot
 from rm360_async.visualization.theme import PERFORMANCE_COLOURS
 
+_WIDTH_WITHOUT_TERMINAL = 160
+_COLOURED_STATES = (PerformanceState.COMPLETE, PerformanceState.DAMAGED, PerformanceState.WAITING)
+
 
 async def summarize_run(settings: Settings, output: Path | None, as_json: bool) -> int:
-    """Show the manifest as the ledger has it now; return 0."""
+    """Print the totals of the ledger; write a plot to `output`, if given; return the exit code."""
     async with opened(settings.storage.manifest_path) as (ledger, claims):
         text = manifest_text(await ledger.rows(claims=claims))
     path = settings.storage.manifest_path
-    _show(read_manifest(text, path), path, output, as_json=as_json)
-    return 0
+    _print_summary(read_manifest(text, path), path, output, as_json=as_json)
+    return ExitCode.DONE
 
 
 def summarize_file(path: Path, output: Path | None, *, as_json: bool) -> int:
-    """Show a manifest's file, of this or the earlier tool; return 0. BadRequest when it cannot be read."""
+    """Do the same for a manifest of this or an earlier tool; raise BadRequest if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BadRequest(f"{path} cannot be read: {reason}") from error
-    _show(read_manifest(text, path), path, output, as_json=as_json)
-    return 0
+    _print_summary(read_manifest(text, path), path, output, as_json=as_json)
+    return ExitCode.DONE
 
 
-def _show(rows: Sequence[PerformanceEntry], path: Path, output: Path | None, *, as_json: bool) -> None:
+def _print_summary(rows: Sequence[PerformanceEntry], path: Path, output: Path | None, *, as_json: bool) -> None:
     if output is not None:
         write_plot(rows, f"{path.absolute().parent.name}/{path.name}", output)
         print(f"written: {output}", file=sys.stderr)
     if as_json:
-        print(json.dumps(_numbers(rows), indent=1))
+        print(json.dumps(_as_dict(rows), indent=1))
         return
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
-    for part in (by_performance(rows), by_subject(rows)):
-        console.print(_table(part))
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, highlight=False)
+    for tallies in (by_performance(rows), by_subject(rows)):
+        console.print(_table(tallies))
         console.print()
-    console.print(_line(tally(rows)))
+    console.print(_total_line(tally(rows)))
 
 
-def _numbers(rows: Sequence[PerformanceEntry]) -> dict[str, Any]:
-    parts = {"performances": by_performance(rows), "subjects": by_subject(rows)}
+def _as_dict(rows: Sequence[PerformanceEntry]) -> dict[str, Any]:
+    groups = {"performances": by_performance(rows), "subjects": by_subject(rows)}
     return {
         "total": tally(rows).as_json(),
-        **{key: {name: each.as_json() for name, each in part.items()} for key, part in parts.items()},
+        **{key: {name: each.as_json() for name, each in group.items()} for key, group in groups.items()},
     }
 
 
-def _table(part: Mapping[str, Tally]) -> Table:
+def _table(tallies: Mapping[str, Tally]) -> Table:
     """Return a table with a column for each state that occurs."""
-    squares = [square for square in PerformanceState if any(each.states[square] for each in part.values())]
+    states = [state for state in PerformanceState if any(each.states[state] for each in tallies.values())]
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
-    for title in (*(square.value for square in squares), "cameras", "frames", "size"):
+    for title in (*(state.value for state in states), "cameras", "frames", "size"):
         table.add_column(title, justify="right", no_wrap=True)
-    for name, each in part.items():
-        counts = [Text(str(each.states[square] or "-"), style=_style(square, each)) for square in squares]
-        spans = [_span(*each.cameras[::2]), _span(*each.frames[::2])] if each.frames[2] else ["-", "-"]
-        table.add_row(Text(name), *counts, *spans, size_text(each.bytes))
+    for name, each in tallies.items():
+        counts = [Text(str(each.states[state] or "-"), style=_style(state, each)) for state in states]
+        ranges = [_range_text(*each.cameras[::2]), _range_text(*each.frames[::2])] if each.frames[2] else ["-", "-"]
+        table.add_row(Text(name), *counts, *ranges, size_text(each.bytes))
     return table
 
 
-def _style(square: PerformanceState, each: Tally) -> str:
-    return PERFORMANCE_COLOURS[square.value] if each.states[square] and square in _TOLD else ""
+def _style(state: PerformanceState, each: Tally) -> str:
+    return PERFORMANCE_COLOURS[state.value] if each.states[state] and state in _COLOURED_STATES else ""
 
 
-_WIDTH = 160
-"""Columns where nobody's terminal tells how many there are."""
-_TOLD = (PerformanceState.COMPLETE, PerformanceState.DAMAGED, PerformanceState.WAITING)
-
-
-def _span(least: int, most: int) -> str:
+def _range_text(least: int, most: int) -> str:
     return str(least) if least == most else f"{least}-{most}"
 
 
-def _line(whole: Tally) -> Text:
-    states = ", ".join(f"{count} {square.value}" for square, count in whole.states.items() if count) or "nothing yet"
-    return Text(f"{whole.performances} performances: {states}; {size_text(whole.bytes)} published")
+def _total_line(total: Tally) -> Text:
+    states = ", ".join(f"{count} {state.value}" for state, count in total.states.items() if count) or "nothing yet"
+    return Text(f"{total.performances} performances: {states}; {size_text(total.bytes)} published")
