@@ -32,7 +32,8 @@ from fuzz.smc_rounds import BaseFiles
 from fuzz.suite import KINDS, Plan, run_rounds
 from tiny_smc import Tiny
 
-from rm360_async.commands.inspect import as_text, inspect
+from rm360_async.commands.inspect import inspect
+from rm360_async.commands.inspect_text import as_text
 from rm360_async.config import load_settings
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.names import Kind, Performance, Structure

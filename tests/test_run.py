@@ -325,7 +325,7 @@ def test_extract_and_inspect_one_local_file(workspace: Workspace, capsys: pytest
     assert found["cameras"]["25"]["images"]["frames"] == 4 and found["cameras"]["00"]["holds"] == ["audio"]
     assert found["fps"] == 30.0 and found["reported"]["num_device"] == 60
     assert main(["inspect", str(path)]) == 0
-    assert "3 there, 2 with images" in capsys.readouterr().out
+    assert "3 present, 2 with images" in capsys.readouterr().out
 
 
 def test_extract_says_what_is_wrong_with_a_file(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

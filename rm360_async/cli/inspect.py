@@ -22,7 +22,8 @@ def command(file: Path, *, as_json: bool) -> int:
       rm360 inspect 0018_s3_all_raw.smc --json | jq '.cameras'
       rm360 inspect gdrive:0018/0018_s3_all_raw.smc    downloads only a few megabytes
     """
-    from rm360_async.commands.inspect import as_text, inspect
+    from rm360_async.commands.inspect import inspect
+    from rm360_async.commands.inspect_text import as_text
     from rm360_async.commands.remote_smc import is_remote, read_remote_smc
 
     if is_remote(file):
