@@ -32,8 +32,8 @@ STARTED = """
 import sys, time
 from pathlib import Path
 from rm360_async.extraction.copy_processes import CopyProcesses
-from rm360_async.store.file_writer import NewFiles
-processes = CopyProcesses(NewFiles(Path(sys.argv[1])))
+from rm360_async.store.file_writer import FileWriter
+processes = CopyProcesses(FileWriter(Path(sys.argv[1])))
 processes.send([])
 processes.send([])
 print(*(process.pid for process, _ in processes._started), flush=True)

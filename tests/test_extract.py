@@ -24,7 +24,7 @@ from rm360_async.extraction.job import ExtractJob
 from rm360_async.store.file_list import ListedFile, read_file_list
 from rm360_async.store.marker import read_marker
 from rm360_async.store.publish import publish
-from rm360_async.store.seal import file_system_of, seal
+from rm360_async.store.seal import open_file_system, seal
 from rm360_async.store.staging import StagingFolder, staging_path
 
 PERFORMANCE = Performance("0018", "s1_all")
@@ -65,7 +65,7 @@ def test_a_pair_becomes_a_published_performance(tmp_path: Path) -> None:
     extract_job = job(tmp_path, raw, anno)
     seen: list[tuple[int, int]] = []
     record = extract(extract_job, lambda files, size: seen.append((files, size)))
-    with file_system_of(Path(extract_job.staging)) as file_system:
+    with open_file_system(Path(extract_job.staging)) as file_system:
         seal(Path(extract_job.staging), record, file_system)
     final = tmp_path / "out/0018/s1_all"
     publish(Path(extract_job.staging), final)
@@ -76,7 +76,7 @@ def test_a_pair_becomes_a_published_performance(tmp_path: Path) -> None:
     assert record.modalities == tuple(m.value for m in Modality) and record.absent == ()
     assert record.sources == extract_job.sources and set(record.seconds) >= {"open", "images", "verify", "metadata"}
     assert seen == sorted(seen) and seen[-1] == (record.files, record.bytes)
-    listed = dict(read_file_list(final))
+    listed = {file.path: file.size for file in read_file_list(final)}
     assert len(listed) == record.files and sum(listed.values()) == record.bytes
     assert {name.split("/")[0] for name in listed} == {m.value for m in Modality}
     assert (final / "images/cam_31/frame_000029.jpg").read_bytes() == tiny.image("31", 29)
@@ -162,8 +162,8 @@ class Lossy(StagingFolder):
 
     spoil = ""
 
-    def note(self, file: ListedFile) -> None:
-        super().note(file)
+    def add_file(self, file: ListedFile) -> None:
+        super().add_file(file)
         self._spoil(file.path)
 
     def _spoil(self, relative: str) -> None:

@@ -43,7 +43,7 @@ from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.modalities import audio
 from rm360_async.ledger import Ledger
-from rm360_async.store.seal import file_system_of, seal
+from rm360_async.store.seal import open_file_system, seal
 from rm360_async.system.worker_protocol import run_worker
 
 SEED = 20_251_122
@@ -125,7 +125,7 @@ def staged(tmp_path: Path) -> tuple[Path, Path]:
     source = Tiny(frames=3, masks=True, anno=True, rate=8000).write(tmp_path / "a.smc")
     folder = tmp_path / "out" / ".s1_all.x.staging"
     record = extract(ExtractJob(Performance("0018", "s1_all"), str(source), None, (), str(folder)))
-    with file_system_of(folder) as file_system:
+    with open_file_system(folder) as file_system:
         seal(folder, record, file_system)
     assert list(reference.differences(source, folder)) == []
     return source, folder

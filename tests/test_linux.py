@@ -13,7 +13,7 @@ import pytest
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.download.rclone import part_hasher
 from rm360_async.download.rclone.part_hasher import PartHasher
-from rm360_async.store.file_writer import NewFiles
+from rm360_async.store.file_writer import FileWriter
 from rm360_async.system import linux
 from rm360_async.system.exception_groups import unwraps_faults
 
@@ -65,7 +65,7 @@ def test_a_disk_that_fails_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(Fault) as of_part:
         follow(tmp_path / "a.part")
     with pytest.raises(Fault) as of_new_file:
-        NewFiles(tmp_path).write("b", b"b")
+        FileWriter(tmp_path).write("b", b"b")
     assert of_part.value.cause is of_new_file.value.cause is expected
     assert not (tmp_path / "b").exists()
 
@@ -75,4 +75,4 @@ def test_a_system_that_forbids_it_does_without(tmp_path: Path, monkeypatch: pyte
     answers(monkeypatch, number)
     (tmp_path / "a.part").write_bytes(b"a")
     follow(tmp_path / "a.part")
-    assert NewFiles(tmp_path).write("b", b"b").size == 1
+    assert FileWriter(tmp_path).write("b", b"b").size == 1

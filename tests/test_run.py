@@ -283,7 +283,7 @@ def test_the_record_lists_every_file(workspace: Workspace) -> None:
     assert workspace.run() == 0
     folder = workspace.folder("0018/e0")
     visible = {path: len(data) for path, data in tree(folder).items() if not path.startswith(".extraction")}
-    assert dict(read_file_list(folder)) == visible
+    assert {file.path: file.size for file in read_file_list(folder)} == visible
     marker = json.loads((folder / ".extraction_complete").read_text())
     assert marker["files"] == len(visible) and marker["bytes"] == sum(visible.values())
 

@@ -18,11 +18,11 @@ from rm360_async.domain.record import Record
 from rm360_async.store import file_writer
 from rm360_async.store import publish as publishing_room
 from rm360_async.store import seal as sealing
-from rm360_async.store.file_list import FILE_LIST, read_file_list, read_files
+from rm360_async.store.file_list import FILE_LIST, read_file_list
 from rm360_async.store.marker import MARKER, read_marker
 from rm360_async.store.publish import publish
-from rm360_async.store.seal import file_system_of, seal
-from rm360_async.store.staging import StagingFolder, find_staging, remove_tree, staging_path
+from rm360_async.store.seal import open_file_system, seal
+from rm360_async.store.staging import StagingFolder, find_staging_folders, remove_tree, staging_path
 from rm360_async.system import files
 from rm360_async.system.hashing import hash_of
 
@@ -44,7 +44,7 @@ def staged(output: Path, attempt: str = "a1", text: bytes = b"new") -> Path:
         folder.write("images/cam_25/frame_000000.jpg", text)
         folder.write("metadata/info.json", b"{}")
         folder.write_list()
-        with file_system_of(path) as file_system:
+        with open_file_system(path) as file_system:
             seal(path, record(folder.files, folder.bytes), file_system)
     return path
 
@@ -78,7 +78,7 @@ def test_where_the_kernel_cannot_copy_a_range_bytes_are_read_and_written(
         return real(source, target, min(count, 1000), offset_src)
 
     monkeypatch.setattr(os, "copy_file_range", short_then_refused)
-    monkeypatch.setattr(file_writer, "_CHUNK", 777)
+    monkeypatch.setattr(file_writer, "_CHUNK_BYTES", 777)
     (tmp_path / "source").write_bytes(os.urandom(10_000))
     with (tmp_path / "source").open("rb") as file, StagingFolder(tmp_path / ".x.staging") as folder:
         folder.copy("b", file.fileno(), 5, 9000)
@@ -179,7 +179,10 @@ def test_the_umask_of_the_user_counts(tmp_path: Path) -> None:
 
 def test_sealing_lists_every_file_and_writes_the_marker(tmp_path: Path) -> None:
     path = staged(tmp_path)
-    assert dict(read_file_list(path)) == {"images/cam_25/frame_000000.jpg": 3, "metadata/info.json": 2}
+    assert {file.path: file.size for file in read_file_list(path)} == {
+        "images/cam_25/frame_000000.jpg": 3,
+        "metadata/info.json": 2,
+    }
     assert read_marker(path) == record(2, 5)
 
 
@@ -199,7 +202,7 @@ def test_what_is_not_as_written_is_not_sealed(tmp_path: Path, spoil: str) -> Non
         "unlisted": (path / FILE_LIST).unlink,
     }
     acts[spoil]()
-    with pytest.raises(Fault), file_system_of(path) as file_system:
+    with pytest.raises(Fault), open_file_system(path) as file_system:
         seal(path, record(2, 6), file_system)
     assert not (path / MARKER).exists()
 
@@ -216,7 +219,7 @@ def test_every_file_is_listed_with_the_hash_of_its_bytes(tmp_path: Path) -> None
             target.seek(0)
             target.write(b"9")
         folder.write_list()
-    listed = {each.path: each for each in read_files(folder.path)}
+    listed = {each.path: each for each in read_file_list(folder.path)}
     assert sorted(listed) == ["a", "archive", "empty", "large", "small"]
     for path, each in listed.items():
         data = (folder.path / path).read_bytes()
@@ -233,7 +236,7 @@ def test_errors_of_writing_are_heard_since_before_the_first_file(
         synced.append(descriptor)
         return True
 
-    with file_system_of(path) as file_system:
+    with open_file_system(path) as file_system:
         assert not path.parent.exists(), "opened before there is anything"
         with StagingFolder(path) as folder:
             folder.write("a", b"a")
@@ -338,7 +341,7 @@ def test_a_crash_while_the_old_folder_is_removed_leaves_only_what_a_sweep_finds(
     with pytest.raises(KeyboardInterrupt):
         publish(staged(tmp_path, "a2", b"newer"), final, replace=True)
     assert (final / "images/cam_25/frame_000000.jpg").read_bytes() == b"newer"
-    [(performance, left)] = find_staging(tmp_path)
+    [(performance, left)] = find_staging_folders(tmp_path)
     assert performance == Performance("0018", "s1_all")
     remove_tree(left)
     assert [path.name for path in final.parent.iterdir()] == ["s1_all"]
@@ -354,8 +357,8 @@ def test_a_sweep_finds_staging_folders_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "0018" / ".e2.a.staging").symlink_to(tmp_path / "0026")
     (tmp_path / "notes" / ".e1.a.staging").mkdir(parents=True)
     (tmp_path / "0099").symlink_to(tmp_path / "0026")
-    assert [(p.subject, p.name) for p, _ in find_staging(tmp_path)] == wanted
-    assert find_staging(tmp_path / "absent") == []
+    assert [(p.subject, p.name) for p, _ in find_staging_folders(tmp_path)] == wanted
+    assert find_staging_folders(tmp_path / "absent") == []
 
 
 def test_removing_a_tree_follows_no_link(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from rm360_async.commands.verify.progress import VerifyProgress, counts_text
 from rm360_async.commands.verify.result import parts_of
 from rm360_async.ledger import Claims, lock_path
 from rm360_async.store.check import Depth, FlawKind, check_folder
-from rm360_async.store.file_list import FILE_LIST, read_files
+from rm360_async.store.file_list import FILE_LIST, read_file_list
 from rm360_async.store.marker import DAMAGED, MARKER
 from rm360_async.system.hashing import hash_of
 
@@ -78,7 +78,7 @@ def flaws(found: dict[str, Any], name: str) -> list[tuple[str, str]]:
 
 def test_every_published_file_has_the_hash_of_its_bytes(published: Workspace) -> None:
     folder = published.folder("0018/e0")
-    listed = {file.path: file.hash for file in read_files(folder)}
+    listed = {file.path: file.hash for file in read_file_list(folder)}
     visible = {path: data for path, data in tree(folder).items() if not path.startswith(".")}
     assert listed == {path: hash_of(data) for path, data in visible.items()}
 
@@ -127,9 +127,9 @@ def test_missing_changed_and_extra_are_told_per_performance_and_camera(
     for line in (
         "0018/e0: damaged",
         "  images cam_25: 3 missing: frames 0-1, 3",
-        "  images cam_25: 1 changed: frame 2 has other bytes than were published",
+        "  images cam_25: 1 changed: frame 2 content does not match the recorded hash",
         "  images cam_31: 1 extra: Thumbs.db",
-        "  masks cam_31: 1 changed: frame 1 has 5 bytes, not",
+        "  masks cam_31: 1 changed: frame 1 has 5 bytes, expected",
     ):
         assert line in said
     assert "0018/s1_all" not in said and "1 damaged or missing" in said.splitlines()[-1]
@@ -137,7 +137,7 @@ def test_missing_changed_and_extra_are_told_per_performance_and_camera(
 
 def test_a_flipped_bit_in_any_file_is_only_seen_deep(published: Workspace, threads: ThreadPoolExecutor) -> None:
     folder, identity = published.folder("0018/e0"), ("0018", "e0")
-    for file in list(read_files(folder)):
+    for file in list(read_file_list(folder)):
         flip(folder / file.path)
         assert check_folder(folder, identity).flaws == []
         checked = check_folder(folder, identity, threads)
@@ -189,7 +189,7 @@ def test_the_marker_and_the_list_are_checked_too(published: Workspace, threads: 
     spoil(folder)
     checked = check_folder(folder, ("0018", "e0"), threads)
     assert expected in [(flaw.kind.value, flaw.path) for flaw in checked.flaws]
-    assert checked.damaged and checked.depth is depth
+    assert checked.is_damaged and checked.depth is depth
 
 
 @pytest.mark.parametrize("what", ["a pipe", "a link to all zeroes", "a folder"])

@@ -20,7 +20,7 @@ from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.store.marker import read_marker
 from rm360_async.store.publish import publish
-from rm360_async.store.seal import file_system_of, seal
+from rm360_async.store.seal import open_file_system, seal
 from rm360_async.store.staging import remove_tree, staging_path
 
 
@@ -63,7 +63,7 @@ def extract_local(
 
 
 def _extract(job: ExtractJob, staging: Path) -> Record:
-    with file_system_of(staging) as file_system, _deferred_interrupt() as raise_if_stopped:
+    with open_file_system(staging) as file_system, _deferred_interrupt() as raise_if_stopped:
         record = extract(job, on_progress=lambda files, size: raise_if_stopped())
         seal(staging, record, file_system)
         raise_if_stopped()

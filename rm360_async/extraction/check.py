@@ -9,14 +9,13 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.extraction.context import ModalityResult
 from rm360_async.store.seal import files_below
 from rm360_async.store.staging import StagingFolder
+from rm360_async.system.os_errors import os_errors
 
 
 def check_output(folder: StagingFolder, results: Iterable[ModalityResult]) -> None:
     """Raise Fault(UNKNOWN) unless every file has its size, and every entry of the index was written or left out."""
-    try:
+    with os_errors("read back", folder.path, cause=Cause.UNKNOWN):
         _check_files(folder)
-    except OSError as error:
-        raise Fault(Cause.UNKNOWN, f"{folder.path} cannot be read back: {error.strerror}") from error
     for result in results:
         _check_index(result)
 

@@ -67,7 +67,7 @@ class Copier:
         self._folder = folder
         self._max_bytes = max_bytes
         self._on_progress = on_progress
-        self._processes = CopyProcesses(folder.new)
+        self._processes = CopyProcesses(folder.writer)
         self._bytes_in_flight = 0
 
     def __enter__(self) -> Copier:
@@ -120,7 +120,7 @@ class Copier:
         for item in batch:
             result = next(results) if item.task else self._copy_here(item)
             if isinstance(result, ListedFile):
-                self._folder.note(result)
+                self._folder.add_file(result)
             yield CopiedItem(item.camera, item.frame, result if isinstance(result, str) else None)
         self._bytes_in_flight -= sum(item.size for item in batch)
         self.report_progress()
@@ -132,7 +132,7 @@ class Copier:
         if isinstance(item.blob, ReusedFile):
             self._folder.link(item.blob.path, item.blob.listed)
             return None
-        return copy_blob(item.stem, item.blob, self._folder.new, memoryview(b""))
+        return copy_blob(item.stem, item.blob, self._folder.writer, memoryview(b""))
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:

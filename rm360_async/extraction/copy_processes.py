@@ -23,7 +23,7 @@ from multiprocessing.context import ForkProcess
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.smc import Blob, UnreadableData, check
 from rm360_async.store.file_list import ListedFile
-from rm360_async.store.file_writer import NewFiles
+from rm360_async.store.file_writer import FileWriter
 from rm360_async.system.fault_points import reach
 from rm360_async.system.linux import die_with_parent
 
@@ -41,7 +41,7 @@ _IGNORED_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 class CopyProcesses:
     """At most two copy processes, started when they are needed."""
 
-    def __init__(self, files: NewFiles) -> None:
+    def __init__(self, files: FileWriter) -> None:
         self._files = files
         self._started: list[tuple[ForkProcess, Connection]] = []
         self._in_flight: deque[int] = deque()
@@ -113,7 +113,7 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(connection: Connection, others: Sequence[Connection], files: NewFiles, parent: int) -> None:
+def _serve(connection: Connection, others: Sequence[Connection], files: FileWriter, parent: int) -> None:
     """Answer batches until the pipe is closed; `others` are pipe ends of other processes that the fork handed on."""
     for number in _IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -127,7 +127,7 @@ def _serve(connection: Connection, others: Sequence[Connection], files: NewFiles
             connection.send_bytes(json.dumps(_answer(json.loads(connection.recv_bytes()), files, buffer)).encode())
 
 
-def _answer(batch: list[tuple[str, int, int, int]], files: NewFiles, buffer: memoryview) -> object:
+def _answer(batch: list[tuple[str, int, int, int]], files: FileWriter, buffer: memoryview) -> object:
     """Return the results of a batch, or the error that ended it, as a value for JSON."""
     try:
         results = (copy_blob(stem, Blob(file, offset, size), files, buffer) for stem, file, offset, size in batch)
@@ -150,7 +150,7 @@ def _listed_file(path: str, size: int, hashed: str) -> ListedFile:
     return ListedFile(path, size, bytes.fromhex(hashed))
 
 
-def copy_blob(stem: str, blob: Blob, files: NewFiles, buffer: memoryview) -> CopyResult:
+def copy_blob(stem: str, blob: Blob, files: FileWriter, buffer: memoryview) -> CopyResult:
     """Check and write one blob, through `buffer` if it fits; return the written file, or why nothing was written."""
     try:
         if blob.size <= len(buffer):

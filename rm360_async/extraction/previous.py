@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from rm360_async.domain.names import Modality, camera_folder
 from rm360_async.domain.record import Record
-from rm360_async.store.file_list import FILE_LIST, ListedFile, read_files
+from rm360_async.store.file_list import FILE_LIST, ListedFile, read_file_list
 from rm360_async.store.marker import read_marker
 
 
@@ -48,7 +48,7 @@ class PreviousFolder:
         if folder is None or not isinstance(record, Record) or not (Path(folder) / FILE_LIST).is_file():
             return None
         try:
-            return cls(Path(folder), record, read_files(Path(folder)))
+            return cls(Path(folder), record, read_file_list(Path(folder)))
         except (OSError, ValueError):  # nothing is lost: what cannot be reused is downloaded again
             return None
 

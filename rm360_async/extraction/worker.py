@@ -9,7 +9,7 @@ from pathlib import Path
 from rm360_async.domain.errors import Fault
 from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.store.seal import file_system_of, seal
+from rm360_async.store.seal import open_file_system, seal
 from rm360_async.system.linux import require_linux
 from rm360_async.system.worker_protocol import MessageWriter, limit_process
 
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     limit_process(memory_bytes)
     messages = MessageWriter()
     try:
-        with file_system_of(Path(job.staging)) as file_system:
+        with open_file_system(Path(job.staging)) as file_system:
             record = extract(job, on_progress=messages.send_progress)
             seal(Path(job.staging), record, file_system)
     except Fault as fault:

@@ -14,7 +14,7 @@ from rm360_async.domain.stage import FAILURES, Stage
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.ledger import Claims, Ledger, adopt_folders, import_existing
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
-from rm360_async.store.staging import find_staging, remove_tree
+from rm360_async.store.staging import find_staging_folders, remove_tree
 from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
 
@@ -49,7 +49,7 @@ class Reconciler:
             log.info("new ledger: imported the published folders", completed=imported.completed)
         for problem in imported.problems if imported is not None else ():
             log.warning(problem)
-        interrupted = await run_sync(find_staging, storage.output_dir)
+        interrupted = await run_sync(find_staging_folders, storage.output_dir)
         numbers = await self.ledger.row_numbers() if interrupted else {}
         for performance, folder in interrupted:
             await self._remove_staging(numbers.get(performance), folder)

@@ -27,7 +27,7 @@ from rm360_async.domain.state import Observed, PerformanceRow, PlannedState, dec
 from rm360_async.download import spool
 from rm360_async.download.ranges.estimate import Estimate, estimate_sizes
 from rm360_async.download.rclone import RemoteListing
-from rm360_async.store.marker import MARKER, record_of
+from rm360_async.store.marker import MARKER, read_record
 
 UNFINISHED = (Stage.PENDING, Stage.WAITING)
 
@@ -148,7 +148,7 @@ def _kinds_for(policy: SelectionPolicy, performance: Performance, previous: Reco
 def _incomplete_record(settings: Settings, plan: RunPlan, performance: Performance) -> Record | None:
     """Return the record of a published folder that lacks selected data; None for any other."""
     try:
-        record = record_of(output_folder(settings.storage.output_dir, performance))
+        record = read_record(output_folder(settings.storage.output_dir, performance))
     except Fault as fault:  # leave it as it is; the next run compares it again
         plan.comparison_failed.add(performance)
         plan.remarks.append(f"{performance} cannot be compared with the selection: {fault}")

@@ -25,7 +25,7 @@ from rm360_async.ledger import adopt_folders
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.cleanup import cleanup
 from rm360_async.stages.job_log import JobLog
-from rm360_async.store.marker import record_of
+from rm360_async.store.marker import read_record
 from rm360_async.store.publish import is_marked_damaged
 from rm360_async.store.staging import remove_tree, staging_path
 from rm360_async.system.log import logger
@@ -44,7 +44,7 @@ async def lookup(
     """
     job.target = output_folder(settings.storage.output_dir, job.performance)
     await run_sync(_remove_stale_staging, job.target)
-    record = await run_sync(record_of, job.target)
+    record = await run_sync(read_record, job.target)
     is_lacking = settings.selection_policy.is_lacking(job.performance, record)
     state = decide_state(row, Observed(record is not None, incomplete=is_lacking), clock.now())
     if state.stage is Stage.COMPLETED:

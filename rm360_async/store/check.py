@@ -1,8 +1,8 @@
-"""The check of a published folder against what it claims; only reads, and follows no symbolic link inside it.
+"""Check a published folder against its own record; only reads, and follows no symbolic link inside it.
 
-The list of files is compared with the folder by names and sizes, the marker's counts with the list, and with
-threads at hand every byte is read and compared with its hash. What an earlier version or tool left without a
-list or without hashes gets what can be checked: counts, empty files, and whether every byte can be read.
+The list of files is compared with the folder by names and sizes, the marker's counts with the list, and, given
+threads, every byte is read and compared with its hash. A folder that an earlier version or tool published without a
+list or without hashes gets the checks that are possible: counts, empty files, and whether every byte can be read.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from enum import Enum
 from pathlib import Path
 
 from rm360_async.domain.record import EarlierRecord, Record
-from rm360_async.store.file_list import FILE_LIST, ListedFile, read_files
+from rm360_async.store.file_list import FILE_LIST, ListedFile, read_file_list
 from rm360_async.store.marker import DAMAGED, MARKER, read_marker
 from rm360_async.system.hashing import hash_of_range
 
-_OURS = (MARKER, FILE_LIST, DAMAGED)
+_OWN_FILES = (MARKER, FILE_LIST, DAMAGED)
 _BATCH_FILES = 64
 _BATCH_BYTES = 64 * 2**20
 
@@ -49,7 +49,7 @@ class Depth(str, Enum):
 
 @dataclass(frozen=True)
 class Flaw:
-    """One file that is not as it was published; `path` is below the folder."""
+    """One file that is not as it was published; `path` is relative to the folder."""
 
     kind: FlawKind
     path: str
@@ -58,9 +58,10 @@ class Flaw:
 
 @dataclass
 class FolderCheck:
-    """What the check of one folder found; `files` and `bytes` are what is there now, without our own three files.
+    """The result of checking one folder.
 
-    `record` is None for a folder without a marker; `queued` tells that it waits to be extracted again.
+    `files` and `bytes` count its content without marker and list of files. `record` is None for a folder without a
+    marker. `queued` is True if the folder waits to be extracted again.
     """
 
     depth: Depth
@@ -71,12 +72,12 @@ class FolderCheck:
     flaws: list[Flaw] = field(default_factory=list)
 
     @property
-    def damaged(self) -> bool:
-        """Tell whether anything of what was published is missing or changed; what is extra is no damage."""
+    def is_damaged(self) -> bool:
+        """Return True if a published file is missing or changed; extra files are no damage."""
         return any(flaw.kind is not FlawKind.EXTRA for flaw in self.flaws)
 
     def add(self, kind: FlawKind, path: str, reason: str = "") -> None:
-        """Note one flaw."""
+        """Add one flaw."""
         self.flaws.append(Flaw(kind, path, reason))
 
 
@@ -86,52 +87,54 @@ def check_folder(
     threads: Executor | None = None,
     on_bytes: OnBytes = lambda size: None,
 ) -> FolderCheck:
-    """Return how a folder differs from what it claims.
+    """Return how a folder differs from its own record.
 
-    `identity` is the subject and performance that its place stands for. With `threads` every byte is read, by
-    several of them; `on_bytes` gets the sizes of what they have read, from any thread. Raises OSError when the
-    folder itself cannot be read.
+    `identity` is the subject and performance of its path. With `threads`, every byte is read, by several of them;
+    `on_bytes` gets the sizes of what they have read, from any thread. Raises OSError if the folder itself cannot be
+    read.
     """
     record = read_marker(folder)
-    found = _Found(folder)
-    checked = FolderCheck(
-        Depth.SIZES, record, found.sizes.pop(DAMAGED, None) is not None, len(found.visible), sum(found.visible.values())
-    )
-    listed, why_not = _listed(folder, found)
-    if record is None and not checked.queued and FILE_LIST not in found.sizes:
-        checked.depth = Depth.FOREIGN
-        return checked
-    _check_marker(checked, identity, found)
+    content = _FolderContent(folder)
+    queued = content.sizes.pop(DAMAGED, None) is not None
+    check = FolderCheck(Depth.SIZES, record, queued, len(content.published), sum(content.published.values()))
+    listed, list_problem = _read_list(folder, content)
+    if record is None and not check.queued and FILE_LIST not in content.sizes:
+        check.depth = Depth.FOREIGN
+        return check
+    _check_marker(check, identity, content)
     if listed is None:
-        _without_list(checked, found, why_not)
-        whole = [ListedFile(path, size) for path, size in found.visible.items()]
+        _check_without_list(check, content, list_problem)
+        readable = [ListedFile(path, size) for path, size in content.published.items()]
     else:
-        whole = _compare(checked, found, listed)
+        readable = _check_against_list(check, content, listed)
     if threads is not None:
-        _read_all(checked, folder, whole, threads, on_bytes)
-    checked.flaws.sort(key=lambda flaw: flaw.path)
-    return checked
+        _check_bytes(check, folder, readable, threads, on_bytes)
+    check.flaws.sort(key=lambda flaw: flaw.path)
+    return check
 
 
-class _Found:
-    """What lies in a folder: sizes of the files, and a reason for each entry that is neither file nor folder."""
+class _FolderContent:
+    """The content of a folder: sizes of its files, and a reason for each entry that cannot be checked.
+
+    `published` are the files without marker and list of files.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.sizes: dict[str, int] = {}
-        self.odd: dict[str, str] = {}
+        self.unusable: dict[str, str] = {}
         self._walk(folder, "")
-        self.visible = {path: size for path, size in self.sizes.items() if path not in _OURS}
+        self.published = {path: size for path, size in self.sizes.items() if path not in _OWN_FILES}
 
     def _walk(self, folder: Path, below: str) -> None:
         with os.scandir(folder / below) as entries:
             for entry in entries:
                 path = f"{below}/{entry.name}" if below else entry.name
                 if entry.is_symlink():
-                    self.odd[path] = "is a symbolic link"
+                    self.unusable[path] = "is a symbolic link"
                 elif entry.is_file(follow_symlinks=False):
                     self.sizes[path] = entry.stat(follow_symlinks=False).st_size
                 elif not entry.is_dir(follow_symlinks=False):
-                    self.odd[path] = "is neither a file nor a folder"
+                    self.unusable[path] = "is neither a file nor a folder"
                 else:
                     self._enter(folder, path)
 
@@ -139,100 +142,100 @@ class _Found:
         try:
             self._walk(folder, path)
         except OSError as error:
-            self.odd[path] = f"cannot be read: {error.strerror}"
+            self.unusable[path] = f"cannot be read: {error.strerror}"
 
 
-def _listed(folder: Path, found: _Found) -> tuple[list[ListedFile] | None, str]:
-    """Return the list of files, or None and why there is none."""
-    if FILE_LIST not in found.sizes:
-        return None, found.odd.get(FILE_LIST, "")
+def _read_list(folder: Path, content: _FolderContent) -> tuple[list[ListedFile] | None, str]:
+    """Return the list of files, or None and why it cannot be used ("" if it does not exist)."""
+    if FILE_LIST not in content.sizes:
+        return None, content.unusable.get(FILE_LIST, "")
     try:
-        return list(read_files(folder)), ""
+        return list(read_file_list(folder)), ""
     except OSError as error:
         return None, f"cannot be read: {error.strerror}"
     except ValueError as error:
         return None, str(error)
 
 
-def _check_marker(checked: FolderCheck, identity: tuple[str, str], found: _Found) -> None:
-    record = checked.record
+def _check_marker(check: FolderCheck, identity: tuple[str, str], content: _FolderContent) -> None:
+    record = check.record
     if record is None:
-        if not checked.queued:
-            checked.add(FlawKind.MISSING, MARKER)
+        if not check.queued:
+            check.add(FlawKind.MISSING, MARKER)
     elif isinstance(record, EarlierRecord):
-        if FILE_LIST in found.sizes and not _is_object(record.text):
-            checked.add(FlawKind.CHANGED, MARKER, "is not the marker that was written")
+        if FILE_LIST in content.sizes and not _is_object(record.text):
+            check.add(FlawKind.CHANGED, MARKER, "is not the marker that was written")
     elif (record.subject, record.performance) != identity:
-        checked.add(FlawKind.CHANGED, MARKER, f"is the marker of {record.subject}/{record.performance}")
+        check.add(FlawKind.CHANGED, MARKER, f"is the marker of {record.subject}/{record.performance}")
 
 
 def _is_object(text: str) -> bool:
-    """Tell whether a marker is JSON, so that another version of ours may have written it."""
+    """Return True if a marker is JSON, so that another version of rm360 may have written it."""
     try:
         return isinstance(json.loads(text), dict)
     except ValueError:
         return False
 
 
-def _without_list(checked: FolderCheck, found: _Found, why_not: str) -> None:
-    record = checked.record
-    for path, size in found.visible.items():
+def _check_without_list(check: FolderCheck, content: _FolderContent, list_problem: str) -> None:
+    record = check.record
+    for path, size in content.published.items():
         if size == 0:
-            checked.add(FlawKind.CHANGED, path, "is empty")
-    if isinstance(record, EarlierRecord) and not why_not:
-        checked.depth = Depth.EMPTY_FILES
+            check.add(FlawKind.CHANGED, path, "is empty")
+    if isinstance(record, EarlierRecord) and not list_problem:
+        check.depth = Depth.EMPTY_FILES
         return
-    checked.depth = Depth.COUNTS
-    checked.add(FlawKind.CHANGED if why_not else FlawKind.MISSING, FILE_LIST, why_not)
-    if isinstance(record, Record) and (checked.files, checked.bytes) != (record.files, record.bytes):
-        wanted = f"{record.files} files with {record.bytes} bytes were published"
-        checked.add(FlawKind.CHANGED, ".", f"holds {checked.files} files with {checked.bytes} bytes; {wanted}")
+    check.depth = Depth.COUNTS
+    check.add(FlawKind.CHANGED if list_problem else FlawKind.MISSING, FILE_LIST, list_problem)
+    if isinstance(record, Record) and (check.files, check.bytes) != (record.files, record.bytes):
+        published = f"{record.files} ({record.bytes} bytes) were published"
+        check.add(FlawKind.CHANGED, ".", f"has {check.files} files ({check.bytes} bytes), but {published}")
 
 
-def _compare(checked: FolderCheck, found: _Found, listed: list[ListedFile]) -> list[ListedFile]:
-    """Note what differs from the list; return the files whose bytes can be compared."""
-    whole = []
+def _check_against_list(check: FolderCheck, content: _FolderContent, listed: list[ListedFile]) -> list[ListedFile]:
+    """Add what differs from the list; return the files whose content can be compared."""
+    comparable = []
     for file in listed:
-        size = found.visible.get(file.path)
+        size = content.published.get(file.path)
         if size == file.size:
-            whole.append(file)
+            comparable.append(file)
         elif size is not None:
-            checked.add(FlawKind.CHANGED, file.path, f"has {size} bytes, not {file.size}")
-        elif file.path in found.odd:
-            checked.add(FlawKind.CHANGED, file.path, found.odd[file.path])
+            check.add(FlawKind.CHANGED, file.path, f"has {size} bytes, expected {file.size}")
+        elif file.path in content.unusable:
+            check.add(FlawKind.CHANGED, file.path, content.unusable[file.path])
         else:
-            checked.add(FlawKind.MISSING, file.path)
-    _check_counts(checked, listed)
+            check.add(FlawKind.MISSING, file.path)
+    _check_counts(check, listed)
     names = {file.path for file in listed}
-    for path in found.visible.keys() - names:
-        checked.add(FlawKind.EXTRA, path)
-    for path in found.odd.keys() - names - {*_OURS}:
-        checked.add(FlawKind.EXTRA, path, found.odd[path])
-    return whole
+    for path in content.published.keys() - names:
+        check.add(FlawKind.EXTRA, path)
+    for path in content.unusable.keys() - names - {*_OWN_FILES}:
+        check.add(FlawKind.EXTRA, path, content.unusable[path])
+    return comparable
 
 
-def _check_counts(checked: FolderCheck, listed: list[ListedFile]) -> None:
-    record = checked.record
+def _check_counts(check: FolderCheck, listed: list[ListedFile]) -> None:
+    record = check.record
     size = sum(file.size for file in listed)
     if isinstance(record, Record) and (len(listed), size) != (record.files, record.bytes):
-        wanted = f"{record.files} files with {record.bytes} bytes were published"
-        checked.add(FlawKind.CHANGED, FILE_LIST, f"lists {len(listed)} files with {size} bytes; {wanted}")
+        published = f"{record.files} ({record.bytes} bytes) were published"
+        check.add(FlawKind.CHANGED, FILE_LIST, f"lists {len(listed)} files ({size} bytes), but {published}")
 
 
-def _read_all(
-    checked: FolderCheck, folder: Path, files: list[ListedFile], threads: Executor, on_bytes: OnBytes
+def _check_bytes(
+    check: FolderCheck, folder: Path, files: list[ListedFile], threads: Executor, on_bytes: OnBytes
 ) -> None:
-    if checked.depth is Depth.SIZES:
-        checked.depth = Depth.EVERY_BYTE if all(file.hash for file in files) else Depth.READABLE
-    reading: list[Future[list[Flaw]]] = []
+    if check.depth is Depth.SIZES:
+        check.depth = Depth.EVERY_BYTE if all(file.hash for file in files) else Depth.READABLE
+    batches: list[Future[list[Flaw]]] = []
     try:
         for batch in _batches(files):
-            reading.append(threads.submit(_read_batch, folder, batch, on_bytes))
-        for done in reading:
-            checked.flaws += done.result()
+            batches.append(threads.submit(_read_batch, folder, batch, on_bytes))
+        for done in batches:
+            check.flaws += done.result()
     finally:
-        for left in reading:
-            left.cancel()
+        for batch_result in batches:
+            batch_result.cancel()
 
 
 def _batches(files: Iterable[ListedFile]) -> Iterator[list[ListedFile]]:
@@ -251,15 +254,15 @@ def _batches(files: Iterable[ListedFile]) -> Iterator[list[ListedFile]]:
 def _read_batch(folder: Path, batch: list[ListedFile], on_bytes: OnBytes) -> list[Flaw]:
     flaws = []
     for file in batch:
-        reason = _read(folder / file.path, file)
+        reason = _content_problem(folder / file.path, file)
         if reason:
             flaws.append(Flaw(FlawKind.CHANGED, file.path, reason))
     on_bytes(sum(file.size for file in batch))
     return flaws
 
 
-def _read(path: Path, file: ListedFile) -> str:
-    """Read one file from the disk; return what is wrong with it, "" when nothing is."""
+def _content_problem(path: Path, file: ListedFile) -> str:
+    """Read one file from the disk; return what is wrong with it, "" if nothing is."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -272,4 +275,4 @@ def _read(path: Path, file: ListedFile) -> str:
         return f"cannot be read: {error.strerror}"
     except EOFError as error:
         return str(error)
-    return "" if file.hash in (None, hashed) else "has other bytes than were published"
+    return "" if file.hash in (None, hashed) else "content does not match the recorded hash"

@@ -1,4 +1,4 @@
-"""The marker `.extraction_complete`: what a published folder holds, and from what it was made."""
+"""The marker `.extraction_complete`: what a published folder holds, and from which source files."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rm360_async.system.os_errors import os_errors
 
 MARKER = ".extraction_complete"
 DAMAGED = ".extraction_damaged"
-"""Stands in the place of the marker in a folder that is to be extracted again."""
-_LONGEST = 2**28
-"""Characters; a marker that names every picture of a performance as broken has some ten million."""
-_ONLY_A_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Never waits for the other end of a pipe."""
+"""Replaces the marker in a folder that is to be extracted again."""
+_MAX_CHARS = 2**28
+"""A marker that names every image of a performance as broken has some ten million."""
+_FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Never waits for the other end of a pipe, and follows no link."""
 
 
 def parse_marker(text: str) -> Record | EarlierRecord:
-    """Return the record in a marker's text; an EarlierRecord when it is not of this schema."""
+    """Return the record in a marker's text; an EarlierRecord if it does not have this schema."""
     try:
         value: Any = json.loads(text)
         if not isinstance(value, dict) or value.get("schema") != SCHEMA:
@@ -40,12 +40,12 @@ def parse_marker(text: str) -> Record | EarlierRecord:
 
 
 def read_marker(folder: Path) -> Record | EarlierRecord | None:
-    """Return what the folder's marker says, or None when there is no marker; raises OSError.
+    """Return what the folder's marker says, or None without a marker. Raises OSError.
 
-    Whatever else stands in its place (a link, a pipe, a folder) is no marker of ours, and is not looked into.
+    Anything else in its place (a link, a pipe, a folder) is an EarlierRecord, and is not read.
     """
     try:
-        descriptor = os.open(folder / MARKER, _ONLY_A_FILE)
+        descriptor = os.open(folder / MARKER, _FILE_FLAGS)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -56,12 +56,12 @@ def read_marker(folder: Path) -> Record | EarlierRecord | None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return EarlierRecord("")
         with open(descriptor, encoding="utf-8", errors="replace", closefd=False) as file:
-            return parse_marker(file.read(_LONGEST))
+            return parse_marker(file.read(_MAX_CHARS))
     finally:
         os.close(descriptor)
 
 
-def record_of(final: Path) -> Record | EarlierRecord | None:
-    """Return what a folder's marker says; Fault(IN_THE_WAY) when it cannot be read, for then nobody may replace it."""
+def read_record(final: Path) -> Record | EarlierRecord | None:
+    """Return what a folder's marker says; Fault(IN_THE_WAY) if it cannot be read, so that no run replaces it."""
     with os_errors("read", final, "check its owner, mode and disk, then `retry`", Cause.IN_THE_WAY):
         return read_marker(final)

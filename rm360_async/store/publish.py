@@ -1,4 +1,4 @@
-"""One rename: a folder appears under its final name whole, or not at all."""
+"""Publish by one rename: a folder appears under its final name complete, or not at all."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from rm360_async.system.files import sync, sync_folder
 from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename
 from rm360_async.system.os_errors import os_errors
 
-_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+_OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 def publish(staging: Path, final: Path, replace: bool = False) -> None:
     """Move a sealed staging folder to its final name in one step, durably.
 
-    Without `replace` anything under the final name is a Fault(IN_THE_WAY). With it a real folder there is
-    exchanged for the new one and then removed; a file or a symbolic link is never replaced. The old folder
-    has the staging name while it is removed, so a crash leaves something that a sweep finds.
+    Without `replace`, anything under the final name is a Fault(IN_THE_WAY). With it, a real folder there is exchanged
+    for the new one and then removed; a file or a symbolic link is never replaced. The old folder has the staging name
+    while it is removed, so `find_staging_folders` finds what a crash leaves. Other failures are Faults as well.
     """
     reach("publishing")
     with os_errors("publish", final):
         replaced = False
         try:
-            _move_to_free_place(staging, final)
+            _move_to_free_path(staging, final)
         except OSError as error:
-            if error.errno not in _TAKEN:
+            if error.errno not in _OCCUPIED:
                 raise
             _require_replaceable(final, replace)
             _exchange(staging, final)
@@ -47,13 +47,17 @@ def publish(staging: Path, final: Path, replace: bool = False) -> None:
 
 
 def mark_damaged(final: Path) -> None:
-    """Take the marker of a published folder away, durably: what is damaged is not whole, and is done again.
+    """Replace the marker of a published folder by `DAMAGED`, durably: it is not complete, and is extracted again.
 
-    `DAMAGED` stands in its place, so that a run knows the folder as one that it may replace. A symbolic link
-    under the final name is a Fault(IN_THE_WAY): what it points to is not ours to replace.
+    `DAMAGED` tells a run that it may replace the folder. A symbolic link under the final name is a
+    Fault(IN_THE_WAY): a run must not replace what it points to.
     """
     if final.is_symlink():
-        raise Fault(Cause.IN_THE_WAY, f"{final} is a symbolic link", "mend what it points to, or move the link away")
+        raise Fault(
+            Cause.IN_THE_WAY,
+            f"{final} is a symbolic link",
+            "move the link away, or verify the folder that it points to",
+        )
     with os_errors("mark as damaged", final):
         try:
             (final / MARKER).replace(final / DAMAGED)
@@ -63,14 +67,14 @@ def mark_damaged(final: Path) -> None:
 
 
 def is_marked_damaged(final: Path) -> bool:
-    """Tell whether a folder waits to be replaced, because a check found it damaged."""
+    """Return True if a folder waits to be replaced because a check found it damaged."""
     return os.path.lexists(final / DAMAGED) and not os.path.lexists(final / MARKER)
 
 
-def _move_to_free_place(staging: Path, final: Path) -> None:
+def _move_to_free_path(staging: Path, final: Path) -> None:
     if rename(staging, final, NOREPLACE):
         return
-    # a plain rename would silently replace an empty folder, so look first; we alone publish below this folder
+    # a plain rename would silently replace an empty folder, so check first; no other process publishes this performance
     if os.path.lexists(final):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final))
     os.rename(staging, final)  # noqa: PTH104 - the one commit point, spelled as the system call
@@ -80,14 +84,14 @@ def _exchange(staging: Path, final: Path) -> None:
     if rename(staging, final, EXCHANGE):
         return
     # two steps where the file system has no exchange: between them the old folder has a staging name
-    aside = staging.with_name(staging.name.removesuffix(".staging") + "-old.staging")
-    final.rename(aside)
+    old = staging.with_name(staging.name.removesuffix(".staging") + "-old.staging")
+    final.rename(old)
     try:
         staging.rename(final)
     except OSError:
-        aside.rename(final)
+        old.rename(final)
         raise
-    aside.rename(staging)
+    old.rename(staging)
 
 
 def _require_replaceable(final: Path, replace: bool) -> None:
@@ -99,9 +103,9 @@ def _require_replaceable(final: Path, replace: bool) -> None:
     if replace:
         return
     if os.path.lexists(final / MARKER):
-        raise Fault(Cause.IN_THE_WAY, f"{final} is published already", "use --force to replace it")
+        raise Fault(Cause.IN_THE_WAY, f"{final} is already published", "use --force to replace it")
     raise Fault(
         Cause.IN_THE_WAY,
-        f"{final} is a folder that this tool did not publish (it has no {MARKER})",
+        f"{final} already exists and was not published by rm360 (it has no {MARKER})",
         "move it away, or use --force to replace it",
     )

@@ -13,23 +13,22 @@ from rm360_async.domain.record import Record
 from rm360_async.store.file_list import FILE_LIST, read_file_list
 from rm360_async.store.marker import MARKER
 from rm360_async.system.fault_points import reach
-from rm360_async.system.files import sync, write_all
+from rm360_async.system.files import create_file, sync
 from rm360_async.system.linux import sync_file_system
 from rm360_async.system.os_errors import os_errors
 
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SYNC_THREADS = 8
 
 
 @contextmanager
-def file_system_of(staging: Path) -> Iterator[int]:
-    """Open the file system of a folder that is still to be made and filled; `seal` needs it.
+def open_file_system(staging: Path) -> Iterator[int]:
+    """Open the file system of a folder that is not created yet; gives the descriptor that `seal` needs.
 
-    The kernel tells an error of writing once to each descriptor that was open when it happened. One that is opened
-    at the seal would not hear of what the sync of another process has been told.
+    The kernel reports a write error once to each descriptor that was open when it happened. A descriptor opened when
+    the folder is sealed would miss an error that was already reported to the sync of another process.
     """
     with os_errors("write", staging):
-        descriptor = os.open(next(each for each in staging.absolute().parents if each.is_dir()), os.O_RDONLY)
+        descriptor = os.open(next(folder for folder in staging.absolute().parents if folder.is_dir()), os.O_RDONLY)
     try:
         yield descriptor
     finally:
@@ -37,16 +36,16 @@ def file_system_of(staging: Path) -> Iterator[int]:
 
 
 def seal(staging: Path, record: Record, file_system: int) -> None:
-    """Write the marker and make all of the folder durable; see `file_system_of`.
+    """Write the marker and make all of the folder durable; see `open_file_system`.
 
-    The folder must hold exactly what its list of files and the record count, else Fault(UNKNOWN): what is not
-    as it was written is not published. Write errors are Faults.
+    The folder must hold exactly the files of its list and as many as the record says, else Fault(UNKNOWN): a folder
+    that is not as it was written is not published. Write errors are Faults.
     """
     reach("sealing")
     with os_errors("write", staging):
         _check_files(staging, record)
         reach("files counted")
-        _write_new(staging / MARKER, record.to_json())
+        create_file(staging / MARKER, record.to_json().encode())
         reach("marker written")
         if not sync_file_system(file_system):
             _sync_each(staging)
@@ -54,7 +53,7 @@ def seal(staging: Path, record: Record, file_system: int) -> None:
 
 
 def files_below(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield (path below the folder, bytes) of every file; Fault for anything but files and folders."""
+    """Yield (path below the folder, bytes) of every file; Fault(IN_THE_WAY) for anything but files and folders."""
     pending = [""]
     while pending:
         below = pending.pop()
@@ -72,32 +71,22 @@ def files_below(folder: Path) -> Iterator[tuple[str, int]]:
 def _check_files(staging: Path, record: Record) -> None:
     if not (staging / FILE_LIST).is_file():
         raise Fault(Cause.UNKNOWN, f"{staging} has no list of its files")
-    files, size = 0, 0
-    listed = dict(read_file_list(staging))
-    odd: list[str] = []
-    for path, found in files_below(staging):
+    count, total = 0, 0
+    unseen = {file.path: file.size for file in read_file_list(staging)}
+    different: list[str] = []
+    for path, size in files_below(staging):
         if path != FILE_LIST:
-            files, size = files + 1, size + found
-            odd += [path] if listed.pop(path, None) != found else []
-    if (files, size) != (record.files, record.bytes):
-        wanted = f"{record.files} files, {record.bytes} bytes"
-        raise Fault(
-            Cause.UNKNOWN, f"{staging} holds {files} files, {size} bytes, and not the {wanted} that were written"
-        )
-    if odd or listed:
-        raise Fault(Cause.UNKNOWN, f"{staging / min([*odd, *listed])} is not as its list of files has it")
-
-
-def _write_new(path: Path, text: str) -> None:
-    descriptor = os.open(path, _NEW_FILE, 0o666)
-    try:
-        write_all(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
+            count, total = count + 1, total + size
+            different += [path] if unseen.pop(path, None) != size else []
+    if (count, total) != (record.files, record.bytes):
+        expected = f"expected {record.files} files ({record.bytes} bytes)"
+        raise Fault(Cause.UNKNOWN, f"{staging}: {expected}, found {count} ({total} bytes)")
+    if different or unseen:
+        raise Fault(Cause.UNKNOWN, f"{staging / min([*different, *unseen])} does not match the folder's list of files")
 
 
 def _sync_each(staging: Path) -> None:
-    """Sync every file by threads, then every folder from the deepest up, then the parent."""
+    """Sync every file, several at a time, then every folder from the deepest up, then the parent."""
     folders = [Path(folder) for folder, _, _ in os.walk(staging)]
     files = [staging / relative for relative, _ in files_below(staging)]
     with ThreadPoolExecutor(_SYNC_THREADS) as threads:

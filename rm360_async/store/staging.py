@@ -13,17 +13,18 @@ from types import TracebackType
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, is_performance, is_subject
-from rm360_async.store.file_list import FILE_LIST, ListedFile, write_files
-from rm360_async.store.file_writer import NewFiles
+from rm360_async.store.file_list import FILE_LIST, ListedFile, write_file_list
+from rm360_async.store.file_writer import FileWriter
 from rm360_async.system.fault_points import reach
 from rm360_async.system.hashing import hash_of_range
 from rm360_async.system.os_errors import os_errors
 
 
 class StagingFolder:
-    """A new folder, made by us, and the account of its files (see `NewFiles`); a context manager.
+    """A new folder, and the sizes and hashes of its files; a context manager.
 
-    Files are `new` and noted here by whoever has them made; `write`, `copy`, `link` and `open` do both.
+    `write`, `copy`, `link` and `open` write a file and add it. A file that another process wrote with `writer` is added
+    by `add_file`. Failures to write are Faults, see `FileWriter`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,7 +34,7 @@ class StagingFolder:
             if path.parent.is_symlink():
                 raise Fault(Cause.IN_THE_WAY, f"{path.parent} is a symbolic link", "put a real folder there")
             path.mkdir()
-            self.new = NewFiles(path)
+            self.writer = FileWriter(path)
         self.sizes: dict[str, int] = {}
         self.hashes: dict[str, bytes | None] = {}
         self.bytes = 0
@@ -48,46 +49,46 @@ class StagingFolder:
         self.close()
 
     def close(self) -> None:
-        """Let go of the folder; its files stay."""
-        self.new.close()
+        """Close the folder; its files stay."""
+        self.writer.close()
 
     @property
     def files(self) -> int:
         """Return how many files were written."""
         return len(self.sizes)
 
-    def note(self, file: ListedFile) -> None:
-        """Take a new file into the account."""
+    def add_file(self, file: ListedFile) -> None:
+        """Add a file that was written to the folder."""
         self.sizes[file.path] = file.size
         self.hashes[file.path] = file.hash
         self.bytes += file.size
 
     def write(self, relative: str, data: bytes | memoryview) -> None:
         """Write a new file."""
-        self.note(self.new.write(relative, data))
+        self.add_file(self.writer.write(relative, data))
         reach("file written")
 
     def copy(self, relative: str, source: int, offset: int, size: int) -> None:
-        """Write a new file from a range of an open one; EOFError when that ends before."""
-        self.note(self.new.copy(relative, source, offset, size))
+        """Write a new file from a range of the open file `source`; EOFError if that ends before."""
+        self.add_file(self.writer.copy(relative, source, offset, size))
 
     def open(self, relative: str) -> AbstractContextManager[io.BufferedRandom]:
-        """Yield a new binary file to write to; when the block raises, the file is removed again."""
-        return self.new.open(relative, self.note)
+        """Yield a new binary file to write to; if the block raises, the file is removed."""
+        return self.writer.open(relative, self.add_file)
 
     def link(self, source: Path, listed: ListedFile) -> None:
-        """Take over a published file under the path that its list has: linked, or copied where that is refused.
+        """Add a published file under the path in its list: as a hard link, or as a copy where links are not possible.
 
-        Raises Fault(UNKNOWN) when it is gone or has another size by now.
+        Raises Fault(UNKNOWN) if the file is gone or no longer has its size.
         """
         with os_errors("reuse", source, cause=Cause.UNKNOWN):
             descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if os.fstat(descriptor).st_size != listed.size:
                 raise Fault(Cause.UNKNOWN, f"cannot reuse {source}: it no longer has {listed.size} bytes")
-            if self.new.link(source, listed.path):
+            if self.writer.link(source, listed.path):
                 hashed = listed.hash or hash_of_range(descriptor, 0, listed.size)
-                self.note(ListedFile(listed.path, listed.size, hashed))
+                self.add_file(ListedFile(listed.path, listed.size, hashed))
             else:
                 self.copy(listed.path, descriptor, 0, listed.size)
         finally:
@@ -95,11 +96,12 @@ class StagingFolder:
         reach("file reused")
 
     def write_list(self) -> None:
-        """Write the list of all files so far with their hashes; it does not count as a file itself."""
-        with self.new.open(FILE_LIST, lambda file: None) as binary:
+        """Write the list of all files so far with their hashes; the list itself is not in it."""
+        with self.writer.open(FILE_LIST, lambda file: None) as binary:
             text = io.TextIOWrapper(binary, encoding="utf-8", newline="")
-            write_files(text, (ListedFile(path, self.sizes[path], self.hashes[path]) for path in sorted(self.sizes)))
-            text.detach()  # its owner closes the file
+            paths = sorted(self.sizes)
+            write_file_list(text, (ListedFile(path, self.sizes[path], self.hashes[path]) for path in paths))
+            text.detach()  # `writer.open` closes the file
         reach("file list written")
 
 
@@ -107,12 +109,12 @@ _STAGING = re.compile(r"\.(?P<name>[a-z0-9_]+)\.(?P<attempt>[A-Za-z0-9_-]+)\.sta
 
 
 def staging_path(final: Path, attempt: str) -> Path:
-    """Return the staging place of one attempt: `<subject>/.s1_all.<attempt>.staging` for `<subject>/s1_all`."""
+    """Return the staging folder of one attempt: `<subject>/.s1_all.<attempt>.staging` for `<subject>/s1_all`."""
     return final.parent / f".{final.name}.{attempt}.staging"
 
 
-def find_staging(output_dir: Path) -> list[tuple[Performance, Path]]:
-    """Return every staging folder below an output folder, also those that crashed attempts left."""
+def find_staging_folders(output_dir: Path) -> list[tuple[Performance, Path]]:
+    """Return every staging folder below an output folder, also those that crashed attempts left behind."""
     return [
         (Performance(subject.name, match["name"]), Path(entry.path))
         for subject in _folders(output_dir)
@@ -123,9 +125,9 @@ def find_staging(output_dir: Path) -> list[tuple[Performance, Path]]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder and all below it, no link followed; nothing happens when it is not there.
+    """Remove a folder with everything in it, if it exists; no symbolic link is followed.
 
-    A link in the place of the folder is removed itself.
+    A link in the place of the folder is itself removed. Raises Fault.
     """
     with os_errors("remove", path):
         try:
@@ -138,10 +140,10 @@ def remove_tree(path: Path) -> None:
 
 
 def _folders(path: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield the real folders in a folder, sorted; none when it is not there."""
+    """Yield the real folders in a folder, sorted; none if it does not exist."""
     try:
-        with os.scandir(path) as found:
-            listed = sorted((entry for entry in found if entry.is_dir(follow_symlinks=False)), key=lambda e: e.name)
+        with os.scandir(path) as entries:
+            folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return
-    yield from listed
+    yield from sorted(folders, key=lambda entry: entry.name)

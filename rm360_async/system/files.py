@@ -24,15 +24,7 @@ def write_temporary(path: Path, data: bytes) -> Path:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, _NEW_FILE, 0o666)
-    try:
-        write_all(descriptor, data)
-        os.fsync(descriptor)
-    except BaseException:
-        temporary.unlink()
-        raise
-    finally:
-        os.close(descriptor)
+    create_file(temporary, data, durable=True)
     return temporary
 
 
@@ -44,6 +36,20 @@ def put_in_place(temporary: Path, path: Path) -> None:
         temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def create_file(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Write a new file, and sync its content if it is to be `durable`; a failure leaves none. Raises OSError."""
+    descriptor = os.open(path, _NEW_FILE, 0o666)
+    try:
+        write_all(descriptor, data)
+        if durable:
+            os.fsync(descriptor)
+    except BaseException:
+        path.unlink()
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

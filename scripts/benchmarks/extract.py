@@ -34,7 +34,7 @@ def measure(bench: Bench) -> None:
     startup = alternate(2 * bench.rounds + 1, {"": lambda: _extract(single, target)}, prepare)[""]
     bench.add_seconds("start-up of `extract`: a file of one frame", startup, 0.5)
     _extract(source, target)
-    files = [(path, (target / path).read_bytes()) for path, _ in read_file_list(target)]
+    files = [(file.path, (target / file.path).read_bytes()) for file in read_file_list(target)]
     frames = sum(path.startswith("images/") for path, _ in files)
     sides = {
         "extract": lambda: _extract(source, target),

@@ -15,7 +15,7 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.ledger import Claims, create_ledger, lock_path
-from rm360_async.store.seal import file_system_of
+from rm360_async.store.seal import open_file_system
 from rm360_async.system.files import sync, sync_folder
 from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename, sync_file_system
 from rm360_async.system.os_errors import os_fault
@@ -115,7 +115,7 @@ def _try_operations(key: str, trial: Path) -> list[str]:
     missing = []
     if key == "output_dir":
         missing += _try_renames(trial)
-        with file_system_of(first) as file_system:
+        with open_file_system(first) as file_system:
             synced = sync_file_system(file_system)
         missing += [] if synced else ["syncfs that reports errors (each file is synced alone)"]
     if key == "manifest":

@@ -32,7 +32,7 @@ async def repair(settings: Settings, report: VerifyReport) -> None:
         numbers = await ledger.row_numbers()
         for each in report.damaged:
             check = report.checks.get(each)
-            if check is not None and check.damaged and not is_repairable(check):
+            if check is not None and check.is_damaged and not is_repairable(check):
                 report.not_queued[each] = _EARLIER_TOOL
             elif not claims.claim(numbers[each]):
                 report.not_queued[each] = "a running instance is processing it"

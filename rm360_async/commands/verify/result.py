@@ -42,7 +42,7 @@ class VerifyReport:
     @property
     def damaged(self) -> list[Performance]:
         """Return what must be extracted again: damaged and missing folders."""
-        return [*(each for each, check in self.checks.items() if check.damaged), *self.folder_missing]
+        return [*(each for each, check in self.checks.items() if check.is_damaged), *self.folder_missing]
 
     @property
     def has_problems(self) -> bool:
@@ -76,7 +76,7 @@ def as_dict(report: VerifyReport) -> dict[str, Any]:
 
 def _check_dict(check: FolderCheck) -> dict[str, Any]:
     return {
-        "state": "damaged" if check.damaged else "extra files" if check.flaws else _state(check),
+        "state": "damaged" if check.is_damaged else "extra files" if check.flaws else _state(check),
         "compared": check.depth.value,
         "files": check.files,
         "bytes": check.bytes,
@@ -124,7 +124,7 @@ def as_text(report: VerifyReport) -> str:
 
 
 def _performance_lines(performance: Performance, check: FolderCheck) -> list[str]:
-    state = "damaged" if check.damaged else "has extra files"
+    state = "damaged" if check.is_damaged else "has extra files"
     queued = ", queued to be extracted again" if check.queued else ""
     groups: dict[tuple[str, str], list[Flaw]] = {}
     for flaw in check.flaws:
@@ -174,7 +174,7 @@ def _depth_lines(report: VerifyReport) -> list[str]:
 def _sum_line(report: VerifyReport) -> str:
     published = report.published.values()
     size = size_text(sum(check.bytes for check in published))
-    damaged, extra = len(report.damaged), sum(1 for check in published if check.flaws and not check.damaged)
+    damaged, extra = len(report.damaged), sum(1 for check in published if check.flaws and not check.is_damaged)
     parts = [f"{damaged} damaged or missing"] if damaged else []
     parts += [f"{extra} with extra files"] if extra else []
     parts += [f"{len(report.unreadable)} could not be read"] if report.unreadable else []

@@ -46,7 +46,7 @@ class Inventory:
 def read_inventory(folder: PublishedFolder) -> Inventory:
     """Return what the folder's list of files says; without a usable list the images present, with size 0."""
     try:
-        return _inventory_of(read_file_list(folder.path))
+        return _inventory_of((file.path, file.size) for file in read_file_list(folder.path))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return _inventory_of(_images_present(folder), f"its list of files cannot be used ({reason})")
