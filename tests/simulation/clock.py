@@ -70,6 +70,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             future.set_exception(error)
         return future
 
+    async def subprocess_exec(self, *command: Any, **_: Any) -> Any:  # type: ignore[override]
+        """Refuse: a real process answers in real time."""
+        raise AssertionError(f"a simulation started {command}")
+
 
 class SimulatedTime:
     """The wall clock of a world: the loop's time plus an offset, which a person or NTP may change."""

@@ -36,7 +36,7 @@ class SimulatedRemote(Remote):
         """Look into the remote's folder once."""
         await self._ask("")
 
-    async def listing(self, structure: Structure, subjects: Sequence[str] | None) -> RemoteListing:
+    async def list_files(self, structure: Structure, subjects: Sequence[str] | None) -> RemoteListing:
         """Return what the remote holds."""
         await self._ask("")
         return self.world.catalogue.listing(None if subjects is None else set(subjects))
@@ -49,19 +49,19 @@ class SimulatedRemote(Remote):
             raise Fault(Cause.NOT_FOUND, f"{path} is not on {self}")
         return file
 
-    async def fetch(self, listed: RemoteFile, part: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+    async def download(self, file: RemoteFile, part: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
         """Download one file into `part`, going on where an earlier attempt ended."""
-        await self._ask(listed.path)
+        await self._ask(file.path)
         try:
-            self.account.permit(listed.path, self.world.elapsed())
+            self.account.permit(file.path, self.world.elapsed())
         except Fault as refusal:
-            self.world.note("refused", self.process, listed.path, f"{self.account.name}: {refusal.cause.code}")
+            self.world.note("refused", self.process, file.path, f"{self.account.name}: {refusal.cause.code}")
             if refusal.cause is Cause.FILE_QUOTA:
-                self.world.laws.quota_met(self.account.name, listed.path)
+                self.world.laws.quota_met(self.account.name, file.path)
             raise
         size = part.stat().st_size if part.exists() else 0
         part.touch()
-        stop, fault = self._fault_in_the_body(listed, size)
+        stop, fault = self._fault_in_the_body(file, size)
         began = size
 
         def grown(size: int) -> None:
@@ -80,7 +80,7 @@ class SimulatedRemote(Remote):
             if fault.cause is Cause.MISMATCH:
                 part.unlink()
             raise fault
-        return listed.md5 or ""
+        return file.md5 or ""
 
     async def _ask(self, path: str) -> None:
         """Ask for something, and wait for the answer."""
