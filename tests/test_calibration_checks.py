@@ -1,4 +1,4 @@
-"""The checks of a calibration: clean ones pass, and each fault is named by the right check and by no other."""
+"""The checks of a calibration: clean ones pass, and each fault is reported by the right check and by no other."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def in_millimetres(RT: Array) -> Array:
     return np.block([[RT[:3, :3], RT[:3, 3:] * 1000], [np.array([[0.0, 0.0, 0.0, 1.0]])]])
 
 
-def states(report: CalibrationResult) -> dict[str, str]:
+def states(result: CalibrationResult) -> dict[str, str]:
     """Return the checks that are not ok, by name."""
-    return {check.name: check.state.value for check in report.checks if check.state is not CheckState.OK}
+    return {check.name: check.state.value for check in result.checks if check.state is not CheckState.OK}
 
 
-def sentence(report: CalibrationResult, name: str) -> str:
-    return next(check.sentence for check in report.checks if check.name == name)
+def sentence(result: CalibrationResult, name: str) -> str:
+    return next(check.sentence for check in result.checks if check.name == name)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.125])
@@ -57,28 +57,28 @@ def sentence(report: CalibrationResult, name: str) -> str:
         (("24", "25"), {"axes meet", "origin"}),
     ],
 )
-def test_clean_calibrations_pass_and_say_what_cannot_be_checked(
+def test_clean_calibrations_pass_and_name_what_cannot_be_checked(
     cameras: tuple[str, ...], unchecked: set[str], scale: float
 ) -> None:
     values = clean(*cameras)
     for entry in values.values():
         entry["K"] = scale_intrinsics(entry["K"], scale)
     size = (round(RESOLUTION[0] * scale), round(RESOLUTION[1] * scale))
-    report = check_calibration(values, size, cameras)
-    assert report.state is CheckState.OK and not report.failures
-    assert states(report) == dict.fromkeys(unchecked, "not checked")
-    assert [standing.id for standing in report.positions] == list(cameras)
+    result = check_calibration(values, size, cameras)
+    assert result.state is CheckState.OK and not result.failures
+    assert states(result) == dict.fromkeys(unchecked, "not checked")
+    assert [standing.id for standing in result.positions] == list(cameras)
 
 
 def test_numbers_are_those_of_the_independent_measurement() -> None:
-    report = check_calibration(clean(), RESOLUTION)
-    numbers = {check.name: check.number for check in report.checks}
-    assert report.head == pytest.approx((-0.043, -0.501, 0.002), abs=0.001)
+    result = check_calibration(clean(), RESOLUTION)
+    numbers = {check.name: check.number for check in result.checks}
+    assert result.head == pytest.approx((-0.043, -0.501, 0.002), abs=0.001)
     assert numbers["axes meet"] == pytest.approx(53.6, abs=0.1)
     assert numbers["level"] == pytest.approx(4.1, abs=0.05)
-    place = next(standing for standing in report.positions if standing.id == "58")
+    place = next(standing for standing in result.positions if standing.id == "58")
     assert (place.azimuth, place.elevation) == pytest.approx((-91.6, -2.4), abs=0.06) and place.tier == "eye-inner"
-    assert "18 mm on average, 54 mm at most (camera 49)" in sentence(report, "axes meet")
+    assert "18 mm on average, 54 mm at most (camera 49)" in sentence(result, "axes meet")
 
 
 @pytest.mark.parametrize("cameras", [tuple(rig()), S3_CAMERAS, ("25",)])
@@ -92,34 +92,34 @@ def test_numbers_are_those_of_the_independent_measurement() -> None:
         (lambda RT: FLIP @ RT, "camera-to-world, OpenCV axes, metres, world up +Y"),
     ],
 )
-def test_another_reading_is_named_and_the_rest_is_judged_by_it(
+def test_another_convention_is_named_and_the_other_checks_follow_it(
     cameras: tuple[str, ...], change: Callable[[Array], Array], name: str
 ) -> None:
     values = changed(change)
-    report = check_calibration({camera: values[camera] for camera in cameras}, RESOLUTION)
-    assert [check.name for check in report.failures] == ["convention"]
-    assert str(report.convention) == name and f"read as {name}" in sentence(report, "convention")
-    assert report.matrices[cameras[0]] == pytest.approx(rig()[cameras[0]].RT, abs=1e-5)
+    result = check_calibration({camera: values[camera] for camera in cameras}, RESOLUTION)
+    assert [check.name for check in result.failures] == ["convention"]
+    assert str(result.convention) == name and f"read as {name}" in sentence(result, "convention")
+    assert result.matrices[cameras[0]] == pytest.approx(rig()[cameras[0]].RT, abs=1e-5)
 
 
-def test_every_reading_is_told_from_every_other() -> None:
+def test_every_convention_is_distinguished_from_every_other() -> None:
     stack = np.stack([camera.RT for camera in rig().values()])
-    for reading in ALL_CONVENTIONS:
-        unread: NDArray[Any] = stack.copy()
-        if reading.y_up:
-            unread = FLIP @ unread
-        if reading.gl_axes:
-            unread = unread @ FLIP
-        if reading.world_to_camera:
-            unread = np.linalg.inv(unread)
-        unread[:, :3, 3] *= {"metres": 1, "millimetres": 1000, "centimetres": 100}[reading.unit]
-        assert best_convention(unread)[0] == reading
-        assert reading.to_stated(unread) == pytest.approx(stack, abs=1e-5)
+    for convention in ALL_CONVENTIONS:
+        converted: NDArray[Any] = stack.copy()
+        if convention.y_up:
+            converted = FLIP @ converted
+        if convention.gl_axes:
+            converted = converted @ FLIP
+        if convention.world_to_camera:
+            converted = np.linalg.inv(converted)
+        converted[:, :3, 3] *= {"metres": 1, "millimetres": 1000, "centimetres": 100}[convention.unit]
+        assert best_convention(converted)[0] == convention
+        assert convention.to_stated(converted) == pytest.approx(stack, abs=1e-5)
     assert ALL_CONVENTIONS[0] == STATED_CONVENTION and len(set(ALL_CONVENTIONS)) == 24
 
 
 @pytest.mark.parametrize(
-    ("pairs", "told"),
+    ("pairs", "message"),
     [
         ([("24", "27")], "cameras 24 and 27 are swapped"),
         ([("16", "54")], "cameras 16 and 54 are swapped"),  # the two nearest of the rig, 5.4 degrees apart
@@ -129,29 +129,29 @@ def test_every_reading_is_told_from_every_other() -> None:
         ),
     ],
 )
-def test_swapped_ids_are_named(pairs: list[tuple[str, str]], told: str) -> None:
+def test_swapped_ids_are_named(pairs: list[tuple[str, str]], message: str) -> None:
     values = clean()
     for one, other in pairs:
         values[one], values[other] = values[other], values[one]
-    report = check_calibration(values, RESOLUTION)
-    assert [check.name for check in report.failures] == ["ids"] and told in sentence(report, "ids")
+    result = check_calibration(values, RESOLUTION)
+    assert [check.name for check in result.failures] == ["ids"] and message in sentence(result, "ids")
 
 
-def test_a_round_of_three_and_a_turned_world_are_told_apart() -> None:
+def test_three_exchanged_ids_and_a_turned_world_are_distinguished() -> None:
     values = clean()
     values["10"], values["20"], values["30"] = values["20"], values["30"], values["10"]
-    told = sentence(check_calibration(values), "ids")
-    assert "camera 10 stands" in told and "where 20 belongs" in told and "swapped" not in told
+    message = sentence(check_calibration(values), "ids")
+    assert "camera 10 stands" in message and "where 20 belongs" in message and "swapped" not in message
     turn = np.array([[0.0, 0, 1, 0], [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]])
-    report = check_calibration(changed(lambda RT: turn @ RT), RESOLUTION)
-    assert [check.name for check in report.failures] == ["ids"] and "another world" in sentence(report, "ids")
+    result = check_calibration(changed(lambda RT: turn @ RT), RESOLUTION)
+    assert [check.name for check in result.failures] == ["ids"] and "another world" in sentence(result, "ids")
 
 
-def test_one_camera_that_is_read_another_way_is_named() -> None:
-    report = check_calibration(changed(lambda RT: RT @ FLIP, "10"), RESOLUTION)
-    assert {check.name for check in report.failures} == {"convention", "head in frame"}
-    assert "camera 10 read as camera-to-world, OpenGL axes" in sentence(report, "convention")
-    assert report.convention == STATED_CONVENTION
+def test_one_camera_of_another_convention_is_named() -> None:
+    result = check_calibration(changed(lambda RT: RT @ FLIP, "10"), RESOLUTION)
+    assert {check.name for check in result.failures} == {"convention", "head in frame"}
+    assert "camera 10 read as camera-to-world, OpenGL axes" in sentence(result, "convention")
+    assert result.convention == STATED_CONVENTION
 
 
 def test_mirrors_rolls_scales_and_shifts_are_named_by_their_checks() -> None:
@@ -174,9 +174,9 @@ def test_mirrors_rolls_scales_and_shifts_are_named_by_their_checks() -> None:
     assert "(camera 28)" in sentence(missed, "axes meet")
 
 
-def test_images_of_another_size_than_k_are_seen() -> None:
-    report = check_calibration(clean(), (256, 306))
-    assert states(report) == {"head in frame": "fail", "intrinsics": "warn"}
+def test_images_of_another_size_than_k_are_detected() -> None:
+    result = check_calibration(clean(), (256, 306))
+    assert states(result) == {"head in frame": "fail", "intrinsics": "warn"}
     assert states(check_calibration(clean())) == {"head in frame": "not checked", "intrinsics": "not checked"}
 
 
@@ -195,8 +195,8 @@ def test_distortion_is_measured_where_it_folds() -> None:
     assert "camera 25 with lens distortion; it folds nowhere" in sentence(
         check_calibration(mild, RESOLUTION), "distortion"
     )
-    report = check_calibration(folding, RESOLUTION)
-    assert states(report) == {"distortion": "warn"} and "camera 25 at" in sentence(report, "distortion")
+    result = check_calibration(folding, RESOLUTION)
+    assert states(result) == {"distortion": "warn"} and "camera 25 at" in sentence(result, "distortion")
     assert fold_radius(np.array([-1 / 3, 0, 0, 0, 0])) == pytest.approx(1.0)  # r - r^3/3 turns at 1
     assert fold_radius(np.zeros(5)) == fold_radius(np.array([0.3, 0, 0, 0, 0])) == float("inf")
     radii = np.linspace(0, 0.4, 4001)
@@ -208,16 +208,16 @@ def test_distortion_is_measured_where_it_folds() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
-def test_what_is_no_calibration_is_a_failed_check_and_never_an_error(bad: float) -> None:
+def test_invalid_values_are_a_failed_check_and_never_an_error(bad: float) -> None:
     values = clean()
     values["07"]["RT"] = np.full((4, 4), bad)
     values["08"]["K"] = np.zeros((3, 3))
     values["09"]["RT"] = np.eye(3)
     del values["11"]["D"]
-    report = check_calibration(values, RESOLUTION, ["25", "77"])
-    told = sentence(report, "present")
-    assert [check.name for check in report.failures] == ["present"] and len(report.positions) == 56
-    assert told.startswith("cameras 07, 08, 09 and 11 not finite") and "camera 77 with images but without" in told
+    result = check_calibration(values, RESOLUTION, ["25", "77"])
+    message = sentence(result, "present")
+    assert [check.name for check in result.failures] == ["present"] and len(result.positions) == 56
+    assert message.startswith("cameras 07, 08, 09 and 11 not finite") and "camera 77 with images but without" in message
     nothing = check_calibration({}, None)
     assert nothing.state is CheckState.FAIL and nothing.head is None and "there is none" in nothing.checks[0].sentence
 
@@ -234,9 +234,9 @@ def test_random_numbers_never_raise() -> None:
             }
             for camera in range(round_ % 7 + 1)
         }
-        report = check_calibration(values, RESOLUTION)
-        assert report.state is CheckState.FAIL
-        json.dumps([check.as_json() for check in report.checks], allow_nan=False)
+        result = check_calibration(values, RESOLUTION)
+        assert result.state is CheckState.FAIL
+        json.dumps([check.as_json() for check in result.checks], allow_nan=False)
 
 
 def test_names_of_cameras_are_short() -> None:

@@ -90,7 +90,7 @@ def text_of(place: Path) -> str:
 
 @pytest.mark.parametrize("name", ["1", "38", "60", "60 speech"])
 @pytest.mark.parametrize("faces", [True, False])
-def test_a_page_is_whole_in_itself_and_prints_its_numbers(
+def test_a_page_is_self_contained_and_has_its_numbers(
     folders: dict[str, Path], tmp_path: Path, name: str, faces: bool
 ) -> None:
     numbers = write_page(folders[name], tmp_path, faces=faces)
@@ -106,7 +106,7 @@ def test_a_page_is_whole_in_itself_and_prints_its_numbers(
     assert text.count("<figure") >= 60 and set(re.findall(r"<figcaption>(\d\d) ", text)) == set(rig())
 
 
-def test_panels_stand_in_the_order_in_which_they_would_be_missed(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_panels_have_a_fixed_order(folders: dict[str, Path], tmp_path: Path) -> None:
     write_page(folders["60 speech"], tmp_path)
     order = re.findall(r'<section id="(\w+)">', text_of(tmp_path))
     assert order == ["contact", "proof", "calibration", "coverage", "presence", "sound", "absent", "sizes", "source"]
@@ -212,10 +212,10 @@ def report(workspace: Workspace, *arguments: str) -> int:
     return workspace.command("report", "--output", str(workspace.root / "report"), *arguments)
 
 
-def test_a_run_gets_a_board_with_links_and_reasons(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_a_run_has_links_and_reasons(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(ran) == 0
-    told = capsys.readouterr().out.splitlines()[-1]
-    assert "4 performances: 2 complete, 1 damaged, 1 failed; 3 pages written, 0 unchanged" in told
+    summary = capsys.readouterr().out.splitlines()[-1]
+    assert "4 performances: 2 complete, 1 damaged, 1 failed; 3 pages written, 0 unchanged" in summary
     place = ran.root / "report"
     text = text_of(place)
     parsed = Parsed(text)
@@ -224,7 +224,7 @@ def test_a_run_gets_a_board_with_links_and_reasons(ran: Workspace, capsys: pytes
     assert "damaged: gaps: cam_31 without frame 2" in text and "web page" in text
     numbers = json.loads((place / "report.json").read_text())
     assert numbers["totals"]["squares"] == {
-        **{square.value: 0 for square in PerformanceState},
+        **{state.value: 0 for state in PerformanceState},
         **{"complete": 2, "damaged": 1, "failed": 1},
     }
     assert numbers["performances"]["0018/s3_all"]["checks"]["presence"] == "fail"
@@ -264,7 +264,7 @@ def test_pages_that_must_not_stay_are_removed(ran: Workspace, capsys: pytest.Cap
     assert numbers["0018/s2_all"]["page"] and numbers["0018/s1_all"]["page"] is None
 
 
-def test_a_folder_that_is_gone_costs_its_own_page_only(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_removed_folder_affects_only_its_own_page(ran: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(ran.folder("0018/s1_all"))
     assert report(ran) == 1
     captured = capsys.readouterr()
@@ -272,7 +272,7 @@ def test_a_folder_that_is_gone_costs_its_own_page_only(ran: Workspace, capsys: p
     assert "not a published performance" in text_of(ran.root / "report")
 
 
-def test_a_page_that_brings_its_process_down_costs_that_page_only(
+def test_a_page_that_kills_its_process_affects_only_that_page(
     ran: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hook = {"point": "page begun", "do": "segv"}
@@ -302,7 +302,7 @@ def test_a_page_of_one_folder(ran: Workspace, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["report", "--output", "out"], 2, "config.yaml"),
         (["report", ".", "--output", "../out"], 2, "not a published performance"),
@@ -315,7 +315,7 @@ def test_a_page_of_one_folder(ran: Workspace, capsys: pytest.CaptureFixture[str]
 def test_bad_input_is_one_line(
     arguments: list[str],
     code: int,
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -323,10 +323,10 @@ def test_bad_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == code
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and told in lines[0]
+    assert len(lines) == 1 and message in lines[0]
 
 
-def test_a_wrong_subject_is_told_with_the_config(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_subject_is_an_error(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     workspace.config()
     assert report(workspace, "--subject", "18") == 2
     assert "18" in capsys.readouterr().err
@@ -345,7 +345,7 @@ def test_without_a_ledger_and_without_a_place_it_stops(
     assert len(capsys.readouterr().err.strip().splitlines()) <= 2
 
 
-def test_a_page_that_cannot_be_written_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_is_reported(folders: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "cannot write" in write_page_of_run(folders["1"], tmp_path / "file/below", True)
     assert "not a published performance" in write_page_of_run(tmp_path, tmp_path / "x", True)
@@ -369,20 +369,20 @@ def big_run() -> RunData:
     return RunData("lab", tuple(rows), fetched, (DiskUsage("output_dir", 10**12, 10**13),))
 
 
-def test_the_board_of_9500_is_small_and_complete(tmp_path: Path) -> None:
+def test_the_page_of_9500_performances_is_small_and_complete(tmp_path: Path) -> None:
     run = big_run()
     numbers = write_run_page(run, tmp_path)
     text = text_of(tmp_path)
     assert len(text.encode()) < MEGABYTE
     parsed = Parsed(text)
-    squares = numbers["totals"]["squares"]
-    assert sum(squares.values()) == numbers["totals"]["performances"] == 9500 == len(numbers["performances"])
+    counts = numbers["totals"]["squares"]
+    assert sum(counts.values()) == numbers["totals"]["performances"] == 9500 == len(numbers["performances"])
     assert text.count("<b class=") == 9500 + len(PerformanceState)
     assert parsed.links.count("0499/s4_all/index.html") >= 1 and "other reasons; report.json has them all" in text
-    assert squares["damaged"] and squares["running"] and numbers["rates"]["bytes_a_second"] == 5e7
+    assert counts["damaged"] and counts["running"] and numbers["rates"]["bytes_a_second"] == 5e7
 
 
-def test_a_name_outside_the_grammar_gets_no_link(tmp_path: Path) -> None:
+def test_an_invalid_name_gets_no_link(tmp_path: Path) -> None:
     row = PerformanceEntry("../..", "s1_all", "completed", 1, 1, 1, 1.0, "", "", {"state": "ok"})
     numbers = write_run_page(RunData("lab", (row,)), tmp_path)
     assert numbers["performances"]["../../s1_all"]["page"] is None

@@ -44,22 +44,22 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "38": speech_spec(frames=40, holes={"31": (4, 5)}),
         "60": pair_spec("s1_all", 4),
     }
-    found = {}
+    pages = {}
     for name, spec in specs.items():
         folder = extract_spec(root / "folders", spec)
         write_page(folder, root / name, back="../../index.html")
-        found[name] = root / name / "index.html"
+        pages[name] = root / name / "index.html"
     write_page(folder, root / "silhouettes", faces=False)
     run = big_run()
     write_run_page(run, root / "run")
     write_run_page(replace(run, performances=run.performances[:19], downloads=run.downloads[:19]), root / "few")
-    return found | {name: root / name / "index.html" for name in ("silhouettes", "run", "few")}
+    return pages | {name: root / name / "index.html" for name in ("silhouettes", "run", "few")}
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("name", ["1", "38", "60", "silhouettes", "run", "few"])
-def test_a_page_asks_for_nothing_complains_of_nothing_and_fits(
+def test_a_page_requests_nothing_logs_no_errors_and_fits(
     browser: Browser, pages: dict[str, Path], name: str, size: tuple[int, int], dark: bool
 ) -> None:
     seen = browser.open_page(pages[name], *size, dark=dark)
@@ -84,7 +84,7 @@ def test_dark_drawings_are_dark(browser: Browser, pages: dict[str, Path], tmp_pa
         assert bright < 90 if dark else bright > 190
 
 
-def test_every_picture_is_decoded_and_every_text_is_seen(browser: Browser, pages: dict[str, Path]) -> None:
+def test_every_picture_is_decoded_and_every_text_is_shown(browser: Browser, pages: dict[str, Path]) -> None:
     seen = browser.open_page(pages["60"], *DESK)
     close = browser.evaluate("document.querySelectorAll('.proofs image').length")
     assert close >= 9
@@ -95,7 +95,7 @@ def test_every_picture_is_decoded_and_every_text_is_seen(browser: Browser, pages
     assert len(sizes) == 60 and min(sizes) > 40 and max(sizes) - min(sizes) < 1
 
 
-def test_the_sheet_stands_in_columns_at_a_desk_and_begins_at_the_face_on_a_phone(
+def test_the_sheet_has_columns_on_a_desktop_and_begins_at_the_face_on_a_phone(
     browser: Browser, pages: dict[str, Path]
 ) -> None:
     script = (
@@ -103,15 +103,15 @@ def test_the_sheet_stands_in_columns_at_a_desk_and_begins_at_the_face_on_a_phone
         " e.getBoundingClientRect().x, e.getBoundingClientRect().y])"
     )
     browser.open_page(pages["60"], *DESK)
-    places = {camera: (x, y) for camera, x, y in browser.evaluate(script)}
-    assert places["51"][0] < places["28"][0] < places["25"][0] < places["00"][0]
-    assert places["24"][1] < places["25"][1] < places["56"][1] < places["26"][1]
+    positions = {camera: (x, y) for camera, x, y in browser.evaluate(script)}
+    assert positions["51"][0] < positions["28"][0] < positions["25"][0] < positions["00"][0]
+    assert positions["24"][1] < positions["25"][1] < positions["56"][1] < positions["26"][1]
     browser.open_page(pages["60"], *PHONE)
     order = sorted(browser.evaluate(script), key=lambda each: (each[2], each[1]))
     assert order[0][0] == "25"
 
 
-def test_links_of_the_board_lead_to_pages(browser: Browser, pages: dict[str, Path]) -> None:
+def test_links_of_the_run_page_lead_to_pages(browser: Browser, pages: dict[str, Path]) -> None:
     browser.open_page(pages["few"], *DESK)
     links = browser.evaluate("[...document.querySelectorAll('.board a')].map(e => e.href)")
     assert f"{pages['few'].parent.as_uri()}/0000/e5/index.html" in links
@@ -119,7 +119,7 @@ def test_links_of_the_board_lead_to_pages(browser: Browser, pages: dict[str, Pat
     assert browser.evaluate("document.querySelector('header a').href").endswith("index.html")
 
 
-def test_a_page_that_asks_for_something_would_be_seen(browser: Browser, tmp_path: Path) -> None:
+def test_a_page_with_requests_and_errors_is_detected(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "index.html"
     page.write_text("<body><img src='http://127.0.0.1:9/x.png'><script>console.error('oh'); missing()</script></body>")
     seen = browser.open_page(page)

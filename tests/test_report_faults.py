@@ -24,8 +24,8 @@ def info(folder: Path) -> dict[str, Any]:
     return value
 
 
-def marked(folder: Path, **changes: Any) -> None:
-    """Change what a folder's marker says."""
+def change_marker(folder: Path, **changes: Any) -> None:
+    """Change values in a folder's marker."""
     value = json.loads((folder / MARKER).read_text()) | changes
     (folder / MARKER).write_text(json.dumps(value))
 
@@ -50,18 +50,18 @@ def test_clean_performances_pass(tmp_path: Path, spec: SmcSpec, cameras: int, un
 
 
 @pytest.mark.parametrize(
-    ("change", "reading"),
+    ("change", "convention"),
     [
         (np.linalg.inv, "read as world-to-camera, OpenCV axes, metres"),
         (lambda RT: RT @ FLIP, "read as camera-to-world, OpenGL axes, metres"),
     ],
 )
-def test_another_reading_of_rt_is_named(tmp_path: Path, change: Callable[[Array], Array], reading: str) -> None:
+def test_another_convention_of_rt_is_named(tmp_path: Path, change: Callable[[Array], Array], convention: str) -> None:
     folder = extract_spec(tmp_path, pair_spec(), change)
     numbers = page_numbers(folder, tmp_path / "page")
     wrong = failing_panels(numbers)
     assert set(wrong) == {"contact", "proof", "calibration", "absent"}
-    assert wrong["calibration"].startswith("convention: RT is not") and reading in wrong["calibration"]
+    assert wrong["calibration"].startswith("convention: RT is not") and convention in wrong["calibration"]
     assert "3D landmarks do not fall on the 2D ones" in wrong["proof"]
     assert [each["check"] for each in info(folder)["findings"]] == ["calibration"]
 
@@ -79,10 +79,10 @@ def test_a_15_fps_file_is_named_whatever_it_is_called(tmp_path: Path) -> None:
     wrong = failing_panels(page_numbers(folder, tmp_path / "page"))
     assert set(wrong) == {"sound", "absent"} and "the release has 30 frames a second" in wrong["sound"]
     assert info(folder)["findings"][0]["check"] == "frame rate" and info(folder)["fps"] == 15
-    marked(folder, fps=30.0, verdict="complete as released")
-    told = failing_panels(page_numbers(folder, tmp_path / "called"))["sound"]
-    assert "frames and sound give 15 frames a second, not 30" in told
-    assert "the sound is 1.00 s longer than the pictures" in told
+    change_marker(folder, fps=30.0, verdict="complete as released")
+    sentence = failing_panels(page_numbers(folder, tmp_path / "called"))["sound"]
+    assert "frames and sound give 15 frames a second, not 30" in sentence
+    assert "the sound is 1.00 s longer than the pictures" in sentence
 
 
 def test_sound_that_ends_before_the_pictures_is_a_mismatch(tmp_path: Path) -> None:
@@ -103,10 +103,10 @@ def test_missing_frame_100_is_named(tmp_path: Path, cameras: tuple[str, ...] | N
     spec = speech_spec(frames=104)
     folder = extract_spec(tmp_path, speech_spec(frames=104, holes={c: (100,) for c in cameras or spec.cameras}))
     numbers = page_numbers(folder, tmp_path / "page")
-    wrong, strip = failing_panels(numbers), numbers["panels"]["presence"]
+    wrong, frames = failing_panels(numbers), numbers["panels"]["presence"]
     assert set(wrong) == {"presence", "absent"}
-    assert strip["missing"] == len(cameras or spec.cameras) and strip["frames"] == 104
-    assert set(strip["wrong"].values()) == {"missing in the source: 100"}
+    assert frames["missing"] == len(cameras or spec.cameras) and frames["frames"] == 104
+    assert set(frames["wrong"].values()) == {"missing in the source: 100"}
     assert [each["check"] for each in info(folder)["findings"]] == ["gaps"]
 
 
@@ -120,16 +120,16 @@ def test_a_camera_with_half_its_frames_is_named(tmp_path: Path) -> None:
     ]
 
 
-def test_broken_lost_small_and_vanished_frames_are_told_apart(tmp_path: Path) -> None:
+def test_broken_lost_and_vanished_frames_are_distinguished(tmp_path: Path) -> None:
     folder = extract_spec(tmp_path, speech_spec(cameras=speech_spec().cameras[1:], broken={("40", 1): "no_end"}))
     images = folder / "images"
     (images / "cam_57/frame_000002.jpg").unlink()
     numbers = page_numbers(folder, tmp_path / "page")
-    strip = numbers["panels"]["presence"]
-    assert strip["wrong"]["40"] == "broken in the source: 1"
-    assert strip["wrong"]["57"] == "gone since it was published: 2"
-    assert strip["wrong"]["00"] == "missing in the source: 0-5"  # released, and not in the file
-    assert (strip["broken"], strip["gone"], strip["missing"]) == (1, 1, 6)
+    frames = numbers["panels"]["presence"]
+    assert frames["wrong"]["40"] == "broken in the source: 1"
+    assert frames["wrong"]["57"] == "gone since it was published: 2"
+    assert frames["wrong"]["00"] == "missing in the source: 0-5"  # released, and not in the file
+    assert (frames["broken"], frames["gone"], frames["missing"]) == (1, 1, 6)
     assert set(failing_panels(numbers)) == {"contact", "coverage", "presence", "absent"}
     assert numbers["panels"]["coverage"]["lost"] == ["00"]
     assert numbers["panels"]["contact"]["absent"] == {"lost": 1, "not released": 22}
@@ -143,9 +143,9 @@ def test_a_suspiciously_small_picture_and_a_frame_without_mask_are_warnings(tmp_
     text = "\n".join(line for line in lines if not line.startswith("masks/cam_09/frame_000001"))
     path, _, digest = small.split(",")
     listed.write_text(text.replace(small, f"{path},90,{digest}") + "\n")
-    strip = page_numbers(folder, tmp_path / "page")["panels"]["presence"]
-    assert strip["state"] == "warn" and (strip["small"], strip["no_mask"]) == (1, 1)
-    assert strip["wrong"] == {"07": "suspiciously small: 2", "09": "without mask: 1"}
+    frames = page_numbers(folder, tmp_path / "page")["panels"]["presence"]
+    assert frames["state"] == "warn" and (frames["small"], frames["no_mask"]) == (1, 1)
+    assert frames["wrong"] == {"07": "suspiciously small: 2", "09": "without mask: 1"}
 
 
 def test_a_camera_that_is_not_released_or_not_wanted_is_no_fault(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_key_frames_may_have_gaps(tmp_path: Path) -> None:
     assert numbers["panels"]["presence"]["frames"] == 2 and numbers["panels"]["presence"]["state"] == "ok"
 
 
-def test_what_cannot_be_read_is_said_and_the_page_is_made_all_the_same(tmp_path: Path) -> None:
+def test_unreadable_files_give_notes_and_the_page_is_made(tmp_path: Path) -> None:
     folder = extract_spec(tmp_path, pair_spec("s1_all"))
     (folder / "metadata/info.json").write_text('{"findings": 7}')
     (folder / "calibration/cameras.json").write_text("[]")
@@ -174,9 +174,9 @@ def test_what_cannot_be_read_is_said_and_the_page_is_made_all_the_same(tmp_path:
     for picture in (folder / "images/cam_20").iterdir():
         picture.write_bytes(b"\xff\xd8 no jpeg")
     numbers = page_numbers(folder, tmp_path / "page")
-    told = " | ".join(numbers["notes"])
+    notes = " | ".join(numbers["notes"])
     for what in ("info.json", "cameras.json", "all_frames.npz", "cam_25.npz", "audio_data.npz", "list of files"):
-        assert what in told
+        assert what in notes
     assert numbers["panels"]["contact"]["absent"] == {"broken": 1}
     assert numbers["panels"]["calibration"]["state"] == "not checked"
 

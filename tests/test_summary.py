@@ -1,4 +1,4 @@
-"""The manifest added up: numbers against a plain count, tables, and plots that show them."""
+"""The summary of a manifest: numbers against a plain count, tables, and plots that show them."""
 
 from __future__ import annotations
 
@@ -42,29 +42,31 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def test_sums_are_those_of_a_plain_count(manifest: Path) -> None:
-    rows = read_manifest(manifest.read_text(), manifest)
+    entries = read_manifest(manifest.read_text(), manifest)
     plain = list(csv.DictReader(io.StringIO(HEAD + LINES)))
-    performances, subjects = by_performance(rows), by_subject(rows)
+    performances, subjects = by_performance(entries), by_subject(entries)
     assert list(performances) == ["e1", "e2", "e10", "h1", "s3", "s4"] and list(subjects) == ["0018", "0019"]
-    for subject, found in subjects.items():
-        here = [line for line in plain if line["subject"] == subject]
-        done = [line for line in here if line["status"] == "completed"]
-        assert found.performances == len(here) and found.frames[1] == median(int(line["frames"]) for line in done)
-        assert found.bytes == round(sum(float(line["size_gb"]) for line in done) * 2**30)
+    for subject, total in subjects.items():
+        of_subject = [line for line in plain if line["subject"] == subject]
+        completed = [line for line in of_subject if line["status"] == "completed"]
+        assert total.performances == len(of_subject) and total.frames[1] == median(
+            int(line["frames"]) for line in completed
+        )
+        assert total.bytes == round(sum(float(line["size_gb"]) for line in completed) * 2**30)
     assert performances["h1"].performances == 2
     assert [*performances["e1"].cameras, *performances["e1"].frames] == [60, 60, 60, 11, 12, 13]
-    states = Counter(row.state.value for row in rows)
+    states = Counter(entry.state.value for entry in entries)
     assert states == {"complete": 4, "damaged": 1, "failed": 1, "waiting": 1, "running": 1, "pending": 1}
 
 
 def test_ids_of_the_earlier_tool_get_their_zeros_back(tmp_path: Path) -> None:
     head = "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error"
-    row = read_manifest(f"{head}\n18,s1_all,completed,1,1911,0.5,,\n", tmp_path)[0]
-    assert (row.subject, row.verdict, row.state.value) == ("0018", "", "complete")
+    entry = read_manifest(f"{head}\n18,s1_all,completed,1,1911,0.5,,\n", tmp_path)[0]
+    assert (entry.subject, entry.verdict, entry.state.value) == ("0018", "", "complete")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "it has no column subject, performance"),
         ("a,b\n1,2\n", "it has no column subject"),
@@ -73,15 +75,17 @@ def test_ids_of_the_earlier_tool_get_their_zeros_back(tmp_path: Path) -> None:
         (HEAD + "0018,s1_all,completed,1,-1,1,,,\n", "line 2 cannot be read"),
     ],
 )
-def test_what_is_no_manifest_is_told(text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_a_manifest_is_an_error(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "x.csv"
     path.write_text(text)
     assert main(["summary", str(path)]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and told in lines[0]
+    assert len(lines) == 1 and message in lines[0]
 
 
-def test_the_tables_say_it(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tables_have_a_row_for_each_group(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["summary", str(manifest)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["complete", "damaged", "failed", "waiting", "running", "pending", "cameras", "frames", "size"]
@@ -103,10 +107,10 @@ def test_plots_show_the_same_as_svg_and_as_png(tmp_path: Path, subjects: int) ->
     for name in ("a.svg", "a.png"):
         assert main(["summary", str(manifest), "--output", str(tmp_path / name)]) == 0
     drawing = ElementTree.parse(tmp_path / "a.svg").getroot()
-    said = [each.text for each in drawing.iter("{http://www.w3.org/2000/svg}text")]
-    assert f"{7 + subjects} performances of {subjects} subjects" in " ".join(filter(None, said))
-    assert {"by performance", "by subject", "e10", "h1", "11-13", "damaged 1"} <= set(said)
-    assert ("0018" in said) == (subjects == 2) and len(said) < 400
+    texts = [each.text for each in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert f"{7 + subjects} performances of {subjects} subjects" in " ".join(filter(None, texts))
+    assert {"by performance", "by subject", "e10", "h1", "11-13", "damaged 1"} <= set(texts)
+    assert ("0018" in texts) == (subjects == 2) and len(texts) < 400
     picture = cv2.imread(str(tmp_path / "a.png"))
     assert picture is not None
     assert picture.shape[:2] == (float(drawing.get("height", "0")), float(drawing.get("width", "0")))

@@ -81,21 +81,23 @@ def test_the_sheet_has_the_order_of_the_rig() -> None:
     assert len(column_azimuths()) == 18 and sum(angle < 0 for angle in column_azimuths()) == 9
     assert len(set(cell_positions().values())) == 60
     for camera, (column, row) in cell_positions().items():
-        away = (rig()[camera].azimuth - column_azimuths()[column] + 180) % 360 - 180
-        assert abs(away) < 6 and TIERS[row] == rig()[camera].tier
+        offset = (rig()[camera].azimuth - column_azimuths()[column] + 180) % 360 - 180
+        assert abs(offset) < 6 and TIERS[row] == rig()[camera].tier
     middle = [cell_positions()[camera] for camera in ("27", "28", "29", "24", "25", "26")]
     assert middle == [(8, 0), (8, 1), (8, 3), (9, 0), (9, 1), (9, 3)]
 
 
-@pytest.mark.parametrize(("name", "there"), [("s1_all", ("25",)), ("s3_all", S3_CAMERAS), ("e1", tuple(rig()))])
-def test_the_contact_sheet_shows_each_camera_in_its_place(published: Path, name: str, there: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("name", "present"), [("s1_all", ("25",)), ("s3_all", S3_CAMERAS), ("e1", tuple(rig()))])
+def test_the_contact_sheet_shows_each_camera_at_its_position(
+    published: Path, name: str, present: tuple[str, ...]
+) -> None:
     folder = open_folder(published / name)
-    found = contact_sheet(folder, 0)
-    assert sorted(found.shown) == sorted(there)
-    assert found.absent == ({"not released": 60 - len(there)} if len(there) < 60 else {})
+    sheet = contact_sheet(folder, 0)
+    assert sorted(sheet.shown) == sorted(present)
+    assert sheet.absent == ({"not released": 60 - len(present)} if len(present) < 60 else {})
     for camera in rig():
-        drawn = cell_of(found.raster, camera)
-        if camera not in there:
+        drawn = cell_of(sheet.raster, camera)
+        if camera not in present:
             assert has(drawn[:20], EMPTY) and len(np.unique(drawn[2:20, 2:-2].reshape(-1, 3), axis=0)) == 1
             continue
         file = published / name / f"images/cam_{camera}/frame_000000.jpg"
@@ -104,10 +106,10 @@ def test_the_contact_sheet_shows_each_camera_in_its_place(published: Path, name:
 
 
 def test_absent_cells_say_why(published: Path, tmp_path: Path) -> None:
-    found = contact_sheet(open_folder(published / "s3_all"), 1)
-    assert found.absent == {"broken": 1, "missing": 1, "not released": 22}
-    assert has(cell_of(found.raster, "31"), BAD) and has(cell_of(found.raster, "40"), BAD)
-    assert not has(cell_of(found.raster, "02"), BAD)
+    sheet = contact_sheet(open_folder(published / "s3_all"), 1)
+    assert sheet.absent == {"broken": 1, "missing": 1, "not released": 22}
+    assert has(cell_of(sheet.raster, "31"), BAD) and has(cell_of(sheet.raster, "40"), BAD)
+    assert not has(cell_of(sheet.raster, "02"), BAD)
     shutil.copytree(published / "s3_all", tmp_path / "s3")
     shutil.rmtree(tmp_path / "s3/images/cam_24")
     (tmp_path / "s3/images/cam_57/frame_000000.jpg").write_bytes(b"\xff\xd8 no jpeg")
@@ -125,7 +127,7 @@ def test_the_sheet_takes_the_first_frame_that_most_cameras_have(published: Path)
         contact_sheet(open_folder(published / "s3_all"), 9)
 
 
-def test_folders_that_are_none_are_told_in_a_line(published: Path, tmp_path: Path) -> None:
+def test_folders_that_are_not_published_are_errors(published: Path, tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="no such folder"):
         open_folder(tmp_path / "nothing")
     with pytest.raises(BadRequest, match="not a published performance"):
@@ -133,24 +135,24 @@ def test_folders_that_are_none_are_told_in_a_line(published: Path, tmp_path: Pat
     earlier = tmp_path / "0018/s1_all"
     shutil.copytree(published / "s1_all", earlier)
     (earlier / ".extraction_complete").write_text("done\n")
-    found = contact_sheet(open_folder(earlier))
-    assert found.shown == ("25",) and found.absent == {"absent": 59}
+    sheet = contact_sheet(open_folder(earlier))
+    assert sheet.shown == ("25",) and sheet.absent == {"absent": 59}
     shutil.rmtree(earlier / "images")
     with pytest.raises(BadRequest, match="has no images"):
         contact_sheet(open_folder(earlier))
 
 
 def test_the_strip_shows_time_and_every_missing_frame(published: Path) -> None:
-    found = frame_strip(open_folder(published / "s1_all"), "25", 8)
-    assert found.frames[0] == 0 and found.frames[-1] == 29 and len(found.frames) == 8
-    assert found.missing == (7, 8)
-    bar = found.raster.pixels[-72 + 6 + 13, 14:-14]
+    strip = frame_strip(open_folder(published / "s1_all"), "25", 8)
+    assert strip.frames[0] == 0 and strip.frames[-1] == 29 and len(strip.frames) == 8
+    assert strip.missing == (7, 8)
+    bar = strip.raster.pixels[-72 + 6 + 13, 14:-14]
     red, green = (bar == bgr(BAD)).all(axis=-1), (bar == bgr(GOOD)).all(axis=-1)
     assert (red | green).all() and np.flatnonzero(red).min() == pytest.approx(7 / 30 * bar.shape[0], abs=1)
     assert red.mean() == pytest.approx(2 / 30, abs=0.005)
     assert len(frame_strip(open_folder(published / "s3_all"), "0", 400).frames) == 3
-    for camera, told in (("02", "not released"), ("xx", "not a camera id")):
-        with pytest.raises(BadRequest, match=told):
+    for camera, message in (("02", "not released"), ("xx", "not a camera id")):
+        with pytest.raises(BadRequest, match=message):
             frame_strip(open_folder(published / "s3_all"), camera)
 
 
@@ -178,22 +180,22 @@ def test_the_map_marks_kept_available_and_absent_cameras(kept: tuple[str, ...]) 
     available = [camera for camera in rig() if int(camera) % 2]
     drawing = coverage_map("a <title> & more", kept, available)
     hollow, absent = set(available) - set(kept), set(rig()) - set(kept) - set(available)
-    told = texts(drawing)
-    assert {f"kept {len(kept)}", f"available {len(hollow)}", f"absent {len(absent)}", "a <title> & more"} <= set(told)
-    assert {camera for camera in told if camera in rig()} == set(rig())
+    drawn = texts(drawing)
+    assert {f"kept {len(kept)}", f"available {len(hollow)}", f"absent {len(absent)}", "a <title> & more"} <= set(drawn)
+    assert {camera for camera in drawn if camera in rig()} == set(rig())
     radii = [each.get("r") for each in elements(drawing, "circle")]
     assert radii.count("11") == len(kept) and radii.count("10") == len(hollow)
     assert len(elements(drawing, "line")) >= 2 * len(absent)
     gap = coverage(kept).gap
-    assert any(f"largest azimuth gap {gap:.1f}" in each for each in told)
-    assert (f"largest gap {gap:.1f}\N{DEGREE SIGN}" in told) == (len(kept) > 1)
+    assert any(f"largest azimuth gap {gap:.1f}" in each for each in drawn)
+    assert (f"largest gap {gap:.1f}\N{DEGREE SIGN}" in drawn) == (len(kept) > 1)
 
 
 def test_the_map_has_the_face_in_the_middle_and_the_left_on_the_right() -> None:
     drawing = coverage_map("x", ["25", "13"], [])
-    places = {"".join(each.itertext()): float(each.get("x", "nan")) for each in elements(drawing, "text")}
-    assert places["subject's right"] < places["face"] < places["25"] < places["subject's left"]
-    assert places["13"] == pytest.approx(places["subject's left"], abs=5)
+    positions = {"".join(each.itertext()): float(each.get("x", "nan")) for each in elements(drawing, "text")}
+    assert positions["subject's right"] < positions["face"] < positions["25"] < positions["subject's left"]
+    assert positions["13"] == pytest.approx(positions["subject's left"], abs=5)
     heights = {"".join(each.itertext()): float(each.get("y", "nan")) for each in elements(drawing, "text")}
     assert heights["24"] < heights["25"] < heights["26"]
 
@@ -220,7 +222,7 @@ def test_the_rig_is_drawn_to_scale_from_both_sides(kept: tuple[str, ...]) -> Non
     assert float(ids["13"].get("x", "0")) > heads[0][0] + 200 and float(ids["25"].get("y", "0")) > heads[0][1] + 200
 
 
-def test_pictures_ask_for_nothing_from_elsewhere(published: Path, tmp_path: Path) -> None:
+def test_plots_load_no_external_files(published: Path, tmp_path: Path) -> None:
     assert main(["cameras", "analyze", str(published / "s3_all"), "--plots", str(tmp_path / "plots")]) == 0
     for name in ("rig.svg", "coverage.svg"):
         text = (tmp_path / "plots" / name).read_text()
@@ -242,13 +244,13 @@ def test_analyze_passes_clean_data_of_both_layouts(
     spec = replace(next(each for each in demo_plan(Structure.PAIR) if each.performance.name == "e0"), scale=1 / 16)
     raw, anno = write_pair(tmp_path / "0026_e0_raw.smc", tmp_path / "0026_e0_anno.smc", replace(spec, frames=1))
     assert main(["cameras", "analyze", str(anno)]) == 0
-    told = capsys.readouterr().out
-    assert "calibration of 60 cameras, 60 with images; 153 x 128 px" in told and "calibration: ok" in told
+    text = capsys.readouterr().out
+    assert "calibration of 60 cameras, 60 with images; 153 x 128 px" in text and "calibration: ok" in text
     assert main(["cameras", "analyze", str(raw)]) == 2
     assert "in the anno file of the pair" in capsys.readouterr().err
 
 
-def test_analyze_fails_loudly_for_another_reading_and_for_swapped_ids(
+def test_analyze_fails_for_another_convention_and_for_swapped_ids(
     published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "s3"
@@ -258,21 +260,21 @@ def test_analyze_fails_loudly_for_another_reading_and_for_swapped_ids(
     value["cameras"]["24"], value["cameras"]["27"] = value["cameras"]["27"], value["cameras"]["24"]
     file.write_text(json.dumps(value))
     assert main(["cameras", "analyze", str(folder)]) == 1
-    told = [line for line in capsys.readouterr().out.splitlines() if "FAIL" in line]
-    assert len(told) == 1 and "cameras 24 and 27 are swapped" in told[0]
+    failures = [line for line in capsys.readouterr().out.splitlines() if "FAIL" in line]
+    assert len(failures) == 1 and "cameras 24 and 27 are swapped" in failures[0]
     for entry in value["cameras"].values():
         entry["RT"] = np.linalg.inv(np.array(entry["RT"])).tolist()
     value["cameras"]["03"]["K"][0][0] = None
     file.write_text(json.dumps(value))
-    found = read_calibration_source(folder)
-    report = json.loads(analysis_json(found, analyze(found)))
+    source = read_calibration_source(folder)
+    report = json.loads(analysis_json(source, analyze(source)))
     failed = {check["name"]: check["sentence"] for check in report["checks"] if check["state"] == "fail"}
     assert set(failed) == {"present", "convention", "ids"}
     assert "read as world-to-camera" in failed["convention"] and "camera 03 not finite" in failed["present"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["analyze", "gdrive:0018/"], "give the path of one .smc"),
         (["analyze", "nothing"], "there is no such file or folder"),
@@ -283,13 +285,15 @@ def test_analyze_fails_loudly_for_another_reading_and_for_swapped_ids(
         (["strip", "nothing", "--camera", "25"], "there is no such folder"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line_and_exit_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["cameras", *arguments]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and told in lines[0]
+    assert len(lines) == 1 and message in lines[0]
 
 
-def test_a_folder_without_calibration_is_told(published: Path, tmp_path: Path) -> None:
+def test_a_folder_without_calibration_is_an_error(published: Path, tmp_path: Path) -> None:
     file = published / "0018_s1_all_raw.smc"
     assert main(["extract", str(file), "--output", str(tmp_path / "s1"), "--modalities", "images"]) == 0
     with pytest.raises(BadRequest, match="extract it with modality calibration"):
@@ -301,13 +305,13 @@ def test_a_folder_without_calibration_is_told(published: Path, tmp_path: Path) -
             read_calibration_source(tmp_path / "s1")
 
 
-def test_suggest_beats_every_kth_and_takes_only_what_is_there(
+def test_suggest_beats_every_kth_and_takes_only_present_cameras(
     published: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(["cameras", "suggest", "10", "--plots", str(tmp_path)]) == 0
-    told = capsys.readouterr().out.splitlines()
-    chosen = told[0].split(": ")[1].split()
-    rows = {line.split("  ")[1]: line.split() for line in told[3:5]}
+    lines = capsys.readouterr().out.splitlines()
+    chosen = lines[0].split(": ")[1].split()
+    rows = {line.split("  ")[1]: line.split() for line in lines[3:5]}
     assert len(chosen) == 10 and "25" in chosen and f"kept {len(chosen)}" in (tmp_path / "coverage.svg").read_text()
     assert [float(each) for each in rows["ring:10"][2:4]] == pytest.approx([43.1, 33.2], abs=0.8)
     assert [float(each) for each in rows["every k=6"][3:5]] == pytest.approx([44.9, 60.7], abs=0.06)
@@ -326,9 +330,9 @@ def test_grid_and_strip_write_their_pictures(
     grid, strip = tmp_path / "new/grid.png", tmp_path / "strip.png"
     assert main(["cameras", "grid", str(published / "s3_all"), "--frame", "1", "--output", str(grid)]) == 0
     assert main(["cameras", "strip", str(published / "s3_all"), "--camera", "31", "--output", str(strip)]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].endswith("frame 1, 36 cameras; 1 broken, 1 missing, 22 not released")
-    assert told[1].endswith("3 pictures; missing: 1")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("frame 1, 36 cameras; 1 broken, 1 missing, 22 not released")
+    assert lines[1].endswith("3 pictures; missing: 1")
     assert pixels_of(grid).shape[1] > 2 * pixels_of(strip).shape[1] > 1000
     with pytest.raises(Fault, match="cannot write"):
         Raster(4, 4).save(grid / "below/a/file.png")
