@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from benchmarks.inputs import RM360, write_config, write_full_resolution, write_single_frame
 from benchmarks.page_cache import sync_file_system
 from benchmarks.table import Bench
-from benchmarks.timing import Measurement, alternate, measure_command, median, wall_range
+from benchmarks.timing import Measurement, alternate, measure_command, median, wall_text
 from drive_emulator import ROOT_ID, serve
 
 from rm360_async.download.rclone import find_rclone
@@ -65,7 +65,7 @@ def _add_download(
     """Compare CPU times; `size` is in gigabytes."""
 
     def shown(side: Sequence[Measurement]) -> str:
-        return f"{median(side):.2f} s {wall_range(side)}, CPU {median(side, 'cpu') / size:.2f} s a GB"
+        return f"{wall_text(side)}, CPU {median(side, 'cpu') / size:.2f} s a GB"
 
     value = median(measured, "cpu") / median(reference, "cpu")
     what = f"download of {size * 1000:.0f} MB: `rclone cat` into the file, md5 behind it"

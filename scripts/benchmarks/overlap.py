@@ -14,7 +14,7 @@ from benchmarks.timing import (
     measure_command,
     measure_function,
     median,
-    wall_range,
+    wall_text,
 )
 
 from rm360_async.download.rclone import find_rclone
@@ -84,7 +84,7 @@ def _add_capped(bench: Bench, config: Path, env: dict[str, str], cap: int, prepa
     run, download = median(measurements["run"]), median(measurements["download"])
     value = (run - _ALLOWED_SECONDS) / download
     bench.add_line(
-        f"the same at {cap} MB/s", f"{run:.2f} s {wall_range(measurements['run'])}".rstrip(),
-        f"the download alone: {download:.2f} s {wall_range(measurements['download'])}".rstrip(),
+        f"the same at {cap} MB/s", wall_text(measurements["run"]),
+        f"the download alone: {wall_text(measurements['download'])}",
         f"{value:.2f} after {_ALLOWED_SECONDS:g} s", f"at most {_MAX_CAPPED_RATIO}", value <= _MAX_CAPPED_RATIO,
     )  # fmt: skip

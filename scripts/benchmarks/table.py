@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from benchmarks.timing import Measurement, median, wall_range
+from benchmarks.timing import Measurement, median, wall_text
 
 _SMALL_FILE_BYTES = 2**16
 _HEAD = "| part | what | measured | compared with | value | target | |\n|---|---|---|---|---|---|---|"
@@ -62,16 +62,16 @@ class Bench:
     ) -> None:
         """Compare the ratio of the median wall times with a target; `name` says what the reference is."""
         value = median(measured) / median(reference)
-        compared = f"{name}: {_seconds(reference)}"
-        self.add_line(what, _seconds(measured), compared, f"{value:.2f}", f"at most {at_most:g}", value <= at_most)
+        compared = f"{name}: {wall_text(reference)}"
+        self.add_line(what, wall_text(measured), compared, f"{value:.2f}", f"at most {at_most:g}", value <= at_most)
 
     def add_speedup(
         self, what: str, measured: Sequence[Measurement], reference: Sequence[Measurement], name: str, at_least: float
     ) -> None:
         """Compare how many times faster than the reference it is with a target."""
         value = median(reference) / median(measured)
-        compared, target = f"{name}: {_seconds(reference)}", f"at least {at_least:g} x faster"
-        self.add_line(what, _seconds(measured), compared, f"{value:.0f} x faster", target, value >= at_least)
+        compared, target = f"{name}: {wall_text(reference)}", f"at least {at_least:g} x faster"
+        self.add_line(what, wall_text(measured), compared, f"{value:.0f} x faster", target, value >= at_least)
 
     def add_seconds(self, what: str, measured: Sequence[Measurement], at_most: float) -> None:
         """Compare the median wall time with a target; the CPU time decides while other programs use the machine."""
@@ -79,7 +79,7 @@ class Bench:
         met: bool | str = wall <= at_most
         if not met and cpu <= at_most and is_busy():
             met = "met in CPU time: the machine was busy"
-        self.add_line(what, _seconds(measured), "-", f"CPU {cpu:.2f} s", f"at most {at_most:g} s", met)
+        self.add_line(what, wall_text(measured), "-", f"CPU {cpu:.2f} s", f"at most {at_most:g} s", met)
 
     def add_line(
         self, what: str, measured: str, compared: str, value: str, target: str, met: bool | str | None
@@ -93,10 +93,6 @@ class Bench:
     def table(self) -> str:
         """Return the whole table below a line about the machine."""
         return "\n".join([self.machine, "", _HEAD, *self.lines])
-
-
-def _seconds(measurements: Sequence[Measurement]) -> str:
-    return f"{median(measurements):.2f} s {wall_range(measurements)}".rstrip()
 
 
 def _truncate_files(path: Path) -> None:
@@ -139,7 +135,7 @@ def require_disk(folder: Path, gigabytes: float) -> None:
         sys.exit(3)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     """Poll until a condition holds; raise TimeoutError after `seconds`."""
     start = time.perf_counter()
     while not condition():

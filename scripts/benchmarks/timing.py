@@ -89,7 +89,8 @@ def median(measurements: Sequence[Measurement], quantity: str = "wall") -> float
     return value
 
 
-def wall_range(measurements: Sequence[Measurement]) -> str:
-    """Return the lowest and highest wall time, e.g. `(1.02-1.31)`; "" for a single measurement."""
+def wall_text(measurements: Sequence[Measurement]) -> str:
+    """Return the median wall time with the lowest and highest, e.g. `1.17 s (1.02-1.31)`."""
     walls = [each.wall for each in measurements]
-    return f"({min(walls):.2f}-{max(walls):.2f})" if len(walls) > 1 else ""
+    spread = f" ({min(walls):.2f}-{max(walls):.2f})" if len(walls) > 1 else ""
+    return f"{median(measurements):.2f} s{spread}"
