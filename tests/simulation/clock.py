@@ -70,7 +70,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             future.set_exception(error)
         return future
 
-    async def subprocess_exec(self, *command: Any, **_: Any) -> Any:  # type: ignore[override]
+    async def subprocess_exec(self, *command: Any, **_: Any) -> Any:
         """Refuse: a real process answers in real time."""
         raise AssertionError(f"a simulation started {command}")
 
