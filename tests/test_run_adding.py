@@ -75,7 +75,8 @@ def test_a_marker_that_cannot_be_read_is_told_when_more_is_wanted(
     with monkeypatch.context() as unreadable:
         unreadable.setattr(marker_module, "read_marker", refused)
         assert drive_server.run() == 1
-    assert f"0018/e0 cannot be compared with the selection: {folder} cannot be read" in drive_server.workspace.log()
+    message = f"0018/e0 cannot be compared with the selection: cannot read {folder}: Input/output error"
+    assert message in drive_server.workspace.log()
     assert len(drive_server.downloads_of("e0")) == asked and (folder / "images").is_dir(), "and is left as it is"
     assert drive_server.run() == 0
     assert len(marker(drive_server.workspace, "0018/e0")["wanted_modalities"]) == 11, (

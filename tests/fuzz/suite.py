@@ -23,7 +23,7 @@ FAULTS = {
     **{name: (made.__doc__ or "").splitlines()[0] for name, made in {**MUTATIONS, **HOSTILE}.items()},
     "config": "A config.yaml mutated.",
     "listing": "What rclone lists, mutated: names twice, sizes of 0, names outside the grammar.",
-    "ledger": "The ledger, or an earlier MANIFEST.csv, mutated.",
+    "ledger": "The ledger, mutated.",
     "inspect": "`inspect` of a mutated file.",
 }
 """How each kind of fault is caused."""
