@@ -29,10 +29,9 @@ class NoThrottle(Throttle):
 class NoLeases(Budget):
     """Grant every lease at once."""
 
-    def _grant(self, entry: QueuedTicket) -> Shortage | None:
-        with self._tickets.guarded():
-            self._tickets.add(entry)
-            self._tickets.grant(entry)
+    def _grant(self, queued: QueuedTicket) -> Shortage | None:
+        self._tickets.add(queued)
+        self._tickets.grant(queued)
         return None
 
 
