@@ -1,1 +1,1 @@
-"""What each command does, `run` aside."""
+"""What the commands do, except `run`, which is in `service`."""

@@ -72,7 +72,7 @@ def _total_lines(settings: Settings, plan: RunPlan, sizes: dict[Performance, int
     return [
         "  ".join(f"{stage}: {count}" for stage, count in sorted(counts.items())) or "no performance is planned",
         f"to download: {size_text(total)}; largest performance {size_text(largest)},"
-        f" temp_dir may hold {size_text(limits.max_temp_bytes)}",
+        f" temp_dir is limited to {size_text(limits.max_temp_bytes)}",
         f"folders will need about {size_text(total * OUTPUT_RATIO)} in {output_dir},"
         f" which has {_free_text(output_dir)} free ({size_text(limits.min_free_bytes)} of it are kept free)",
     ]
