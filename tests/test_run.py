@@ -195,6 +195,11 @@ def test_a_folder_of_the_earlier_tool_is_left_alone(workspace: Workspace) -> Non
     assert tree(workspace.folder("0018/e0")) == before
     row = workspace.manifest()["0018/e0"]
     assert (row["subject"], row["status"], row["cameras_extracted"]) == ("0018", "completed", "1")
+    copy = workspace.root / "work" / "MANIFEST.csv.earlier"
+    assert "18,e0,completed,60,1" in copy.read_text()
+    (line,) = [line for line in workspace.log().splitlines() if "new ledger" in line]
+    assert "imported the published folders; the earlier manifest is not read, a copy is kept" in line
+    assert "completed=1" in line and str(copy) in line
 
 
 def test_a_foreign_folder_in_the_way_costs_no_download_and_is_not_touched(workspace: Workspace) -> None:

@@ -35,8 +35,8 @@ that moment. A stopped one (SIGSTOP) keeps its place and its leases.
 
 from __future__ import annotations
 
-from rm360_async.budget.budget import POLL_SECONDS, Budget, Lease
+from rm360_async.budget.budget import Budget, Lease
 from rm360_async.budget.disk import Disk, Space, SystemDisk
-from rm360_async.budget.policy import BudgetLimits, Lack, Shortage
+from rm360_async.budget.policy import Lack, Shortage
 
-__all__ = ["POLL_SECONDS", "Budget", "BudgetLimits", "Disk", "Lack", "Lease", "Shortage", "Space", "SystemDisk"]
+__all__ = ["Budget", "Disk", "Lack", "Lease", "Shortage", "Space", "SystemDisk"]
