@@ -100,7 +100,7 @@ class Copier:
             raise Fault(
                 Cause.DAMAGED,
                 f"the .smc unpacks to more than {self._max_bytes / 2**20:.0f} MB, out of all proportion to its size",
-                "it names the same data many times, or is packed to harm: tell its owner",
+                "it repeats the same data or is a decompression bomb; report it to its owner",
             )
 
     def report_progress(self) -> None:
