@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import signal
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_injection import disk
 from fault_injection.checks import problems_at_rest, problems_at_the_end, read_state
 from fault_injection.crash import KINDS, run_session
 from fault_injection.result import Case, SuiteResult
-from fault_injection.small_remote import OriginalRemote, run_on
+from fault_injection.small_remote import EARLIER_SELECTION, OriginalRemote, run_on
 from fault_injection.steps import STEPS
 from fault_injection.tally import SuiteTally, table
 from tiny_smc import Tiny
@@ -59,6 +61,33 @@ def test_every_fault_point_is_reached_by_one_name_and_used_by_a_test() -> None:
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> OriginalRemote:
     return OriginalRemote(tmp_path_factory.mktemp("original") / "remote", count=2)
+
+
+def reached_points(workspace: Workspace, folder: Path, **settings: Any) -> set[str]:
+    """Run without disturbance, and return the points of the steps that come as often as they say."""
+    folder.mkdir()
+    hooks = []
+    for number, step in enumerate(STEPS):
+        mark = {"do": "mark", "path": str(folder / str(number))}
+        hooks.append({"point": step.point, "side": step.side, "nth": step.times, **mark})
+    with run_on(workspace, tuple(hooks), **settings) as run:
+        assert run.wait() == 0, run.output
+    return {STEPS[int(path.name)].point for path in folder.iterdir()}
+
+
+def test_runs_reach_every_step(original: OriginalRemote, tmp_path: Path) -> None:
+    whole = reached_points(original.copy(tmp_path / "whole"), tmp_path / "1", processing__fetch="whole")
+    larger = OriginalRemote(
+        tmp_path / "larger", count=1, filler=30_000, fetch_settings=("ranges",), earlier=EARLIER_SELECTION
+    )
+    workspace = larger.copy(tmp_path / "ranges")
+    larger.restore_earlier_work(workspace)
+    ranges = reached_points(workspace, tmp_path / "2", processing__fetch="ranges")
+    workspace = larger.copy(tmp_path / "both")
+    with run_on(workspace, ({"point": "ranges downloaded", "do": "kill"},), processing__fetch="ranges") as run:
+        assert run.wait() == -signal.SIGKILL
+    both = reached_points(workspace, tmp_path / "3", processing__fetch="whole")
+    assert [step.point for step in STEPS if step.point not in whole | ranges | both] == []
 
 
 @pytest.mark.parametrize("kind", ["worker-step", "rclone-byte"])

@@ -39,6 +39,7 @@ def publish(staging: Path, final: Path, replace: bool = False) -> None:
             replaced = True
         reach("folder renamed")
         sync(final.parent)
+        reach("subject folder synced")
         sync_folder(final.parent.parent)
     if replaced:
         remove_tree(staging)

@@ -94,4 +94,3 @@ def _sync_each(staging: Path) -> None:
             pass
     for folder in (*reversed(folders), staging.parent):
         sync(folder)
-    reach("folder synced")

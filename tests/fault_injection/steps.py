@@ -47,7 +47,7 @@ SERVICE = (
     Step("ready to extract"),
     Step("publishing"),
     Step("folder renamed"),
-    Step("folder synced", times=2),
+    Step("subject folder synced"),
     Step("published"),
     Step("ratio recorded"),
     Step("completion recorded"),
@@ -88,7 +88,7 @@ COMPLETE_SPARSE = (
 """Only where ranges of a file have been downloaded, and the rest of it is wanted now."""
 REUSE = (
     Step("previous folder read", "worker"),
-    Step("file reused", "worker", times=4),
+    Step("file reused", "worker", times=2),
     Step("folders exchanged"),
     Step("old folder removed"),
 )
