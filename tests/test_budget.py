@@ -425,7 +425,7 @@ async def test_what_can_never_be_leased_is_explained(shared: SharedTemp) -> None
     assert budget.explain_too_large(101 * GB) == (
         "needs 101 GB in temp_dir, and limits.max_temp_size_gb allows 100 GB in all"
     )
-    assert "whose disk has 80 GB in all" in str(budget.explain_too_large(61 * GB))
+    assert "its disk has 80 GB and limits.min_free_space_gb keeps 20 GB free" in str(budget.explain_too_large(61 * GB))
 
 
 async def test_instances_share_one_budget_and_one_order(shared: SharedTemp) -> None:

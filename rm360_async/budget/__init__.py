@@ -10,7 +10,7 @@ put on disk: staging bytes in temp_dir, and output bytes and files in output_dir
 
 So the service exceeds neither limit, even if all leases are used to the full. What a lease has
 written already is seen in the free bytes, so it is counted as allocated blocks of its spool paths and as
-what `Lease.record_written` was told, never twice. A lease whose staging bytes are all there already adds nothing to
+what `Lease.record_written` recorded, never twice. A lease whose staging bytes are all there already adds nothing to
 temp_dir; it passes the first rule even if the user has lowered the limit since, else a run could not
 finish what it has.
 

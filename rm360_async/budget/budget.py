@@ -121,10 +121,7 @@ class Budget:
         total = self._disk.space(self.temp_dir).total_bytes
         if staging_bytes + self.limits.min_free_bytes > total:
             floor = size_text(self.limits.min_free_bytes)
-            return (
-                f"{needed}, whose disk has {size_text(total)} in all, of which limits.min_free_space_gb keeps"
-                f" {floor} free"
-            )
+            return f"{needed}, but its disk has {size_text(total)} and limits.min_free_space_gb keeps {floor} free"
         return None
 
     def below_floor(self) -> str | None:

@@ -162,7 +162,7 @@ class Downloader:
     async def _mismatch(self, file: RemoteFile, fault: Fault) -> Fault:
         """Return the fault itself, or SOURCE_DIFFERS for the second of two that are equal.
 
-        The message holds the md5 that arrived: the same wrong one twice is no accident of the line. It is stored,
+        The message holds the md5 that arrived: the same wrong one twice is not an accident of the line. It is stored,
         because a file of hours may see a restart between the two.
         """
         key = f"mismatch {file.path}"

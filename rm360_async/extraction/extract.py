@@ -2,7 +2,7 @@
 
 Uses neither ledger nor config. The modalities are extracted in their order, metadata last because it describes the
 results of the others. A frame that is broken in the source is left out and named; a modality that the source does not
-hold is absent, which is no failure. The folder is neither sealed nor published here.
+hold is absent, which is not a failure. The folder is neither sealed nor published here.
 """
 
 from __future__ import annotations

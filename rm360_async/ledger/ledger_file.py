@@ -1,4 +1,4 @@
-"""The ledger's file: its path, how it is created in one step, and how a damaged one is put aside.
+"""The ledger's file: its path, how it is created in one step, and how a damaged one is renamed.
 
 A ledger is created under another name and renamed, so a file of no bytes or with a foreign header under the
 final name is always damage, and it is refused and never replaced.

@@ -11,8 +11,8 @@ Every failure ends in `_handle_failure`, which asks `decide_retry` what follows 
 the scheduler; so none is ever lost. A failure that stops the service is raised after that.
 
 A job with bytes on disk keeps its lease and its claim while it waits for its next attempt, which runs in a task of
-its own. Without the lease its part would count against the budget with nobody to finish it, and the next in line
-would wait for it, or have it removed; and a task of its own depends on no downloader, all of which may be waiting
+its own. Without the lease its part would count against the budget and never be finished, and the next in line would
+wait for it, or have it removed; and a task of its own depends on no downloader, all of which may be waiting
 for that very lease. Only a wait of hours (a quota) releases both.
 
 Published is published: from the rename to the removal of the .smc files nothing cancels. If the ledger cannot be

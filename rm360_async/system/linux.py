@@ -35,7 +35,7 @@ def require_linux(program: str) -> None:
 def sync_file_system(descriptor: int) -> bool:
     """Make everything on a descriptor's file system durable; return False if that is not possible in one call.
 
-    Raises OSError for any write error on that file system since the descriptor was opened, or since it was last told.
+    Raises OSError for a write error since the descriptor was opened, or since it last reported one.
     """
     call = _libc_function("syncfs")
     if call is None or _kernel_version() < _MIN_SYNCFS_KERNEL:
