@@ -115,6 +115,22 @@ def test_the_flow_and_the_rules_do_no_input_or_output(path: Path) -> None:
             assert name.split(".")[1] in ("domain", room_of(path)), f"{path.name} may not import {name}"
 
 
+DOMAIN = [path for path in FILES if room_of(path) == "domain"]
+
+
+@pytest.mark.parametrize("path", DOMAIN, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_rules_open_no_files_and_only_cameras_need_numpy(path: Path) -> None:
+    """`domain/__init__` imports nothing, so a module that needs only a name or an error does not load numpy."""
+    names = {name.split(".")[0] for name in imports_of(path)}
+    assert "numpy" not in names or "cameras" in path.parts
+    assert path != PACKAGE / "domain/__init__.py" or not names
+    touched = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "stat", "exists", "is_file", "iterdir"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            assert called not in touched or path.name == "rig.py", f"{path.name} calls {called}"
+
+
 def top_level_names(path: Path) -> list[tuple[str, bool]]:
     """Return the public classes and type aliases that a file defines, each with whether it is a class."""
     names: list[tuple[str, bool]] = []

@@ -80,7 +80,7 @@ def absent_panel(data: PageData) -> Panel:
         "warnings": list(info.warnings),
     }
     parts = [level or f"{_NO_RECORD} this folder, without a verdict"]
-    parts += [f"{len(lost)} found wrong"] if lost else []
+    parts += [f"{len(lost)} finding{'s' if len(lost) > 1 else ''}"] if lost else []
     parts += [f"{len(info.absent_as_released)} absent as released"] if info.absent_as_released else []
     more = max(0, len(left_out) - MAX_LEFT_OUT)
     content = {"lost": lost, "left_out": left_out[:MAX_LEFT_OUT], "more": more, "info": info}
