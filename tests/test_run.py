@@ -231,7 +231,22 @@ def test_a_dry_run_touches_nothing(workspace: Workspace, capsys: pytest.CaptureF
     assert workspace.run("--dry-run") == 0
     said = capsys.readouterr().out
     assert "0018/e0" in said and "the remote does not have 0018/0018_e1_raw.smc" in said
+    assert "expected duration: unknown before the first download" in said
     assert sorted(path for path in workspace.root.rglob("*") if path.name != "config.yaml") == before
+
+
+def test_a_dry_run_prints_the_expected_duration(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("e0", "e1"):
+        workspace.put(f"0018/0018_{name}_raw.smc", whole(name))
+    assert workspace.run("--dry-run", "--at", "1KB/s") == 0
+    assert " at 1 KB/s, bound by the line" in capsys.readouterr().out
+    assert workspace.run("--dry-run", "--at", "soon") == 2
+    assert "--at: 'soon' is not a rate" in capsys.readouterr().err
+    assert workspace.run("--performance", "e0") == 0
+    assert workspace.run("--dry-run", "--performance", "e0") == 0
+    assert "nothing is to be downloaded" in capsys.readouterr().out
+    assert workspace.run("--dry-run") == 0
+    assert "expected duration: at least" in capsys.readouterr().out
 
 
 def test_patterns_and_all_are_answered_by_the_listing(workspace: Workspace) -> None:

@@ -21,6 +21,7 @@ from rm360_async.system.linux import require_linux
 @click.option(
     "--dry-run", is_flag=True, help="Print what would be downloaded and the disk space it needs; change nothing."
 )
+@click.option("--at", "rate", metavar="RATE", help="Rate of the line for --dry-run's duration, e.g. 100MB/s, 1Gbit/s.")
 @click.option(
     "--no-wait", is_flag=True, help="Do not wait for quotas: end with exit code 1 and print until when they last."
 )
@@ -35,6 +36,7 @@ def command(
     force: bool,
     dry_run: bool,
     no_wait: bool,
+    rate: str | None,
 ) -> int:
     """Download, extract and publish the performances that the config selects, until nothing is left to do.
 
@@ -43,11 +45,12 @@ def command(
     \b
     Examples:
       rm360 run                                    with ./config.yaml
-      rm360 run lab.yaml --dry-run
+      rm360 run lab.yaml --dry-run --at 100MB/s
       rm360 run lab.yaml --subject 0018 --performance 's*' --modalities audio
       rm360 run lab.yaml --subject 0018 --performance s3_all --force
     """
     require_linux("rm360 run")
+    line_rate = _parsed(rate)
     from rm360_async.config import load_settings
     from rm360_async.service.run import run
     from rm360_async.service.startup import RunOptions
@@ -59,4 +62,14 @@ def command(
         cameras=cameras,
         modalities=modalities,
     )
-    return run_async(run, settings, RunOptions(force=force, dry_run=dry_run, wait=not no_wait))
+    return run_async(run, settings, RunOptions(force=force, dry_run=dry_run, wait=not no_wait, rate=line_rate))
+
+
+def _parsed(rate: str | None) -> float | None:
+    """Return the bytes a second that a text names; None for None."""
+    from rm360_async.domain.forecast import parse_rate
+
+    try:
+        return None if rate is None else parse_rate(rate)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--at") from error

@@ -8,6 +8,7 @@ waits for a file's quota and the tail of the last performance come on top, so th
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ DAILY_BYTES = 10 * 10**12
 """Bytes that one account may download in a day (Google Drive's limit)."""
 _LEARNED_FROM = 50
 """Attempts that a learned rate is taken from, the latest ones."""
+
+
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(B|bit)/s", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,16 @@ def forecast(download_bytes: float, written_bytes: float, capacity: Capacity) ->
     bounds = {"line": download_bytes / capacity.line, "account": accounts, "disk": written_bytes / capacity.disk}
     slowest = max(bounds, key=lambda name: bounds[name])
     return Forecast(bounds[slowest], slowest)
+
+
+def parse_rate(text: str) -> float:
+    """Return the bytes a second of e.g. `100MB/s` (MB is 2**20 bytes) or `1Gbit/s` (10**9 bits); raise ValueError."""
+    match = _RATE.fullmatch(text.strip())
+    if match is None or not float(match[1]):
+        raise ValueError(f"{text!r} is not a rate; write e.g. 100MB/s or 1Gbit/s")
+    power = _POWERS[match[2].upper()]
+    unit = 1000.0**power / 8 if match[3].lower() == "bit" else 1024.0**power
+    return float(match[1]) * unit
 
 
 def learned_rate(attempts: Iterable[tuple[float, float, int]]) -> float | None:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from rm360_async.config import Settings
-from rm360_async.domain.formatting import size_text
+from rm360_async.domain.forecast import Capacity, forecast, learned_rate
+from rm360_async.domain.formatting import duration_text, size_text
 from rm360_async.domain.names import Modality, Performance
 from rm360_async.domain.release import camera_remarks
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.download.rclone import Remote, RemoteListing
-from rm360_async.ledger import ledger_path, opened
+from rm360_async.ledger import Attempt, ledger_path, opened
 from rm360_async.service.reconciler import has_selection_changed
 from rm360_async.service.run_plan import UNFINISHED, RunPlan, estimate_plan, make_plan
 from rm360_async.service.startup import RunOptions, list_remote
 from rm360_async.stages.reserve import OUTPUT_RATIO
 
-"""A folder is about as large as its files: images are copied verbatim, WAV and NPZ of the audio are added."""
+_BOUND_TEXTS = {"line": "the line", "account": "10 TB a day and account", "disk": "the disk"}
 
 
 async def dry_run(settings: Settings, options: RunOptions, remote: Remote) -> int:
@@ -29,16 +31,39 @@ async def dry_run(settings: Settings, options: RunOptions, remote: Remote) -> in
     rows: list[PerformanceRow] = []
     ratios: dict[str, float] = {}
     compare_published = False
+    rate = options.rate
     if ledger_path(settings.storage.manifest_path).exists():
         async with opened(settings.storage.manifest_path) as (ledger, claims):
             rows = await ledger.rows(claims=claims)
+            rate = rate or _learned_rate(await ledger.attempts.all())
             ratios, compare_published = await ledger.hints.ratios(), await has_selection_changed(ledger, settings)
     if options.replaces_published(settings):
         rows = [PerformanceRow(each, Stage.PENDING, forced=True) for each in listing.files]
     plan = make_plan(settings, listing, rows, time.time(), compare_published=compare_published)
     estimate_plan(settings, plan, ratios, plan.states)
     print(dry_run_text(settings, plan, listing))
+    print(duration_line(settings, sum(plan.download_sizes(settings.processing.fetch).values()), rate))
     return 0
+
+
+def duration_line(settings: Settings, download_bytes: int, rate: float | None) -> str:
+    """Return the expected duration and what bounds it; `rate` is that of the line in bytes a second, if known."""
+    if not download_bytes:
+        return "expected duration: nothing is to be downloaded"
+    if rate is None:
+        return "expected duration: unknown before the first download; with a rate: --dry-run --at 100MB/s"
+    least = forecast(download_bytes, 0, Capacity(rate, len(settings.google_drive.remotes)))
+    return (
+        f"expected duration: at least {duration_text(least.seconds)} at {size_text(rate)}/s,"
+        f" bound by {_BOUND_TEXTS[least.bound_by]}"
+    )
+
+
+def _learned_rate(attempts: Iterable[Attempt]) -> float | None:
+    """Return the bytes a second that downloads have brought so far."""
+    return learned_rate(
+        (each.started, each.started + each.seconds.get("download", 0.0), each.fetched_bytes) for each in attempts
+    )
 
 
 def dry_run_text(settings: Settings, plan: RunPlan, listing: RemoteListing) -> str:

@@ -28,6 +28,8 @@ class RunOptions:
     force: bool = False
     dry_run: bool = False
     wait: bool = True
+    rate: float | None = None
+    """Bytes a second of the line, for the duration that a dry run prints; None: as downloads went so far."""
 
     def replaces_published(self, settings: Settings) -> bool:
         """Return True if published folders are to be extracted again and replaced."""
