@@ -93,7 +93,7 @@ async def test_a_ledger_of_0_2_0_is_migrated_and_keeps_everything(path: Path, ca
 async def test_a_migrated_ledger_has_the_schema_of_a_new_one(path: Path, tmp_path: Path) -> None:
     async with Ledger.open(path), Ledger.open(tmp_path / "new.sqlite"):
         pass
-    for table in ("performance", "source", "attempt", "run", "quota", "output_ratio", "meta"):
+    for table in ("performance", "source", "attempt", "run", "quota", "learned", "meta"):
         for pragma in ("table_info", "index_list", "foreign_key_list"):
             sql = f"PRAGMA {pragma}({table})"
             assert query(path, sql) == query(tmp_path / "new.sqlite", sql)

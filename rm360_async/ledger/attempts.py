@@ -43,7 +43,7 @@ class Attempts:
 
     async def all(self, performance: Performance | None = None) -> list[Attempt]:
         """Return the attempts (at one performance), the oldest first."""
-        columns = "subject, name, started, ended, outcome, attempt.cause, attempt.reason, seconds, fetched_bytes"
+        columns = "subject, name, started, ended, outcome, attempt.cause, attempt.reason, seconds, fetched"
         table = "attempt JOIN performance ON performance.id = attempt.performance"
         where = "WHERE subject = ? AND name = ?" if performance else ""
         values = (performance.subject, performance.name) if performance else ()
@@ -73,7 +73,7 @@ async def close_attempt(
 ) -> None:
     """End the open attempt, if any, at the performance with this row number, inside the caller's transaction."""
     query = (
-        "UPDATE attempt SET ended=?, outcome=?, cause=?, reason=?, seconds=?, fetched_bytes=? "
+        "UPDATE attempt SET ended=?, outcome=?, cause=?, reason=?, seconds=?, fetched=? "
         "WHERE performance=? AND ended IS NULL"
     )
     steps = json.dumps(dict(seconds or {}))

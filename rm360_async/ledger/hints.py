@@ -36,7 +36,7 @@ class Hints:
     async def ratios(self) -> dict[str, float]:
         """Return the output bytes to expect for each input byte, by kind: of performance, or of a share of the file."""
         async with self._database.read() as sql:
-            return {kind: float(ratio) for kind, ratio in await sql.fetch_all("SELECT kind, ratio FROM output_ratio")}
+            return {kind: float(ratio) for kind, ratio in await sql.fetch_all("SELECT kind, ratio FROM learned")}
 
     async def record_ratio(self, kind: str, *, input_bytes: int, output_bytes: int) -> None:
         """Record the output of one performance of a kind; its ratio rises at once and falls slowly.
@@ -47,12 +47,11 @@ class Hints:
             return
         ratio = output_bytes / input_bytes
         async with self._database.write() as sql:
-            row = await sql.fetch_one("SELECT ratio FROM output_ratio WHERE kind = ?", kind)
+            row = await sql.fetch_one("SELECT ratio FROM learned WHERE kind = ?", kind)
             if row is not None:
                 ratio = max(ratio, row[0] + _DECAY * (ratio - row[0]))
             query = (
-                "INSERT INTO output_ratio VALUES (?, ?, 1)"
-                " ON CONFLICT DO UPDATE SET ratio = excluded.ratio, observations = observations + 1"
+                "INSERT INTO learned VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET ratio = excluded.ratio, seen = seen + 1"
             )
             await sql.execute(query, kind, ratio)
         reach("ratio recorded")

@@ -89,7 +89,7 @@ class Ledger:
         """
         async with self._database.read() as sql:
             rows = await sql.fetch_all(f"SELECT {COLUMNS} FROM performance")
-            sources = await sql.fetch_all("SELECT performance, path, size, md5, modified FROM source ORDER BY position")
+            sources = await sql.fetch_all("SELECT performance, path, size, md5, modified FROM source ORDER BY place")
         # In a thread, since thousands of rows would block the event loop for a tenth of a second.
         return await run_sync(table.rows_from_values, rows, sources, selection, claims)
 

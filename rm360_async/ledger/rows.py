@@ -19,7 +19,7 @@ from rm360_async.ledger.values import Totals, left_out_text
 
 COLUMNS = (
     "id, subject, name, stage, tries, cause, reason, wait_until, forced, cameras_extracted, frames, bytes, updated, "
-    "completeness"
+    "verdict"
 )
 
 
@@ -90,14 +90,14 @@ async def select_row(sql: Transaction, performance: Performance) -> tuple[int, P
 
 async def select_sources(sql: Transaction, number: int) -> tuple[SourceFile, ...]:
     """Return the source files of the performance with this number, as last listed."""
-    query = "SELECT path, size, md5, modified FROM source WHERE performance = ? ORDER BY position"
+    query = "SELECT path, size, md5, modified FROM source WHERE performance = ? ORDER BY place"
     return tuple([SourceFile(*values) for values in await sql.fetch_all(query, number)])
 
 
 async def select_totals(sql: Transaction) -> Totals:
     """Return the number of performances in each stage as stored, and the bytes published and fetched."""
     counts = await sql.fetch_all("SELECT stage, count(*), sum(bytes) FROM performance GROUP BY stage")
-    fetched = await sql.fetch_one("SELECT coalesce(sum(fetched_bytes), 0) FROM attempt")
+    fetched = await sql.fetch_one("SELECT coalesce(sum(fetched), 0) FROM attempt")
     stages = {stage: 0 for stage in Stage} | {Stage(stage): count for stage, count, _ in counts}
     return Totals(stages, sum(size for *_, size in counts), fetched[0] if fetched else 0)
 
@@ -149,7 +149,7 @@ async def update_rows(sql: Transaction, rows: Mapping[int, PerformanceRow]) -> N
     """Store whole rows by number, and the sources of those that have any."""
     query = (
         "UPDATE performance SET stage=?, tries=?, cause=?, reason=?, wait_until=?, forced=?, "
-        "cameras_extracted=?, frames=?, bytes=?, updated=?, completeness=? WHERE id=?"
+        "cameras_extracted=?, frames=?, bytes=?, updated=?, verdict=? WHERE id=?"
     )
     await sql.execute_many(query, [(*_values(row), number) for number, row in rows.items()])
     await replace_sources(sql, {number: row.sources for number, row in rows.items() if row.sources})

@@ -6,7 +6,7 @@ import sqlite3
 
 APPLICATION_ID = 0x524D3336  # "RM36"
 VERSION = 2
-"""The version of TABLES; with every change it rises, and `migrations` gets the statements from the one before."""
+"""The version of TABLES; it rises with every change, and MIGRATIONS gets the statements from the one before. Columns keep their names."""
 _STRICT = "STRICT" if sqlite3.sqlite_version_info >= (3, 37) else ""
 
 TABLES = f"""
@@ -24,17 +24,17 @@ CREATE TABLE performance (
     frames INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0,
     updated REAL NOT NULL,
-    completeness TEXT NOT NULL DEFAULT '',
+    verdict TEXT NOT NULL DEFAULT '',
     UNIQUE (subject, name)
 ) {_STRICT};
 CREATE TABLE source (
     performance INTEGER NOT NULL REFERENCES performance (id),
-    position INTEGER NOT NULL,
+    place INTEGER NOT NULL,
     path TEXT NOT NULL,
     size INTEGER NOT NULL,
     md5 TEXT,
     modified TEXT,
-    PRIMARY KEY (performance, position)
+    PRIMARY KEY (performance, place)
 ) {_STRICT};
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
@@ -56,7 +56,7 @@ CREATE TABLE attempt (
     cause TEXT,
     reason TEXT NOT NULL DEFAULT '',
     seconds TEXT NOT NULL DEFAULT '{{}}',
-    fetched_bytes INTEGER NOT NULL DEFAULT 0
+    fetched INTEGER NOT NULL DEFAULT 0
 ) {_STRICT};
 CREATE INDEX attempt_of ON attempt (performance);
 CREATE INDEX attempt_open ON attempt (performance) WHERE ended IS NULL;
@@ -66,10 +66,10 @@ CREATE TABLE quota (
     until REAL NOT NULL,
     PRIMARY KEY (remote, path)
 ) {_STRICT};
-CREATE TABLE output_ratio (
+CREATE TABLE learned (
     kind TEXT PRIMARY KEY,
     ratio REAL NOT NULL,
-    observations INTEGER NOT NULL
+    seen INTEGER NOT NULL
 ) {_STRICT};
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
@@ -81,11 +81,6 @@ PRAGMA user_version = {VERSION};
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (  # rm360 0.2.0
-        "ALTER TABLE performance RENAME COLUMN verdict TO completeness",
-        "ALTER TABLE source RENAME COLUMN place TO position",
-        "ALTER TABLE attempt RENAME COLUMN fetched TO fetched_bytes",
-        "ALTER TABLE learned RENAME TO output_ratio",
-        "ALTER TABLE output_ratio RENAME COLUMN seen TO observations",
         "UPDATE meta SET key = 'imported' WHERE key = 'taken_in'",
     ),
 }
