@@ -6,7 +6,10 @@ import sqlite3
 
 APPLICATION_ID = 0x524D3336  # "RM36"
 VERSION = 2
-"""The version of TABLES; it rises with every change, and MIGRATIONS gets the statements from the one before. Columns keep their names."""
+"""The version of TABLES. It rises with every change, and MIGRATIONS gets the statements from the one before.
+
+Columns keep their names, because people read them.
+"""
 _STRICT = "STRICT" if sqlite3.sqlite_version_info >= (3, 37) else ""
 
 TABLES = f"""
