@@ -247,7 +247,7 @@ def test_absent_unwritten_and_unportable_data_are_distinguished(tmp_path: Path) 
     assert reasons[("keypoints3d", "", 2)] == "was never written" and ("keypoints3d", "", 1) not in reasons
     assert "more than is possible" in reasons[("keypoints2d", "25", 0)]
     assert "more than is possible" in reasons[("calibration", "25", None)]
-    assert "differ from machine to machine" in reasons[("calibration", "31", None)]
+    assert "differs from machine to machine" in reasons[("calibration", "31", None)]
     assert reasons[("calibration", "00", None)] == "K was never written"
     with np.load(tmp_path / "o/.x.a.staging/keypoints3d/all_frames.npz") as arrays:
         assert arrays["frames"].tolist() == [0]

@@ -17,10 +17,10 @@ from rm360_async.smc import (
     SmcFile,
     SmcPair,
     UnreadableData,
-    audio_shape,
-    check,
+    check_picture,
     read_array,
     read_audio,
+    read_audio_shape,
     read_calibration,
 )
 
@@ -62,14 +62,14 @@ def test_a_truncated_file_says_both_sizes(tmp_path: Path) -> None:
     path = Tiny().write(tmp_path / "a.smc")
     whole = path.stat().st_size
     os.truncate(path, whole // 2)
-    assert f"is cut short: its index speaks of {whole} bytes, the file has {whole // 2}" in why_not(path)
+    assert f"is cut short: it has {whole // 2} bytes of {whole}" in why_not(path)
 
 
 @pytest.mark.parametrize("bytes_attributes", [False, True])
 def test_attributes_are_plain_values(tmp_path: Path, bytes_attributes: bool) -> None:
     with SmcFile(Tiny(bytes_attributes=bytes_attributes).write(tmp_path / "a.smc")) as file:
-        root, missing = file.attributes()
-        camera, _ = file.attributes("Camera")
+        root, missing = file.read_attributes()
+        camera, _ = file.read_attributes("Camera")
     assert missing == []
     assert root["actor_id"] == "0018" and root["gender"] == "female"
     assert root["age"] == 31 and type(root["age"]) is int
@@ -86,7 +86,7 @@ def test_odd_attributes_are_told_apart(tmp_path: Path) -> None:
         file.create_dataset("dense", data=[0]).attrs["x"] = 1
         file.attrs["reference"] = file["dense"].ref
     with SmcFile(tmp_path / "a.smc") as smc:
-        values, missing = smc.attributes()
+        values, missing = smc.read_attributes()
     assert values == {"one": 7, "none": None, "names": ["a", "b"], "latin": "caf\\xe9"}
     assert len(missing) == 1 and "reference" in missing[0]
 
@@ -128,9 +128,9 @@ def test_cameras_are_two_digits_and_what_is_strange_is_reported(tmp_path: Path) 
         "25": frozenset({"color", "mask"}),
         "31": frozenset({"color", "mask"}),
     }
-    assert sorted(cameras.broken) == ["40", "41", "42"] and "link" in cameras.broken["40"]
-    assert sorted(cameras.strange) == ["/Camera/'125' is not a camera", "/Camera/'notes' is not a camera"]
-    assert cameras.having("color") == ("25", "31")
+    assert sorted(cameras.unreadable) == ["40", "41", "42"] and "link" in cameras.unreadable["40"]
+    assert sorted(cameras.unexpected) == ["/Camera/'125' is not a camera", "/Camera/'notes' is not a camera"]
+    assert cameras.with_part("color") == ("25", "31")
 
 
 def test_only_hard_links_to_decimal_names_are_frames(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_only_hard_links_to_decimal_names_are_frames(tmp_path: Path) -> None:
         listed = smc.frames("Camera", "25", "color")
         seven = dict(smc.blobs("Camera", "25", "color"))[7]
         assert isinstance(seven, Blob) and seven.read() == Tiny().image("25", 0)
-    assert listed.frames == (0, 1, 7) and listed.stored == 8
-    reasons = sorted(f"{frame} {reason}" for frame, reason in listed.refused)
+    assert listed.frames == (0, 1, 7) and listed.entry_count == 8
+    reasons = sorted(f"{frame} {reason}" for frame, reason in listed.unreadable)
     assert reasons[0].startswith("1 entry ") and "is the same frame as" in reasons[0]
     assert [reason.split()[0] for reason in reasons] == ["1", "5", "6", "None", "None"]
     assert not any("\n" in reason for reason in reasons)
@@ -204,7 +204,7 @@ def test_an_entry_beyond_the_end_of_the_file_is_refused(tmp_path: Path) -> None:
 def whole(data: bytes) -> str:
     """Return "suffix width height", or the reason why it is not whole."""
     try:
-        picture = check(Blob(-1, 0, len(data), data))
+        picture = check_picture(Blob(-1, 0, len(data), data))
     except UnreadableData as refusal:
         return refusal.reason
     return f"{picture.suffix} {picture.width} {picture.height}"
@@ -231,7 +231,7 @@ def whole(data: bytes) -> str:
         (png("a")[:-30], "ends inside a PNG chunk"),
         (png("a") + b"tail", "4 bytes after its PNG end chunk"),
         (broken(jpeg("a"), "webp"), ".bin 0 0"),
-        (broken(jpeg("a"), "garbage"), "begins as no picture does (13 37 13 37)"),
+        (broken(jpeg("a"), "garbage"), "does not begin like any picture (13 37 13 37)"),
         (bytes(5000), "holds zeros only (5000 bytes)"),
     ],
 )
@@ -248,7 +248,7 @@ def test_no_cut_of_a_picture_passes_as_whole(make: Callable[[str], bytes]) -> No
 def test_audio_and_its_length(tmp_path: Path) -> None:
     tiny = Tiny(frames=30)
     with SmcFile(tiny.write(tmp_path / "a.smc")) as file:
-        shape, audio = audio_shape(file), read_audio(file)
+        shape, audio = read_audio_shape(file), read_audio(file)
     assert shape is not None and (shape.camera, shape.samples, shape.rate, shape.seconds) == ("00", 48_000, 48_000, 1.0)
     assert audio is not None and audio.samples.dtype == np.float32
     np.testing.assert_array_equal(audio.samples, tiny.sound())
@@ -262,7 +262,7 @@ def test_a_sound_without_a_usable_rate_is_refused(tmp_path: Path, rate: object) 
         if rate is not None:
             file["Camera/00/audio/sample_rate"] = rate
     with SmcFile(path) as smc, pytest.raises(UnreadableData, match="sample rate"):
-        audio_shape(smc)
+        read_audio_shape(smc)
 
 
 def test_arrays_are_bounded_before_memory_is_taken(tmp_path: Path) -> None:
@@ -297,8 +297,8 @@ def test_in_a_pair_anno_comes_first_but_for_images(tmp_path: Path) -> None:
     raw = Tiny(calibration=False).write(tmp_path / "raw.smc")
     anno = Tiny(images=False, audio=False, masks=True, anno=True).write(tmp_path / "anno.smc")
     with SmcPair(raw, anno) as pair:
-        assert pair.having("Calibration") is pair.anno and pair.having_masks() is pair.anno
+        assert pair.file_with("Calibration") is pair.anno and pair.file_with_masks() is pair.anno
         assert pair.cameras_with_images() == ("25", "31") and pair.all_cameras() == ("00", "25", "31")
-        assert pair.having("Nothing") is None
+        assert pair.file_with("Nothing") is None
     with pytest.raises(Fault):
         SmcPair(raw, tmp_path / "none.smc")

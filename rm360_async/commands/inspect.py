@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rm360_async.domain.release import frame_rate
-from rm360_async.smc import Blob, SmcFile, UnreadableData, audio_shape, check
+from rm360_async.smc import Blob, SmcFile, UnreadableData, check_picture, read_audio_shape
 from rm360_async.system.sparse_file import MissingBytes, SparseFile
 
 _MAX_REMARKS = 40
@@ -64,8 +64,8 @@ class SmcInventory:
 def inspect(path: Path | SparseFile, name: str = "") -> SmcInventory:
     """Return the contents of a file, whose path is shown as `name`; raise Fault(UNREADABLE) if it cannot be opened."""
     with SmcFile(path) as file:
-        attributes, remarks = file.attributes()
-        reported, more_remarks = file.attributes("Camera")
+        attributes, remarks = file.read_attributes()
+        reported, more_remarks = file.read_attributes("Camera")
         inventory = SmcInventory(name or str(path), file.size, attributes, reported, remarks=[*remarks, *more_remarks])
         _add_cameras(file, inventory)
         _add_groups(file, inventory)
@@ -84,8 +84,8 @@ def _add_cameras(file: SmcFile, inventory: SmcInventory) -> None:
         for part, modality in _CAMERA_PARTS:
             if part in parts:
                 _add_frames(file, inventory, camera, part, modality)
-    inventory.remarks += [f"camera {camera}: {reason}" for camera, reason in sorted(cameras.broken.items())]
-    inventory.remarks += cameras.strange
+    inventory.remarks += [f"camera {camera}: {reason}" for camera, reason in sorted(cameras.unreadable.items())]
+    inventory.remarks += cameras.unexpected
 
 
 def _add_frames(file: SmcFile, inventory: SmcInventory, camera: str, part: str, modality: str) -> None:
@@ -99,14 +99,14 @@ def _add_frames(file: SmcFile, inventory: SmcInventory, camera: str, part: str, 
     last = frames[-1] if frames else None
     inventory.cameras[camera][modality] = {"frames": len(frames), "last": last, "holes": missing}
     inventory.modalities[modality] = inventory.modalities.get(modality, 0) + len(frames)
-    inventory.remarks += [f"{where}: {reason}" for _, reason in listed.refused[:_MAX_REMARKS]]
-    if len(listed.refused) > _MAX_REMARKS:
-        inventory.remarks.append(f"{where}: {len(listed.refused)} unreadable entries in all")
+    inventory.remarks += [f"{where}: {reason}" for _, reason in listed.unreadable[:_MAX_REMARKS]]
+    if len(listed.unreadable) > _MAX_REMARKS:
+        inventory.remarks.append(f"{where}: {len(listed.unreadable)} unreadable entries in all")
     if frames and len(missing) < frames[-1] + 1 - frames[0] - len(frames):
         inventory.remarks.append(f"{where}: missing frames are listed only up to frame {missing[-1]}")
     codecs = Counter(inventory.codecs.get(modality, {}))
     for frame in _sampled(frames):
-        codecs[_codec(file, camera, part, listed.name(frame))] += 1
+        codecs[_codec(file, camera, part, listed.stored_name(frame))] += 1
     inventory.codecs[modality] = dict(codecs)
 
 
@@ -126,7 +126,7 @@ def _sampled(frames: Sequence[int]) -> list[int]:
 def _codec(file: SmcFile, camera: str, part: str, frame: str) -> str:
     try:
         blob: Blob | None = file.blob("Camera", camera, part, frame)
-        image = check(blob) if blob is not None else None
+        image = check_picture(blob) if blob is not None else None
     except UnreadableData as error:
         return f"broken: {error.reason}"
     except MissingBytes:  # of a remote file: they are downloaded, and the file is inspected again
@@ -140,7 +140,7 @@ def _codec(file: SmcFile, camera: str, part: str, frame: str) -> str:
 def _add_groups(file: SmcFile, inventory: SmcInventory) -> None:
     for group, modality in _GROUPS.items():
         try:
-            count = len(file.entries(group))
+            count = len(file.list_entries(group))
         except UnreadableData as error:
             inventory.remarks.append(error.reason)
             continue
@@ -150,7 +150,7 @@ def _add_groups(file: SmcFile, inventory: SmcInventory) -> None:
 
 def _add_audio(file: SmcFile, inventory: SmcInventory) -> None:
     try:
-        audio = audio_shape(file)
+        audio = read_audio_shape(file)
     except UnreadableData as error:
         inventory.remarks.append(f"audio: {error.reason}")
         return

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rm360_async.commands.inspect import SmcInventory
-from rm360_async.smc.errors import printable
+from rm360_async.smc.errors import one_line
 
 _MAX_NAMES_SHOWN = 40
 _MAX_TEXT_CHARS = 200
@@ -31,7 +31,7 @@ def as_text(inventory: SmcInventory) -> str:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(printable(f"{key} {value}", _MAX_TEXT_CHARS) for key, value in values.items()) or "none"
+    return ", ".join(one_line(f"{key} {value}", _MAX_TEXT_CHARS) for key, value in values.items()) or "none"
 
 
 def _camera_lines(inventory: SmcInventory) -> list[str]:
@@ -40,7 +40,7 @@ def _camera_lines(inventory: SmcInventory) -> list[str]:
     for camera, contents in inventory.cameras.items():
         parts = [_frames_text(name, contents[name]) for name in ("images", "masks") if name in contents]
         no_images = "no images: " + ", ".join(contents["holds"])
-        groups.setdefault("; ".join(parts) or printable(no_images, _MAX_TEXT_CHARS), []).append(camera)
+        groups.setdefault("; ".join(parts) or one_line(no_images, _MAX_TEXT_CHARS), []).append(camera)
     return [f"  {_shortened(cameras):<11} {text}" for text, cameras in groups.items()]
 
 

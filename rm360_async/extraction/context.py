@@ -95,9 +95,9 @@ class ModalityResult:
 
     def add_index(self, camera: str, frames: FrameList) -> None:
         """Note the index of a camera: its number of entries, and the entries that are not frames."""
-        if not frames.stored:
+        if not frames.entry_count:
             return
         self.stored = True
-        self.index_sizes[camera] = frames.stored
+        self.index_sizes[camera] = frames.entry_count
         self.frames[camera] = []
-        self.leave_out_all(camera, frames.refused)
+        self.leave_out_all(camera, frames.unreadable)

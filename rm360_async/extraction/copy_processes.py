@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.smc import Blob, UnreadableData, check
+from rm360_async.smc import Blob, UnreadableData, check_picture
 from rm360_async.store.file_list import ListedFile
 from rm360_async.store.file_writer import FileWriter
 from rm360_async.system.fault_points import reach
@@ -155,7 +155,7 @@ def copy_blob(stem: str, blob: Blob, files: FileWriter, buffer: memoryview) -> C
     try:
         if blob.size <= len(buffer):
             blob = blob.read_into(buffer)
-        relative = stem + check(blob).suffix
+        relative = stem + check_picture(blob).suffix
         reach("image checked")
         if blob.data is not None:
             return files.write(relative, blob.data)

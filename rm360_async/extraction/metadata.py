@@ -14,7 +14,7 @@ from rm360_async.domain.names import Modality, Performance
 from rm360_async.domain.record import LeftOut
 from rm360_async.domain.release import frame_rate
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
-from rm360_async.smc import UnreadableData, audio_shape, image_size, read_calibration
+from rm360_async.smc import UnreadableData, read_audio_shape, read_calibration, read_image_size
 
 _ACTOR_KEYS = ("age", "color", "gender", "height", "weight")
 _CAMERA_KEYS = ("num_device", "num_frame", "resolution")
@@ -107,8 +107,8 @@ def _stored_frames(
     if raw is None:
         return stored
     try:
-        metadata.warnings += raw.cameras.strange
-        with_images = raw.cameras.having("color")
+        metadata.warnings += raw.cameras.unexpected
+        with_images = raw.cameras.with_part("color")
         chosen = context.cameras & set(with_images) if has_images else set()
         others = sorted(set(with_images) - chosen, key=lambda camera: (camera != FRONT_CAMERA, camera))
         for camera in sorted(chosen | set(others[:1])):
@@ -124,7 +124,7 @@ def _stored_frames(
 def _add_frame_rate(context: ExtractionContext, metadata: CollectedMetadata, frames: int) -> None:
     """Compute the frame rate from the last frame of any camera and the seconds of audio."""
     try:
-        audio = audio_shape(context.source.raw) if context.source.raw is not None else None
+        audio = read_audio_shape(context.source.raw) if context.source.raw is not None else None
     except UnreadableData:  # the audio modality reports it
         audio = None
     rate = frame_rate(frames, audio.seconds) if audio is not None else None
@@ -137,7 +137,7 @@ def _attributes(context: ExtractionContext, *group: str) -> tuple[dict[str, obje
     merged: dict[str, object] = {}
     notes: list[str] = []
     for file in context.source.files:
-        attributes, unreadable = file.attributes(*group)
+        attributes, unreadable = file.read_attributes(*group)
         merged = attributes | merged
         notes += unreadable
     return merged, notes
@@ -148,7 +148,7 @@ def _differing_names(context: ExtractionContext, performance: Performance) -> di
     expected = {"actor_id": performance.subject, "performance_part": performance.name}
     differing: dict[str, object] = {}
     for file in context.source.files:
-        attributes, _ = file.attributes()
+        attributes, _ = file.read_attributes()
         names = {key: attributes[key] for key in expected if attributes.get(key) is not None}
         differing |= {
             key: value for key, value in names.items() if str(value).strip().zfill(4) != expected[key].zfill(4)
@@ -215,7 +215,7 @@ def add_completeness(
 
 def _check_calibration(context: ExtractionContext, metadata: CollectedMetadata) -> CalibrationResult | None:
     """Return the checks of the calibration; None if there is none, which the completeness counts as absent."""
-    file = context.source.having("Calibration")
+    file = context.source.file_with("Calibration")
     if file is None:
         return None
     try:
@@ -223,6 +223,6 @@ def _check_calibration(context: ExtractionContext, metadata: CollectedMetadata) 
     except UnreadableData:  # the calibration modality has left it out and reports it
         return None
     matrices = {camera: {"K": one.K, "D": one.D, "RT": one.RT} for camera, one in cameras.items()}
-    sizes = (image_size(each, part) for each in context.source.files[::-1] for part in ("color", "mask"))
+    sizes = (read_image_size(each, part) for each in context.source.files[::-1] for part in ("color", "mask"))
     image = next((size for size in sizes if size), None)
     return check_calibration(matrices, image, context.cameras & metadata.stored.keys())

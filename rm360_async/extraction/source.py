@@ -20,7 +20,7 @@ def require_complete_source(job: ExtractJob, source: SmcPair) -> None:
 
 def require_known_content(job: ExtractJob, source: SmcPair) -> None:
     """Raise Fault(UNREADABLE) for HDF5 files that hold nothing of a performance."""
-    if source.having_any(_ROOT_GROUPS):
+    if source.has_any_group(_ROOT_GROUPS):
         return
     names = " and ".join(file.path.name for file in source.files)
     raise Fault(

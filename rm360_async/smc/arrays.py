@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rm360_async.domain.names import is_camera
-from rm360_async.smc.errors import H5, UnreadableData, asking_hdf5, require_here, shown
+from rm360_async.smc.errors import H5, UnreadableData, hdf5_errors, quoted_name, require_in_file
 from rm360_async.smc.file import SmcFile
 
-LARGEST_AUDIO = 2**28
-"""Bytes; 11 minutes of two float32 channels at 48 kHz, where a performance has one or two. The WAV and the MP3
-take several times as much memory."""
-LARGEST_MATRIX = 4096
-_MOST_SIDES = 8
-"""The release has up to three; numpy has no arrays of 32 to stack."""
-_HIGHEST_RATE = 1_000_000
+MAX_AUDIO_BYTES = 2**28
+"""11 minutes of two float32 channels at 48 kHz; a performance has one or two. The WAV and the MP3 take several times
+as much memory."""
+MAX_MATRIX_BYTES = 4096
+_MAX_DIMENSIONS = 8
+"""The release has up to three; numpy cannot stack arrays of 32."""
+_MAX_SAMPLE_RATE_HZ = 1_000_000
 
 
 @dataclass(frozen=True)
 class ArrayShape:
-    """Shape and type of a stored array, before any of it is read."""
+    """Shape and type of a stored array, known before any of it is read."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -40,7 +40,7 @@ class ArrayShape:
 
 @dataclass(frozen=True)
 class AudioShape:
-    """Where the sound is and how long it is; `rate` in Hz, `samples` per channel."""
+    """The camera that has the sound, and its length: `samples` per channel, `rate` in Hz."""
 
     camera: str
     samples: int
@@ -69,88 +69,90 @@ class Calibration:
     RT: NDArray[Any]
 
 
-def array_shape(dataset: H5, largest: int) -> ArrayShape:
-    """Return the shape of a numeric dataset of at most `largest` bytes; UnreadableData otherwise."""
-    require_here(dataset)
-    with asking_hdf5("its entry"):
-        found = ArrayShape(tuple(dataset.shape or ()), np.dtype(dataset.dtype))
-        empty = dataset.shape is None
-        written = dataset.get_storage_size() > 0
-    if empty:
+def read_array_shape(dataset: H5, max_bytes: int) -> ArrayShape:
+    """Return the shape of a numeric dataset of at most `max_bytes` bytes; UnreadableData otherwise."""
+    require_in_file(dataset)
+    with hdf5_errors("its entry"):
+        array = ArrayShape(tuple(dataset.shape or ()), np.dtype(dataset.dtype))
+        is_empty = dataset.shape is None
+        was_written = dataset.get_storage_size() > 0
+    if is_empty:
         raise UnreadableData("is empty")
-    if found.dtype.kind not in "iufb":
+    if array.dtype.kind not in "iufb":
         raise UnreadableData("holds no numbers")
-    if found.dtype.itemsize > 8:
-        raise UnreadableData(f"holds numbers of {found.dtype.itemsize} bytes, which differ from machine to machine")
-    if found.bytes > largest or len(found.shape) > _MOST_SIDES or max(found.shape, default=0) > largest:
-        raise UnreadableData(f"claims {found.bytes} bytes (shape {found.shape}), more than is possible")
-    if found.bytes and not written:
+    if array.dtype.itemsize > 8:
+        raise UnreadableData(
+            f"holds numbers of {array.dtype.itemsize} bytes, whose format differs from machine to machine"
+        )
+    if array.bytes > max_bytes or len(array.shape) > _MAX_DIMENSIONS or max(array.shape, default=0) > max_bytes:
+        raise UnreadableData(f"claims {array.bytes} bytes (shape {array.shape}), more than is possible")
+    if array.bytes and not was_written:
         raise UnreadableData("was never written")
-    return found
+    return array
 
 
-def read_dataset(dataset: H5, largest: int) -> NDArray[Any]:
-    """Return a numeric dataset as stored; UnreadableData when it is not numeric or larger than `largest` bytes."""
-    shape = array_shape(dataset, largest)
-    values = np.empty(shape.shape, shape.dtype)  # outside of the block: running out of memory here is no damage
+def read_dataset(dataset: H5, max_bytes: int) -> NDArray[Any]:
+    """Return a numeric dataset as stored; UnreadableData if it is not numeric or larger than `max_bytes` bytes."""
+    shape = read_array_shape(dataset, max_bytes)
+    values = np.empty(shape.shape, shape.dtype)  # outside of the block: running out of memory is no damage
     if values.size:
-        with asking_hdf5("its data"):
+        with hdf5_errors("its data"):
             dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
     return values
 
 
-def read_array(file: SmcFile, parts: tuple[str, ...], largest: int) -> NDArray[Any] | None:
-    """Return the numeric array at a path, None when absent; UnreadableData as `read_dataset`."""
+def read_array(file: SmcFile, parts: tuple[str, ...], max_bytes: int) -> NDArray[Any] | None:
+    """Return the numeric array at a path, None if it is absent; UnreadableData as `read_dataset`."""
     dataset = file.dataset(*parts)
-    return None if dataset is None else read_dataset(dataset, largest)
+    return None if dataset is None else read_dataset(dataset, max_bytes)
 
 
-def audio_shape(file: SmcFile) -> AudioShape | None:
-    """Return how long the sound is without reading it; None when there is none, UnreadableData when it is unusable."""
-    for camera in file.cameras.having("audio"):
+def read_audio_shape(file: SmcFile) -> AudioShape | None:
+    """Return the length of the sound without reading it; None without sound, UnreadableData if it is unusable."""
+    for camera in file.cameras.with_part("audio"):
         dataset = file.dataset("Camera", camera, "audio", "audio")
         if dataset is not None:
-            shape = array_shape(dataset, LARGEST_AUDIO).shape
+            shape = read_array_shape(dataset, MAX_AUDIO_BYTES).shape
             if not 1 <= len(shape) <= 2 or 0 in shape:
-                raise UnreadableData(f"has shape {shape}, not that of a sound")
-            return AudioShape(camera, max(shape), _sample_rate(file, camera))
+                raise UnreadableData(f"has shape {shape}, which is not that of a sound")
+            return AudioShape(camera, max(shape), _read_sample_rate(file, camera))
     return None
 
 
 def read_audio(file: SmcFile) -> Audio | None:
-    """Return the sound as stored; None when there is none, UnreadableData when it is unusable."""
-    shape = audio_shape(file)
-    samples = read_array(file, ("Camera", shape.camera, "audio", "audio"), LARGEST_AUDIO) if shape else None
+    """Return the sound as stored; None without sound, UnreadableData if it is unusable."""
+    shape = read_audio_shape(file)
+    samples = read_array(file, ("Camera", shape.camera, "audio", "audio"), MAX_AUDIO_BYTES) if shape else None
     return None if shape is None or samples is None else Audio(samples, shape.rate)
 
 
-def _sample_rate(file: SmcFile, camera: str) -> int:
-    value = read_array(file, ("Camera", camera, "audio", "sample_rate"), LARGEST_MATRIX)
+def _read_sample_rate(file: SmcFile, camera: str) -> int:
+    value = read_array(file, ("Camera", camera, "audio", "sample_rate"), MAX_MATRIX_BYTES)
     rate = float(value.reshape(-1)[0]) if value is not None and value.size == 1 else 0.0
-    if not 1 <= rate <= _HIGHEST_RATE or rate != int(rate):
+    if not 1 <= rate <= _MAX_SAMPLE_RATE_HZ or rate != int(rate):
         raise UnreadableData("has no usable sample rate")
     return int(rate)
 
 
 def read_calibration(file: SmcFile) -> tuple[dict[str, Calibration], dict[str, str]]:
     """Return the calibration of each camera, in order, and the reason for each that cannot be read."""
-    found: dict[str, Calibration] = {}
-    refused: dict[str, str] = {}
-    for name in sorted(entry.name for entry in file.entries("Calibration")):
+    calibrations: dict[str, Calibration] = {}
+    unreadable: dict[str, str] = {}
+    for name in sorted(entry.name for entry in file.list_entries("Calibration")):
         try:
             if not is_camera(name):
-                raise UnreadableData(f"entry {shown(name)} is not a camera")
-            found[name] = Calibration(*(_matrix(file, name, part) for part in ("K", "D", "RT")))
-        except UnreadableData as refusal:
-            refused[name if is_camera(name) else ""] = refusal.reason
-    return found, refused
+                raise UnreadableData(f"entry {quoted_name(name)} is not a camera")
+            calibrations[name] = Calibration(*(_read_matrix(file, name, part) for part in ("K", "D", "RT")))
+        except UnreadableData as error:
+            unreadable[name if is_camera(name) else ""] = error.reason
+    return calibrations, unreadable
 
 
-def _matrix(file: SmcFile, camera: str, part: str) -> NDArray[Any]:
+def _read_matrix(file: SmcFile, camera: str, part: str) -> NDArray[Any]:
     try:
-        values = read_array(file, ("Calibration", camera, part), LARGEST_MATRIX)
-    except UnreadableData as refusal:
-        raise UnreadableData(f"{part} {refusal.reason}") from refusal
+        values = read_array(file, ("Calibration", camera, part), MAX_MATRIX_BYTES)
+    except UnreadableData as error:
+        raise UnreadableData(f"{part} {error.reason}") from error
     if values is None:
         raise UnreadableData(f"has no {part}")
     if part != "D" and values.shape != {"K": (3, 3), "RT": (4, 4)}[part]:

@@ -12,17 +12,18 @@ H5 = Any
 """An object of h5py, which has no types."""
 
 HDF5_VERSION: str = h5py.version.hdf5_version
-"""The version of the HDF5 library that h5py brings."""
-
-_NAMED = 20
-"""How many odd names are told one by one."""
+"""The version of the HDF5 library that h5py contains."""
 
 HDF5_ERRORS = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 """What h5py raises for a damaged file; UnicodeDecodeError is a ValueError, KeyError a LookupError."""
 
+_MAX_NAMES_SHOWN = 20
+_MAX_NAME_CHARS = 40
+_MAX_MESSAGE_CHARS = 200
+
 
 class UnreadableData(Exception):
-    """Something stored that cannot or must not be read; `reason` is a phrase for a person."""
+    """Stored data that cannot or must not be read; `reason` is a phrase for the user."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -30,45 +31,50 @@ class UnreadableData(Exception):
 
 
 @contextmanager
-def asking_hdf5(what: str) -> Iterator[None]:
-    """Turn whatever HDF5 raises in the block into a UnreadableData: "`what` cannot be read: ..."."""
+def hdf5_errors(what: str) -> Iterator[None]:
+    """Raise anything that HDF5 raises in the block as UnreadableData: "<what> cannot be read: <message>"."""
     try:
         yield
     except HDF5_ERRORS as error:
-        raise UnreadableData(f"{what} cannot be read: {words_of(error)}") from error
+        raise UnreadableData(f"{what} cannot be read: {hdf5_message(error)}") from error
 
 
-def words_of(error: BaseException) -> str:
-    """Return an error's words on one line, bounded."""
-    said = error.args[0] if isinstance(error, KeyError) and error.args else error  # str(KeyError) has quotes
-    return printable(" ".join(str(said).split()), 200) or type(error).__name__
+def hdf5_message(error: BaseException) -> str:
+    """Return an error's message on one line, at most 200 characters long."""
+    content = error.args[0] if isinstance(error, KeyError) and error.args else error  # str(KeyError) has quotes
+    return one_line(" ".join(str(content).split()), _MAX_MESSAGE_CHARS) or type(error).__name__
 
 
-def shown(name: str) -> str:
-    """Return a stored name fit for a message: control characters escaped, bounded."""
-    return repr(name if len(name) <= 40 else name[:37] + "...")
+def quoted_name(name: str) -> str:
+    """Return a stored name for a message: in quotes, control characters escaped, shortened."""
+    return repr(_shortened(name, _MAX_NAME_CHARS))
 
 
-def named(names: Sequence[str], what: str, place: str = "") -> list[str]:
+def unexpected_names(names: Sequence[str], what: str, prefix: str = "") -> list[str]:
     """Return a sentence for each of the first names that are not `what`, and one for the rest."""
-    told = [f"{place}{shown(name)} is not a {what}" for name in names[:_NAMED]]
-    return told + [f"{place}... and {len(names) - _NAMED} more: not a {what}"] * (len(names) > _NAMED)
+    sentences = [f"{prefix}{quoted_name(name)} is not a {what}" for name in names[:_MAX_NAMES_SHOWN]]
+    more = len(names) - _MAX_NAMES_SHOWN
+    return [*sentences, f"{prefix}... and {more} more: not a {what}"] if more > 0 else sentences
 
 
-def printable(text: str, most: int) -> str:
-    """Return text from a file for one line of a log or a terminal: escape sequences become visible, bounded."""
-    short = text if len(text) <= most else text[: most - 3] + "..."
+def one_line(text: str, max_chars: int) -> str:
+    """Return text from a file for one line of a log or a terminal: escape sequences made visible, shortened."""
+    short = _shortened(text, max_chars)
     return short if short.isprintable() else repr(short)[1:-1]
 
 
-def require_here(dataset: H5) -> None:
-    """Refuse a dataset whose values lie in other files or datasets.
+def _shortened(text: str, max_chars: int) -> str:
+    return text if len(text) <= max_chars else text[: max_chars - 3] + "..."
 
-    To be asked before its shape: for the shape of a growing virtual dataset HDF5 opens the files that it
-    names, and such a name may be a pipe on which we would hang.
+
+def require_in_file(dataset: H5) -> None:
+    """Raise UnreadableData for a dataset whose values are stored in other files or datasets.
+
+    To be called before its shape is read: for the shape of a growing virtual dataset HDF5 opens the files that it
+    names, and such a name may be a pipe that never answers.
     """
-    with asking_hdf5("its storage"):
+    with hdf5_errors("its storage"):
         properties = dataset.get_create_plist()
-        elsewhere = properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count() > 0
-    if elsewhere:
+        is_external = properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count() > 0
+    if is_external:
         raise UnreadableData("is stored outside of this file, which is not followed")

@@ -5,53 +5,56 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rm360_async.smc.errors import named, shown
+from rm360_async.smc.errors import quoted_name, unexpected_names
 from rm360_async.smc.links import LinkEntry
 
-_MOST_DIGITS = 9
+_MAX_DIGITS = 9
 
 
 @dataclass(frozen=True)
 class FrameList:
-    """Frame numbers in order; `refused` are entries that are no frame, with the reason.
+    """Frame numbers in order.
 
-    `spelled` has the stored name of frames that are not written as plain decimals ('007').
+    `unreadable` are the entries that are not frames, as (frame number or None, reason). `stored_names` has the names of
+    frames that are not written as plain decimals ('007').
     """
 
     frames: tuple[int, ...] = ()
-    refused: tuple[tuple[int | None, str], ...] = ()
-    spelled: dict[int, str] = field(default_factory=dict)
+    unreadable: tuple[tuple[int | None, str], ...] = ()
+    stored_names: dict[int, str] = field(default_factory=dict)
 
-    def name(self, frame: int) -> str:
+    def stored_name(self, frame: int) -> str:
         """Return the stored name of a frame."""
-        return self.spelled.get(frame, str(frame))
+        return self.stored_names.get(frame, str(frame))
 
     @property
-    def stored(self) -> int:
-        """Return how many frames and refusals there are; very many names that are no frames are one refusal."""
-        return len(self.frames) + len(self.refused)
+    def entry_count(self) -> int:
+        """Return the number of frames and unreadable entries; of very many unexpected names the rest counts as one."""
+        return len(self.frames) + len(self.unreadable)
 
 
-def frame_list(entries: Iterable[LinkEntry]) -> FrameList:
-    """Sort a group's entries into frames (hard links with decimal names) and the rest."""
+def parse_frames(entries: Iterable[LinkEntry]) -> FrameList:
+    """Return a group's entries as frames (hard links with decimal names) and unreadable entries."""
     frames: dict[int, str] = {}
-    refused: list[tuple[int | None, str]] = []
-    odd: list[str] = []
+    unreadable: list[tuple[int | None, str]] = []
+    unexpected: list[str] = []
     for entry in entries:
-        frame = _number(entry.name)
+        frame = _frame_number(entry.name)
         if frame is None:
-            odd.append(entry.name)
+            unexpected.append(entry.name)
         elif not entry.hard:
-            refused.append((frame, "is a link to elsewhere, which is not followed"))
+            unreadable.append((frame, "is a link to elsewhere, which is not followed"))
         elif frame in frames:
-            refused.append((frame, f"entry {shown(entry.name)} is the same frame as {shown(frames[frame])}"))
+            unreadable.append(
+                (frame, f"entry {quoted_name(entry.name)} is the same frame as {quoted_name(frames[frame])}")
+            )
         else:
             frames[frame] = entry.name
-    spelled = {frame: name for frame, name in frames.items() if str(frame) != name}
-    refused += [(None, sentence) for sentence in named(odd, "frame number", "entry ")]
-    return FrameList(tuple(sorted(frames)), tuple(refused), spelled)
+    stored_names = {frame: name for frame, name in frames.items() if str(frame) != name}
+    unreadable += [(None, sentence) for sentence in unexpected_names(unexpected, "frame number", "entry ")]
+    return FrameList(tuple(sorted(frames)), tuple(unreadable), stored_names)
 
 
-def _number(name: str) -> int | None:
-    decimal = name.isascii() and name.isdecimal() and len(name) <= _MOST_DIGITS
-    return int(name) if decimal else None
+def _frame_number(name: str) -> int | None:
+    is_decimal = name.isascii() and name.isdecimal() and len(name) <= _MAX_DIGITS
+    return int(name) if is_decimal else None

@@ -1,4 +1,4 @@
-"""Open an HDF5 file, or say in plain words why it is none."""
+"""Open an HDF5 file, or explain why it is not one."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from pathlib import Path
 import h5py
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.smc.errors import H5, HDF5_ERRORS, words_of
+from rm360_async.smc.errors import H5, HDF5_ERRORS, hdf5_message
+from rm360_async.system.os_errors import os_fault
 from rm360_async.system.sparse_file import SparseFile, SparseReader
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_WEB_PAGE = (b"<!doctype", b"<html", b"<?xml", b"<head")
-_CUT_SHORT = re.compile(r"truncated file: eof = (\d+), sblock->base_addr = (\d+), stored_eof = (\d+)")
-_AGAIN = "download it again"
+_WEB_PAGE_STARTS = (b"<!doctype", b"<html", b"<?xml", b"<head")
+_TRUNCATED = re.compile(r"truncated file: eof = (\d+), sblock->base_addr = (\d+), stored_eof = (\d+)")
+_DOWNLOAD_AGAIN = "download it again"
 
 
 def open_descriptor(path: Path) -> int:
     """Open a regular file for reading; return the descriptor. Fault UNREADABLE for anything else."""
     try:
-        # O_NONBLOCK: a pipe of that name must not hang us before we can see that it is one
+        # O_NONBLOCK: opening a pipe of that name would block before its type is known
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise Fault(Cause.UNREADABLE, f"{path} does not exist", "check the path") from None
     except OSError as error:
-        raise Fault(Cause.UNREADABLE, f"{path} cannot be opened: {error.strerror}", "check its permissions") from error
+        raise os_fault(error, "open", path, "check its permissions", Cause.UNREADABLE) from error
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
@@ -37,22 +38,22 @@ def open_descriptor(path: Path) -> int:
 
 
 def open_hdf5(path: Path, descriptor: int, sparse: SparseFile | None = None) -> H5:
-    """Return the open `h5py.File`; Fault UNREADABLE with a sentence for a person."""
+    """Return the open `h5py.File`; Fault UNREADABLE if it is not a readable HDF5 file."""
     size = os.fstat(descriptor).st_size
     start = os.pread(descriptor, 4096, 0)
     if size == 0:
-        raise Fault(Cause.UNREADABLE, f"{path.name} is empty (0 bytes)", _AGAIN)
+        raise Fault(Cause.UNREADABLE, f"{path.name} is empty (0 bytes)", _DOWNLOAD_AGAIN)
     if not _has_signature(descriptor, size):
-        raise Fault(Cause.UNREADABLE, f"{path.name} {_what_it_is(start)}", _AGAIN)
+        raise Fault(Cause.UNREADABLE, f"{path.name} {_describe_start(start)}", _DOWNLOAD_AGAIN)
     try:
         # no file locking: the file is only read, and some network file systems refuse locks
         return h5py.File(SparseReader(sparse) if sparse else path, "r", locking=False)
     except HDF5_ERRORS as error:
-        raise Fault(Cause.UNREADABLE, f"{path.name} {_why_not(error, size)}", _AGAIN) from error
+        raise Fault(Cause.UNREADABLE, f"{path.name} {_describe_error(error, size)}", _DOWNLOAD_AGAIN) from error
 
 
 def _has_signature(descriptor: int, size: int) -> bool:
-    """Tell whether the HDF5 signature is at 0, 512, 1024, 2048 ... as the format allows."""
+    """Return True if the HDF5 signature is at offset 0, 512, 1024, 2048 ..., as the format allows."""
     offset = 0
     while offset < min(size, 2**20):
         if os.pread(descriptor, len(_SIGNATURE), offset) == _SIGNATURE:
@@ -61,18 +62,18 @@ def _has_signature(descriptor: int, size: int) -> bool:
     return False
 
 
-def _what_it_is(start: bytes) -> str:
+def _describe_start(start: bytes) -> str:
     text = start.lstrip()[:14]
-    if text.lower().startswith(_WEB_PAGE):
+    if text.lower().startswith(_WEB_PAGE_STARTS):
         return f"begins with {text.decode('ascii', 'replace')!r}: a web page, not an .smc"
     if not any(start):
-        return "begins with zeros only: its bytes never arrived"
+        return "begins with zeros only: its content never arrived"
     if _SIGNATURE.startswith(start[:8]) and len(start) < len(_SIGNATURE):
         return f"is cut short: it has {len(start)} bytes"
     return f"begins with {start[:8].hex(' ')}: not an .smc (no HDF5 signature)"
 
 
-def _why_not(error: BaseException, size: int) -> str:
-    if match := _CUT_SHORT.search(str(error)):
-        return f"is cut short: its index speaks of {int(match[2]) + int(match[3])} bytes, the file has {size}"
-    return f"cannot be read as HDF5: {words_of(error)}"
+def _describe_error(error: BaseException, size: int) -> str:
+    if match := _TRUNCATED.search(str(error)):
+        return f"is cut short: it has {size} bytes of {int(match[2]) + int(match[3])}"
+    return f"cannot be read as HDF5: {hdf5_message(error)}"

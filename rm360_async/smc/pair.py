@@ -12,7 +12,7 @@ from rm360_async.system.sparse_file import SparseFile
 
 
 class SmcPair:
-    """The opened files of one performance: images and audio from raw, all else from where it is (anno first)."""
+    """The open files of one performance: images and audio are in raw, everything else in anno or else in raw."""
 
     def __init__(self, raw: Path | str | SparseFile | None, anno: Path | str | SparseFile | None = None) -> None:
         with ExitStack() as opened:
@@ -30,25 +30,25 @@ class SmcPair:
 
     @property
     def files(self) -> tuple[SmcFile, ...]:
-        """Return the files in the order in which all but images and audio are looked for: anno, then raw."""
+        """Return the files in the order in which everything but images and audio is looked up: anno, then raw."""
         return tuple(file for file in (self.anno, self.raw) if file is not None)
 
-    def having(self, *parts: str) -> SmcFile | None:
+    def file_with(self, *parts: str) -> SmcFile | None:
         """Return the first file that has a group at the path."""
         return next((file for file in self.files if file.has(*parts)), None)
 
-    def having_masks(self) -> SmcFile | None:
-        """Return the first file of which any camera has masks."""
-        return next((file for file in self.files if file.cameras.having("mask")), None)
+    def file_with_masks(self) -> SmcFile | None:
+        """Return the first file in which any camera has masks."""
+        return next((file for file in self.files if file.cameras.with_part("mask")), None)
 
-    def having_any(self, names: Iterable[str]) -> bool:
-        """Tell whether any file has any of these groups at its root."""
-        return any(self.having(name) is not None for name in names)
+    def has_any_group(self, names: Iterable[str]) -> bool:
+        """Return True if any file has any of these groups at its root."""
+        return any(self.file_with(name) is not None for name in names)
 
     def cameras_with_images(self) -> tuple[str, ...]:
-        """Return the cameras that have images, in order; none when their list cannot be read."""
-        return self.raw.cameras_having("color") if self.raw is not None else ()
+        """Return the cameras that have images, in order; none if their list cannot be read."""
+        return self.raw.cameras_with("color") if self.raw is not None else ()
 
     def all_cameras(self) -> tuple[str, ...]:
-        """Return every camera that any file names anywhere, in order."""
+        """Return every camera that occurs anywhere in any file, in order."""
         return tuple(sorted({camera for file in self.files for camera in file.named_cameras()}))

@@ -14,7 +14,7 @@ from rm360_async.domain.cameras.calibration.check import Matrices
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.release import Absence
-from rm360_async.smc import Blob, SmcFile, UnreadableData, check, image_size, read_calibration
+from rm360_async.smc import Blob, SmcFile, UnreadableData, check_picture, read_calibration, read_image_size
 from rm360_async.system.sparse_file import SparseFile
 from rm360_async.visualization.published_folder import PublishedFolder, open_folder
 
@@ -71,7 +71,7 @@ def folder_image_size(folder: PublishedFolder) -> tuple[int, int] | None:
     for path in islice(paths, MAX_PICTURES_TRIED):
         try:
             data = path.read_bytes()
-            header = check(Blob(-1, 0, len(data), data))
+            header = check_picture(Blob(-1, 0, len(data), data))
         except (OSError, UnreadableData):
             continue
         if header.width:
@@ -92,7 +92,7 @@ def smc_calibration(path: Path | SparseFile, name: str) -> CalibrationSource:
         cameras: dict[str, Matrices] = {
             camera: {"K": matrices.K, "D": matrices.D, "RT": matrices.RT} for camera, matrices in stored.items()
         }
-        size = image_size(file) or image_size(file, "mask")
-        with_images = file.cameras_having("color") or file.cameras_having("mask")
+        size = read_image_size(file) or read_image_size(file, "mask")
+        with_images = file.cameras_with("color") or file.cameras_with("mask")
     notes = tuple(f"calibration of camera {camera or '?'}: {reason}" for camera, reason in unreadable.items())
     return CalibrationSource(name, cameras, size, with_images, (), notes)

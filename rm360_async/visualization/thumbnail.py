@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rm360_async.smc import Blob, UnreadableData, check
+from rm360_async.smc import Blob, UnreadableData, check_picture
 
 Image = NDArray[np.uint8]
 """Pixels (height, width, 3) BGR."""
@@ -32,7 +32,7 @@ def decode_reduced(path: Path, width: int) -> Image | None:
     """
     try:
         data = path.read_bytes()
-        header = check(Blob(-1, 0, len(data), data))
+        header = check_picture(Blob(-1, 0, len(data), data))
         full_width = header.width or width
         mode = next(mode for factor, mode in _DECODER_MODES if full_width // factor >= width or factor == 1)
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -57,7 +57,7 @@ def _add_index(bench: Bench, path: Path, count: int) -> None:
 
 def _read_index(path: Path, count: int) -> None:
     with SmcFile(path) as file:
-        cameras = file.cameras.having("color")
+        cameras = file.cameras.with_part("color")
         frames = sum(isinstance(blob, Blob) for camera in cameras for _, blob in file.blobs("Camera", camera, "color"))
     if frames != count:
         raise ValueError(f"{path} has {frames} frames in its index, not {count}")

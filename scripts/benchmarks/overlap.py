@@ -71,7 +71,7 @@ def _usual_way(folder: Path, env: dict[str, str], sources: list[Path], sample: i
 
 def _count_frames(path: Path) -> int:
     with SmcFile(path) as file:
-        return sum(len(file.frames("Camera", camera, "color").frames) for camera in file.cameras.having("color"))
+        return sum(len(file.frames("Camera", camera, "color").frames) for camera in file.cameras.with_part("color"))
 
 
 def _add_capped(bench: Bench, config: Path, env: dict[str, str], cap: int, prepare: Callable[[], None]) -> None:

@@ -15,7 +15,7 @@ from rm360_async.extraction.metadata import add_completeness, collect_metadata, 
 from rm360_async.extraction.modalities.registry import EXTRACTORS, extract_modality
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.extraction.source import chosen_cameras, require_known_content
-from rm360_async.smc import Blob, SmcPair, UnreadableData, check, read_audio
+from rm360_async.smc import Blob, SmcPair, UnreadableData, check_picture, read_audio
 from rm360_async.system.fault_points import reach
 from rm360_async.system.spans import Span
 from rm360_async.system.sparse_file import MissingBytes, SparseFile
@@ -97,7 +97,7 @@ def find_broken_spans(job: ExtractJob, raw: SparseFile | None, anno: SparseFile 
 
     def check_image(blob: Blob) -> None:
         try:
-            check(blob)
+            check_picture(blob)
         except UnreadableData:
             spans = broken.setdefault(os.fstat(blob.descriptor).st_ino, [])
             spans.append((blob.offset, blob.offset + blob.size))

@@ -29,7 +29,7 @@ CONVENTION = {
 def extract(context: ExtractionContext) -> ModalityResult:
     """Write calibration/all_cameras.npy, cam_XX.npy and cameras.json."""
     result = ModalityResult(Modality.CALIBRATION)
-    file = context.source.having("Calibration")
+    file = context.source.file_with("Calibration")
     if file is None:
         return result
     cameras, refused = read_calibration(file)

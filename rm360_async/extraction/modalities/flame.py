@@ -19,8 +19,8 @@ from rm360_async.domain.names import Modality
 from rm360_async.extraction.arrays import NpzWriter, most_common, split_by_shape
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.smc import SmcFile, UnreadableData, read_array
-from rm360_async.smc.arrays import array_shape
-from rm360_async.smc.errors import shown
+from rm360_async.smc.arrays import read_array_shape
+from rm360_async.smc.errors import quoted_name
 
 _MAX_ARRAY_BYTES = 256 * 2**20
 _MAX_PARAMETERS = 100
@@ -35,7 +35,7 @@ Signature = tuple[tuple[str, tuple[int, ...], str], ...]
 def extract(context: ExtractionContext) -> ModalityResult:
     """Write flame/all_frames.npz: frames (F,) and each parameter (F, ...), as stored."""
     result = ModalityResult(Modality.FLAME)
-    file = context.source.having("FLAME")
+    file = context.source.file_with("FLAME")
     if file is None:
         return result
     result.add_index("", file.frames("FLAME"))
@@ -79,7 +79,7 @@ def _write(context: ExtractionContext, file: SmcFile, frames: list[int], common:
 def _read_frames(file: SmcFile, frames: list[int], name: str) -> Iterator[NDArray[Any]]:
     listed = file.frames("FLAME")
     for frame in frames:
-        yield _read_parameter(file, listed.name(frame), name)
+        yield _read_parameter(file, listed.stored_name(frame), name)
 
 
 def _read_parameter(file: SmcFile, frame_name: str, name: str) -> NDArray[Any]:
@@ -92,7 +92,7 @@ def _read_parameter(file: SmcFile, frame_name: str, name: str) -> NDArray[Any]:
 def _read_error(file: SmcFile, frame: int, common: Signature) -> str:
     for name, _, _ in common:
         try:
-            _read_parameter(file, file.frames("FLAME").name(frame), name)
+            _read_parameter(file, file.frames("FLAME").stored_name(frame), name)
         except UnreadableData as error:
             return f"parameter {name!r}: {error.reason}"
     return ""
@@ -105,19 +105,19 @@ def _signatures(result: ModalityResult, file: SmcFile) -> dict[int, Signature]:
     skipped: dict[str, str] = {}
     for frame in listed.frames:
         try:
-            signature = _signature(file, listed.name(frame), skipped)
+            signature = _signature(file, listed.stored_name(frame), skipped)
             if not signature:
                 raise UnreadableData("has no parameters")
             signatures[frame] = signature
         except UnreadableData as error:
             result.leave_out("", frame, error.reason)
     for name, reason in skipped.items():
-        result.leave_out("", None, f"parameter {shown(name)} {reason}")
+        result.leave_out("", None, f"parameter {quoted_name(name)} {reason}")
     return signatures
 
 
 def _signature(file: SmcFile, frame_name: str, skipped: dict[str, str]) -> Signature:
-    entries = file.entries("FLAME", frame_name)
+    entries = file.list_entries("FLAME", frame_name)
     if len(entries) > _MAX_PARAMETERS:
         raise UnreadableData(f"has {len(entries)} parameters")
     parameters = []
@@ -125,7 +125,7 @@ def _signature(file: SmcFile, frame_name: str, skipped: dict[str, str]) -> Signa
         try:
             if name == _FRAMES or "/" in name or not name.isprintable() or len(name) > _MAX_NAME_CHARS:
                 raise UnreadableData("has a name that an .npz cannot hold beside the frames")
-            shape = array_shape(file.dataset("FLAME", frame_name, name), _MAX_ARRAY_BYTES)
+            shape = read_array_shape(file.dataset("FLAME", frame_name, name), _MAX_ARRAY_BYTES)
             parameters.append((name, shape.shape, shape.dtype.str))
         except UnreadableData as error:
             skipped.setdefault(name, error.reason)

@@ -9,7 +9,7 @@ from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.copier import Item
 from rm360_async.extraction.previous import ReusedFile
 from rm360_async.smc import Blob, SmcFile, UnreadableData
-from rm360_async.smc.errors import named
+from rm360_async.smc.errors import unexpected_names
 
 
 def extract_images(context: ExtractionContext) -> ModalityResult:
@@ -23,7 +23,7 @@ def extract_images(context: ExtractionContext) -> ModalityResult:
 def extract_masks(context: ExtractionContext) -> ModalityResult:
     """Write masks/cam_XX/frame_NNNNNN.png of the chosen cameras."""
     result = ModalityResult(Modality.MASKS)
-    file = context.source.having_masks()
+    file = context.source.file_with_masks()
     if file is not None:
         _extract_cameras(context, result, file, "mask")
     return result
@@ -32,7 +32,7 @@ def extract_masks(context: ExtractionContext) -> ModalityResult:
 def extract_uv_textures(context: ExtractionContext) -> ModalityResult:
     """Write uv_textures/frame_NNNNNN with the suffix of what is stored."""
     result = ModalityResult(Modality.UV_TEXTURES)
-    file = context.source.having("UV_texture")
+    file = context.source.file_with("UV_texture")
     if file is not None:
         result.add_index("", file.frames("UV_texture"))
         _copy(context, result, _frame_items(context, result, file, ("UV_texture",), "", "uv_textures"))
@@ -42,11 +42,11 @@ def extract_uv_textures(context: ExtractionContext) -> ModalityResult:
 def extract_scan_masks(context: ExtractionContext) -> ModalityResult:
     """Write scan_masks/cam_XX.png of the chosen cameras."""
     result = ModalityResult(Modality.SCAN_MASKS)
-    file = context.source.having("ScanMask")
+    file = context.source.file_with("ScanMask")
     if file is not None:
-        names = sorted(entry.name for entry in file.entries("ScanMask"))
+        names = sorted(entry.name for entry in file.list_entries("ScanMask"))
         cameras = result.unique_cameras(name for name in names if name in context.cameras)
-        result.notes += named([name for name in names if not is_camera(name)], "camera", "/ScanMask/")
+        result.notes += unexpected_names([name for name in names if not is_camera(name)], "camera", "/ScanMask/")
         result.stored = bool(cameras)
         _copy(context, result, (_scan_mask_item(context, file, camera) for camera in cameras))
     return result
@@ -69,7 +69,7 @@ def _reused_file(context: ExtractionContext, modality: Modality, camera: str, st
 
 
 def _extract_cameras(context: ExtractionContext, result: ModalityResult, file: SmcFile, part: str) -> None:
-    for camera, reason in file.cameras.broken.items():
+    for camera, reason in file.cameras.unreadable.items():
         if camera in context.cameras:
             result.leave_out(camera, None, reason)
     _copy(context, result, _camera_items(context, result, file, part))
@@ -77,7 +77,7 @@ def _extract_cameras(context: ExtractionContext, result: ModalityResult, file: S
 
 def _camera_items(context: ExtractionContext, result: ModalityResult, file: SmcFile, part: str) -> Iterator[Item]:
     """Yield the items of one camera after the other; a camera whose index is broken is left out entirely."""
-    for camera in file.cameras.having(part):
+    for camera in file.cameras.with_part(part):
         if camera not in context.cameras:
             continue
         folder = f"{result.modality.value}/{camera_folder(camera)}"

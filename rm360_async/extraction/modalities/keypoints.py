@@ -12,7 +12,7 @@ from rm360_async.extraction.arrays import split_by_shape, write_npz
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.smc import SmcFile, UnreadableData, read_array
-from rm360_async.smc.errors import named
+from rm360_async.smc.errors import unexpected_names
 
 _MAX_FRAME_BYTES = 16 * 1024
 """Of the landmarks of one frame; (106, 2) float64 is 1.7 kB."""
@@ -21,11 +21,11 @@ _MAX_FRAME_BYTES = 16 * 1024
 def extract_2d(context: ExtractionContext) -> ModalityResult:
     """Write keypoints2d/cam_XX.npz of the chosen cameras: frames (F,), keypoints (F, 106, 2) px."""
     result = ModalityResult(Modality.KEYPOINTS2D)
-    file = context.source.having("Keypoints2d")
+    file = context.source.file_with("Keypoints2d")
     if file is None:
         return result
-    names = sorted(entry.name for entry in file.entries("Keypoints2d"))
-    result.notes += named([name for name in names if not is_camera(name)], "camera", "/Keypoints2d/")
+    names = sorted(entry.name for entry in file.list_entries("Keypoints2d"))
+    result.notes += unexpected_names([name for name in names if not is_camera(name)], "camera", "/Keypoints2d/")
     for camera in result.unique_cameras(name for name in names if name in context.cameras):
         if context.previous is not None and context.previous.has(Modality.KEYPOINTS2D, camera):
             _reuse(context, result, context.previous, camera)
@@ -45,7 +45,7 @@ def _reuse(context: ExtractionContext, result: ModalityResult, previous: Previou
 def extract_3d(context: ExtractionContext) -> ModalityResult:
     """Write keypoints3d/all_frames.npz: frames (F,), keypoints (F, 73, 3) metres."""
     result = ModalityResult(Modality.KEYPOINTS3D)
-    file = context.source.having("Keypoints3d")
+    file = context.source.file_with("Keypoints3d")
     if file is not None:
         _write(context, result, file, ("Keypoints3d",), "", "keypoints3d/all_frames.npz")
     return result
@@ -83,7 +83,7 @@ def _read(result: ModalityResult, file: SmcFile, parts: tuple[str, ...], camera:
     arrays: dict[int, NDArray[Any]] = {}
     for frame in listed.frames:
         try:
-            values = read_array(file, (*parts, listed.name(frame)), _MAX_FRAME_BYTES)
+            values = read_array(file, (*parts, listed.stored_name(frame)), _MAX_FRAME_BYTES)
             if values is None:
                 raise UnreadableData("is gone")
             if values.size:

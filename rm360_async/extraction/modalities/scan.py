@@ -17,7 +17,7 @@ _MAX_ARRAY_BYTES = 256 * 2**20
 def extract(context: ExtractionContext) -> ModalityResult:
     """Write scan/mesh.ply: vertices as stored (float32 or float64), faces int32."""
     result = ModalityResult(Modality.SCAN)
-    file = context.source.having("Scan")
+    file = context.source.file_with("Scan")
     if file is None:
         return result
     try:
