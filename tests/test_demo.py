@@ -122,3 +122,10 @@ def test_a_place_that_takes_no_demo_is_one_line(tmp_path: Path, capsys: pytest.C
     assert main(["demo", str(tmp_path / "thesis.txt" / "demo")]) == 3
     said = capsys.readouterr().err
     assert said.startswith("error: cannot write ") and said.count("\n") == 1
+
+
+def test_a_stopped_run_stops_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RCLONE_CONFIG", "")
+    monkeypatch.setattr("rm360_async.commands.demo._run", lambda config: 130)
+    assert main(["demo", str(tmp_path / "demo")]) == 130
+    assert (tmp_path / "demo" / "release500.yaml").is_file() and not (tmp_path / "demo" / "release21.yaml").exists()

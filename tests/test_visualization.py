@@ -332,7 +332,7 @@ def test_grid_and_strip_write_their_pictures(
     assert main(["cameras", "strip", str(published / "s3_all"), "--camera", "31", "--output", str(strip)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("frame 1, 36 cameras; 1 broken, 1 missing, 22 not released")
-    assert lines[1].endswith("3 pictures; missing: 1")
+    assert lines[1].endswith("3 images; missing: 1")
     assert pixels_of(grid).shape[1] > 2 * pixels_of(strip).shape[1] > 1000
     with pytest.raises(Fault, match="cannot write"):
         Raster(4, 4).save(grid / "below/a/file.png")

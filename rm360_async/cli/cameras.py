@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rm360_async.cli.options import run_async
+from rm360_async.domain.exit_code import ExitCode
 
 PATH = click.Path(path_type=Path)
 FOLDER = click.argument("folder", type=PATH)
@@ -32,7 +33,7 @@ def command(context: click.Context) -> None:
 @click.argument("target", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--plots", type=PATH, metavar="DIR", help="Write rig.svg and coverage.svg to this folder.")
-def analyze(target: Path, *, as_json: bool, plots: Path | None) -> int:
+def analyze_calibration(target: Path, *, as_json: bool, plots: Path | None) -> int:
     """Check the calibration of TARGET and show the camera positions.
 
     TARGET is a published folder, an .smc file, or an .smc file on a remote. Exit code 1 if a check fails.
@@ -45,20 +46,20 @@ def analyze(target: Path, *, as_json: bool, plots: Path | None) -> int:
       rm360 cameras analyze subjects/0018/s3_all --json | jq '.checks[] | select(.state != "ok")'
     """
     from rm360_async.commands.remote_smc import is_remote, read_remote_smc
+    from rm360_async.visualization import calibration_text
     from rm360_async.visualization.calibration_source import read_calibration_source, smc_calibration
-    from rm360_async.visualization.calibration_text import analysis_json, analysis_text, write_plots
-    from rm360_async.visualization.calibration_text import analyze as check
 
     if is_remote(target):
-        found = run_async(read_remote_smc, str(target), lambda sparse: smc_calibration(sparse, target.name))
+        source = run_async(read_remote_smc, str(target), lambda sparse: smc_calibration(sparse, target.name))
     else:
-        found = read_calibration_source(target)
-    report = check(found)
-    click.echo(analysis_json(found, report) if as_json else analysis_text(found, report))
+        source = read_calibration_source(target)
+    report = calibration_text.analyze(source)
+    to_text = calibration_text.analysis_json if as_json else calibration_text.analysis_text
+    click.echo(to_text(source, report))
     if plots is not None:
-        for path in write_plots(found, report, plots):
+        for path in calibration_text.write_plots(source, report, plots):
             click.echo(f"written: {path}", err=True)
-    return 1 if report.failures else 0
+    return ExitCode.SOME_FAILED if report.failures else ExitCode.DONE
 
 
 @command.command("suggest", short_help="Suggest N cameras with even coverage.")
@@ -68,7 +69,7 @@ def analyze(target: Path, *, as_json: bool, plots: Path | None) -> int:
 )
 @click.option("--front", is_flag=True, help="The N cameras nearest to the front, instead of all around.")
 @click.option("--plots", type=PATH, metavar="DIR", help="Write the map coverage.svg to this folder.")
-def suggest(count: int, pool: str, *, front: bool, plots: Path | None) -> int:
+def suggest_cameras(count: int, pool: str, *, front: bool, plots: Path | None) -> int:
     """Suggest N cameras with even coverage, and compare them with "every k-th camera".
 
     \b
@@ -81,15 +82,15 @@ def suggest(count: int, pool: str, *, front: bool, plots: Path | None) -> int:
     from rm360_async.visualization.coverage_plot import coverage_map
     from rm360_async.visualization.raster import write_output_file
 
-    among = parse_pool(pool)
-    text, chosen = suggestion_text(count, among, front=front)
+    candidates = parse_pool(pool)
+    text, suggested = suggestion_text(count, candidates, front=front)
     click.echo(text)
     if plots is not None:
         path = plots / "coverage.svg"
-        title = f"{'front' if front else 'ring'}:{count} of {len(among)} cameras"
-        write_output_file(path, coverage_map(title, chosen, among).encode())
+        title = f"{'front' if front else 'ring'}:{count} of {len(candidates)} cameras"
+        write_output_file(path, coverage_map(title, suggested, candidates).encode())
         click.echo(f"written: {path}", err=True)
-    return 0
+    return ExitCode.DONE
 
 
 @command.command("grid", short_help="Make a contact sheet of one frame, in rig order.")
@@ -98,7 +99,7 @@ def suggest(count: int, pool: str, *, front: bool, plots: Path | None) -> int:
     "--frame", type=click.IntRange(0), help="Frame number; by default the first frame that most cameras have."
 )
 @click.option("--output", type=PATH, default=Path("grid.png"), show_default=True, help="The PNG file to write.")
-def grid(folder: Path, frame: int | None, output: Path) -> int:
+def write_contact_sheet(folder: Path, frame: int | None, output: Path) -> int:
     """Write a contact sheet of one frame: all cameras, in the order of their positions around the head.
 
     \b
@@ -108,11 +109,11 @@ def grid(folder: Path, frame: int | None, output: Path) -> int:
     from rm360_async.visualization.contact_sheet import contact_sheet
     from rm360_async.visualization.published_folder import open_folder
 
-    found = contact_sheet(open_folder(folder), frame)
-    found.raster.save(output)
-    absent = ", ".join(f"{number} {reason}" for reason, number in sorted(found.absent.items()))
-    click.echo(f"{output}: frame {found.frame}, {len(found.shown)} cameras" + (f"; {absent}" if absent else ""))
-    return 0
+    sheet = contact_sheet(open_folder(folder), frame)
+    sheet.raster.save(output)
+    absent = ", ".join(f"{number} {reason}" for reason, number in sorted(sheet.absent.items()))
+    click.echo(f"{output}: frame {sheet.frame}, {len(sheet.shown)} cameras" + (f"; {absent}" if absent else ""))
+    return ExitCode.DONE
 
 
 @command.command("strip", short_help="Show one camera over time.")
@@ -120,7 +121,7 @@ def grid(folder: Path, frame: int | None, output: Path) -> int:
 @click.option("--camera", required=True, metavar="ID", help="The camera, e.g. 25.")
 @click.option("--count", type=click.IntRange(1, 400), default=24, show_default=True, help="Number of images.")
 @click.option("--output", type=PATH, default=Path("strip.png"), show_default=True, help="The PNG file to write.")
-def strip(folder: Path, camera: str, count: int, output: Path) -> int:
+def write_strip(folder: Path, camera: str, count: int, output: Path) -> int:
     """Write one camera over time: evenly spaced frames, and a bar that marks every missing one.
 
     \b
@@ -131,8 +132,8 @@ def strip(folder: Path, camera: str, count: int, output: Path) -> int:
     from rm360_async.visualization.frame_strip import frame_strip
     from rm360_async.visualization.published_folder import open_folder
 
-    found = frame_strip(open_folder(folder), camera, count)
-    found.raster.save(output)
-    missing = f"; missing: {number_ranges(found.missing)}" if found.missing else "; no frame is missing"
-    click.echo(f"{output}: {len(found.frames)} pictures{missing}")
-    return 0
+    strip = frame_strip(open_folder(folder), camera, count)
+    strip.raster.save(output)
+    missing = f"; missing: {number_ranges(strip.missing)}" if strip.missing else "; no frame is missing"
+    click.echo(f"{output}: {len(strip.frames)} images{missing}")
+    return ExitCode.DONE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import chosen_config, config_path, run_async
+from rm360_async.cli.options import config_path, resolve_config, run_async
 from rm360_async.domain.errors import BadRequest
 
 
@@ -29,7 +29,7 @@ def command(config: Path | None, config_option: Path | None, *, as_json: bool, r
     from rm360_async.commands.doctor import rebuild, run_checks
     from rm360_async.config import load_settings
 
-    path = chosen_config(config, config_option)
+    path = resolve_config(config, config_option)
     if not rebuild_ledger:
         return run_async(run_checks, path, as_json)
     if as_json:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import chosen_config, config_path, run_async
+from rm360_async.cli.options import config_path, resolve_config, run_async
 
 
 @click.command("export-manifest")
@@ -25,5 +25,5 @@ def command(config: Path | None, config_option: Path | None, output: str | None)
     from rm360_async.commands.ledger import export_manifest
     from rm360_async.config import load_settings
 
-    settings = load_settings(chosen_config(config, config_option))
+    settings = load_settings(resolve_config(config, config_option))
     return run_async(export_manifest, settings, output)

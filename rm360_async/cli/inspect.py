@@ -8,6 +8,7 @@ import click
 
 from rm360_async.cli.options import run_async
 from rm360_async.domain.errors import BadRequest
+from rm360_async.domain.exit_code import ExitCode
 
 
 @click.command("inspect")
@@ -33,4 +34,4 @@ def command(file: Path, *, as_json: bool) -> int:
     else:
         inventory = inspect(file)
     click.echo(inventory.to_json() if as_json else as_text(inventory))
-    return 0
+    return ExitCode.DONE

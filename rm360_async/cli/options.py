@@ -19,13 +19,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def config_path(function: Command) -> Command:
-    """Add the config as an argument and as --config; `chosen_config` decides between them."""
+    """Add the config as an argument and as --config; `resolve_config` decides between them."""
     argument = click.argument("config", required=False, type=click.Path(path_type=Path))
     option = click.option("--config", "config_option", type=click.Path(path_type=Path), help="The same as CONFIG.")
     return argument(option(function))
 
 
-def chosen_config(config: Path | None, config_option: Path | None) -> Path:
+def resolve_config(config: Path | None, config_option: Path | None) -> Path:
     """Return the path of the config: the argument, the option, or ./config.yaml; raise BadRequest if both differ."""
     if config is not None and config_option is not None and config != config_option:
         raise BadRequest(f"two configs were given, {config} and {config_option}; give one")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import chosen_config, run_async, selection, without_all
+from rm360_async.cli.options import resolve_config, run_async, selection, without_all
 from rm360_async.domain.errors import BadRequest
 
 PATH = click.Path(path_type=Path)
@@ -49,6 +49,6 @@ def command(
         if config_option is not None or subjects or performances:
             raise BadRequest(f"{target} is a folder; --config, --subject and --performance cannot be used with it")
         return report_folder(target, output, faces=not no_faces)
-    settings = load_settings(chosen_config(target, config_option), subjects=subjects, performances=performances)
+    settings = load_settings(resolve_config(target, config_option), subjects=subjects, performances=performances)
     options = ReportOptions(not no_faces, force, without_all(subjects), without_all(performances))
     return run_async(report_run, settings, output, options)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import chosen_config, config_path, run_async, selection, without_all
+from rm360_async.cli.options import config_path, resolve_config, run_async, selection, without_all
 
 
 @click.command("retry")
@@ -25,5 +25,5 @@ def command(
     from rm360_async.commands.ledger import retry
     from rm360_async.config import load_settings
 
-    settings = load_settings(chosen_config(config, config_option), subjects=subjects, performances=performances)
+    settings = load_settings(resolve_config(config, config_option), subjects=subjects, performances=performances)
     return run_async(retry, settings, without_all(subjects), without_all(performances))

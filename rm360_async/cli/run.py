@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import chosen_config, config_path, run_async, selection
+from rm360_async.cli.options import config_path, resolve_config, run_async, selection
 from rm360_async.system.linux import require_linux
 
 
@@ -56,7 +56,7 @@ def command(
     from rm360_async.service.startup import RunOptions
 
     settings = load_settings(
-        chosen_config(config, config_option),
+        resolve_config(config, config_option),
         subjects=subjects,
         performances=performances,
         cameras=cameras,

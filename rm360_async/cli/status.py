@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import chosen_config, config_path, run_async
+from rm360_async.cli.options import config_path, resolve_config, run_async
 from rm360_async.domain.exit_code import ExitCode
 
 
@@ -28,7 +28,7 @@ def command(config: Path | None, config_option: Path | None, *, as_json: bool, w
     from rm360_async.commands.status import print_status
     from rm360_async.config import load_settings
 
-    settings = load_settings(chosen_config(config, config_option))
+    settings = load_settings(resolve_config(config, config_option))
     try:
         return run_async(print_status, settings, as_json, watch)
     except KeyboardInterrupt:

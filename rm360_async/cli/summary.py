@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import chosen_config, run_async
+from rm360_async.cli.options import resolve_config, run_async
 from rm360_async.domain.errors import BadRequest
 
 PATH = click.Path(path_type=Path)
@@ -37,5 +37,5 @@ def command(target: Path | None, config_option: Path | None, *, output: Path | N
         if config_option is not None:
             raise BadRequest(f"{target} is a manifest; --config cannot be used with it")
         return summarize_file(target, output, as_json=as_json)
-    settings = load_settings(chosen_config(target, config_option))
+    settings = load_settings(resolve_config(target, config_option))
     return run_async(summarize_run, settings, output, as_json)

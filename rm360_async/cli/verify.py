@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import chosen_config, config_path, run_async, selection, without_all
+from rm360_async.cli.options import config_path, resolve_config, run_async, selection, without_all
 
 
 @click.command("verify")
@@ -41,6 +41,6 @@ def command(
     from rm360_async.commands.verify.verify import VerifyOptions, verify
     from rm360_async.config import load_settings
 
-    settings = load_settings(chosen_config(config, config_option), subjects=subjects, performances=performances)
+    settings = load_settings(resolve_config(config, config_option), subjects=subjects, performances=performances)
     options = VerifyOptions(deep, repair, without_all(subjects), without_all(performances), as_json)
     return run_async(verify, settings, options)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rm360_async.config import Settings
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.forecast import Capacity, forecast, learned_rate
 from rm360_async.domain.formatting import duration_text, size_text
 from rm360_async.domain.names import Modality, Performance
@@ -43,7 +44,7 @@ async def dry_run(settings: Settings, options: RunOptions, remote: Remote) -> in
     estimate_plan(settings, plan, ratios, plan.states)
     print(dry_run_text(settings, plan, listing))
     print(duration_line(settings, sum(plan.download_sizes(settings.processing.fetch).values()), rate))
-    return 0
+    return ExitCode.DONE
 
 
 def duration_line(settings: Settings, download_bytes: int, rate: float | None) -> str:
@@ -60,7 +61,7 @@ def duration_line(settings: Settings, download_bytes: int, rate: float | None) -
 
 
 def _learned_rate(attempts: Iterable[Attempt]) -> float | None:
-    """Return the bytes a second that downloads have brought so far."""
+    """Return the bytes a second that downloads have achieved so far."""
     return learned_rate(
         (each.started, each.started + each.seconds.get("download", 0.0), each.fetched_bytes) for each in attempts
     )

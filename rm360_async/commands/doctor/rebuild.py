@@ -42,7 +42,7 @@ async def rebuild(settings: Settings) -> int:
         raise Fault(Cause.LEDGER, f"there is no folder {storage.output_dir} to rebuild from", "is its disk mounted?")
     os.scandir(storage.output_dir).close()  # raises if it cannot be read, before anything is changed
     path = ledger_path(storage.manifest_path)
-    old_ledger = await _set_old_ledger_aside(path)
+    old_ledger = await _rename_old_ledger(path)
     async with Ledger.open(path) as ledger:
         with Claims(lock_path(path)) as claims:
             result = await import_existing(ledger, storage.manifest_path, storage.output_dir)
@@ -55,7 +55,7 @@ async def rebuild(settings: Settings) -> int:
     return ExitCode.SOME_FAILED if result is not None and result.problems else ExitCode.DONE
 
 
-async def _set_old_ledger_aside(path: Path) -> Path | None:
+async def _rename_old_ledger(path: Path) -> Path | None:
     """Rename the old ledger, if there is one; raise Fault(LEDGER) if a running instance uses it."""
     if path_exists(path):
         return await run_sync(quarantine, path)
