@@ -88,7 +88,7 @@ class SimulatedStages:
     """Each step yields to the loop; `faults` maps (step, performance) to the faults that it raises in turn."""
 
     def __init__(self, faults: dict[tuple[str, Performance], list[Cause]] | None = None) -> None:
-        self.log = SimulatedLog(PLAN)
+        self.job_log = SimulatedLog(PLAN)
         self.faults = faults or {}
         self.leases = 0
         self.steps: list[tuple[str, Performance]] = []
@@ -165,7 +165,7 @@ async def run_all(stages: SimulatedStages, width: Width | None = None) -> Schedu
     scheduler = scheduler_of(PLAN)
     with anyio.fail_after(20):
         await run(scheduler, stages, width or Width(2, 2), POLICY)
-    assert stages.leases == 0 and not stages.log.claimed
+    assert stages.leases == 0 and not stages.job_log.claimed
     assert scheduler.planned == len(PLAN) == len(scheduler.ended)
     return scheduler
 
@@ -219,7 +219,7 @@ async def test_few_wait_for_an_extractor_however_small_they_are(monkeypatch: pyt
                 scheduler.stop_admitting()
             stages.barrier.set()
     assert len(scheduler.ended) == (1 if stops else len(PLAN))
-    assert stages.leases == 0 and not stages.log.claimed
+    assert stages.leases == 0 and not stages.job_log.claimed
 
 
 async def test_each_failure_counts_against_its_own_performance() -> None:
@@ -248,8 +248,8 @@ async def test_a_retried_extraction_keeps_its_lease() -> None:
         tasks.start_soon(run, scheduler, stages, Width(1, 1), RetryPolicy(retry_delay=0.05))
         stages.barrier.set()
         with anyio.fail_after(10):
-            while stages.log.rows[PLAN[0]].stage is not Stage.COMPLETED:
-                if stages.log.rows[PLAN[0]].stage is Stage.WAITING:
+            while stages.job_log.rows[PLAN[0]].stage is not Stage.COMPLETED:
+                if stages.job_log.rows[PLAN[0]].stage is Stage.WAITING:
                     seen.append(stages.leases)
                 await anyio.lowlevel.checkpoint()
     assert seen and set(seen) == {1}
@@ -262,13 +262,13 @@ async def test_a_fault_that_stops_the_service_is_raised_and_nothing_is_left_clai
         await run(scheduler, stages, Width(2, 2), POLICY)
     fault = fault_in(caught.value)
     assert fault is not None and fault.cause is Cause.AUTH
-    assert stages.leases == 0 and not stages.log.claimed
+    assert stages.leases == 0 and not stages.job_log.claimed
     assert scheduler.planned == len(PLAN) and PLAN[2] in scheduler.pending
 
 
 async def test_what_another_instance_holds_is_retried_later() -> None:
     stages = SimulatedStages()
-    stages.log.held_by_others = {PLAN[0], PLAN[3]}
+    stages.job_log.held_by_others = {PLAN[0], PLAN[3]}
     scheduler = await run_all(stages)
     assert set(scheduler.ended.values()) == {Stage.COMPLETED}
 
@@ -280,13 +280,13 @@ async def test_a_stop_finishes_what_is_being_extracted_and_leaves_the_rest() -> 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
         with anyio.fail_after(10):
-            while stages.log.rows[PLAN[0]].stage is not Stage.EXTRACTING:
+            while stages.job_log.rows[PLAN[0]].stage is not Stage.EXTRACTING:
                 await anyio.lowlevel.checkpoint()
         scheduler.stop_admitting()
         stages.barrier.set()
     assert scheduler.ended == {PLAN[0]: Stage.COMPLETED}
     assert set(scheduler.pending) == set(PLAN[1:])
-    assert stages.leases == 0 and not stages.log.claimed
+    assert stages.leases == 0 and not stages.job_log.claimed
 
 
 async def test_cancelling_leaves_no_claim_and_no_lease() -> None:
@@ -296,10 +296,10 @@ async def test_cancelling_leaves_no_claim_and_no_lease() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run, scheduler, stages, Width(2, 1), POLICY)
         with anyio.fail_after(10):
-            while stages.log.rows[PLAN[0]].stage is not Stage.EXTRACTING:
+            while stages.job_log.rows[PLAN[0]].stage is not Stage.EXTRACTING:
                 await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
-    assert not stages.log.claimed and scheduler.planned == len(PLAN)
+    assert not stages.job_log.claimed and scheduler.planned == len(PLAN)
     assert stages.leases == 0
 
 
@@ -332,19 +332,19 @@ async def test_a_full_disk_under_the_ledger_is_waited_out() -> None:
     stages = SimulatedStages()
     scheduler = scheduler_of(PLAN[:1])
     async with anyio.create_task_group() as tasks:
-        stages.on_publish = lambda: setattr(stages.log, "full", 3)
+        stages.on_publish = lambda: setattr(stages.job_log, "full", 3)
         tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
-    assert scheduler.ended == {PLAN[0]: Stage.COMPLETED} and stages.log.rows[PLAN[0]].stage is Stage.COMPLETED
-    assert stages.log.full == 0 and stages.steps[-1] == ("removed", PLAN[0]), (
+    assert scheduler.ended == {PLAN[0]: Stage.COMPLETED} and stages.job_log.rows[PLAN[0]].stage is Stage.COMPLETED
+    assert stages.job_log.full == 0 and stages.steps[-1] == ("removed", PLAN[0]), (
         "the .smc makes room, the folder is durable"
     )
 
 
 async def test_a_failure_that_cannot_be_recorded_at_once_is_recorded_later() -> None:
     stages = SimulatedStages({("fetch", PLAN[0]): [Cause.NOT_FOUND]})
-    stages.log.full = 2
+    stages.job_log.full = 2
     scheduler = await run_all(stages)
-    assert scheduler.ended[PLAN[0]] is Stage.DOWNLOAD_FAILED and stages.log.rows[PLAN[0]].cause is Cause.NOT_FOUND
+    assert scheduler.ended[PLAN[0]] is Stage.DOWNLOAD_FAILED and stages.job_log.rows[PLAN[0]].cause is Cause.NOT_FOUND
 
 
 async def test_a_stop_does_not_retry_what_fails_then() -> None:
@@ -354,12 +354,12 @@ async def test_a_stop_does_not_retry_what_fails_then() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
         with anyio.fail_after(10):
-            while stages.log.rows[PLAN[0]].stage is not Stage.EXTRACTING:
+            while stages.job_log.rows[PLAN[0]].stage is not Stage.EXTRACTING:
                 await anyio.lowlevel.checkpoint()
         scheduler.stop_admitting()
         stages.barrier.set()
     assert not scheduler.ended and scheduler.planned == len(PLAN) and PLAN[0] in scheduler.waiting
-    assert stages.leases == 0 and not stages.log.claimed
+    assert stages.leases == 0 and not stages.job_log.claimed
 
 
 async def test_a_stop_ends_a_wait_for_space() -> None:
@@ -369,11 +369,11 @@ async def test_a_stop_ends_a_wait_for_space() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
         with anyio.fail_after(10):
-            while stages.log.rows[PLAN[0]].stage is not Stage.DOWNLOADED:
+            while stages.job_log.rows[PLAN[0]].stage is not Stage.DOWNLOADED:
                 await anyio.lowlevel.checkpoint()
             await anyio.wait_all_tasks_blocked()
             scheduler.stop_admitting()
-    assert set(scheduler.pending) == {PLAN[0]} and stages.leases == 0 and not stages.log.claimed
+    assert set(scheduler.pending) == {PLAN[0]} and stages.leases == 0 and not stages.job_log.claimed
 
 
 async def test_nothing_interrupts_between_publishing_and_recording_it() -> None:
@@ -382,5 +382,5 @@ async def test_nothing_interrupts_between_publishing_and_recording_it() -> None:
     async with anyio.create_task_group() as tasks:
         stages.on_publish = tasks.cancel_scope.cancel
         tasks.start_soon(run, scheduler, stages, Width(1, 1), POLICY)
-    assert stages.log.rows[PLAN[0]].stage is Stage.COMPLETED and ("removed", PLAN[0]) in stages.steps
-    assert stages.leases == 0 and not stages.log.claimed
+    assert stages.job_log.rows[PLAN[0]].stage is Stage.COMPLETED and ("removed", PLAN[0]) in stages.steps
+    assert stages.leases == 0 and not stages.job_log.claimed

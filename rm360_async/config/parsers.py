@@ -1,7 +1,7 @@
 """The field's values as a config or a command line gives them, checked, with a hint for each mistake.
 
 Each function takes what was written and returns what it means, or raises `ConfigErrors`: one sentence for every
-wrong entry, so that a list with three wrong ids is mended in one go.
+wrong entry, so that a list with three wrong ids is fixed in one go.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Digits(int):
 
 @dataclass(frozen=True)
 class ConfigError:
-    """One thing to mend: where (a key path), what, and the line when it is known."""
+    """One thing to fix: where (a key path), what, and the line when it is known."""
 
     where: str
     sentence: str
@@ -79,7 +79,7 @@ def printable(text: str) -> str:
 
 
 def read(path: Path) -> Document:
-    """Return the document in a file. Raises BadRequest when there is none to speak of.
+    """Return the document in a file. Raises BadRequest when there is missing, unreadable or empty.
 
     Duplicate keys, foreign tags and keys that are not text are noted in `mistakes`, with their lines.
     """

@@ -1,4 +1,4 @@
-"""The clock and the dice of a run, in one value: the simulation runs the same code with others."""
+"""The time and the random jitter of a run, in one value, for which the simulation substitutes its own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Every failure by its cause, and what is done about it.
 
 Theory of operation. A failure anywhere becomes a `Fault` with one `Cause`. The cause alone decides the `Answer`
-(retry now, back off, wait until, give up, stop) and the `Scope` (what the failure belongs to), so that retries are
-decided in one place (`domain.retry.decide_retry`) and nowhere else. The message is the sentence that a person reads
+(retry now, back off, wait until, give up, stop) and the `Scope` (what the failure belongs to), so that what follows
+from a failure is decided in one place (`domain.retry.decide_retry`). The message is the sentence that a person reads
 in the manifest; the hint is the command or the act that fixes it.
 """
 
@@ -76,7 +76,7 @@ class Cause(Enum):
 
     @property
     def answer(self) -> Answer:
-        """Return what is done about it."""
+        """Return how rm360 reacts."""
         return self.value.answer
 
     @property

@@ -1,5 +1,8 @@
 """What follows from a failure: retry now, later, at a given time, or never. Decided here and nowhere else.
 
+The delay is that of `decide_retry`, but for a quota, which the download dates (`Fault.until`). The scheduler starts
+the retry when a downloader is free; a job with bytes on disk retries in place (`pipeline`).
+
 `now` and `chance` (the jitter, in [0, 1)) are arguments, so that every decision can be tested as a table.
 """
 
@@ -14,7 +17,7 @@ from rm360_async.domain.state import HOUR, PerformanceRow
 MAX_THROTTLE_SECONDS = 600.0
 """After so long a remote that refused everything is asked again: a probe costs it one request."""
 PROGRESS_BYTES = 2**20
-"""Bytes that an attempt must bring so that an interruption does not count as a try."""
+"""After so many downloaded bytes an interruption does not count as a try."""
 _MAX_BACKOFF_SECONDS = HOUR
 _MIN_PAUSE_SECONDS = 0.25
 _INTERRUPTIONS = frozenset({Cause.NETWORK, Cause.STALL, Cause.TRUNCATED, Cause.SERVER_ERROR})

@@ -25,7 +25,7 @@ class PerformanceRow:
     performance: Performance
     stage: Stage
     tries: int = 0
-    """Attempts that counted as a try since a person last requeued it."""
+    """Attempts that counted as a try since it was last requeued, by a person or by the next run."""
     cause: Cause | None = None
     reason: str = ""
     wait_until: float | None = None
@@ -98,7 +98,7 @@ def decide_state(row: PerformanceRow, observed: Observed, now: float) -> Planned
 
 
 def is_due(until: float, now: float) -> bool:
-    """Return True if a wait is over (unix seconds), or too long to have been meant."""
+    """Return True if a wait is over (unix seconds), or lies so far ahead that a clock was wrong."""
     return not now < until <= now + MAX_WAIT_SECONDS
 
 

@@ -157,7 +157,7 @@ class _Pipeline:
             raise
 
     async def _start(self, job: Job) -> None:
-        row = await self.stages.log.claim(job)
+        row = await self.stages.job_log.claim(job)
         if row is None:
             self.scheduler.retry_later(job.performance)
             return
@@ -208,17 +208,17 @@ class _Pipeline:
             with job.timed("publish"):
                 await self.stages.publish(job, record)
             try:
-                await self.stages.log.record_completed(job, record)
+                await self.stages.job_log.record_completed(job, record)
             except Fault as fault:
                 if fault.cause is not Cause.DISK_FULL:
                     raise
                 unrecorded = True
             await self.stages.cleanup(job, published=True)
         if unrecorded:
-            await self._record(job, lambda: self.stages.log.record_completed(job, record))
+            await self._record(job, lambda: self.stages.job_log.record_completed(job, record))
 
     async def _record_stage(self, job: Job) -> None:
-        await self._record(job, lambda: self.stages.log.enter_stage(job))
+        await self._record(job, lambda: self.stages.job_log.enter_stage(job))
 
     async def _record(self, job: Job, write: Callable[[], Awaitable[None]]) -> None:
         """Write to the ledger; while its disk is full, say so and try again."""
@@ -236,10 +236,10 @@ class _Pipeline:
         job.progress.note = ""
 
     async def _handle_failure(self, job: Job, fault: Fault) -> None:
-        row = await self.stages.log.row(job)
+        row = await self.stages.job_log.row(job)
         now, chance = self.clock.now(), self.clock.chance()
         decision = decide_retry(fault, row, self.policy, now, chance, job.fetched_bytes)
-        await self._record(job, lambda: self.stages.log.record_failure(job, decision, fault))
+        await self._record(job, lambda: self.stages.job_log.record_failure(job, decision, fault))
         if decision.stop:
             await self._finish(job, PlannedState(Stage.PENDING))
             raise fault
@@ -275,6 +275,6 @@ class _Pipeline:
     async def _finish(self, job: Job, state: PlannedState) -> None:
         job.release_lease()
         try:
-            await self.stages.log.release(job)
+            await self.stages.job_log.release(job)
         finally:
             self.scheduler.update(job.performance, state)

@@ -41,10 +41,13 @@ class JobLogPort(Protocol):
 
 
 class StagePort(Protocol):
-    """The stages of a job, in their order; each raises Fault, and nothing else, for what the world does to it."""
+    """The stages of a job, in their order; each raises Fault, and nothing else, for what the world does to it.
+
+    After `record_completed` nothing may raise: the row is completed then, and no failure follows from that.
+    """
 
     @property
-    def log(self) -> JobLogPort:
+    def job_log(self) -> JobLogPort:
         """Return the ledger and the claims."""
 
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:

@@ -1,8 +1,10 @@
 """The scheduler of one run: which performance is pending, waiting, active, held by others, or ended.
 
 Invariant: every planned performance is in exactly one of these collections, so that
-planned = pending + waiting + active + held by others + ended holds at every await. `next_job` hands out jobs in
-plan order and decides by itself when nothing is left; it never polls a clock that it was not given.
+planned = pending + waiting + active + held by others + ended holds at every await. `next_job` hands out
+what is pending, in plan order and behind it what was given back, then the waits that are due; so a wait ends not
+before its time, and later while much is pending. It decides by itself when nothing is left, and never polls a clock
+that it was not given.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class Wait:
 
 
 class Scheduler:
-    """Hand out jobs in plan order; know what every other performance is waiting for."""
+    """Hand out jobs; know what every other performance is waiting for."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Last stage: what becomes of the files in the spool."""
+"""Cleanup: what becomes of the files in the spool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Third stage: the job's files arrive in the spool, by ranges or whole."""
+"""Download: the job's files arrive in the spool, by ranges or whole."""
 
 from __future__ import annotations
 

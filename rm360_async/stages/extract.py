@@ -1,4 +1,4 @@
-"""Fourth stage: a child process extracts the files into a sealed staging folder beside the final one."""
+"""Extract: a child process extracts the files into a sealed staging folder beside the final one."""
 
 from __future__ import annotations
 

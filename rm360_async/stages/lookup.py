@@ -1,4 +1,4 @@
-"""First stage: what is really there, on disk and on the remote, before anything is done.
+"""Lookup: what is really there, on disk and on the remote, before anything is done.
 
 `lookup` runs when a job is claimed, and has side effects: it removes staging folders that a crash left, completes
 what a killed instance could not record any more, and fills in the job's target, whether it may be replaced, and the

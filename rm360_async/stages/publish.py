@@ -1,4 +1,4 @@
-"""Fifth stage: the sealed staging folder gets its final name, in one step."""
+"""Publish: the sealed staging folder gets its final name, in one step."""
 
 from __future__ import annotations
 

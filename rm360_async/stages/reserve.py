@@ -1,4 +1,4 @@
-"""Second stage: how the files are downloaded, and the lease of disk space for that; who makes way if nothing fits."""
+"""Reserve: how the files are downloaded, and the lease of disk space for that; who makes way if nothing fits."""
 
 from __future__ import annotations
 

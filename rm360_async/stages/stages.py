@@ -32,7 +32,7 @@ class Stages:
     """The stages with the real remote, disks, child processes and ledger."""
 
     settings: Settings
-    log: JobLog
+    job_log: JobLog
     downloader: Downloader
     range_downloader: RangeDownloader
     budget: Budget
@@ -46,15 +46,15 @@ class Stages:
 
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
         """Reconcile the claimed job with what is on disk; return the state that it is really in."""
-        return await lookup(job, row, self.settings, self.log, self.clock)
+        return await lookup(job, row, self.settings, self.job_log, self.clock)
 
     async def look_up_sources(self, job: Job) -> None:
         """Fill in the remote's files (path, size, md5) as they are now."""
-        await look_up_sources(job, self.policy, self.downloader, self.log)
+        await look_up_sources(job, self.policy, self.downloader, self.job_log)
 
     async def reserve(self, job: Job) -> None:
         """Take a lease of disk space, in order, or keep the one that still fits; waits for space."""
-        ratios = await self.log.ledger.hints.ratios()
+        ratios = await self.job_log.ledger.hints.ratios()
         await reserve(job, self.budget, ratios, self.policy.structure, self.settings.processing.fetch)
 
     async def wait_for_space(self, job: Job) -> None:
@@ -71,7 +71,7 @@ class Stages:
 
     async def publish(self, job: Job, record: Record) -> None:
         """Make the folder appear under its final name, in one step, durably."""
-        await publish(job, record, self.log, self.policy.structure)
+        await publish(job, record, self.job_log, self.policy.structure)
 
     async def cleanup(self, job: Job, *, published: bool) -> None:
         """Remove (published) or quarantine (failed) the files in the spool; never raises."""

@@ -91,7 +91,7 @@ class WitnessedStages(Stages):
     async def publish(self, job: Job, record: Record) -> None:
         """Make the folder appear under its final name."""
         await super().publish(job, record)
-        log = self.log
+        log = self.job_log
         assert isinstance(log, WitnessedLog) and job.staging_dir is not None
         log.process.world.disk.publish(job.staging_dir, job.target)
         log.process.world.note("published", log.process, job.performance)
