@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rm360_async.domain.errors import Answer, Cause
 from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryDecision
-from rm360_async.domain.stage import ENDED
+from rm360_async.domain.stage import ENDED, Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.service.run_plan import RunPlan
 from simulation.end_checks import FAILURES, EndChecks
@@ -158,7 +158,8 @@ class Laws(EndChecks):
             return
         ended = dict(scheduler.ended)
         for row in await process.ledger.rows(ended.keys()):
-            if row.performance not in exempt and row.stage is not ended[row.performance]:
+            retried = row.stage not in ENDED and ended[row.performance] is not Stage.COMPLETED  # by another instance
+            if row.performance not in exempt and not retried and row.stage is not ended[row.performance]:
                 self.breach(STATUS, f"{row.performance} is {row.stage.value}, not {ended[row.performance].value}")
 
 
