@@ -69,7 +69,7 @@ def test_a_seed_repeats(scenario: str) -> None:
 @pytest.mark.parametrize(
     ("without", "law", "scenario"),
     [
-        ("throttle", RATE, "one server"),
+        pytest.param("throttle", RATE, "one server", marks=pytest.mark.slow),
         ("lease", PROMISES, "small disk"),
         ("charge", TRIES, "one server"),
         ("claim", ONCE, "two instances"),
