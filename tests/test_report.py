@@ -20,6 +20,7 @@ from workspace import Workspace
 from rm360_async.cli import main
 from rm360_async.commands.report import write_page_of_run
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
+from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance, Structure
 from rm360_async.store.marker import MARKER
 from rm360_async.synthetic.remote import make_remote
@@ -396,3 +397,21 @@ def test_an_invalid_name_gets_no_link(tmp_path: Path) -> None:
 def test_an_empty_run_has_a_page(tmp_path: Path) -> None:
     numbers = write_run_page(RunData("lab", ()), tmp_path)
     assert "0 performances of 0 subjects" in text_of(tmp_path) and numbers["performances"] == {}
+
+
+def test_report_json_never_describes_a_newer_page(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_page(folders["1"], tmp_path, faces=False)
+    written: list[Path] = []
+
+    def fail_at_the_second(path: Path, data: bytes) -> None:
+        written.append(path)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        path.write_bytes(data)
+
+    monkeypatch.setattr("rm360_async.visualization.report.page_files.write_atomically", fail_at_the_second)
+    with pytest.raises(Fault, match="no space left"):
+        write_page(folders["1"], tmp_path, faces=True)
+    assert [path.name for path in written] == ["index.html", "report.json"] and read_page_json(tmp_path) is None

@@ -4,9 +4,15 @@ A page is a list of panels. Each panel has a state, a sentence with its number, 
 and a template. Pages are self-contained: no scripts, and no fonts, files or requests from elsewhere.
 """
 
-from rm360_async.visualization.report.page import is_page_current, read_page_json, read_page_states, write_page
+from rm360_async.visualization.report.page import write_page
+from rm360_async.visualization.report.page_files import (
+    is_page_current,
+    read_page_json,
+    read_page_states,
+    remove_orphan_pages,
+)
 from rm360_async.visualization.report.run_data import DiskUsage, PerformanceEntry, RunData
-from rm360_async.visualization.report.run_page import remove_orphan_pages, write_run_page
+from rm360_async.visualization.report.run_page import write_run_page
 
 __all__ = [
     "DiskUsage",

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import is_performance, is_subject
-from rm360_async.system.os_errors import os_errors
-from rm360_async.visualization.report.page import (
-    HTML_FILE,
-    JSON_FILE,
-    MADE_BY,
-    SCHEMA,
-    read_page_json,
-    write_page_files,
-)
+from rm360_async.visualization.report.page_files import HTML_FILE, MADE_BY, SCHEMA, write_page_files
 from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState, RunData
 from rm360_async.visualization.report.templates import render
 from rm360_async.visualization.report.timeline import download_plot, storage_plot
@@ -170,31 +161,3 @@ def _reason_text(entry: PerformanceEntry) -> str:
     panels = (entry.page or {}).get("panels", {}).values()
     failing = [str(panel.get("sentence")) for panel in panels if panel.get("state") == "fail"]
     return "its page: " + "; ".join(failing)
-
-
-def remove_orphan_pages(report_dir: Path, published: Collection[str], *, faces: bool) -> list[str]:
-    """Remove pages of performances that are not published, and pages with faces if `faces` is False.
-
-    Return the performances whose pages were removed. Only files that a report wrote are removed. Raises
-    Fault(NOT_WRITABLE) if one cannot be.
-    """
-    removed = []
-    for path in sorted(report_dir.glob(f"*/*/{JSON_FILE}")):
-        page_dir = path.parent
-        subject, performance = page_dir.parent.name, page_dir.name
-        content = read_page_json(page_dir) if is_subject(subject) and is_performance(performance) else None
-        if content is None:
-            continue
-        name = f"{subject}/{performance}"
-        if name not in published or (not faces and content.get("faces") is not False):
-            _remove_page(page_dir)
-            removed.append(name)
-    return removed
-
-
-def _remove_page(page_dir: Path) -> None:
-    with os_errors("remove the old page in", page_dir, cause=Cause.NOT_WRITABLE):
-        (page_dir / HTML_FILE).unlink(missing_ok=True)
-        (page_dir / JSON_FILE).unlink(missing_ok=True)
-        if not any(page_dir.iterdir()):
-            page_dir.rmdir()
