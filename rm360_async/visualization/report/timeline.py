@@ -45,7 +45,7 @@ def download_plot(downloads: TimedBytes) -> Drawing:
     start, end = _time_range(times)
     bars, edges = np.histogram(times, _BARS, (start, end), weights=sizes)
     highest = float(bars.max())
-    drawing = _empty_plot("fetched", start, end, highest)
+    drawing = _empty_plot("downloaded", start, end, highest)
     width = _WIDTH / _BARS
     for index, size in enumerate(bars.tolist()):
         height = _HEIGHT * size / max(1.0, highest)

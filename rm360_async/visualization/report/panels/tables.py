@@ -138,7 +138,7 @@ def source_panel(data: PageData) -> Panel:
     by_ranges = record.fetched == "ranges"
     sentence = f"version {record.version}, published {record.published}; "
     sentence += f"md5 known of {with_md5} of {len(sources)} files"
-    sentence += "; fetched by ranges, so the md5 of a whole file was not compared" if by_ranges else ""
+    sentence += "; downloaded by ranges, so the md5 of a whole file was not compared" if by_ranges else ""
     numbers = {"version": record.version, "published": record.published, "fetched": record.fetched, "sources": sources}
     state = CheckState.OK if with_md5 == len(sources) and not by_ranges else CheckState.UNCHECKED
     return Panel("source", "Source", state, sentence, numbers, {"record": record, "wanted": _wanted_text(record)})
