@@ -229,12 +229,12 @@ def test_subjects_that_are_none(write: Write, typed: str, hint: str) -> None:
         ("storage", "output_dir", '""', "is empty"),
         ("storage", "output_dir", '"a\\0b"', "control character"),
         ("storage", "output_dir", "~nobody_of_that_name/x", "there is no such user"),
-        ("storage", "output_dir", "$HOME/x", "variables are not filled in"),
+        ("storage", "output_dir", "$HOME/x", "variables are not expanded"),
         ("storage", "output_dir", "[a]", "must be text, not a list"),
-        ("storage", "temp_dir", "out/subjects/0018", "a subject's place"),
-        ("storage", "temp_dir", "out/subjects/0018/s1_all", "a subject's place"),
-        ("storage", "temp_dir", "out/subjects", "a subject's place"),
-        ("storage", "log_dir", "out/x/../subjects/0026/", "a subject's place"),
+        ("storage", "temp_dir", "out/subjects/0018", "the path of a subject"),
+        ("storage", "temp_dir", "out/subjects/0018/s1_all", "the path of a subject"),
+        ("storage", "temp_dir", "out/subjects", "the path of a subject"),
+        ("storage", "log_dir", "out/x/../subjects/0026/", "the path of a subject"),
         ("storage", "manifest_path", "out/M.sqlite", "kept for the ledger"),
         ("processing", "max_retries", "-1", "must be at least 0, not -1"),
         ("processing", "max_retries", "1.5", "must be a whole number, not 1.5"),
@@ -270,7 +270,7 @@ def test_temp_dir_may_lie_in_output_dir_where_no_subject_can_be(write: Write, tm
         ("processing", "Max-Retries", "did you mean max_retries?"),
         ("processing", "level", "did you mean logging.level?"),
         ("processing", "max_temp_size", "did you mean limits.max_temp_size_gb?"),
-        ("storage", "zzz", "known here: output_dir, temp_dir, manifest_path, log_dir, metrics_path"),
+        ("storage", "zzz", "the keys are output_dir, temp_dir, manifest_path, log_dir, metrics_path"),
         ("google_drive", "cameras", "did you mean extraction.cameras?"),
     ],
 )
@@ -332,8 +332,8 @@ def test_no_remote_is_needed_twice(write: Write) -> None:
     [
         (b"", "is empty"),
         (b"# only a comment\n", "is empty"),
-        (b"[1, 2]\n", "is not made of sections"),
-        (b"just text\n", "is not made of sections"),
+        (b"[1, 2]\n", "has no sections"),
+        (b"just text\n", "has no sections"),
         (b"a: [1\nb: 2\n", "is not valid YAML"),
         (b"a:\n\tb: 1\n", "indent with spaces, not with tabs (line 2)"),
         (b"a: 1\n---\nb: 2\n", "is not valid YAML"),
@@ -368,7 +368,7 @@ def test_aliases_that_multiply_and_loops_are_refused(write: Write) -> None:
     bomb = "a: &a [" + ",".join("x" * 9) + "]\n"
     for letter, earlier in zip("bcdefgh", "abcdefg", strict=True):
         bomb += f"{letter}: &{letter} [" + ",".join([f"*{earlier}"] * 9) + "]\n"
-    assert any("holds too much" in line for line in problems(write(bomb)))
+    assert any("has too many values" in line for line in problems(write(bomb)))
     assert any("nested too deeply" in line for line in problems(write("a: &a [*a]\n")))
 
 

@@ -1,7 +1,7 @@
-"""config.yaml to frozen settings, with all mistakes reported at once.
+"""Read config.yaml into frozen settings, with all errors reported at once.
 
-What needs pydantic is imported when it is first asked for: `extract` only has a camera list to read, and would
-spend a fifth of its start on models of a file that it does not have.
+Modules that need pydantic are imported on first use: `extract` only parses a camera list, and would spend a fifth of
+its start-up time on models of a file that it does not have.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Validation errors as sentences: each says which key, what is wrong, and what to write."""
+"""Validation errors as sentences: each names the key, what is wrong, and what to write."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rm360_async.config.parsers import ConfigErrors, nearest, shown
+from rm360_async.config.parsers import ConfigErrors, suggestion, value_text
 from rm360_async.config.settings import Settings
-from rm360_async.config.yaml_document import ConfigError, KeyPath, dotted
+from rm360_async.config.yaml_document import ConfigError, KeyPath, key_text
 
-_MISSING = {
+_MISSING_HINTS = {
     "subjects": 'write a list such as ["0018"], or "all"',
-    "output_dir": "write the folder that the subjects are to appear in",
+    "output_dir": "write the folder for the extracted subjects",
 }
 
-_PLAIN = {
-    "model_type": "must be a section with keys, not {shown}",
-    "bool_type": "must be true or false, not {shown}",
-    "int_type": "must be a whole number, not {shown}",
-    "int_from_float": "must be a whole number, not {shown}",
-    "float_type": "must be a number, not {shown}",
-    "finite_number": "must be a number that is not infinite, not {shown}",
-    "greater_than": "must be more than {gt:g}, not {shown}",
-    "greater_than_equal": "must be at least {ge:g}, not {shown}",
-    "less_than_equal": "must be at most {le:,g}, not {shown}",
-    "literal_error": "must be one of {expected}, not {shown}",
+_SENTENCES = {
+    "model_type": "must be a section with keys, not {value}",
+    "bool_type": "must be true or false, not {value}",
+    "int_type": "must be a whole number, not {value}",
+    "int_from_float": "must be a whole number, not {value}",
+    "float_type": "must be a number, not {value}",
+    "finite_number": "must be a number that is not infinite, not {value}",
+    "greater_than": "must be more than {gt:g}, not {value}",
+    "greater_than_equal": "must be at least {ge:g}, not {value}",
+    "less_than_equal": "must be at most {le:,g}, not {value}",
+    "literal_error": "must be one of {expected}, not {value}",
 }
 
 
 def section_keys() -> dict[str, list[str]]:
-    """Return the keys of each section."""
-    found = {}
+    """Return the keys of each section of config.yaml."""
+    keys = {}
     for name, field in Settings.model_fields.items():
         assert isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        found[name] = list(field.annotation.model_fields)
-    return found
+        keys[name] = list(field.annotation.model_fields)
+    return keys
 
 
 def config_errors(error: ValidationError, lines: dict[KeyPath, int]) -> Iterator[ConfigError]:
-    """Yield what a validation error means, with the lines of the keys."""
+    """Yield the errors in a ValidationError, with the lines of their keys."""
     for details in error.errors(include_url=False):
         path: KeyPath = tuple(details["loc"])
-        for place, sentence in _sentences(details, path):
-            where = path if place is None else (*path, place)
-            yield ConfigError(dotted(where), sentence, lines.get(where) or lines.get(path))
+        for index, sentence in _sentences(details, path):
+            entry = path if index is None else (*path, index)
+            yield ConfigError(key_text(entry), sentence, lines.get(entry) or lines.get(path))
 
 
 def _sentences(details: ErrorDetails, path: KeyPath) -> list[tuple[int | None, str]]:
@@ -56,23 +56,23 @@ def _sentences(details: ErrorDetails, path: KeyPath) -> list[tuple[int | None, s
     if isinstance(cause, ConfigErrors):
         return list(cause.entries)
     if details["type"] == "missing":
-        return [(None, f"missing; {_MISSING.get(str(path[-1]), 'write it')}")]
+        return [(None, f"missing; {_MISSING_HINTS.get(str(path[-1]), 'write it')}")]
     if details["type"] == "extra_forbidden":
-        return [(None, f"unknown {'section' if len(path) == 1 else 'key'}{_meant(path)}")]
-    sentence = _PLAIN.get(details["type"], "is not a value that fits here: {shown}")
-    return [(None, sentence.format(shown=shown(details["input"]), **context))]
+        return [(None, f"unknown {'section' if len(path) == 1 else 'key'}{_suggested_key(path)}")]
+    sentence = _SENTENCES.get(details["type"], "is not a valid value: {value}")
+    return [(None, sentence.format(value=value_text(details["input"]), **context))]
 
 
-def _meant(path: KeyPath) -> str:
-    """Return `; did you mean X?` for an unknown key: a key of another section, or the nearest of its own."""
+def _suggested_key(path: KeyPath) -> str:
+    """Return `; did you mean X?` for an unknown key: the same key of another section, or the most similar one."""
     key, sections = str(path[-1]).lower().replace("-", "_"), section_keys()
-    own = list(sections) if len(path) == 1 else sections.get(str(path[0]), [])
-    if key in own:
-        return nearest(key, own)
-    elsewhere = {name: f"{section}.{name}" for section, names in sections.items() for name in names}
-    if key in elsewhere:
-        return f"; did you mean {elsewhere[key]}?"
-    close = get_close_matches(key, [*own, *elsewhere], 1)
+    own_keys = list(sections) if len(path) == 1 else sections.get(str(path[0]), [])
+    if key in own_keys:
+        return suggestion(key, own_keys)
+    other_keys = {name: f"{section}.{name}" for section, names in sections.items() for name in names}
+    if key in other_keys:
+        return f"; did you mean {other_keys[key]}?"
+    close = get_close_matches(key, [*own_keys, *other_keys], 1)
     if not close:
-        return f"; known here: {', '.join(own)}"
-    return nearest(key, own) or f"; did you mean {elsewhere[close[0]]}?"
+        return f"; the keys are {', '.join(own_keys)}"
+    return suggestion(key, own_keys) or f"; did you mean {other_keys[close[0]]}?"

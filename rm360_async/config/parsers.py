@@ -1,7 +1,7 @@
-"""The field's values as a config or a command line gives them, checked, with a hint for each mistake.
+"""Values of a config or a command line, parsed and checked, with a hint for each error.
 
-Each function takes what was written and returns what it means, or raises `ConfigErrors`: one sentence for every
-wrong entry, so that a list with three wrong ids is fixed in one go.
+Each `to_` function takes a value as it was written and returns what it means, or raises `ConfigErrors` with a sentence
+for every wrong entry, so that the user sees all wrong ids of a list at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rm360_async.config.yaml_document import Digits, printable
+from rm360_async.config.yaml_document import IntAsTyped, one_line
 from rm360_async.domain.cameras.set_names import is_named_set
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import Modality, camera_id, is_pattern, is_performance, is_subject
@@ -20,215 +20,215 @@ from rm360_async.domain.names import Modality, camera_id, is_pattern, is_perform
 Parsed = TypeVar("Parsed")
 
 ALL = "all"
-_USUAL_NAMES = [*(f"e{n}" for n in range(12)), "h0", "h2", *(f"s{n}_all" for n in range(1, 7))]
-_TEXT_TO_YAML = re.compile(r"0[0-9]*[89][0-9]*")
-"""Digits that YAML 1.1 itself reads as text; a program that writes YAML leaves such an id without quotes."""
+_COMMON_NAMES = [*(f"e{n}" for n in range(12)), "h0", "h2", *(f"s{n}_all" for n in range(1, 7))]
+_TEXT_IN_YAML = re.compile(r"0[0-9]*[89][0-9]*")
+"""Digits that YAML 1.1 reads as text; a program that writes YAML writes such an id without quotes."""
 _FOLDER_LINK = re.compile(r"https?://\S*?(?:folders/|[?&]id=)(?P<id>[\w-]+)\S*")
 
 
 class ConfigErrors(ValueError):
-    """What is wrong with a value: (place in the list or None, sentence) for each mistake."""
+    """What is wrong with a value: (index in the list or None, sentence) for each error."""
 
     def __init__(self, *entries: tuple[int | None, str]) -> None:
         super().__init__("; ".join(sentence for _, sentence in entries))
         self.entries = entries
 
 
-def shown(value: object) -> str:
-    """Return a value as the user typed it, short and on one line."""
-    if isinstance(value, Digits):
+def value_text(value: object) -> str:
+    """Return a value as the user typed it, shortened and on one line."""
+    if isinstance(value, IntAsTyped):
         return value.text
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f'"{printable(value)}"'
+        return f'"{one_line(value)}"'
     if isinstance(value, dict):
         return "a section"
-    return "a list" if isinstance(value, list | tuple) else printable(str(value))
+    return "a list" if isinstance(value, list | tuple) else one_line(str(value))
 
 
-def nearest(text: str, names: Iterable[str]) -> str:
-    """Return `; did you mean X?` for the name that is most like the text, or nothing."""
-    wanted, known = text.lower().replace("-", "_"), sorted(names, key=len)
-    close = [name for name in known if len(wanted) > 1 and name.startswith(wanted)] or get_close_matches(wanted, known)
+def suggestion(text: str, names: Iterable[str]) -> str:
+    """Return `; did you mean X?` for the name that is most similar to the text, or "" without one."""
+    typed, known = text.lower().replace("-", "_"), sorted(names, key=len)
+    close = [name for name in known if len(typed) > 1 and name.startswith(typed)] or get_close_matches(typed, known)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def subjects(value: object) -> str | tuple[str, ...]:
+def to_subjects(value: object) -> str | tuple[str, ...]:
     """Return "all" or subject ids, each once, in the order given."""
-    return _all_or_list(value, _subject, '["0018"]')
+    return _to_all_or_list(value, _to_subject, '["0018"]')
 
 
-def performances(value: object) -> str | tuple[str, ...]:
+def to_performances(value: object) -> str | tuple[str, ...]:
     """Return "all" or names and patterns of performances, each once, in the order given."""
-    return _all_or_list(value, _performance, '["s1_all"] or ["s*"]')
+    return _to_all_or_list(value, _to_performance, '["s1_all"] or ["s*"]')
 
 
-def cameras(value: object) -> str | tuple[str, ...]:
+def to_cameras(value: object) -> str | tuple[str, ...]:
     """Return "all", a named set such as "ring:10", or two-digit camera ids, sorted."""
     if isinstance(value, str) and value != ALL and not value.isdigit():
         if is_named_set(value):
             return value
         raise ConfigErrors(
-            (None, f'{shown(value)} is not a camera set; write "all", a list, or a set such as "ring:10"')
+            (None, f'{value_text(value)} is not a camera set; write "all", a list, or a set such as "ring:10"')
         )
-    chosen = _all_or_list(value, _camera, '[0, 6, 12], "all", or a set such as "ring:10"')
+    chosen = _to_all_or_list(value, _to_camera, '[0, 6, 12], "all", or a set such as "ring:10"')
     return chosen if isinstance(chosen, str) else tuple(sorted(chosen))
 
 
-def modalities(value: object) -> tuple[Modality, ...]:
+def to_modalities(value: object) -> tuple[Modality, ...]:
     """Return modalities in the order of extraction; "all" means all eleven."""
-    chosen = _all_or_list(value, _modality, "[images, audio]")
+    chosen = _to_all_or_list(value, _to_modality, "[images, audio]")
     return tuple(modality for modality in Modality if chosen == ALL or modality.value in chosen)
 
 
 def parse_subjects(given: Sequence[str]) -> str | tuple[str, ...]:
-    """Return the subjects of a command line, or "all" when that is the only one. Raises BadRequest."""
-    return _of_option("--subject", lambda: subjects(ALL if list(given) == [ALL] else given))
+    """Return the subjects of a command line, or "all" if that is the only one. Raises BadRequest."""
+    return _parse_option("--subject", lambda: to_subjects(ALL if list(given) == [ALL] else given))
 
 
 def parse_performances(given: Sequence[str]) -> str | tuple[str, ...]:
     """Return the performances of a command line, or "all". Raises BadRequest."""
-    return _of_option("--performance", lambda: performances(ALL if list(given) == [ALL] else given))
+    return _parse_option("--performance", lambda: to_performances(ALL if list(given) == [ALL] else given))
 
 
 def parse_cameras(text: str) -> str | tuple[str, ...]:
     """Return the cameras of a command line: `all`, `ring:10`, or `0,6,12`. Raises BadRequest."""
-    listed = _split(text)
-    plain = len(listed) == 1 and not listed[0].isdigit()
-    return _of_option("--cameras", lambda: cameras(listed[0] if plain else listed))
+    listed = _split_option(text)
+    is_set = len(listed) == 1 and not listed[0].isdigit()
+    return _parse_option("--cameras", lambda: to_cameras(listed[0] if is_set else listed))
 
 
 def parse_modalities(text: str) -> tuple[Modality, ...]:
     """Return the modalities of a command line: `images,audio`, or `all`. Raises BadRequest."""
-    listed = _split(text)
-    return _of_option("--modalities", lambda: modalities(ALL if listed == [ALL] else listed))
+    listed = _split_option(text)
+    return _parse_option("--modalities", lambda: to_modalities(ALL if listed == [ALL] else listed))
 
 
-def remote_name(value: object) -> str:
-    """Return the name of an rclone remote, which may go on with a path: `gdrive`, `gdrive:some/folder`."""
-    text = _text(value)
+def to_remote_name(value: object) -> str:
+    """Return the name of an rclone remote, which may be followed by a path: `gdrive`, `gdrive:some/folder`."""
+    text = _to_text(value)
     if text.startswith("-"):
         raise ConfigErrors(
-            (None, f"{shown(text)} begins with a dash; write the remote's name as `rclone listremotes` has it")
+            (None, f"{value_text(text)} begins with a dash; write the remote's name as `rclone listremotes` has it")
         )
     if not text.isprintable() or text != text.strip():
         raise ConfigErrors(
-            (None, f"{shown(text)} has a line break, a control character or a space at its end; remove it")
+            (None, f"{value_text(text)} has a line break, a control character or a space at its end; remove it")
         )
     return text
 
 
-def remote_names(value: object) -> tuple[str, ...]:
+def to_remote_names(value: object) -> tuple[str, ...]:
     """Return the names of several remotes (accounts) that hold the same files, each once; may be empty."""
     if isinstance(value, list | tuple) and not value:
         return ()
-    return _entries(value, remote_name, '["gdrive", "gdrive2"]')
+    return _to_list(value, to_remote_name, '["gdrive", "gdrive2"]')
 
 
-def folder_id(value: object) -> str:
+def to_folder_id(value: object) -> str:
     """Return the id of a Drive folder; empty for none."""
     if value == "":
         return ""
-    text = _text(value)
+    text = _to_text(value)
     link = _FOLDER_LINK.fullmatch(text)
     if link:
         raise ConfigErrors((None, f'this is a link; write only the id in it: "{link["id"]}"'))
     if text.startswith("-") or re.fullmatch(r"[\w-]+", text, re.ASCII) is None:
         raise ConfigErrors(
-            (None, f"{shown(text)} is not a folder id (letters, digits, _ and -); copy it from the folder's link")
+            (None, f"{value_text(text)} is not a folder id (letters, digits, _ and -); copy it from the folder's link")
         )
     return text
 
 
-def path_under(base: Path, value: object) -> Path:
+def to_path(base: Path, value: object) -> Path:
     """Return an absolute path: `~` is the home folder, a relative path starts at `base`."""
-    text = str(value) if isinstance(value, Path) else _text(value)
+    text = str(value) if isinstance(value, Path) else _to_text(value)
     if not text.isprintable():
-        raise ConfigErrors((None, f"{shown(text)} has a control character; remove it"))
+        raise ConfigErrors((None, f"{value_text(text)} has a control character; remove it"))
     if text.startswith("$"):
-        raise ConfigErrors((None, f"{shown(text)}: variables are not filled in; write ~ or the whole path"))
+        raise ConfigErrors((None, f"{value_text(text)}: variables are not expanded; write ~ or the whole path"))
     try:
         return base / Path(text).expanduser()
     except RuntimeError:
-        raise ConfigErrors((None, f"{shown(text)}: there is no such user; write the whole path")) from None
+        raise ConfigErrors((None, f"{value_text(text)}: there is no such user; write the whole path")) from None
 
 
-def _text(value: object) -> str:
+def _to_text(value: object) -> str:
     if not isinstance(value, str):
-        hint = f'; write it in quotes: "{shown(value)}"' if isinstance(value, int | float) else ""
-        raise ConfigErrors((None, f"must be text, not {shown(value)}{hint}"))
+        hint = f'; write it in quotes: "{value_text(value)}"' if isinstance(value, int | float) else ""
+        raise ConfigErrors((None, f"must be text, not {value_text(value)}{hint}"))
     if not value.strip():
         raise ConfigErrors((None, "is empty; write a value"))
     return value
 
 
-def _all_or_list(value: object, entry: Callable[[Any], str], example: str) -> str | tuple[str, ...]:
-    return ALL if value == ALL else _entries(value, entry, example)
+def _to_all_or_list(value: object, to_entry: Callable[[Any], str], example: str) -> str | tuple[str, ...]:
+    return ALL if value == ALL else _to_list(value, to_entry, example)
 
 
-def _entries(value: object, entry: Callable[[Any], str], example: str) -> tuple[str, ...]:
+def _to_list(value: object, to_entry: Callable[[Any], str], example: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
-        raise ConfigErrors((None, f"{shown(value)} is not a list; write a list, such as {example}"))
+        raise ConfigErrors((None, f"{value_text(value)} is not a list; write a list, such as {example}"))
     if not value:
         raise ConfigErrors((None, f"the list is empty; write a list, such as {example}"))
-    found: dict[str, None] = {}
-    wrong: list[tuple[int | None, str]] = []
-    for place, item in enumerate(value):
+    parsed: dict[str, None] = {}
+    errors: list[tuple[int | None, str]] = []
+    for index, item in enumerate(value):
         try:
-            found[entry(item)] = None
-        except ConfigErrors as mistakes:
-            wrong += [(place, sentence) for _, sentence in mistakes.entries]
-    if wrong:
-        raise ConfigErrors(*wrong)
-    return tuple(found)
+            parsed[to_entry(item)] = None
+        except ConfigErrors as error:
+            errors += [(index, sentence) for _, sentence in error.entries]
+    if errors:
+        raise ConfigErrors(*errors)
+    return tuple(parsed)
 
 
-def _subject(value: object) -> str:
-    if isinstance(value, Digits) and _TEXT_TO_YAML.fullmatch(value.text) and is_subject(value.text):
+def _to_subject(value: object) -> str:
+    if isinstance(value, IntAsTyped) and _TEXT_IN_YAML.fullmatch(value.text) and is_subject(value.text):
         return value.text
-    if isinstance(value, Digits) and len(value.text) <= 4:
+    if isinstance(value, IntAsTyped) and len(value.text) <= 4:
         reason = "is a number to YAML (which reads 0026 as 22), and ids are text"
         raise ConfigErrors((None, f'{value.text} {reason}; write "{value.text.zfill(4)}"'))
     if isinstance(value, str) and is_subject(value):
         return value
     all_hint = '; for all subjects write "all" without a list' if value == ALL else ""
     raise ConfigErrors(
-        (None, f'{shown(value)} is not a subject id; write four digits in quotes, such as "0018"{all_hint}')
+        (None, f'{value_text(value)} is not a subject id; write four digits in quotes, such as "0018"{all_hint}')
     )
 
 
-def _performance(value: object) -> str:
+def _to_performance(value: object) -> str:
     if isinstance(value, str) and (is_performance(value) or is_pattern(value)):
         return value
-    hint = nearest(value, _USUAL_NAMES) if isinstance(value, str) else ""
-    known = '; write names such as "s1_all", "e0", "h1_7bk", or a pattern such as "s*"'
-    raise ConfigErrors((None, f"{shown(value)} is not a performance name{hint or known}"))
+    hint = suggestion(value, _COMMON_NAMES) if isinstance(value, str) else ""
+    examples = '; write names such as "s1_all", "e0", "h1_7bk", or a pattern such as "s*"'
+    raise ConfigErrors((None, f"{value_text(value)} is not a performance name{hint or examples}"))
 
 
-def _camera(value: object) -> str:
+def _to_camera(value: object) -> str:
     try:
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise ValueError
         return camera_id(value)
     except ValueError:
-        raise ConfigErrors((None, f"{shown(value)} is not a camera id; write numbers from 0 to 99")) from None
+        raise ConfigErrors((None, f"{value_text(value)} is not a camera id; write numbers from 0 to 99")) from None
 
 
-def _modality(value: object) -> str:
+def _to_modality(value: object) -> str:
     names = [modality.value for modality in Modality]
     if isinstance(value, str) and value in names:
         return str(value)
-    hint = nearest(value, names) if isinstance(value, str) else ""
-    raise ConfigErrors((None, f"{shown(value)} is not a modality{hint or '; there are ' + ', '.join(names)}"))
+    hint = suggestion(value, names) if isinstance(value, str) else ""
+    raise ConfigErrors((None, f"{value_text(value)} is not a modality{hint or '; write some of ' + ', '.join(names)}"))
 
 
-def _split(text: str) -> list[str]:
+def _split_option(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")] if text.strip() else []
 
 
-def _of_option(option: str, parse: Callable[[], Parsed]) -> Parsed:
+def _parse_option(option: str, parse: Callable[[], Parsed]) -> Parsed:
     try:
         return parse()
-    except ConfigErrors as mistakes:
-        raise BadRequest(*(f"{option}: {sentence}" for _, sentence in mistakes.entries)) from None
+    except ConfigErrors as error:
+        raise BadRequest(*(f"{option}: {sentence}" for _, sentence in error.entries)) from None

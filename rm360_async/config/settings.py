@@ -28,27 +28,27 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 IdSelection = str | tuple[str, ...]
 
 
-def _structure(value: object) -> Structure:
+def _to_structure(value: object) -> Structure:
     names = [structure.value for structure in Structure]
     if value not in names:
-        raise ConfigErrors((None, f"{parsers.shown(value)} is not a layout; write one of {', '.join(names)}"))
+        raise ConfigErrors((None, f"{parsers.value_text(value)} is not a layout; write one of {', '.join(names)}"))
     return Structure(value)
 
 
-def _level(value: object) -> str:
+def _to_level(value: object) -> str:
     if not isinstance(value, str) or value.upper() not in LEVELS:
-        raise ConfigErrors((None, f"{parsers.shown(value)} is not a log level; write one of {', '.join(LEVELS)}"))
+        raise ConfigErrors((None, f"{parsers.value_text(value)} is not a log level; write one of {', '.join(LEVELS)}"))
     return value.upper()
 
 
-def _path(value: object, info: ValidationInfo) -> Path:
-    return parsers.path_under(info.context["folder"] if info.context else Path.cwd(), value)
+def _to_path(value: object, info: ValidationInfo) -> Path:
+    return parsers.to_path(info.context["folder"] if info.context else Path.cwd(), value)
 
 
-def _beside_output(name: str) -> Callable[[Any, ValidationInfo], Path]:
+def _default_beside_output(name: str) -> Callable[[Any, ValidationInfo], Path]:
     def path(value: object, info: ValidationInfo) -> Path:
         if value is not None:
-            return _path(value, info)
+            return _to_path(value, info)
         output_dir = info.data.get("output_dir")
         return output_dir.parent / name if output_dir else Path(name)
 
@@ -62,16 +62,16 @@ class _Section(BaseModel):
 class GoogleDrive(_Section):
     """Where the files come from: rclone remotes, the folder on Drive, and the layout of the release."""
 
-    root_folder_id: Annotated[str, BeforeValidator(parsers.folder_id)] = ""
-    remote_names: Annotated[tuple[str, ...], BeforeValidator(parsers.remote_names)] = ()
-    remote_name: Annotated[str, BeforeValidator(lambda value: value and parsers.remote_name(value))] = Field(
+    root_folder_id: Annotated[str, BeforeValidator(parsers.to_folder_id)] = ""
+    remote_names: Annotated[tuple[str, ...], BeforeValidator(parsers.to_remote_names)] = ()
+    remote_name: Annotated[str, BeforeValidator(lambda value: value and parsers.to_remote_name(value))] = Field(
         default="", validate_default=True
     )
-    structure: Annotated[Structure, BeforeValidator(_structure)] = Structure.SINGLE
+    structure: Annotated[Structure, BeforeValidator(_to_structure)] = Structure.SINGLE
 
     @field_validator("remote_name")
     @classmethod
-    def _one_is_named(cls, value: str, info: ValidationInfo) -> str:
+    def _require_remote(cls, value: str, info: ValidationInfo) -> str:
         if not value and info.data.get("remote_names") == ():
             raise ConfigErrors((None, 'missing; write the name of an rclone remote, such as "gdrive"'))
         return value
@@ -84,66 +84,72 @@ class GoogleDrive(_Section):
 
 
 class Extraction(_Section):
-    """What is wanted; each of the first three is "all" or a tuple of names."""
+    """The selection; each of the first three is "all" or a tuple of names."""
 
-    subjects: Annotated[IdSelection, BeforeValidator(parsers.subjects)]
-    performances: Annotated[IdSelection, BeforeValidator(parsers.performances)] = parsers.ALL
-    cameras: Annotated[IdSelection, BeforeValidator(parsers.cameras)] = parsers.ALL
-    modalities: Annotated[tuple[Modality, ...], BeforeValidator(parsers.modalities)] = tuple(Modality)
+    subjects: Annotated[IdSelection, BeforeValidator(parsers.to_subjects)]
+    performances: Annotated[IdSelection, BeforeValidator(parsers.to_performances)] = parsers.ALL
+    cameras: Annotated[IdSelection, BeforeValidator(parsers.to_cameras)] = parsers.ALL
+    modalities: Annotated[tuple[Modality, ...], BeforeValidator(parsers.to_modalities)] = tuple(Modality)
 
 
 class Storage(_Section):
-    """Absolute paths; all but `output_dir` lie beside it unless the config says otherwise."""
+    """Absolute paths; by default all others are beside `output_dir`."""
 
-    output_dir: Annotated[Path, BeforeValidator(_path)]
-    temp_dir: Annotated[Path, BeforeValidator(_beside_output("temp"))] = Field(default=None, validate_default=True)
-    manifest_path: Annotated[Path, BeforeValidator(_beside_output("MANIFEST.csv"))] = Field(
+    output_dir: Annotated[Path, BeforeValidator(_to_path)]
+    temp_dir: Annotated[Path, BeforeValidator(_default_beside_output("temp"))] = Field(
         default=None, validate_default=True
     )
-    log_dir: Annotated[Path, BeforeValidator(_beside_output("logs"))] = Field(default=None, validate_default=True)
-    metrics_path: Annotated[Path, BeforeValidator(_path)] | None = None
+    manifest_path: Annotated[Path, BeforeValidator(_default_beside_output("MANIFEST.csv"))] = Field(
+        default=None, validate_default=True
+    )
+    log_dir: Annotated[Path, BeforeValidator(_default_beside_output("logs"))] = Field(
+        default=None, validate_default=True
+    )
+    metrics_path: Annotated[Path, BeforeValidator(_to_path)] | None = None
 
     @field_validator("temp_dir", "manifest_path", "log_dir", "metrics_path")
     @classmethod
-    def _not_among_subjects(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        """Keep everything else out of the places that subjects have or will have."""
+    def _keep_out_of_subjects(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        """Raise ConfigErrors for a path at which a subject's folder is or will be."""
         output_dir = info.data.get("output_dir")
         if output_dir is None or value is None:
             return value
         inner, outer = (Path(os.path.realpath(path)) for path in (value, output_dir))
         if inner == outer or (outer in inner.parents and is_subject(inner.relative_to(outer).parts[0])):
-            raise ConfigErrors((None, f"{value} is a subject's place in output_dir; choose a folder beside it"))
+            raise ConfigErrors(
+                (None, f"{value} is the path of a subject in output_dir; choose a folder beside output_dir")
+            )
         return value
 
     @field_validator("manifest_path")
     @classmethod
-    def _not_the_ledger(cls, value: Path) -> Path:
+    def _keep_apart_from_ledger(cls, value: Path) -> Path:
         if value.suffix in (".sqlite", ".lock"):
-            raise ConfigErrors((None, f'"{value.name}" is kept for the ledger; end the name in .csv'))
+            raise ConfigErrors((None, f'"{value.name}" is reserved for the ledger; end the name in .csv'))
         return value
 
 
 class Processing(_Section):
-    """How the work is done."""
+    """How performances are downloaded and extracted."""
 
     delete_smc_after_extraction: bool = True
     verify_extraction: bool = True
     force_reextract: bool = False
     max_retries: int = Field(default=3, ge=0, le=100)
     retry_delay: float = Field(default=30, ge=0, le=86_400)
-    """Seconds before the first retry; later ones wait longer."""
+    """Seconds before the first retry; later retries wait longer."""
     downloads: int = Field(default=2, ge=1, le=64)
     workers: int = Field(default=0, ge=0, le=512)
     """Extractions at once; 0 means one for each core."""
     fetch: Literal["auto", "whole", "ranges"] = "auto"
-    """Whole files, only the ranges that are wanted of them, or what is cheaper for each performance."""
+    """Download whole files, only the ranges that are needed, or whichever is cheaper for each performance."""
     damaged: Literal["publish", "fail"] = "publish"
     quota_wait_hours: float = Field(default=24, gt=0, le=MAX_WAIT_SECONDS / HOUR)
     grace_seconds: float = Field(default=120, ge=0, le=86_400)
     worker_memory_gb: float = Field(default=4, ge=0.25, le=4096)
     stall_seconds: float = Field(default=90, ge=1, le=86_400)
     extraction_minutes: float = Field(default=240, gt=0, le=10_080)
-    """Deadline of one extraction: 74 GB (the largest pair) at 10 MB/s read and written."""
+    """Deadline of one extraction: 74 GB (the largest pair) read and written at 10 MB/s."""
 
     @property
     def worker_count(self) -> int:
@@ -154,31 +160,31 @@ class Processing(_Section):
 
     @property
     def worker_memory_bytes(self) -> int:
-        """Return the memory that one extraction may take."""
+        """Return the memory that one extraction may use."""
         return int(self.worker_memory_gb * GB)
 
 
 class Limits(_Section):
-    """How much disk may be used."""
+    """How much disk space may be used."""
 
     max_temp_size_gb: float = Field(default=100, gt=0, le=10_000_000)
     min_free_space_gb: float = Field(default=50, ge=0, le=10_000_000)
 
     @property
     def max_temp_bytes(self) -> int:
-        """Return the most that staged files may take in temp_dir."""
+        """Return the limit for downloaded files in temp_dir."""
         return int(self.max_temp_size_gb * GB)
 
     @property
     def min_free_bytes(self) -> int:
-        """Return what stays free on each disk."""
+        """Return how much stays free on each disk."""
         return int(self.min_free_space_gb * GB)
 
 
 class Logging(_Section):
-    """What is logged, and where to."""
+    """What is logged, and where."""
 
-    level: Annotated[str, BeforeValidator(_level)] = "INFO"
+    level: Annotated[str, BeforeValidator(_to_level)] = "INFO"
     console_output: bool = True
     max_file_size_mb: float = Field(default=100, ge=0.01, le=1_000_000)
 
@@ -189,7 +195,7 @@ class Logging(_Section):
 
 
 class Settings(_Section):
-    """Everything that a config says, with the defaults filled in."""
+    """All settings, with defaults for those that the config does not give."""
 
     google_drive: GoogleDrive
     extraction: Extraction
@@ -200,7 +206,7 @@ class Settings(_Section):
 
     @property
     def selection_policy(self) -> SelectionPolicy:
-        """Return what the config wants of each performance."""
+        """Return what the config selects of each performance."""
         from rm360_async.domain.selection import SelectionPolicy  # brings numpy, which `status` does not need
 
         wanted = self.extraction
