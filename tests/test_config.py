@@ -133,7 +133,7 @@ logging: {level: debug, console_output: no, max_file_size_mb: 0.5}
     assert (found.logging.level, found.logging.console_output, found.logging.max_file_bytes) == ("DEBUG", False, 2**19)
 
 
-def test_zero_workers_means_the_cores_that_we_may_use(write: Write) -> None:
+def test_zero_workers_means_the_cores_of_this_process(write: Write) -> None:
     assert 1 <= load_settings(write(NEEDED)).processing.worker_count <= (os.cpu_count() or 1)
 
 
@@ -150,7 +150,7 @@ def test_relative_paths_start_at_the_configs_folder(write: Write, monkeypatch: p
 
 
 @pytest.mark.parametrize("text", ["processing:\n", "limits: {}\n", "logging: {level: }\n"])
-def test_an_empty_section_or_key_is_as_if_not_written(write: Write, text: str) -> None:
+def test_an_empty_section_or_key_counts_as_absent(write: Write, text: str) -> None:
     assert load_settings(write(NEEDED + text)) == load_settings(write(NEEDED))
 
 
@@ -189,7 +189,7 @@ def test_a_byte_order_mark_does_no_harm(write: Write) -> None:
         ('["00\\n18"]', r'"00\n18" is not a subject id'),
     ],
 )
-def test_subjects_that_are_none(write: Write, typed: str, hint: str) -> None:
+def test_invalid_subjects(write: Write, typed: str, hint: str) -> None:
     lines = problems(write(with_value("extraction", "subjects", typed)))
     assert len(lines) == 1 and hint in lines[0] and lines[0].startswith("extraction.subjects")
 
@@ -258,7 +258,7 @@ def test_one_wrong_value_is_one_line(write: Write, section: str, key: str, typed
     assert lines[0].startswith(f"{section}.{key}") and "(line " in lines[0]
 
 
-def test_temp_dir_may_lie_in_output_dir_where_no_subject_can_be(write: Write, tmp_path: Path) -> None:
+def test_temp_dir_may_be_in_output_dir_but_not_at_the_path_of_a_subject(write: Write, tmp_path: Path) -> None:
     text = with_value("storage", "temp_dir", "out/subjects/.temp")
     assert load_settings(write(text)).storage.temp_dir == tmp_path / "out/subjects/.temp"
 
@@ -288,7 +288,7 @@ def test_unknown_sections_too(write: Write, text: str, meant: str) -> None:
     assert "unknown section" in line and meant in line
 
 
-def test_all_mistakes_are_told_at_once_in_the_files_order(write: Write) -> None:
+def test_all_errors_are_reported_at_once_in_the_files_order(write: Write) -> None:
     text = """
 google_drive: {remote_nam: x}
 extraction:
@@ -344,14 +344,14 @@ def test_no_remote_is_needed_twice(write: Write) -> None:
         (b"#" * (2**20 + 1), "larger than 1 MB"),
     ],
 )
-def test_files_that_are_no_config(tmp_path: Path, data: bytes, hint: str) -> None:
+def test_files_that_are_not_a_config(tmp_path: Path, data: bytes, hint: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(data)
     (line,) = problems(path)
     assert hint in line
 
 
-def test_no_file_and_a_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     assert problems(tmp_path / "no.yaml") == ["no such file; give the path of your config.yaml"]
     assert problems(tmp_path) == ["is a folder; give the path of the config.yaml in it"]
 
@@ -372,7 +372,7 @@ def test_aliases_that_multiply_and_loops_are_refused(write: Write) -> None:
     assert any("nested too deeply" in line for line in problems(write("a: &a [*a]\n")))
 
 
-def test_the_command_line_stands_in_the_files_place(write: Write) -> None:
+def test_the_command_line_replaces_values_of_the_file(write: Write) -> None:
     path = write(NEEDED.replace('subjects: ["0018"]', 'cameras: "all"'))
     found = load_settings(path, subjects=("0026",), performances=("s*",), cameras="0,6", modalities="masks,images")
     assert found.extraction.subjects == ("0026",)
@@ -381,7 +381,7 @@ def test_the_command_line_stands_in_the_files_place(write: Write) -> None:
     assert found.extraction.modalities == (Modality.IMAGES, Modality.MASKS)
 
 
-def test_mistakes_of_file_and_command_line_come_together(write: Write) -> None:
+def test_errors_of_file_and_command_line_are_reported_together(write: Write) -> None:
     path = write(NEEDED + "limits: {max_temp_size_gb: -1}\n")
     lines = problems(path, subjects=("18",), cameras="ring", modalities="x")
     assert lines[0].startswith("limits.max_temp_size_gb: must be more than 0")
@@ -415,7 +415,7 @@ TREES = st.recursive(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TREES)
-def test_whatever_yaml_says_is_settings_or_plain_mistakes(tmp_path: Path, value: object) -> None:
+def test_any_yaml_gives_settings_or_plain_errors(tmp_path: Path, value: object) -> None:
     path = tmp_path / "any.yaml"
     path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
     try:
@@ -427,7 +427,7 @@ def test_whatever_yaml_says_is_settings_or_plain_mistakes(tmp_path: Path, value:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60))
-def test_whatever_bytes_are_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
+def test_any_bytes_are_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "any.yaml"
     path.write_bytes(data)
     with pytest.raises(BadRequest):

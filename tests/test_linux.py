@@ -42,7 +42,7 @@ def follow(part: Path, write: Callable[[], None] = lambda: None) -> None:
     anyio.run(both)
 
 
-def test_every_byte_of_a_download_is_handed_to_the_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_back_of_every_downloaded_byte_begins_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(part_hasher, "_CHUNK_BYTES", 1000)
     handed: list[tuple[int, int]] = []
     monkeypatch.setattr(part_hasher, "begin_write_back", lambda file, start, size: handed.append((start, size)))
@@ -58,7 +58,7 @@ def test_every_byte_of_a_download_is_handed_to_the_disk_once(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
-def test_a_disk_that_fails_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_failing_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     answers(monkeypatch, number)
     (tmp_path / "a.part").write_bytes(b"a")
     expected = Cause.NOT_WRITABLE if number == errno.EIO else Cause.DISK_FULL
@@ -71,7 +71,7 @@ def test_a_disk_that_fails_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ESPIPE, errno.EAGAIN])
-def test_a_system_that_forbids_it_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_write_back_may_be_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     answers(monkeypatch, number)
     (tmp_path / "a.part").write_bytes(b"a")
     follow(tmp_path / "a.part")

@@ -85,7 +85,9 @@ def test_no_line_is_lost_between_many_threads_and_the_end(tmp_path: Path) -> Non
     assert numbers == set(range(8000))
 
 
-def test_what_finds_the_queue_full_is_counted_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_do_not_fit_into_the_queue_are_counted_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logs, "MAX_QUEUED_LINES", 10)
     first, go_on = threading.Event(), threading.Event()
 
@@ -197,7 +199,7 @@ def test_google_tokens_are_masked_without_a_name() -> None:
         "md5=0cc175b9c0f1b6a831c399e269772661 at 12:05:01",
     ],
 )
-def test_words_for_people_stay(text: str) -> None:
+def test_ordinary_words_are_not_masked(text: str) -> None:
     assert masked(text) == text
 
 
@@ -212,7 +214,7 @@ def test_the_file_is_rotated_by_size_and_nothing_is_lost(tmp_path: Path) -> None
     assert numbers == set(range(100))
 
 
-def test_two_runs_in_one_second_get_files_of_their_own(tmp_path: Path) -> None:
+def test_two_runs_in_one_second_get_different_files(tmp_path: Path) -> None:
     opened = [logs.open_log(tmp_path, "INFO", False, BIG) for _ in range(3)]
     for one in reversed(opened):
         one.close()
@@ -221,7 +223,7 @@ def test_two_runs_in_one_second_get_files_of_their_own(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"extraction_\d{8}_\d{6}\.log", one.path.name) for one in opened)
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Fault, match="cannot write a log in") as caught:
         logs.open_log(tmp_path / "file" / "logs", "INFO", False, BIG)
@@ -241,7 +243,7 @@ def test_the_console_may_be_off_and_may_be_replaced(tmp_path: Path, capsys: pyte
     assert written(opened.path) == live.getvalue().splitlines()
 
 
-def test_the_console_has_the_same_lines_without_colours_when_it_is_no_terminal(
+def test_a_console_that_is_not_a_terminal_has_the_same_lines_without_colours(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with logs.open_log(tmp_path, "INFO", True, BIG) as opened:
@@ -251,7 +253,7 @@ def test_the_console_has_the_same_lines_without_colours_when_it_is_no_terminal(
 
 
 @pytest.mark.parametrize(("no_colour", "begins"), [("", "\x1b[31mERROR\x1b[0m failed"), ("1", "ERROR failed")])
-def test_a_terminal_gets_colours_unless_it_wants_none(
+def test_a_terminal_gets_colours_unless_no_color_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_colour: str, begins: str
 ) -> None:
     monkeypatch.setenv("NO_COLOR", no_colour)
@@ -283,7 +285,7 @@ os.write(1, b"work is done %d" % done)
 
 
 @pytest.mark.parametrize("how", ["disk", "rotation", "console"])
-def test_work_goes_on_when_nothing_can_be_written(tmp_path: Path, how: str) -> None:
+def test_work_continues_when_nothing_can_be_written(tmp_path: Path, how: str) -> None:
     result = subprocess.run(
         [sys.executable, "-u", "-c", WORK, str(tmp_path), how],
         cwd=PROJECT,
@@ -297,7 +299,7 @@ def test_work_goes_on_when_nothing_can_be_written(tmp_path: Path, how: str) -> N
     assert (len(lines) == 500) is (how == "console")
 
 
-def test_a_record_that_cannot_be_rendered_kills_nobody(tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_rendered_does_no_harm(tmp_path: Path) -> None:
     with logs.open_log(tmp_path, "INFO", False, BIG) as opened:
         logging.getLogger("rm360_async").info("%d", "not a number")
         log.info("goes on")

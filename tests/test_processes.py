@@ -71,7 +71,7 @@ async def test_the_environment_is_what_was_given() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_program_that_is_not_there_says_so() -> None:
+async def test_a_program_that_does_not_exist_is_reported() -> None:
     ended = await run_command(["/nowhere/rclone"])
     assert ended.returncode == 127
     assert ended.stderr == "cannot start /nowhere/rclone: No such file or directory\n"

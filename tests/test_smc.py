@@ -52,7 +52,7 @@ def test_a_missing_file_a_folder_and_a_pipe_are_named(tmp_path: Path) -> None:
         (b"\x89HDF\r\n\x1a\n" + b"\xff" * 3000, "cannot be read as HDF5"),
     ],
 )
-def test_what_is_no_smc_is_said_in_words(tmp_path: Path, data: bytes, words: str) -> None:
+def test_a_file_that_is_not_an_smc_is_described(tmp_path: Path, data: bytes, words: str) -> None:
     path = tmp_path / "0018_s1_all_raw.smc"
     path.write_bytes(data)
     assert words in why_not(path)
@@ -77,7 +77,7 @@ def test_attributes_are_plain_values(tmp_path: Path, bytes_attributes: bool) -> 
     assert camera == {"num_device": 60, "num_frame": 999, "resolution": [2048, 2448]}
 
 
-def test_odd_attributes_are_told_apart(tmp_path: Path) -> None:
+def test_unusual_attributes_are_distinguished(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.smc", "w") as file:
         file.attrs["one"] = np.array([7])
         file.attrs["none"] = h5py.Empty("f4")
@@ -113,7 +113,7 @@ def test_a_user_block_shifts_all_offsets(tmp_path: Path) -> None:
         ]
 
 
-def test_cameras_are_two_digits_and_what_is_strange_is_reported(tmp_path: Path) -> None:
+def test_cameras_are_two_digits_and_other_names_are_reported(tmp_path: Path) -> None:
     path = Tiny(masks=True).write(tmp_path / "a.smc")
     with h5py.File(path, "a") as file:
         file.create_group("Camera/notes")
@@ -174,7 +174,7 @@ def hostile(path: Path) -> Path:
     return path
 
 
-def test_hostile_datasets_are_refused_each_with_its_reason(tmp_path: Path) -> None:
+def test_hostile_datasets_are_unreadable_each_with_its_reason(tmp_path: Path) -> None:
     with SmcFile(hostile(tmp_path / "a.smc")) as smc:
         got = dict(smc.blobs("Camera", "25", "color"))
     reasons = [blob.reason for blob in got.values() if isinstance(blob, UnreadableData)]
@@ -235,12 +235,12 @@ def whole(data: bytes) -> str:
         (bytes(5000), "holds zeros only (5000 bytes)"),
     ],
 )
-def test_wholeness(data: bytes, words: str) -> None:
+def test_check_picture_accepts_intact_pictures_only(data: bytes, words: str) -> None:
     assert words in whole(data)
 
 
 @pytest.mark.parametrize("make", [jpeg, png])
-def test_no_cut_of_a_picture_passes_as_whole(make: Callable[[str], bytes]) -> None:
+def test_no_truncated_picture_passes_as_intact(make: Callable[[str], bytes]) -> None:
     data = make("cut")
     assert [end for end in range(1, len(data)) if whole(data[:end]).startswith(".")] == []
 

@@ -37,7 +37,7 @@ def test_near_spans_are_joined_and_long_ones_cut() -> None:
     assert split_spans([(0, 10), (20, 22)], 4) == [(0, 4), (4, 8), (8, 10), (20, 22)]
 
 
-def test_what_was_written_is_there_again_and_holes_are_wanted(tmp_path: Path) -> None:
+def test_written_bytes_are_present_again_and_missing_ones_are_requested(tmp_path: Path) -> None:
     path = tmp_path / "a.smc.sparse"
     with SparseFile(path, 100_000) as file:
         file.write(4096, b"x" * 8192)
@@ -57,7 +57,7 @@ def test_what_was_written_is_there_again_and_holes_are_wanted(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("harm", ["a flipped byte", "half an entry", "an entry of elsewhere", "no map"])
-def test_a_map_that_lies_is_not_believed(tmp_path: Path, harm: str) -> None:
+def test_a_wrong_map_is_not_trusted(tmp_path: Path, harm: str) -> None:
     path = tmp_path / "a.smc.sparse"
     with SparseFile(path, 100_000) as file:
         file.write(0, b"a" * 100)
@@ -82,7 +82,7 @@ def test_a_map_that_lies_is_not_believed(tmp_path: Path, harm: str) -> None:
         assert file.present.covers(5000, 5100)
 
 
-def test_the_children_of_a_node_are_wanted_together(tmp_path: Path) -> None:
+def test_the_children_of_a_node_are_requested_together(tmp_path: Path) -> None:
     node = b"TREE\x00\x00" + (2).to_bytes(2, "little") + b"\xff" * 16
     node += b"".join(number.to_bytes(8, "little") for number in (0, 40_000, 7, 80_000, 9))
     with SparseFile(tmp_path / "a.smc.sparse", 100_000) as file:

@@ -86,7 +86,7 @@ def test_where_the_kernel_cannot_copy_a_range_bytes_are_read_and_written(
     assert (folder.path / "b").read_bytes() == (tmp_path / "source").read_bytes()[5:9005]
 
 
-def test_short_counts_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copying_continues_after_a_short_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy, write = os.copy_file_range, os.write
     monkeypatch.setattr(os, "copy_file_range", lambda s, t, n, offset_src: copy(s, t, min(n, 13), offset_src))
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
@@ -167,7 +167,7 @@ def test_a_link_or_a_folder_in_place_of_staging_is_refused(tmp_path: Path) -> No
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-def test_the_umask_of_the_user_counts(tmp_path: Path) -> None:
+def test_files_respect_the_umask(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
         path = staged(tmp_path)
@@ -187,7 +187,7 @@ def test_sealing_lists_every_file_and_writes_the_marker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["missing", "longer", "extra", "link", "renamed", "unlisted"])
-def test_what_is_not_as_written_is_not_sealed(tmp_path: Path, spoil: str) -> None:
+def test_a_folder_that_differs_from_its_list_is_not_sealed(tmp_path: Path, spoil: str) -> None:
     path = staging_path(tmp_path / FINAL, "a")
     with StagingFolder(path) as folder:
         folder.write("a", b"abc")
@@ -226,9 +226,7 @@ def test_every_file_is_listed_with_the_hash_of_its_bytes(tmp_path: Path) -> None
         assert (each.size, each.hash) == (len(data), hash_of(data))
 
 
-def test_errors_of_writing_are_heard_since_before_the_first_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_write_errors_are_reported_from_before_the_first_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out" / ".x.staging"
     synced: list[int] = []
 
@@ -312,7 +310,7 @@ def put_in_the_way(final: Path, what: str) -> None:
 @pytest.mark.usefixtures("rename_kind")
 @pytest.mark.parametrize("what", ["file", "link", "dangling link", "empty folder", "folder", "published"])
 @pytest.mark.parametrize("replace", [False, True])
-def test_what_is_in_the_way(tmp_path: Path, what: str, replace: bool) -> None:
+def test_only_a_real_folder_is_replaced_and_only_with_force(tmp_path: Path, what: str, replace: bool) -> None:
     final = tmp_path / FINAL
     staging = staged(tmp_path)
     put_in_the_way(final, what)
@@ -328,7 +326,7 @@ def test_what_is_in_the_way(tmp_path: Path, what: str, replace: bool) -> None:
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
 
 
-def test_a_crash_while_the_old_folder_is_removed_leaves_only_what_a_sweep_finds(
+def test_a_crash_while_the_old_folder_is_removed_leaves_a_staging_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     final = tmp_path / FINAL
@@ -347,7 +345,7 @@ def test_a_crash_while_the_old_folder_is_removed_leaves_only_what_a_sweep_finds(
     assert [path.name for path in final.parent.iterdir()] == ["s1_all"]
 
 
-def test_a_sweep_finds_staging_folders_and_nothing_else(tmp_path: Path) -> None:
+def test_only_staging_folders_are_found(tmp_path: Path) -> None:
     wanted = [("0018", "h1_7bk"), ("0018", "s1_all"), ("0026", "e0")]
     for subject, name in wanted:
         staging_path(tmp_path / subject / name, "0a-b_C").mkdir(parents=True)
@@ -395,7 +393,7 @@ for number, act in enumerate((
 """
 
 
-def test_a_full_disk_is_called_so_whoever_writes(tmp_path: Path) -> None:
+def test_every_write_reports_a_full_disk_as_such(tmp_path: Path) -> None:
     (tmp_path / "mount").mkdir()
     (tmp_path / "source").write_bytes(bytes(2**23))
     command = f'mount -t tmpfs -o size=4m none {tmp_path}/mount && exec "$0" -c "$1" {tmp_path}/mount {tmp_path}/source'

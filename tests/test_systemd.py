@@ -37,7 +37,7 @@ def test_every_message_arrives(manager: tuple[str, socket.socket]) -> None:
     assert told == [b"READY=1", b"STATUS=412/974 done, 2 dl 87 MB/s", b"WATCHDOG=1", b"STOPPING=1"]
 
 
-def test_children_find_no_variable_to_speak_with(manager: tuple[str, socket.socket]) -> None:
+def test_child_processes_get_no_variable_to_send_notifications_with(manager: tuple[str, socket.socket]) -> None:
     environment = {
         "NOTIFY_SOCKET": manager[0],
         "WATCHDOG_USEC": "120000000",
@@ -59,7 +59,7 @@ def test_children_find_no_variable_to_speak_with(manager: tuple[str, socket.sock
         ({"WATCHDOG_USEC": "soon"}, None),
     ],
 )
-def test_the_watchdog_is_fed_at_half_its_limit_if_it_is_ours(
+def test_the_watchdog_is_fed_at_half_its_limit_if_it_watches_this_process(
     manager: tuple[str, socket.socket], variables: dict[str, str], seconds: float | None
 ) -> None:
     assert Notifier.from_environment({"NOTIFY_SOCKET": manager[0], **variables}).watchdog_seconds == seconds
@@ -75,7 +75,7 @@ def test_without_a_socket_nothing_happens(caplog: pytest.LogCaptureFixture) -> N
 
 
 @pytest.mark.parametrize("address", ["/nowhere/at/all", "@nobody-listens", "vsock:2:1234", "/" + "x" * 200])
-def test_a_broken_socket_is_told_once(address: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_socket_is_logged_once(address: str, caplog: pytest.LogCaptureFixture) -> None:
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": address})
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -84,7 +84,7 @@ def test_a_broken_socket_is_told_once(address: str, caplog: pytest.LogCaptureFix
     assert f"cannot notify systemd at {address}: " in caplog.text
 
 
-def test_a_full_socket_never_blocks_and_speech_comes_back(
+def test_a_full_socket_never_blocks_and_notifications_resume(
     manager: tuple[str, socket.socket], caplog: pytest.LogCaptureFixture
 ) -> None:
     address, listening = manager
