@@ -15,7 +15,7 @@ from pathlib import Path
 from rm360_async.domain.errors import Answer, Cause, Fault
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_PERHAPS_FULL = (None, errno.EIO)
+_PERHAPS_FULL = (None, 0, errno.EIO)
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EEXIST)
 _FULL_BELOW_BYTES = 2**20
