@@ -35,7 +35,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; a zombie that nobody has waited for yet does not."""
+    """Return True if a process runs; a zombie that its parent has not waited for does not."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -110,9 +110,16 @@ async def test_cancelling_ends_the_whole_family_and_waits() -> None:
             await anyio.sleep_forever()
     assert scope.cancelled_caught
     assert process.returncode is not None
-    while is_alive(pids[1]):  # init waits for it
-        await anyio.sleep(0)
-    assert not Path(f"/proc/{pids[0]}").exists()
+    assert not is_alive(pids[0]) and not is_alive(pids[1])
+
+
+@pytest.mark.anyio
+async def test_a_command_that_ended_by_itself_leaves_no_process_behind() -> None:
+    leaving = FAMILY.replace("grandchild.wait()", "")
+    async with child_process([sys.executable, "-c", leaving], stdout=PIPE) as process:
+        grandchild = int(await first_line(process))
+        await process.wait()
+    assert not is_alive(grandchild)
 
 
 @pytest.mark.anyio

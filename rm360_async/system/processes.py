@@ -2,7 +2,9 @@
 
 Theory of operation. Three ways of leaving must not leave a child process:
 - the block ends or fails, or its task is cancelled: `child_process` ends the whole process group (TERM, then KILL
-  after a grace period) and waits for it under a shield, so neither a zombie nor an orphan survives the block;
+  after a grace period) and waits under a shield until no process of the group is left, so neither a zombie nor an
+  orphan survives the block, and none writes into a folder that is removed next. A child that ended by itself may have
+  left processes of its own, which are ended in the same way;
 - a Ctrl-C or TERM for the whole process group of the service: each child has a session of its own, so the signal
   reaches the service alone, which decides what ends;
 - a kill -9 of the service: the child is started through `_launch`, which asks the kernel to kill it with its parent.
@@ -27,6 +29,9 @@ from anyio.abc import ByteReceiveStream, Process
 
 GRACE_SECONDS = 2.0
 """Between TERM and KILL: what a child leaves half-done can be resumed, and a second Ctrl-C asks for speed."""
+_GROUP_EXIT_SECONDS = 5.0
+"""How long killed processes of a group may take to exit: one in a disk's hands takes longer, and is not waited for."""
+_GROUP_POLL_SECONDS = 0.01
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 """A stream to read, and one that goes nowhere; other rooms take them from here, and do not import subprocess."""
 _TAIL_BYTES = 2**16
@@ -60,6 +65,7 @@ async def child_process(
         with anyio.CancelScope(shield=True):
             if process.returncode is None:
                 await _terminate(process, grace_seconds)
+            await _kill_group(process)
             await process.aclose()
 
 
@@ -68,17 +74,26 @@ def _launcher_command(command: Sequence[str]) -> list[str]:
 
 
 async def _terminate(process: Process, grace_seconds: float) -> None:
-    """Send TERM to the process group, KILL after the grace period, and wait; KILL also reaches its grandchildren."""
-    _signal_group(process, signal.SIGTERM)
+    """Send TERM to the process group, KILL to the command itself after the grace period, and wait for it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
     with anyio.move_on_after(grace_seconds):
         await process.wait()
-    _signal_group(process, signal.SIGKILL)
-    await process.wait()
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
 
 
-def _signal_group(process: Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+async def _kill_group(process: Process) -> None:
+    """Kill what is left of the process group of a command that has ended, until nothing is.
+
+    It is a poll, because only their new parent, init, can wait for those processes. Their group keeps its number from
+    being given to another process.
+    """
+    with suppress(ProcessLookupError), anyio.move_on_after(_GROUP_EXIT_SECONDS):
+        while True:
+            os.killpg(process.pid, signal.SIGKILL)
+            await anyio.sleep(_GROUP_POLL_SECONDS)
 
 
 class Tail:
