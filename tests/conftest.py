@@ -9,8 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from drive_emulator import serve
-from drive_server import DriveServer
+from drive_server import DriveServer, serve_drive
 from tiers import RcloneGuard, is_quick, mark_by_fixtures
 from workspace import Workspace
 
@@ -75,7 +74,5 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 @pytest.fixture
 def drive_server(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DriveServer]:
     """Yield a workspace whose remote is the Drive emulator, without faults; rclone is configured by environment."""
-    with serve(workspace.remote, tmp_path / "drive") as drive:
-        for key, value in drive.env().items():
-            monkeypatch.setenv(key, value)
-        yield DriveServer(workspace, drive)
+    with serve_drive(workspace, tmp_path / "drive", monkeypatch) as server:
+        yield server

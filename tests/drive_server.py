@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from drive_emulator import ROOT_ID, Drive, Request
+import pytest
+from drive_emulator import ROOT_ID, Drive, Request, serve
 from tiny_smc import Tiny
 from workspace import Workspace
 
@@ -56,3 +58,12 @@ class DriveServer:
         with closing(sqlite3.connect(self.workspace.root / "work" / "MANIFEST.sqlite")) as ledger:
             count: int = ledger.execute("SELECT sum(tries) FROM performance").fetchone()[0]
         return count
+
+
+@contextmanager
+def serve_drive(workspace: Workspace, state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DriveServer]:
+    """Serve a workspace's remote folder by the Drive emulator; rclone is configured by the environment."""
+    with serve(workspace.remote, state) as drive:
+        for key, value in drive.env().items():
+            monkeypatch.setenv(key, value)
+        yield DriveServer(workspace, drive)

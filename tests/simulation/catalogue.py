@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import Random
 
@@ -63,6 +63,12 @@ def _sizes_of_a_subject(dice: Random) -> Iterator[tuple[str, float]]:
     yield "h0", dice.uniform(15, 25) * MB
     yield f"h1_{dice.choice(_WIGS)}", dice.uniform(2, 5) * GB
     yield "h2", dice.uniform(15, 25) * MB
+
+
+def release_of(sizes: Mapping[Performance, int]) -> Catalogue:
+    """Return a release of single files with these sizes in bytes."""
+    files = {each: {Kind.RAW: _file(Structure.SINGLE, each, Kind.RAW, size)} for each, size in sizes.items()}
+    return Catalogue(Structure.SINGLE, files)
 
 
 def release_of_21() -> Catalogue:

@@ -12,6 +12,7 @@ from rm360_async.domain.forecast import Capacity, forecast
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
+from rm360_async.ledger import Attempt
 from rm360_async.store.marker import MARKER
 from simulation.laws import AT_REST, ENDS, EXPECTED, LIVENESS, Breach, Law
 
@@ -34,6 +35,8 @@ class EndChecks:
         self._stop_at = stop_at
         self.breaches: list[Breach] = []
         self.counts: Counter[str] = Counter()
+        self.attempts: tuple[Attempt, ...] = ()
+        """What the ledger holds at the end."""
         self._expected: dict[Process, list[tuple[float, float]]] = {}
         self._left: tuple[int, float, int] | None = None
         """Of the moment when all faults were over: bytes, the longest wait (seconds), the largest performance."""
@@ -97,6 +100,7 @@ class EndChecks:
 
     async def check_at_rest(self, process: Process, rows: Sequence[PerformanceRow]) -> None:
         """AT_REST: nothing is left of what was done, and the folders are those of the ledger."""
+        self.attempts = tuple(await process.ledger.attempts.all())
         disk, failed = self.world.disk, {row.performance for row in rows if row.stage in FAILURES}
         for row in rows:
             folder = disk.output_dir / row.performance.subject / row.performance.name

@@ -18,6 +18,8 @@ from rm360_async.domain.errors import Fault
 HOUR, DAY = 3600.0, 86_400.0
 _STEP = HOUR / 2
 """Seconds for which the width stays the same."""
+_FIRST_REPORT = 1.0
+"""Seconds after which a transfer first tells how far it is: the service looks at a part every second."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Line:
         self.update()
         self.transfers.append(transfer)
         self._share_out()
+        self._loop.call_later(_FIRST_REPORT, self.update)
         try:
             await transfer.ended
         finally:

@@ -52,13 +52,7 @@ class SimulatedRemote(Remote):
     async def download(self, file: RemoteFile, part: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
         """Download one file into `part`, going on where an earlier attempt ended."""
         await self._ask(file.path)
-        try:
-            self.account.permit(file.path, self.world.elapsed())
-        except Fault as refusal:
-            self.world.note("refused", self.process, file.path, f"{self.account.name}: {refusal.cause.code}")
-            if refusal.cause is Cause.FILE_QUOTA:
-                self.world.laws.quota_met(self.account.name, file.path)
-            raise
+        self._require_permission(file.path)
         size = part.stat().st_size if part.exists() else 0
         part.touch()
         stop, fault = self._fault_in_the_body(file, size)
@@ -82,13 +76,26 @@ class SimulatedRemote(Remote):
             raise fault
         return file.md5 or ""
 
+    def _require_permission(self, path: str) -> None:
+        """Raise the Fault of an account that does not give a file."""
+        planned = self.world.take_planned_fault(path, in_body=False)
+        try:
+            if planned is not None:
+                raise Fault(planned.cause, f"{path} is refused")
+            self.account.permit(path, self.world.elapsed())
+        except Fault as refusal:
+            self.world.note("refused", self.process, path, f"{self.account.name}: {refusal.cause.code}")
+            if refusal.cause is Cause.FILE_QUOTA:
+                self.world.laws.quota_met(self.account.name, path)
+            raise
+
     async def _ask(self, path: str) -> None:
         """Ask for something, and wait for the answer."""
         self.world.note("request", self.process, path, self.account.name)
         if not self.world.line.up:
             await anyio.sleep(_NO_ANSWER_SECONDS)
             raise Fault(Cause.UNREACHABLE, f"{self} cannot be reached")
-        await anyio.sleep(self._dice.uniform(0.5, 2.0))
+        await anyio.sleep(self._dice.uniform(*self.world.scenario.answer_seconds))
         self.process.require_alive()
         try:
             self.account.answer(path, self.world.elapsed(), self._dice)
@@ -99,6 +106,9 @@ class SimulatedRemote(Remote):
     def _fault_in_the_body(self, listed: RemoteFile, size: int) -> tuple[int, Fault | None]:
         """Return up to which byte the body comes this time, and what ends it there."""
         rates = self.world.faults
+        planned = self.world.take_planned_fault(listed.path, in_body=True)
+        if planned is not None and planned.at is not None:
+            return planned.at, Fault(planned.cause, f"{listed.path} broke off")
         if listed.path in self.world.poisoned_downloads:
             return listed.size, Fault(Cause.MISMATCH, f"{listed.path} came with md5 {self._dice.random()}")
         if self.world.calm or self._dice.random() >= rates.body:

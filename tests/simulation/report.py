@@ -6,6 +6,8 @@ import argparse
 import secrets
 from collections.abc import Iterable, Sequence
 
+from simulation import agreement
+from simulation.catalogue import GB
 from simulation.laws import Breach
 from simulation.mutants import MUTANTS
 from simulation.rounds import MONTH, REAL, Round, play
@@ -37,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scenario", choices=list(SCENARIOS), default=STANDARD.name)
     parser.add_argument("--performances", type=int, help="a short form of the scenario with so many")
     parser.add_argument("--without", choices=list(MUTANTS), help="a safeguard that is taken out, to see a law broken")
+    parser.add_argument(
+        "--beside-a-run", type=float, metavar="GB", help="play a real run of so many GB and the same simulated instead"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.beside_a_run:
+        return agreement.main(int(chosen.beside_a_run * GB))
     first = int(chosen.seed) if chosen.seed else secrets.randbelow(10**9)
     scenario = small(chosen.scenario, chosen.performances) if chosen.performances else SCENARIOS[chosen.scenario]
     print(f"{scenario.name}: {scenario.sentence}")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio
 
+from rm360_async.ledger import Attempt
 from simulation import weather
 from simulation.checks import Laws
 from simulation.clock import VirtualLoop, run_virtually, threads_on_the_loop
@@ -40,6 +41,8 @@ class Round:
     breaches: tuple[Breach, ...]
     counts: Counter[str]
     """Breaches by law, with those of which there were too many to keep."""
+    attempts: tuple[Attempt, ...]
+    """What the ledger holds at the end."""
 
     @property
     def unexpected(self) -> tuple[Breach, ...]:
@@ -73,7 +76,8 @@ def play(scenario: Scenario, seed: str, parts: Parts = REAL, *, stop_at: Law | N
         run_virtually(main, kill_all)
         world = laws.world
     cpu = time.process_time() - began
-    return Round(scenario, seed, world.elapsed(), cpu, world.count, world.digest, tuple(laws.breaches), laws.counts)
+    breaches = tuple(laws.breaches)
+    return Round(scenario, seed, world.elapsed(), cpu, world.count, world.digest, breaches, laws.counts, laws.attempts)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class SimulatedWorkers:
         disk.staging[staging] = 0
         dies_after = self._steps_until_death(job)
         rate = self._dice.uniform(0.5, 1.5) * self.world.extract_rate
-        seconds = sum(source.size for source in job.sources) / rate
+        seconds = self.world.scenario.worker_start + sum(source.size for source in job.sources) / rate
         if not self.world.calm and self._dice.random() < self.world.faults.slow:
             seconds *= 20
         for step in range(1, _STEPS + 1):

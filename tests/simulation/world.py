@@ -45,6 +45,15 @@ class Faults:
 
 
 @dataclass(frozen=True)
+class PlannedFault:
+    """A fault that happens once, to the download of a file: at this byte, or before the first one (None)."""
+
+    path: str
+    cause: Cause
+    at: int | None = None
+
+
+@dataclass(frozen=True)
 class Scenario:
     """A site, its release and its troubles."""
 
@@ -62,6 +71,14 @@ class Scenario:
     max_temp_gb: float = 60
     min_free_gb: float = 20
     extract_rate: float = 40e6
+    worker_start: float = 0.0
+    """Seconds that a child process takes before it extracts."""
+    answer_seconds: tuple[float, float] = (0.5, 2.0)
+    """Seconds between which a request is answered, with what rclone needs to start."""
+    retry_delay: float = 30.0
+    catalogue: Catalogue | None = None
+    """What the remote holds; None: a release with the shape of the 500-subject one."""
+    planned_faults: tuple[PlannedFault, ...] = ()
     faults: Faults = field(default_factory=Faults)
     requests: int = 3
     """How many configs the person runs one after another."""
@@ -96,7 +113,10 @@ class World:
     ) -> None:
         self.scenario, self.seed, self.folder, self.parts, self.laws = scenario, seed, folder, parts, laws
         self._loop, self.time = loop, SimulatedTime(loop)
-        self.catalogue: Catalogue = release_of_500(self.dice("catalogue"), scenario.performances, scenario.scale)
+        self.catalogue = scenario.catalogue or release_of_500(
+            self.dice("catalogue"), scenario.performances, scenario.scale
+        )
+        self._planned_faults = list(scenario.planned_faults)
         self.line = Line(scenario.line, f"{seed} line", self._spool_has_grown)
         names = [f"account{number}" for number in range(1, scenario.accounts + 1)]
         self.accounts = {name: Account(f"{name}", scenario.refusals, seed) for name in names}
@@ -146,6 +166,14 @@ class World:
         """Return a hash of all events so far: two rounds with the same one were the same."""
         return self._digest.hexdigest()[:16]
 
+    def take_planned_fault(self, path: str, *, in_body: bool) -> PlannedFault | None:
+        """Return the planned fault of a download, which happens no second time; None if there is none."""
+        for planned in self._planned_faults:
+            if planned.path == path and in_body == (planned.at is not None):
+                self._planned_faults.remove(planned)
+                return planned
+        return None
+
     async def pause(self, seconds: float) -> None:
         """Wait, but not after the faults are over."""
         with anyio.move_on_after(seconds):
@@ -168,7 +196,12 @@ class World:
             "google_drive": {"remote_names": list(self.accounts), "structure": self.catalogue.structure.value},
             "extraction": {"subjects": "all"},
             "storage": {"output_dir": str(folder / "subjects"), "temp_dir": str(folder / "temp")},
-            "processing": {"downloads": scenario.downloads, "workers": scenario.workers, "fetch": "whole"},
+            "processing": {
+                "downloads": scenario.downloads,
+                "workers": scenario.workers,
+                "retry_delay": scenario.retry_delay,
+                "fetch": "whole",
+            },
             "limits": {"max_temp_size_gb": scenario.max_temp_gb, "min_free_space_gb": scenario.min_free_gb},
         }
         for section, values in changes.items():
