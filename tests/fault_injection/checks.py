@@ -115,7 +115,7 @@ def problems_at_rest(
         name = "/".join(re.fullmatch(r"(\d{4})_(\w+)_(?:raw|anno)\.\w+\.smc", path).groups())  # type: ignore[union-attr]
         if name not in now.done and not (workspace.temp / "kept" / path).exists():
             yield f"{path} is gone, and {name} is not published"
-    yield from _manifest_problems(workspace, now)
+    yield from _manifest_problems(workspace, before, now)
 
 
 def problems_at_the_end(workspace: Workspace, original: OriginalRemote) -> Iterator[str]:
@@ -166,13 +166,14 @@ def _ledger_problems(now: DiskState, original: OriginalRemote) -> Iterator[str]:
             yield f"{name} was done twice: {now.ledger.outcomes[name]}"
 
 
-def _manifest_problems(workspace: Workspace, now: DiskState) -> Iterator[str]:
+def _manifest_problems(workspace: Workspace, before: DiskState, now: DiskState) -> Iterator[str]:
     path = workspace.root / "work" / "MANIFEST.csv"
     if not path.exists():
         return
     text = path.read_text()
     rows = list(csv.reader(text.splitlines()))
-    if not text.endswith("\n") or any(len(row) != _MANIFEST_COLUMNS for row in rows) or not len(rows) - 1 > 0:
+    missing = not rows or (len(rows) == 1 and before.ledger.stages)  # a run stopped before its plan: a header alone
+    if not text.endswith("\n") or any(len(row) != _MANIFEST_COLUMNS for row in rows) or missing:
         yield f"MANIFEST.csv is half written: {text!r}"
     for row in rows[1:]:
         if row[2] == "completed" and f"{row[0]}/{row[1]}" not in now.published:

@@ -27,12 +27,16 @@ KINDS = {
     "worker-step": "kill -9 of a worker, or of a range worker, at a named step",
     "rclone-byte": "kill -9 of an rclone after so many bytes, or while it lists",
     "group-time": "kill -9 of service, children and rclones at a random moment",
+    "group-start": "kill -9 of service, children and rclones while the run starts",
+    "group-stop": "kill -9 of service, children and rclones while the run stops after TERM or Ctrl-C",
     "service-time": "kill -9 of the service alone at a random moment",
     "worker-time": "kill -9 of a worker, or of a range worker, at a random moment",
     "rclone-time": "kill -9 of an rclone at a random moment",
 }
 STEP_NAMES = frozenset(step.point for step in STEPS)
-_WEIGHTS = {"group-step": 4, "service-step": 2, "worker-step": 2, "rclone-byte": 2}
+_WEIGHTS = {"group-step": 4, "service-step": 2, "worker-step": 2, "rclone-byte": 2, "group-start": 3, "group-stop": 4}
+_STOPPED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
+"""Exit codes of a stopped run; negative: the signal came before the run could catch it."""
 _LARGE_FILLER = 30_000
 _SLOW = {"RCLONE_BWLIMIT": "200k"}
 """An environment in which an rclone lives long enough to be found."""
@@ -74,9 +78,9 @@ def run_session(case: Case, workspace: Workspace, original: OriginalRemote) -> S
     elif target in ("worker", "rclone"):
         _kill_children_when_found(session)
     else:
+        kill = {"step": _kill_at_step, "time": _kill_at_random_time, "start": _kill_at_start, "stop": _kill_at_stop}
         while session.rounds < MAX_KILLS and not session.violations:
-            kill = _kill_at_step if moment == "step" else _kill_at_random_time
-            if not kill(session, target):
+            if not kill[moment](session, target):
                 break
     session.finish()
     return session
@@ -112,6 +116,44 @@ def _kill_at_random_time(session: Session, target: str) -> bool:
     session.rounds += killed
     session.check_at_rest(f"after {seconds:.2f} s")
     return killed
+
+
+def _kill_at_start(session: Session, target: str) -> bool:
+    """Kill a run within its first second: imports, claims, the adoption of folders, the plan."""
+    seconds = session.random.uniform(0, 0.9)
+    with session.run() as run:
+        with suppress(TimeoutError):
+            wait(run, seconds)
+        killed = run.process.poll() is None
+        if killed:
+            kill_all(session.workspace, session.random)
+        else:
+            session.require_exit(run, 0)
+    session.rounds += killed
+    session.check_at_rest(f"{seconds:.2f} s after its start")
+    return killed
+
+
+def _kill_at_stop(session: Session, target: str) -> bool:
+    """Ask a run to stop, sometimes twice, and kill it before it has, if it is still there."""
+    delays = [session.random.uniform(0.3, 2.5), *sorted(session.random.uniform(0, 0.4) for _ in range(2))]
+    with session.run() as run:
+        for delay in delays[:-1] if session.random.random() < 0.3 else delays[:1]:
+            with suppress(TimeoutError):
+                wait(run, delay)
+            run.signal(session.random.choice((signal.SIGTERM, signal.SIGINT)))
+        with suppress(TimeoutError):
+            wait(run, delays[-1])
+        killed = run.process.poll() is None
+        if killed:
+            kill_all(session.workspace, session.random)
+        code = run.process.wait()
+        ended = not killed and code == 0
+        if not killed and code not in _STOPPED:
+            session.violations.append(f"the stopped run ended with {code}: {run.output[-2000:]}")
+    session.rounds += not ended
+    session.check_at_rest(f"{delays[-1]:.2f} s after it was told to stop")
+    return not ended
 
 
 def _kill_workers_at_steps(session: Session) -> None:
