@@ -102,3 +102,15 @@ def test_which_orphans_are_evicted(
     assert missing == {*gone, *kept}
     aside = tmp_path / spool.QUARANTINE
     assert {path.name for path in aside.glob("*")} == set(kept)
+
+
+def test_what_this_run_needs_is_evicted_last_and_of_that_what_is_finished_soonest(tmp_path: Path) -> None:
+    """e2 waits for a quota until 9, e1 until 5; e3 and the whole e4 are of no performance of this run."""
+    leftovers = left(tmp_path, *PARTS, WHOLE)
+    due = {Performance("0018", "e1"): 5.0, Performance("0018", "e2"): 9.0}
+    gone = []
+    for _ in range(4):
+        assert evict_orphans(Shortage(Lack.STAGING, "", 1, 1, leftovers, stuck=True), lambda: due)
+        gone += [path.name for path, _ in leftovers if not path.exists()]
+        leftovers = tuple(each for each in leftovers if each[0].exists())
+    assert gone == [PARTS[2], WHOLE, PARTS[1], PARTS[0]]

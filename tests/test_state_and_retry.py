@@ -92,7 +92,14 @@ def test_a_transfer_that_made_progress_does_not_count_as_a_try() -> None:
 @pytest.mark.parametrize("cause", [cause for cause in Cause if cause.scope is Scope.REMOTE])
 def test_a_fault_of_the_remote_does_not_count_as_a_try(cause: Cause) -> None:
     decision = decide_retry(Fault(cause, "x"), row(Stage.DOWNLOADING, tries=3), POLICY, NOW, 0.5)
-    assert (decision.stage, decision.counts_as_try) == (Stage.PENDING, False)
+    assert (decision.stage, decision.counts_as_try) == (Stage.WAITING, False)
+
+
+@pytest.mark.parametrize("cause", [Cause.UNREACHABLE, Cause.RATE_LIMIT, Cause.DISK_FULL])
+def test_what_does_not_count_as_a_try_waits_longer_each_time(cause: Cause) -> None:
+    decisions = [decide_retry(Fault(cause, "x"), row(Stage.DOWNLOADING), POLICY, NOW, 0.5, 0, n) for n in (0, 1, 2, 9)]
+    delays = [decision.wait_until - NOW for decision in decisions if decision.wait_until is not None]
+    assert delays == [30, 60, 120, MAX_THROTTLE_SECONDS]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """What follows from a failure: retry now, later, at a given time, or never. Decided here and nowhere else.
 
 The delay is that of `decide_retry`, but for a quota, which the download dates (`Fault.until`). The scheduler starts
-the retry when a downloader is free; a job with bytes on disk retries in place (`pipeline`).
+the retry when a downloader is free; a job with bytes on disk retries in place (`pipeline`). A failure that does not
+count as a try may repeat without end, so its delay doubles too: no performance keeps a downloader from the others.
 
 `now` and `chance` (the jitter, in [0, 1)) are arguments, so that every decision can be tested as a table.
 """
@@ -45,24 +46,30 @@ class RetryDecision:
 
 
 def decide_retry(
-    fault: Fault, row: PerformanceRow, policy: RetryPolicy, now: float, chance: float, fetched_bytes: int = 0
+    fault: Fault,
+    row: PerformanceRow,
+    policy: RetryPolicy,
+    now: float,
+    chance: float,
+    fetched_bytes: int = 0,
+    fruitless: int = 0,
 ) -> RetryDecision:
     """Return what follows from a failure of `row`, whose stage says how far it had come.
 
     `row.tries` counts the attempts before this one that counted as a try; a performance is tried `1 + max_retries`
     times, then it has failed. A transfer that was interrupted after `PROGRESS_BYTES` does not count: a file of 60 GB
     may need more connections than that. A failure of the remote (a rate limit, no connection) does not count
-    either: all downloads slow down together instead (`download.throttle`).
+    either: all downloads slow down together instead (`download.throttle`). `fruitless` counts the attempts in a row
+    before this one that failed and brought next to nothing (`is_fruitless`).
     """
     answer, cause = fault.cause.answer, fault.cause
-    if answer is Answer.STOP or cause.scope is Scope.REMOTE:
-        return RetryDecision(Stage.PENDING, counts_as_try=False, stop=answer is Answer.STOP)
+    if answer is Answer.STOP:
+        return RetryDecision(Stage.PENDING, counts_as_try=False, stop=True)
+    if cause.scope is Scope.REMOTE or cause is Cause.DISK_FULL:  # the budget waits for space on a full disk
+        return RetryDecision(Stage.WAITING, now + throttle_delay(fruitless, policy, chance), counts_as_try=False)
     if answer is Answer.WAIT_UNTIL:
-        # The budget waits for space on a full disk; this pause only keeps a wrong guess from running hot.
-        full = cause is Cause.DISK_FULL
-        pause = max(policy.retry_delay, _MIN_PAUSE_SECONDS) if full else policy.quota_wait
-        return RetryDecision(Stage.WAITING, fault.until or now + pause, counts_as_try=False)
-    counts = cause not in _INTERRUPTIONS or fetched_bytes < PROGRESS_BYTES
+        return RetryDecision(Stage.WAITING, fault.until or now + policy.quota_wait, counts_as_try=False)
+    counts = cause not in _INTERRUPTIONS or is_fruitless(fetched_bytes)
     if answer is Answer.GIVE_UP or (counts and row.tries >= policy.max_retries):
         return RetryDecision(_final_stage(fault, row.stage))
     if answer is Answer.RETRY_NOW:
@@ -83,9 +90,17 @@ def startup_retry_delay(fault: Fault, tries: int, policy: RetryPolicy, chance: f
     return min(backoff(tries, policy.retry_delay, chance), MAX_THROTTLE_SECONDS)
 
 
-def throttle_delay(limits: int, policy: RetryPolicy, chance: float) -> float:
-    """Return the seconds for which no download starts after the remote's limit number `limits` (from 0) in a row."""
-    return min(backoff(limits, max(policy.retry_delay, _MIN_PAUSE_SECONDS), chance), MAX_THROTTLE_SECONDS)
+def throttle_delay(failures: int, policy: RetryPolicy, chance: float) -> float:
+    """Return the seconds until what failed `failures` times in a row before (from 0) is asked again.
+
+    Of a remote that sets limits, and of a performance that failed through no fault of its own.
+    """
+    return min(backoff(failures, max(policy.retry_delay, _MIN_PAUSE_SECONDS), chance), MAX_THROTTLE_SECONDS)
+
+
+def is_fruitless(fetched_bytes: int) -> bool:
+    """Return True if an attempt that downloaded so many bytes brought next to nothing."""
+    return fetched_bytes < PROGRESS_BYTES
 
 
 def backoff(tries: int, delay: float, chance: float) -> float:

@@ -137,5 +137,14 @@ def is_unfinished(path: Path) -> bool:
 
 def stems(temp_dir: Path) -> set[str]:
     """Return the stems (`0018_s1_all_raw`) of all files in the spool."""
-    names = [path.name for path in temp_dir.glob("*.smc*")] if temp_dir.is_dir() else []
-    return {name.split(".", 1)[0] for name in names}
+    return {stem_of(path) for path in temp_dir.glob("*.smc*")} if temp_dir.is_dir() else set()
+
+
+def stems_of(performance: Performance) -> list[str]:
+    """Return the stems that files of a performance have in the spool."""
+    return [file_name(performance, kind).removesuffix(".smc") for kind in Kind]
+
+
+def stem_of(path: Path) -> str:
+    """Return the stem (`0018_s1_all_raw`) of a file in the spool."""
+    return path.name.split(".", 1)[0]

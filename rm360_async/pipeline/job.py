@@ -1,9 +1,9 @@
 """The job: one performance being processed, with everything that it is and needs.
 
-Invariant: a `Job` is the only mutable state that travels through the pipeline. Scheduler, stages, downloaders and
-the job log keep nothing by performance beside it, so a job that ends takes its state with it and nothing has to be
-forgotten. A job lives from the moment the scheduler hands it out until it is finished; a retry that keeps the
-job's bytes on disk keeps the job, any other attempt starts with a new one.
+Invariant: a `Job` is the only mutable state that travels through the pipeline. Stages, downloaders and the job log keep
+nothing by performance beside it, and the scheduler only what its order needs, so a job that ends takes its state with
+it and nothing has to be forgotten. A job lives from the moment the scheduler hands it out until it is finished; a
+retry that keeps the job's bytes on disk keeps the job, any other attempt starts with a new one.
 """
 
 from __future__ import annotations
@@ -54,6 +54,9 @@ class Job:
     """Bytes that crossed the network in this attempt."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by step (download, extract, publish), summed over the attempts of this job."""
+    fruitless_attempts: int = 0
+    """Attempts in a row before this one that failed and brought next to nothing; the scheduler knows it of its
+    earlier jobs."""
 
     row_number: int | None = None
     """Number of its ledger row, and of its claim; None until claimed."""

@@ -34,7 +34,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.record import Record
-from rm360_async.domain.retry import RetryDecision, RetryPolicy, decide_retry
+from rm360_async.domain.retry import RetryDecision, RetryPolicy, decide_retry, is_fruitless
 from rm360_async.domain.stage import ENDED, Stage
 from rm360_async.domain.state import PlannedState
 from rm360_async.pipeline.job import Job
@@ -161,6 +161,7 @@ class _Pipeline:
         if row is None:
             self.scheduler.retry_later(job.performance)
             return
+        self.scheduler.claimed(job.performance)
         state = await self.stages.lookup(job, row)
         if state.stage is Stage.PENDING:
             await self._download(job)
@@ -238,7 +239,8 @@ class _Pipeline:
     async def _handle_failure(self, job: Job, fault: Fault) -> None:
         row = await self.stages.job_log.row(job)
         now, chance = self.clock.now(), self.clock.chance()
-        decision = decide_retry(fault, row, self.policy, now, chance, job.fetched_bytes)
+        decision = decide_retry(fault, row, self.policy, now, chance, job.fetched_bytes, job.fruitless_attempts)
+        job.fruitless_attempts = job.fruitless_attempts + 1 if is_fruitless(job.fetched_bytes) else 0
         await self._record(job, lambda: self.stages.job_log.record_failure(job, decision, fault))
         if decision.stop:
             await self._finish(job, PlannedState(Stage.PENDING))

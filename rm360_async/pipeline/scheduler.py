@@ -1,15 +1,22 @@
 """The scheduler of one run: which performance is pending, waiting, active, held by others, or ended.
 
 Invariant: every planned performance is in exactly one of these collections, so that
-planned = pending + waiting + active + held by others + ended holds at every await. `next_job` hands out
-what is pending, in plan order and behind it what was given back, then the waits that are due; so a wait ends not
-before its time, and later while much is pending. It decides by itself when nothing is left, and never polls a clock
-that it was not given.
+planned = pending + waiting + active + held by others + ended holds at every await.
+
+The order is one rule. Of what may start now, a performance that was begun goes before one that never was; among
+those that were begun the one with the fewest fruitless attempts in a row goes first; and where these are equal, plan
+order decides. "May start now" is: pending, or a wait that is due, or held by another instance and to be tried again.
+"Begun" is: handed out in this run, or left waiting by an earlier one; what else an earlier run began comes first in
+the plan (`service.run_plan`). Two things follow, and are tested as properties.
+No due performance waits behind one that was never begun, however many are pending. And none starves, whatever fails
+how often: an attempt that brings nothing moves its performance behind the others that were begun, and each such
+failure waits twice as long as the one before (`domain.retry`), which leaves the turn to those never begun.
+
+It decides by itself when nothing is left, and never polls a clock that it was not given.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import anyio
@@ -22,7 +29,9 @@ from rm360_async.domain.state import PlannedState, is_due
 from rm360_async.pipeline.job import Job
 
 RETRY_INTERVAL = 2.0
-"""Seconds after which a performance that another instance was working on is tried again."""
+"""Seconds after which a performance that another instance was working on is tried again for the first time."""
+MAX_RETRY_INTERVAL = 60.0
+"""Seconds that this time grows to, doubled each time, while the other instance keeps working."""
 _MAX_SLEEP = 60.0
 """Seconds; a wall clock that is set back must not let the scheduler sleep for years."""
 
@@ -36,6 +45,22 @@ class Wait:
     reason: str
 
 
+@dataclass
+class _Past:
+    """What the order needs of a performance's earlier jobs; `position` is that in the plan."""
+
+    position: int
+    begun: bool = False
+    fruitless_attempts: int = 0
+    held_interval: float = 0.0
+    """Seconds between the last two tries to claim it while another instance was working on it."""
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Return what sorts the begun performances that may start now."""
+        return self.fruitless_attempts, self.position
+
+
 class Scheduler:
     """Hand out jobs; know what every other performance is waiting for."""
 
@@ -46,7 +71,8 @@ class Scheduler:
         clock: Clock = SYSTEM_CLOCK,
         retry_interval: float = RETRY_INTERVAL,
     ) -> None:
-        self.pending: OrderedDict[Performance, None] = OrderedDict()
+        self.pending: dict[Performance, None] = {}
+        """In plan order, but for those of `_requeued`."""
         self.waiting: dict[Performance, Wait] = {}
         self.active: dict[Performance, Job] = {}
         self.held_by_others: dict[Performance, float] = {}
@@ -57,6 +83,10 @@ class Scheduler:
         self._wait_for_quota = wait_for_quota
         self._clock = clock
         self._retry_interval = retry_interval
+        self._max_interval = max(retry_interval, MAX_RETRY_INTERVAL)
+        self._past: dict[Performance, _Past] = {}
+        self._requeued: set[Performance] = set()
+        """Those of `pending` that were begun."""
         self._changed = anyio.Event()
 
     @property
@@ -71,7 +101,9 @@ class Scheduler:
         return sum(len(each) for each in collections)
 
     def update(self, performance: Performance, state: PlannedState) -> None:
-        """Add a performance, or take back an active one, in the state that it is in now."""
+        """Add a performance, behind those added before, or take back an active one, in the state that it is in now."""
+        past = self._past.setdefault(performance, _Past(len(self._past)))
+        past.begun = past.begun or state.stage is Stage.WAITING
         self._remove(performance)
         if state.stage in ENDED:
             self.ended[performance] = state.stage
@@ -79,13 +111,25 @@ class Scheduler:
             self.waiting[performance] = Wait(state.wait_until, state.cause, state.reason)
         else:
             self.pending[performance] = None
+            if past.begun:
+                self._requeued.add(performance)
         self._notify()
 
     def retry_later(self, performance: Performance) -> None:
-        """Hand a performance that another instance is working on out again after `retry_interval`."""
+        """Hand a performance that another instance is working on out again: after `retry_interval`, then twice that."""
+        past = self._past[performance]
+        past.held_interval = min(max(self._retry_interval, 2 * past.held_interval), self._max_interval)
         self._remove(performance)
-        self.held_by_others[performance] = self._clock.now() + self._retry_interval
+        self.held_by_others[performance] = self._clock.now() + past.held_interval
         self._notify()
+
+    def claimed(self, performance: Performance) -> None:
+        """Try all that others hold again at once if this one was among them: its holder may have died."""
+        past = self._past[performance]
+        if past.held_interval:
+            past.held_interval = 0.0
+            self.held_by_others = dict.fromkeys(self.held_by_others, self._clock.now())
+            self._notify()
 
     def stop_admitting(self) -> None:
         """Hand out no further job."""
@@ -95,29 +139,47 @@ class Scheduler:
     async def next_job(self) -> Job | None:
         """Return the next job, which is active from now on; None when nothing is left to hand out."""
         while not self.stopping:
-            performance = self._next_due()
+            performance = self._next_performance()
             if performance is not None:
-                self._remove(performance)
-                job = self.active[performance] = Job(performance, clock=self._clock)
-                return job
+                return self._begin(performance)
             if self._nothing_to_come():
                 return None
             await self._wait_for_change()
         return None
 
+    def _begin(self, performance: Performance) -> Job:
+        self._remove(performance)
+        past = self._past[performance]
+        past.begun = True
+        job = Job(performance, fruitless_attempts=past.fruitless_attempts, clock=self._clock)
+        self.active[performance] = job
+        return job
+
     def first_due(self) -> float | None:
         """Return when the first waiting performance is due (unix seconds); None if none waits."""
         return min((wait.until for wait in self.waiting.values()), default=None)
 
-    def _next_due(self) -> Performance | None:
-        if self.pending:
-            return next(iter(self.pending))
+    def due_times(self) -> dict[Performance, float]:
+        """Return when each performance that has still to be done may start (unix seconds; 0: now).
+
+        It may be called from another thread: a copy of a dict is one step of the interpreter.
+        """
+        waits = self.waiting.copy()
+        return dict.fromkeys(self.pending.copy(), 0.0) | {each: wait.until for each, wait in waits.items()}
+
+    def _next_performance(self) -> Performance | None:
+        """Return what starts next, by the rule above; None if nothing may start now."""
+        begun = [*self._requeued, *self._due()]
+        if begun:
+            return min(begun, key=lambda each: self._past[each].turn)
+        return next(iter(self.pending), None)
+
+    def _due(self) -> list[Performance]:
         now = self._clock.now()
-        due = [(wait.until, p.sort_key, p) for p, wait in self.waiting.items() if is_due(wait.until, now)]
+        due = [each for each, wait in self.waiting.items() if is_due(wait.until, now)]
         # A moment further away than it can be means that the wall clock was set back.
-        latest = now + self._retry_interval
-        due += [(at, p.sort_key, p) for p, at in self.held_by_others.items() if at <= now or at > latest]
-        return min(due)[2] if due else None
+        latest = now + self._max_interval
+        return due + [each for each, at in self.held_by_others.items() if at <= now or at > latest]
 
     def _nothing_to_come(self) -> bool:
         if self.active or self.held_by_others:
@@ -132,8 +194,12 @@ class Scheduler:
             await changed.wait()
 
     def _remove(self, performance: Performance) -> None:
+        job = self.active.get(performance)
+        if job is not None:
+            self._past[performance].fruitless_attempts = job.fruitless_attempts
         for collection in (self.pending, self.waiting, self.active, self.held_by_others, self.ended):
             collection.pop(performance, None)
+        self._requeued.discard(performance)
 
     def _notify(self) -> None:
         self._changed.set()

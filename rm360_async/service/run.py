@@ -174,7 +174,8 @@ class _Run:
     def _build_stages(self) -> Stages:
         job_log = JobLog(self.ledger, self.claims, self.number, self.manifest)
         stall_policy = stall_policy_of(self.settings)
-        return build_stages(self.settings, job_log, self.ledger.hints, self.remotes, self.retry_policy, stall_policy)
+        hints, policy, due_times = self.ledger.hints, self.retry_policy, self.scheduler.due_times
+        return build_stages(self.settings, job_log, hints, self.remotes, policy, stall_policy, due_times)
 
     async def _run_pipeline(self, stages: Stages, plan: RunPlan) -> None:
         processing = self.settings.processing

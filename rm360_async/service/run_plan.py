@@ -13,7 +13,6 @@ from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import (
     Kind,
     Performance,
-    file_name,
     is_pattern,
     kinds_needed,
     matches_any,
@@ -100,7 +99,7 @@ def make_plan(
     *,
     compare_published: bool = False,
 ) -> RunPlan:
-    """Return the plan; performances with downloaded files in temp_dir come first. `now` is in unix seconds.
+    """Return the plan; performances that an earlier run began come first. `now` is in unix seconds.
 
     `compare_published`: the selection has changed, so every published folder is compared with it. Otherwise only
     those are that the ledger does not have as completed.
@@ -109,8 +108,9 @@ def make_plan(
     plan = RunPlan(remarks=remarks)
     known = {row.performance: row for row in rows}
     spooled = spool.stems(settings.storage.temp_dir)
-    for each in sorted(performances, key=lambda each: not _has_spooled_files(each, spooled)):
-        row = known.get(each, PerformanceRow(each, Stage.PENDING))
+    rows_in_order = [known.get(each, PerformanceRow(each, Stage.PENDING)) for each in performances]
+    for row in sorted(rows_in_order, key=lambda row: not _was_begun(row, spooled)):
+        each = row.performance
         compare = compare_published or row.stage is not Stage.COMPLETED
         _plan_one(settings, listing, plan, row, now, compare_published=compare)
         if plan.states[each].stage is Stage.COMPLETED and _has_spooled_files(each, spooled):
@@ -185,5 +185,11 @@ def is_published(output_dir: Path, performance: Performance) -> bool:
     return os.path.lexists(f"{output_folder(output_dir, performance)}/{MARKER}")
 
 
+def _was_begun(row: PerformanceRow, spooled: set[str]) -> bool:
+    """Return True if an earlier run began the performance, and did not end it: it has files in temp_dir, or waits."""
+    unfinished = row.stage is Stage.WAITING or (row.stage is Stage.PENDING and row.cause is not None)
+    return unfinished or _has_spooled_files(row.performance, spooled)
+
+
 def _has_spooled_files(performance: Performance, spooled: set[str]) -> bool:
-    return any(file_name(performance, kind).removesuffix(".smc") in spooled for kind in Kind)
+    return any(stem in spooled for stem in spool.stems_of(performance))

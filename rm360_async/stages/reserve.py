@@ -125,24 +125,35 @@ def _reporting(job: Job) -> Callable[[Shortage | None], None]:
     return on_wait
 
 
-def evict_orphans(shortage: Shortage) -> bool:
-    """Remove spool files that no job uses, the oldest first, as many as it takes; return True if that was enough.
+def evict_orphans(shortage: Shortage, due_times: Callable[[], Mapping[Performance, float]] = dict) -> bool:
+    """Remove spool files that no job uses, as many as it takes; return True if that was enough.
 
     Nothing else would ever free that space. A part never arrived whole, so it is removed, and no byte is lost that
     the remote does not have; a whole file is moved to the quarantine (which frees the budget, not the disk), and is
     restored when its job runs. If all of them would not be enough, nothing is touched.
+
+    `due_times` returns when each performance that this run has still to do may start (unix seconds). First go the
+    files that this run does not need, parts before whole files, the oldest first; then those of what it needs, and
+    of these last what is finished soonest.
     """
     orphans = [(path, taken) for path, taken in shortage.orphans if spool.is_spool_file(path)]
     if shortage.lack is not Lack.STAGING:
         orphans = [(path, taken) for path, taken in orphans if spool.is_unfinished(path)]
     if sum(taken for _, taken in orphans) < shortage.lacking:
         return False
+    due = {name: at for each, at in due_times().items() for name in spool.stems_of(each)}
     freed = 0
-    for path, taken in sorted(orphans, key=lambda each: (not spool.is_unfinished(each[0]), each[0].stat().st_mtime)):
+    for path, taken in sorted(orphans, key=lambda each: _eviction_rank(each[0], due)):
         if freed < shortage.lacking:
             _evict(path)
             freed += taken
     return True
+
+
+def _eviction_rank(path: Path, due: Mapping[str, float]) -> tuple[bool, float, bool, float]:
+    """Return what sorts the orphans, the first to go first; `due` has the stems of the files that are needed."""
+    stem = spool.stem_of(path)
+    return stem in due, -due.get(stem, 0.0), not spool.is_unfinished(path), path.stat().st_mtime
 
 
 def _evict(path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from rm360_async.budget import Budget
 from rm360_async.config import Settings
+from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.selection import FetchMode
 from rm360_async.download import spool
@@ -27,8 +29,9 @@ def build_stages(
     remotes: Sequence[Remote],
     retry_policy: RetryPolicy,
     stall_policy: StallPolicy,
+    due_times: Callable[[], Mapping[Performance, float]],
 ) -> Stages:
-    """Return the stages with the real parts; starts nothing."""
+    """Return the stages with the real parts; starts nothing. `due_times`: see `evict_orphans`."""
     processing, storage, limits = settings.processing, settings.storage, settings.limits
     downloader = Downloader(
         remotes,
@@ -44,7 +47,7 @@ def build_stages(
         limits.max_temp_bytes,
         limits.min_free_bytes,
         excluded_dirs=(storage.temp_dir / spool.QUARANTINE,),
-        evict_orphans=evict_orphans,
+        evict_orphans=partial(evict_orphans, due_times=due_times),
     )
     worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
     ignore_cost = processing.fetch == FetchMode.RANGES.value

@@ -23,7 +23,6 @@ NOTHING_LOST = Law("nothing lost", "a run ends when every performance is publish
 DUE_FIRST = Law(
     "due first",
     "a retry that has been due for half an hour is not overtaken by a performance that never began",
-    known="the scheduler hands out what is due only when nothing is pending",
 )
 PROMISES = Law("promises", "spool and free space stay within the limits of the config at every instant")
 RATE = Law("rate", "an account that refuses for its rate is left alone by all downloads until the pause is over")

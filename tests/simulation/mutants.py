@@ -9,12 +9,13 @@ from dataclasses import replace
 from rm360_async.budget import Budget, Shortage
 from rm360_async.budget.ticket_queue import QueuedTicket
 from rm360_async.domain.errors import Fault
+from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryDecision
 from rm360_async.download.throttle import Throttle
 from rm360_async.ledger import Claims
 from rm360_async.pipeline.job import Job
 from simulation.process import Parts
-from simulation.witness import WitnessedLog
+from simulation.witness import WitnessedLog, WitnessedScheduler
 
 
 class NoThrottle(Throttle):
@@ -52,9 +53,17 @@ class NoClaims(Claims):
         return True
 
 
+class PendingFirst(WitnessedScheduler):
+    """Hand out what is due only when nothing is pending."""
+
+    def _next_performance(self) -> Performance | None:
+        return next(iter(self.pending), None) or super()._next_performance()
+
+
 MUTANTS = {
     "throttle": Parts(throttle=NoThrottle),
     "lease": Parts(budget=NoLeases),
     "charge": Parts(log=NoCharge),
     "claim": Parts(claims=NoClaims),
+    "due first": Parts(scheduler=PendingFirst),
 }

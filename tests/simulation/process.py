@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from rm360_async.ledger import Claims, Ledger, ManifestWriter, create_ledger, le
 from rm360_async.ledger.database import Database
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
+from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.end_summary import exit_code
 from rm360_async.service.progress import Progress
 from rm360_async.service.reconciler import Reconciler
@@ -72,6 +74,7 @@ class Parts:
     budget: type[Budget] = Budget
     claims: type[Claims] = Claims
     log: type[WitnessedLog] = WitnessedLog
+    scheduler: type[WitnessedScheduler] = WitnessedScheduler
 
 
 class Process:
@@ -147,10 +150,10 @@ class Process:
         listing = await list_patiently(settings, list(remotes), policy, self.clock)
         plan = await reconciler.plan(listing, force=False)
         await self.world.laws.planned(self, plan)
-        scheduler = self.scheduler = WitnessedScheduler(self)
+        scheduler = self.scheduler = self.world.parts.scheduler(self)
         for each, state in plan.states.items():
             scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
-        stages = self._stages(remotes, policy, number)
+        stages = self._stages(remotes, policy, number, scheduler)
         stages.budget.remove_dead_tickets()
         sizes = {each: estimate.staging_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
         fetched = stages.downloader
@@ -166,7 +169,9 @@ class Process:
         self.world.laws.ended(self, rows)
         return exit_code(rows, plan.remarks)
 
-    def _stages(self, remotes: Sequence[SimulatedRemote], policy: RetryPolicy, number: int) -> Stages:
+    def _stages(
+        self, remotes: Sequence[SimulatedRemote], policy: RetryPolicy, number: int, scheduler: Scheduler
+    ) -> Stages:
         settings, parts, storage, limits = self.settings, self.world.parts, self.settings.storage, self.settings.limits
         log = parts.log(self, number, ManifestWriter(storage.manifest_path, self.ledger, self.claims))
         throttle = parts.throttle(
@@ -187,7 +192,7 @@ class Process:
             limits.max_temp_bytes,
             limits.min_free_bytes,
             excluded_dirs=(storage.temp_dir / spool.QUARANTINE,),
-            evict_orphans=evict_orphans,
+            evict_orphans=partial(evict_orphans, due_times=scheduler.due_times),
             disk=self.world.disk,
             poll_seconds=self.world.poll_seconds,
         )
