@@ -130,9 +130,11 @@ def test_a_folder_removed_by_hand_is_extracted_again(workspace: Workspace) -> No
 def test_force_replaces_a_folder(workspace: Workspace, by_config: bool) -> None:
     workspace.put("0018/0018_e0_raw.smc", whole("e0"))
     assert workspace.run() == 0
-    (workspace.folder("0018/e0") / "note.txt").write_text("old")
+    (workspace.folder("0018/e0") / "note.txt").write_text("mine")
+    (workspace.folder("0018/e0") / "metadata/info.json").write_text("old")
     assert (workspace.run(processing__force_reextract=True) if by_config else workspace.run("--force")) == 0
-    assert not (workspace.folder("0018/e0") / "note.txt").exists()
+    assert (workspace.folder("0018/e0") / "note.txt").read_text() == "mine"
+    assert workspace.info("0018/e0")["subject_id"] == "0018"
     assert (workspace.folder("0018/e0") / "images/cam_25/frame_000000.jpg").is_file()
     assert workspace.leftovers() == []
 
@@ -383,6 +385,32 @@ def test_extract_replaces_an_extraction_when_forced(workspace: Workspace) -> Non
     for cameras in ("25", "31"):
         assert main(["extract", str(path), "--output", str(target), "--cameras", cameras, "--force"]) == 0
         assert [each.name for each in (target / "images").iterdir()] == [f"cam_{cameras}"]
+        (target / "images/mine").mkdir(exist_ok=True)
+        (target / "images/mine").rename(target / "mine")
+    left = target.with_name(".one.0123abcd-replaced.staging")
+    left.mkdir()
+    (left / "notes.txt").write_text("of an extraction that was killed")
+    assert main(["extract", str(path), "--output", str(target), "--force"]) == 0
+    assert (target / "notes.txt").exists() and (target / "mine").is_dir() and not left.exists()
+
+
+def test_what_is_in_the_way_of_publishing_is_reported_before_anything_is_downloaded(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.put("0018/0018_e0_raw.smc", whole("e0"))
+    workspace.output.mkdir(parents=True)
+    (workspace.root / "disk2").mkdir()
+    (workspace.output / "0018").symlink_to(workspace.root / "disk2")
+    reason = f"{workspace.output / '0018'} is a symbolic link"
+    assert workspace.run("--dry-run") == 0
+    assert f"will fail: 0018/e0: {reason}" in capsys.readouterr().out
+    assert workspace.run() == 1
+    assert f"0018/e0 will fail: {reason}" in workspace.log()
+    row = workspace.manifest()["0018/e0"]
+    assert row["status"] == "failed" and row["error"].startswith(reason)
+    assert workspace.leftovers() == [] and not (workspace.temp / "kept").exists(), "nothing was downloaded"
+    (workspace.output / "0018").unlink()
+    assert workspace.command("retry") == 0 and workspace.run() == 0
 
 
 def test_what_a_crash_left_is_swept(workspace: Workspace) -> None:

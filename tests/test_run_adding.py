@@ -143,3 +143,28 @@ def test_killed_after_the_exchange_it_is_complete_and_the_old_folder_swept(works
     row = workspace.manifest()["0018/e0"]
     assert (row["status"], row["cameras_extracted"]) == ("completed", "2")
     assert workspace.leftovers() == [] and workspace.command("verify", "--deep") == 0
+
+
+def test_files_of_a_person_stay_when_folders_are_completed_forced_and_repaired(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
+    assert workspace.run(extraction__modalities=["images"]) == 0
+    folder = workspace.folder("0018/e0")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "audio").write_text("mine too")
+    assert workspace.run("--dry-run") == 0
+    assert "0018/e0 holds files that rm360 did not write" in capsys.readouterr().out
+    assert workspace.run() == 0
+    kept = folder.with_name(".e0.kept")
+    assert (kept / "audio").read_text() == "mine too" and (folder / "audio/audio.wav").exists()
+    log = workspace.log()
+    announced = "0018/e0 holds files that rm360 did not write, and keeps them when it is replaced: audio, notes.txt"
+    assert log.index(announced) < log.rindex("published 0018/e0")
+    assert f"kept        1 of your files in {kept}" in log[log.index("EXTRACTION SUMMARY") :]
+    assert workspace.run("--force") == 0
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "images/cam_25/frame_000001.jpg").unlink()
+    assert workspace.command("verify", "--repair") == 1 and workspace.run() == 0
+    assert (folder / "notes.txt").read_text() == "mine" and (kept / "audio").read_text() == "mine too"
+    assert sorted(path.name for path in folder.parent.iterdir()) == [".e0.kept", "e0"]

@@ -20,10 +20,11 @@ from rm360_async.store import publish as publishing_room
 from rm360_async.store import seal as sealing
 from rm360_async.store.file_list import FILE_LIST, read_file_list
 from rm360_async.store.marker import MARKER, read_marker
-from rm360_async.store.publish import publish
+from rm360_async.store.publish import publish, require_publishable
+from rm360_async.store.replacement import remove_staging
 from rm360_async.store.seal import open_file_system, seal
 from rm360_async.store.staging import StagingFolder, find_staging_folders, remove_tree, staging_path
-from rm360_async.system import files
+from rm360_async.system import files, linux
 from rm360_async.system.hashing import hash_of
 
 FINAL = Path("0018") / "s1_all"
@@ -286,7 +287,8 @@ def rename_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """Run with the kernel's renameat2 and where the file system has none."""
     kind: str = request.param
     if kind == "plain rename":
-        monkeypatch.setattr(publishing_room, "rename", lambda old, new, flag: False)
+        for module in (publishing_room, linux):
+            monkeypatch.setattr(module, "rename", lambda old, new, flag: False)
     return kind
 
 
@@ -316,7 +318,7 @@ def test_only_a_real_folder_is_replaced_and_only_with_force(tmp_path: Path, what
     put_in_the_way(final, what)
     if replace and what in ("empty folder", "folder", "published"):
         publish(staging, final, replace=True)
-        assert read_marker(final) == record(2, 5) and not (final / "mine").exists()
+        assert read_marker(final) == record(2, 5) and (final / "mine").exists() == (what != "empty folder")
         assert sorted(path.name for path in final.parent.iterdir()) == ["s1_all"]
         return
     before = sorted(str(path) for path in tmp_path.rglob("*"))
@@ -332,16 +334,16 @@ def test_a_crash_while_the_old_folder_is_removed_leaves_a_staging_folder(
     final = tmp_path / FINAL
     publish(staged(tmp_path, "a1", b"old"), final)
 
-    def crash(path: Path) -> None:
+    def crash(replaced: Path, final: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(publishing_room, "remove_tree", crash)
+    monkeypatch.setattr(publishing_room, "finish_replacement", crash)
     with pytest.raises(KeyboardInterrupt):
         publish(staged(tmp_path, "a2", b"newer"), final, replace=True)
     assert (final / "images/cam_25/frame_000000.jpg").read_bytes() == b"newer"
     [(performance, left)] = find_staging_folders(tmp_path)
     assert performance == Performance("0018", "s1_all")
-    remove_tree(left)
+    remove_staging(left, final)
     assert [path.name for path in final.parent.iterdir()] == ["s1_all"]
 
 
@@ -406,3 +408,86 @@ def test_every_write_reports_a_full_disk_as_such(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert [line.split(" | ")[:2] for line in lines] == [["disk full", "0"]] * 3, done.stderr
     assert all(f"cannot write {tmp_path}/mount/" in line and "no space left" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "replace", "reason"),
+    [
+        ("subject is a link", False, "is a symbolic link"),
+        ("subject is a dangling link", False, "is a symbolic link"),
+        ("subject is a file", False, "is not a folder"),
+        ("folder is a link", True, "is a symbolic link"),
+        ("folder is a file", True, "is a file, not a folder"),
+        ("folder is there", False, "already exists and was not published by rm360"),
+        ("subject is read-only", False, "no permission to write"),
+        ("output is read-only", False, "no permission to write"),
+        ("nothing", False, ""),
+        ("folder is there", True, ""),
+    ],
+)
+def test_what_prevents_publishing_is_known_before(tmp_path: Path, spoil: str, replace: bool, reason: str) -> None:
+    output = tmp_path / "output"
+    final, other = output / FINAL, tmp_path / "other"
+    output.mkdir()
+    other.mkdir()
+    acts: dict[str, Callable[[], object]] = {
+        "subject is a link": lambda: final.parent.symlink_to(other),
+        "subject is a dangling link": lambda: final.parent.symlink_to(other / "absent"),
+        "subject is a file": lambda: final.parent.write_text(""),
+        "folder is a link": lambda: final.symlink_to(other),
+        "folder is a file": lambda: final.write_text(""),
+        "folder is there": lambda: final.mkdir(parents=True),
+        "subject is read-only": lambda: final.parent.mkdir(0o555),
+        "output is read-only": lambda: output.chmod(0o555),
+        "nothing": lambda: None,
+    }
+    if spoil in ("folder is a link", "folder is a file"):
+        final.parent.mkdir()
+    acts[spoil]()
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    error = fault_of_another_user(tmp_path, lambda: require_publishable(final, replace))
+    assert reason in error and bool(reason) == bool(error)
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+    assert error.startswith("not writable" if spoil == "output is read-only" else "in the way" if reason else "")
+
+
+def fault_of_another_user(folder: Path, act: Callable[[], object]) -> str:
+    """Return cause and message of the fault of an act in a child process, which is not root's; "" for none."""
+    if os.getuid() == 0:
+        for path in (folder, *folder.rglob("*")) if folder.exists() else ():
+            os.chown(path, 12345, 12345, follow_symlinks=False)
+        for parent in folder.parents[:-2]:  # pytest's folders are for root alone
+            parent.chmod(parent.stat().st_mode | 0o011)
+    report, result = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.getuid() == 0:
+                os.setgid(12345)
+                os.setuid(12345)
+            act()
+        except Fault as fault:
+            os.write(result, f"{fault.cause.code}: {fault}".encode())
+        finally:
+            os._exit(0)
+    os.close(result)
+    os.waitpid(child, 0)
+    with os.fdopen(report) as lines:
+        return lines.read()
+
+
+def test_a_folder_of_another_user_below_a_sticky_one_cannot_be_replaced(tmp_path: Path) -> None:
+    final = tmp_path / FINAL
+    final.mkdir(parents=True)
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder to another user")
+    final.parent.chmod(0o1777)
+
+    def act() -> None:
+        require_publishable(final, True)
+
+    assert fault_of_another_user(tmp_path, act) == ""
+    for path in (final, final.parent):
+        os.chown(path, 1, 1)
+    child_sees = fault_of_another_user(tmp_path / "absent", act)
+    assert "belongs to another user" in child_sees

@@ -20,6 +20,7 @@ from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.store.marker import read_marker
 from rm360_async.store.publish import publish
+from rm360_async.store.replacement import MovedEntries, finish_replacement, replaced_folders
 from rm360_async.store.seal import open_file_system, seal
 from rm360_async.store.staging import remove_tree, staging_path
 
@@ -38,6 +39,8 @@ def extract_local(
     Raises BadRequest if a file does not exist or the folder may not be written or replaced.
     """
     target = output.parent.resolve() / output.name  # a link above the folder is followed: the user chose it
+    for left in replaced_folders(target):
+        _print_moved(finish_replacement(left, target))
     sources = [path for path in (raw, anno) if path is not None]
     problems = [f"{path}: no such file" for path in sources if not path.is_file()]
     refusal = _refusal(target, sources, force)
@@ -48,7 +51,7 @@ def extract_local(
     staging = staging_path(target, secrets.token_hex(4))
     try:
         record = _extract(_extract_job(raw, anno, staging, cameras, modalities), staging)
-        publish(staging, target, force)
+        moved = publish(staging, target, force)
     except Fault as fault:
         remove_tree(staging)
         if fault.cause.scope is not Scope.PERFORMANCE:
@@ -59,7 +62,13 @@ def extract_local(
         remove_tree(staging)
         raise
     _print_result(output, record)
+    _print_moved(moved)
     return ExitCode.DONE
+
+
+def _print_moved(moved: MovedEntries | None) -> None:
+    for message in moved.messages if moved is not None else ():
+        print(message, file=sys.stderr)
 
 
 def _extract(job: ExtractJob, staging: Path) -> Record:
@@ -113,7 +122,7 @@ def _refusal(target: Path, sources: Sequence[Path], force: bool) -> str:
     if any(target in path.resolve().parents for path in sources):
         return "contains the file to extract; choose another folder"
     if read_marker(target) is None and any(target.iterdir()):
-        return "contains files that rm360 did not extract, which --force would remove; choose another folder"
+        return "was not extracted by rm360 (it has no marker), so --force does not replace it; choose another folder"
     return ""
 
 

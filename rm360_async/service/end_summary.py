@@ -11,6 +11,7 @@ from rm360_async.domain.formatting import duration_text, size_text, time_text
 from rm360_async.domain.stage import ENDED, FAILURES, Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.download import spool
+from rm360_async.store.replacement import kept_folders
 
 _MAX_ROWS_SHOWN = 15
 
@@ -35,6 +36,9 @@ def summary_lines(
     files, size = spool.quarantined(settings.storage.temp_dir)
     if files:
         lines.append(f"  kept        {files} .smc, {size_text(size)} in {settings.storage.temp_dir / spool.QUARANTINE}")
+    for folder in kept_folders(settings.storage.output_dir):
+        count = sum(1 for _ in folder.iterdir())
+        lines.append(f"  kept        {count} of your files in {folder}: the published folder has the same names")
     return [*lines, *_row_lines(rows), *(f"  {remark}" for remark in remarks)]
 
 

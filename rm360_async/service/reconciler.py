@@ -10,11 +10,14 @@ from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
+from rm360_async.domain.names import Performance, output_folder
 from rm360_async.domain.stage import FAILURES, Stage
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.ledger import Claims, Ledger, adopt_folders, import_existing
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
-from rm360_async.store.staging import find_staging_folders, remove_tree
+from rm360_async.stages.publish import log_moved_entries
+from rm360_async.store.replacement import remove_staging
+from rm360_async.store.staging import find_staging_folders
 from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
 
@@ -52,14 +55,15 @@ class Reconciler:
         interrupted = await run_sync(find_staging_folders, storage.output_dir)
         numbers = await self.ledger.row_numbers() if interrupted else {}
         for performance, folder in interrupted:
-            await self._remove_staging(numbers.get(performance), folder)
+            await self._remove_staging(performance, numbers.get(performance), folder)
 
-    async def _remove_staging(self, number: int | None, folder: Path) -> None:
+    async def _remove_staging(self, performance: Performance, number: int | None, folder: Path) -> None:
         """Remove the staging folder of a crashed extraction, unless a live instance is working on the performance."""
         if number is not None and not self.claims.claim(number):
             return
         log.info("removing what an interrupted extraction left", folder=str(folder))
-        await run_sync(remove_tree, folder)
+        final = output_folder(self.settings.storage.output_dir, performance)
+        log_moved_entries(performance, await run_sync(remove_staging, folder, final))
         if number is not None:
             self.claims.release(number)
 
@@ -115,6 +119,8 @@ def _log_plan(settings: Settings, plan: RunPlan) -> None:
             log.error(f"{each} {state.stage.value}: {state.reason}")
     for each, reason in plan.too_large(settings).items():
         log.error(f"{each} will fail: it {reason}")
+    for each, reason in plan.obstacles(settings).items():
+        log.error(f"{each} will fail: {reason}")
     for remark in plan.remarks:
         log.error(remark)
     if plan.incomplete:

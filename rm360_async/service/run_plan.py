@@ -27,6 +27,8 @@ from rm360_async.download import spool
 from rm360_async.download.ranges.estimate import Estimate, estimate_sizes
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.store.marker import MARKER, read_record
+from rm360_async.store.publish import is_marked_damaged, require_publishable
+from rm360_async.store.replacement import unlisted_entries
 
 UNFINISHED = (Stage.PENDING, Stage.WAITING)
 
@@ -48,6 +50,8 @@ class RunPlan:
     """Completed ones with downloaded files left: a run was killed between publishing and cleaning up."""
     estimates: dict[Performance, Estimate] = field(default_factory=dict)
     """What each fetch mode would download."""
+    forced: set[Performance] = field(default_factory=set)
+    """Those whose folder is to be replaced, whatever is in it."""
 
     def too_large(self, settings: Settings) -> dict[Performance, str]:
         """Return the performances that can never fit into temp_dir, each with the reason."""
@@ -56,6 +60,24 @@ class RunPlan:
         sizes = self.download_sizes(settings.processing.fetch)
         reasons = {each: budget.explain_too_large(size) for each, size in sizes.items()}
         return {each: reason for each, reason in reasons.items() if reason is not None}
+
+    def obstacles(self, settings: Settings) -> dict[Performance, str]:
+        """Return the unfinished performances that cannot be published, each with what is in the way."""
+        reasons = {}
+        for each in self.unfinished():
+            final = output_folder(settings.storage.output_dir, each)
+            try:
+                replace = each in self.forced or each in self.incomplete or is_marked_damaged(final)
+                require_publishable(final, replace)
+            except Fault as fault:
+                reasons[each] = str(fault)
+        return reasons
+
+    def unlisted_entries(self, settings: Settings) -> dict[Performance, list[str]]:
+        """Return the unfinished performances whose present folder holds what rm360 did not write, with its paths."""
+        folders = {each: output_folder(settings.storage.output_dir, each) for each in self.unfinished()}
+        entries = {each: unlisted_entries(folder) for each, folder in folders.items()}
+        return {each: paths for each, paths in entries.items() if paths}
 
     def download_sizes(self, fetch_setting: str) -> dict[Performance, int]:
         """Return the bytes in temp_dir that each unfinished performance needs with this setting of processing.fetch."""
@@ -136,6 +158,8 @@ def _plan_one(
         observed = replace(observe(settings, listing, performance, kinds), incomplete=True)
     state = decide_state(row, observed, now)
     plan.sources[performance], plan.states[performance] = observed.listed or (), state
+    if row.forced:
+        plan.forced.add(performance)
     if record is not None and state.stage is Stage.PENDING:
         plan.incomplete[performance] = record
 

@@ -7,14 +7,10 @@ published folder that it completes. `look_up_sources` asks the remote, at the st
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
-from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import kinds_needed, output_folder
 from rm360_async.domain.record import EarlierRecord, Record
 from rm360_async.domain.selection import SelectionPolicy, is_of_other_files, selection_for
@@ -25,9 +21,11 @@ from rm360_async.ledger import adopt_folders
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.cleanup import cleanup
 from rm360_async.stages.job_log import JobLog
+from rm360_async.stages.publish import log_moved_entries
 from rm360_async.store.marker import read_record
-from rm360_async.store.publish import is_marked_damaged
-from rm360_async.store.staging import remove_tree, staging_path
+from rm360_async.store.publish import is_marked_damaged, require_publishable
+from rm360_async.store.replacement import names_text, remove_staging, unlisted_entries
+from rm360_async.store.staging import staging_path
 from rm360_async.system.log import logger
 
 log = logger(__name__)
@@ -39,11 +37,11 @@ async def lookup(
     """Reconcile a claimed job with what is on disk; return the state that it is really in.
 
     Another instance may have ended it, or died on it. As the job is claimed, any staging folder that it has belongs
-    to a dead process and is removed. Raises Fault(IN_THE_WAY) if something that is not a published folder, or cannot
-    be read, stands under the final name.
+    to a dead process and is removed. Raises Fault if something prevents that the folder is published, so that nothing
+    is downloaded for it (see `store.publish.require_publishable`).
     """
     job.target = output_folder(settings.storage.output_dir, job.performance)
-    await run_sync(_remove_stale_staging, job.target)
+    await run_sync(_remove_stale_staging, job)
     record = await run_sync(read_record, job.target)
     is_lacking = settings.selection_policy.is_lacking(job.performance, record)
     state = decide_state(row, Observed(record is not None, incomplete=is_lacking), clock.now())
@@ -52,8 +50,9 @@ async def lookup(
     if row.stage is Stage.DOWNLOAD_FAILED:  # pending when this run began: another instance has just tried
         return PlannedState(row.stage, row.cause, row.reason)
     _choose_target(job, row, record, is_lacking=is_lacking)
-    if state.stage is Stage.PENDING and not job.replace:
-        _require_free(job.target)
+    if state.stage is Stage.PENDING:
+        await run_sync(require_publishable, job.target, job.replace)
+        await _announce_unlisted(job)
     job.selection = selection_for(settings.selection_policy, job.performance, job.previous)
     return state
 
@@ -63,12 +62,6 @@ def _choose_target(job: Job, row: PerformanceRow, record: Record | EarlierRecord
     job.replace = row.forced or is_marked_damaged(job.target)
     if is_lacking and isinstance(record, Record) and not job.replace:
         job.previous, job.replace = record, True
-
-
-def _require_free(target: Path) -> None:
-    if os.path.lexists(target):
-        hint = "move it away, or use --force to replace it"
-        raise Fault(Cause.IN_THE_WAY, f"{target} already exists and was not published by rm360", hint)
 
 
 async def _finish_completed(job: Job, row: PerformanceRow, settings: Settings, job_log: JobLog) -> None:
@@ -83,10 +76,18 @@ async def _finish_completed(job: Job, row: PerformanceRow, settings: Settings, j
     await cleanup(job, settings, published=True)
 
 
-def _remove_stale_staging(target: Path) -> None:
-    for folder in target.parent.glob(staging_path(target, "*").name):
+def _remove_stale_staging(job: Job) -> None:
+    for folder in job.target.parent.glob(staging_path(job.target, "*").name):
         log.info("removing what an interrupted extraction left", folder=str(folder))
-        remove_tree(folder)
+        log_moved_entries(job.performance, remove_staging(folder, job.target))
+
+
+async def _announce_unlisted(job: Job) -> None:
+    """Log which entries of the folder that is to be replaced were not written by rm360: they are kept."""
+    entries = await run_sync(unlisted_entries, job.target)
+    if entries:
+        what = f"holds files that rm360 did not write, and keeps them when it is replaced: {names_text(entries)}"
+        log.info(f"{job.performance} {what}")
 
 
 async def look_up_sources(job: Job, policy: SelectionPolicy, downloader: Downloader, job_log: JobLog) -> None:

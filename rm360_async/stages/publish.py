@@ -6,13 +6,14 @@ import anyio
 from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import Fault
-from rm360_async.domain.names import Structure
+from rm360_async.domain.names import Performance, Structure
 from rm360_async.domain.record import Record
 from rm360_async.download.ranges.estimate import full_sizes
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.job_log import JobLog
 from rm360_async.stages.reserve import ratio_key
 from rm360_async.store import publish as store
+from rm360_async.store.replacement import MovedEntries
 from rm360_async.store.staging import remove_tree
 from rm360_async.system.log import logger
 
@@ -24,11 +25,21 @@ async def publish(job: Job, record: Record, job_log: JobLog, structure: Structur
     assert job.staging_dir is not None, "published before it was extracted"
     with anyio.CancelScope(shield=True):  # a rename that happened must be recorded
         try:
-            await run_sync(store.publish, job.staging_dir, job.target, job.replace)
+            moved = await run_sync(store.publish, job.staging_dir, job.target, job.replace)
         except Fault:
             await run_sync(remove_tree, job.staging_dir)
             raise
+        log_moved_entries(job.performance, moved)
         await _record_ratios(job, record, job_log, structure)
+
+
+def log_moved_entries(performance: Performance, moved: MovedEntries | None) -> None:
+    """Log what became of the entries of a replaced folder that its list of files does not name."""
+    if moved is None:
+        return
+    write = log.warning if moved.kept or moved.remaining else log.info
+    for message in moved.messages:
+        write(f"{performance}: {message}")
 
 
 async def _record_ratios(job: Job, record: Record, job_log: JobLog, structure: Structure) -> None:

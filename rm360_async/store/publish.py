@@ -9,42 +9,41 @@ from pathlib import Path
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.store.marker import DAMAGED, MARKER
-from rm360_async.store.staging import remove_tree
+from rm360_async.store.replacement import MovedEntries, finish_replacement, replaced_path
 from rm360_async.system.fault_points import reach
 from rm360_async.system.files import sync, sync_folder
-from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename
+from rm360_async.system.linux import EXCHANGE, rename, rename_without_replacing
 from rm360_async.system.os_errors import os_errors
 
 _OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
-def publish(staging: Path, final: Path, replace: bool = False) -> None:
+def publish(staging: Path, final: Path, replace: bool = False) -> MovedEntries | None:
     """Move a sealed staging folder to its final name in one step, durably.
 
     Without `replace`, anything under the final name is a Fault(IN_THE_WAY). With it, a real folder there is exchanged
-    for the new one and then removed; a file or a symbolic link is never replaced. The old folder has the staging name
-    while it is removed, so `find_staging_folders` finds what a crash leaves. Other failures are Faults as well.
+    for the new one; then its published files are removed, and its other entries are moved, which the result names
+    (see `store.replacement`). A file or a symbolic link is never replaced. Other failures are Faults as well.
     """
     reach("publishing")
+    replaced = None
     with os_errors("publish", final):
-        replaced = False
         try:
-            _move_to_free_path(staging, final)
+            rename_without_replacing(staging, final)
         except OSError as error:
             if error.errno not in _OCCUPIED:
                 raise
             _require_replaceable(final, replace)
-            _exchange(staging, final)
+            replaced = replaced_path(staging)
+            _exchange(staging, replaced, final)
             reach("folders exchanged")
-            replaced = True
         reach("folder renamed")
         sync(final.parent)
         reach("subject folder synced")
         sync_folder(final.parent.parent)
-    if replaced:
-        remove_tree(staging)
-        reach("old folder removed")
+    moved = None if replaced is None else finish_replacement(replaced, final)
     reach("published")
+    return moved
 
 
 def mark_damaged(final: Path) -> None:
@@ -72,27 +71,69 @@ def is_marked_damaged(final: Path) -> bool:
     return os.path.lexists(final / DAMAGED) and not os.path.lexists(final / MARKER)
 
 
-def _move_to_free_path(staging: Path, final: Path) -> None:
-    if rename(staging, final, NOREPLACE):
-        return
-    # a plain rename would silently replace an empty folder, so check first; no other process publishes this performance
-    if os.path.lexists(final):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final))
-    os.rename(staging, final)  # noqa: PTH104 - the one commit point, spelled as the system call
-
-
-def _exchange(staging: Path, final: Path) -> None:
-    if rename(staging, final, EXCHANGE):
-        return
-    # two steps where the file system has no exchange: between them the old folder has a staging name
-    old = staging.with_name(staging.name.removesuffix(".staging") + "-old.staging")
-    final.rename(old)
+def _exchange(staging: Path, replaced: Path, final: Path) -> None:
+    """Give the staging folder the final name, and the folder that has it the name `replaced`."""
+    staging.rename(replaced)
+    reach("replacement begun")
+    try:
+        if rename(replaced, final, EXCHANGE):
+            return
+    except OSError:
+        replaced.rename(staging)
+        raise
+    replaced.rename(staging)
+    # two steps where the file system has no exchange: a crash between them is undone by `finish_replacement`
+    final.rename(replaced)
+    reach("old folder renamed")
     try:
         staging.rename(final)
     except OSError:
-        old.rename(final)
+        replaced.rename(final)
         raise
-    old.rename(staging)
+
+
+def require_publishable(final: Path, replace: bool) -> None:
+    """Raise the Fault that `publish` would end in, before anything is downloaded for it; changes nothing.
+
+    IN_THE_WAY for what concerns one performance or subject, NOT_WRITABLE if the output folder cannot be written.
+    """
+    subject = final.parent
+    with os_errors("publish", final, cause=Cause.IN_THE_WAY):
+        _require_folder(subject)
+        if os.path.lexists(final):
+            _require_replaceable(final, replace)
+            _require_movable(final)
+    if os.path.lexists(subject):
+        _require_writable(subject, Cause.IN_THE_WAY)
+    elif os.path.lexists(subject.parent):
+        _require_writable(subject.parent, Cause.NOT_WRITABLE)
+
+
+def _require_folder(subject: Path) -> None:
+    if subject.is_symlink():
+        hint = "move the folder that it points to back, or mount it there; then `retry`"
+        raise Fault(Cause.IN_THE_WAY, f"{subject} is a symbolic link, which nothing is written through", hint)
+    if os.path.lexists(subject) and not subject.is_dir():
+        raise Fault(Cause.IN_THE_WAY, f"{subject} is not a folder", "move it away, then `retry`")
+
+
+def _require_movable(final: Path) -> None:
+    """Raise a Fault if the folder itself cannot be renamed."""
+    if os.path.ismount(final):
+        raise Fault(Cause.IN_THE_WAY, f"{final} is a mount point", "unmount it, then `retry`")
+    subject = final.parent.lstat()
+    owners = (0, subject.st_uid, final.lstat().st_uid)
+    if subject.st_mode & stat.S_ISVTX and os.geteuid() not in owners:
+        message = f"{final} belongs to another user, and only its owner may move it (sticky bit of {final.parent})"
+        raise Fault(Cause.IN_THE_WAY, message, f"`chmod -t {final.parent}`, then `retry`")
+
+
+def _require_writable(folder: Path, cause: Cause) -> None:
+    if os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        return
+    read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+    reason = "its file system is mounted read-only" if read_only else "this user has no permission to write in it"
+    raise Fault(cause, f"cannot publish in {folder}: {reason}", "check its owner, mode and disk, then `retry`")
 
 
 def _require_replaceable(final: Path, replace: bool) -> None:

@@ -75,6 +75,19 @@ def rename(old: Path, new: Path, flag: int) -> bool:
     return _call(call, _AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), ctypes.c_uint(flag))
 
 
+def rename_without_replacing(old: Path, new: Path) -> None:
+    """Rename, or raise FileExistsError if anything has the path `new`. Raises OSError.
+
+    Where the file system cannot do that in one step, it is checked first: a plain rename would silently replace a file
+    or an empty folder.
+    """
+    if rename(old, new, NOREPLACE):
+        return
+    if os.path.lexists(new):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(new))
+    os.rename(old, new)  # noqa: PTH104 - spelled as the system call
+
+
 def _call(call: Callable[..., int], *arguments: object) -> bool:
     if call(*arguments) == 0:
         return True

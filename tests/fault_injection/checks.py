@@ -16,7 +16,7 @@ from pathlib import Path
 from instance import command_lines
 from workspace import Workspace
 
-from fault_injection.small_remote import FileTree, OriginalRemote, content, marker_content, work_paths
+from fault_injection.small_remote import PERSONAL_FILE, FileTree, OriginalRemote, content, marker_content, work_paths
 from rm360_async.store.marker import MARKER
 
 _MAX_EXIT_SECONDS = 30.0
@@ -100,9 +100,8 @@ def problems_at_rest(
         if name not in now.published:
             yield f"{name} has its final name without a marker"
         elif name not in now.done or before.published.get(name) != now.published[name]:
-            yield from _content_problems(
-                workspace, (original.expected if name in now.done else original.published_before).get(name, {}), name
-            )
+            expected = (original.expected if name in now.done else original.published_before).get(name, {})
+            yield from _content_problems(workspace, _without_moving_file(folder, expected), name)
     for name, was in before.published.items():
         changed = now.published.get(name) != was and (name in before.done or name not in now.done)
         if changed:
@@ -154,6 +153,14 @@ def _content_problems(workspace: Workspace, expected: FileTree, name: str) -> It
             extra_or_changed = "is unexpected" if path not in expected else "has other bytes"
             problem = "is missing" if path not in actual else extra_or_changed
             yield f"{name}/{path} {problem}, and the folder has its marker"
+
+
+def _without_moving_file(folder: Path, expected: FileTree) -> FileTree:
+    """Return the expected files without a person's, if it is still in the folder that this one has replaced."""
+    replaced = folder.parent.glob(f".{folder.name}.*-replaced.staging/{PERSONAL_FILE}")
+    if [path.read_bytes() for path in replaced] != [expected.get(PERSONAL_FILE)]:
+        return expected
+    return {path: data for path, data in expected.items() if path != PERSONAL_FILE}
 
 
 def _ledger_problems(now: DiskState, original: OriginalRemote) -> Iterator[str]:

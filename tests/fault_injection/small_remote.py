@@ -20,6 +20,8 @@ _NOT_CONTENT = ("published", "seconds", "version", "fetched")
 CONFIG: dict[str, Any] = {"processing__max_retries": 100, "processing__retry_delay": 0.001}
 EARLIER_SELECTION: dict[str, Any] = {"extraction__cameras": ["25"], "extraction__modalities": ["metadata", "images"]}
 """The selection of an earlier run, whose folders the disturbed runs complete."""
+PERSONAL_FILE = "images/notes.txt"
+"""What a person has put into each folder of the earlier run."""
 FileTree = dict[str, bytes]
 
 
@@ -47,15 +49,22 @@ class OriginalRemote:
             for number in range(self.count):
                 self._put(f"e{number}")
             if self.earlier is not None:
-                self.published_before = self._publish(**self.earlier)
+                self._publish(**self.earlier)
+                for name in self.names:
+                    (self.workspace.folder(name) / PERSONAL_FILE).write_text(f"mine, of {name}")
+                self.published_before = self._content()
                 shutil.copytree(self.workspace.root / "work", self.folder / "earlier")
-            self.expected = self._publish(processing__fetch=self.fetch_settings[0])
+            self._publish(processing__fetch=self.fetch_settings[0])
+            self.expected = self._content()
         self.left_paths = work_paths(self.workspace)
 
-    def _publish(self, **overrides: Any) -> dict[str, FileTree]:
-        """Run without disturbance, and return the published folders."""
+    def _publish(self, **overrides: Any) -> None:
+        """Run without disturbance."""
         with run_on(self.workspace, **overrides) as run:
             assert run.wait() == 0, run.output + self.workspace.log()
+
+    def _content(self) -> dict[str, FileTree]:
+        """Return the published folders."""
         return {name: content(self.workspace.folder(name)) for name in self.names}
 
     @property

@@ -89,7 +89,10 @@ COMPLETE_SPARSE = (
 REUSE = (
     Step("previous folder read", "worker"),
     Step("file reused", "worker", times=2),
+    Step("replacement begun"),
     Step("folders exchanged"),
+    Step("unlisted entry moved"),
+    Step("unlisted entries moved"),
     Step("old folder removed"),
 )
 """Only where a published folder is replaced by one that holds more."""
