@@ -8,6 +8,7 @@ Examples:
   scripts/suites crash                                      1,000 kills
   scripts/suites disk --rounds 50                           full, exhausted, read-only and broken disks
   scripts/suites hostile --rounds 300 --only bombs          one kind only
+  scripts/suites soak --rounds 500                          500 performances in bad weather, one session
   scripts/suites crash --seed 7 --only group-step --at 12   one session on one remote again
   scripts/suites all --rounds 200 --markdown                the table as Markdown
 """
@@ -19,6 +20,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from fault_injection import crash, disk
+from fault_injection import crash, disk, soak
+from fault_injection.result import Case, SuiteResult
 from fault_injection.session import Sessions, cases
 from fault_injection.tally import SuiteTally, table
 from fuzz import suite as hostile
@@ -65,6 +68,17 @@ def _run_sessions(sessions: Sessions, weights: dict[str, int], options: Options,
         sessions.remove_evidence(result)
 
 
+def soak_suite(options: Options, folder: Path, tally: SuiteTally) -> None:
+    """Run one session over that many performances."""
+    case = Case("weather", options["seed"], options["at"] or 0, "soak")
+    start = time.monotonic()
+    session = soak.run_soak(case, folder, options["rounds"], click.echo)
+    ended = "violation" if session.violations else "finished"
+    seconds = time.monotonic() - start
+    disturbances = session.weather.total()
+    tally(SuiteResult(case, ended, session.violations, [session.root / "work"], seconds, disturbances))
+
+
 def hostile_suite(options: Options, folder: Path, tally: SuiteTally) -> None:
     """Run the rounds with hostile input: .smc files, and the other kinds in proportion."""
     plan = hostile.Plan(options["rounds"], options["seed"], options["only"], options["at"])
@@ -77,13 +91,16 @@ SUITES: dict[str, tuple[Callable[[Options, Path, SuiteTally], None], dict[str, s
     "crash": (crash_suite, crash.KINDS, 1000),
     "disk": (disk_suite, disk.KINDS, 200),
     "hostile": (hostile_suite, hostile.FAULTS, 5000),
+    "soak": (soak_suite, soak.KINDS, 500),
 }
 """Each suite: the function that runs it, the fault of each of its kinds, and its default number of rounds."""
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("suite", type=click.Choice([*SUITES, "all"]))
-@click.option("--rounds", type=int, help="Kills, disk faults, or .smc files (default: 1000, 200, 5000).")
+@click.option(
+    "--rounds", type=int, help="Kills, disk faults, .smc files, performances (default: 1000, 200, 5000, 500)."
+)
 @click.option("--seed", type=int, help="The seed that an earlier run printed (default: a random one).")
 @click.option("--only", metavar="KIND", help="One kind, as in the table.")
 @click.option("--at", type=int, help="Only this case of the kind.")

@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import signal
+import sqlite3
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fault_injection.checks import problems_at_rest, problems_at_the_end, read_s
 from fault_injection.crash import KINDS, run_session
 from fault_injection.result import Case, SuiteResult
 from fault_injection.small_remote import EARLIER_SELECTION, OriginalRemote, run_on
+from fault_injection.soak import done_more_than_once, starved
 from fault_injection.steps import STEPS
 from fault_injection.tally import SuiteTally, table
 from tiny_smc import Tiny
@@ -178,3 +180,28 @@ def test_a_trace_shows_written_then_synced_then_renamed_then_recorded_then_remov
     removed = lines_of(r"unlink(at)?\(.*0018_e0_raw\.[0-9a-f]{8}\.smc\"")
     recorded = [n for n in lines_of(r"f(data)?sync\(.*MANIFEST\.sqlite>") if renamed < n < removed[0]]
     assert max(written) == max(marker) < max(synced) < renamed < min(parents) < min(recorded) < min(removed)
+
+
+def ledger_of(*attempts: tuple[int, str, str, str]) -> sqlite3.Connection:
+    """Return a ledger with attempts: performance, started, ended, outcome."""
+    ledger = sqlite3.connect(":memory:")
+    ledger.execute("CREATE TABLE performance (id, subject, name)")
+    ledger.execute("CREATE TABLE attempt (id INTEGER PRIMARY KEY, performance, started, ended, outcome)")
+    for number in sorted({attempt[0] for attempt in attempts}):
+        ledger.execute("INSERT INTO performance VALUES (?, '0018', 'e' || ?)", (number, number))
+    ledger.executemany("INSERT INTO attempt (performance, started, ended, outcome) VALUES (?, ?, ?, ?)", attempts)
+    return ledger
+
+
+def test_the_soak_finds_what_was_done_twice_and_what_starved() -> None:
+    ledger = ledger_of(
+        (1, "10:00", "10:01", "failed"),
+        (2, "10:00", "10:03", "completed"),
+        (3, "10:02", "10:03", "completed"),
+        (4, "10:02", "10:03", "completed"),
+        (1, "10:04", "10:05", "completed"),
+        (2, "10:06", "10:07", "completed"),
+    )
+    assert done_more_than_once(ledger) == ["0018/e2 was completed 2 times"]
+    assert starved(ledger, most=2) == []
+    assert starved(ledger, most=1) == ["2 performances were begun before row 1 was tried again"]
