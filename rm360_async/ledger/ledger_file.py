@@ -1,5 +1,8 @@
 """The ledger's file: its path, how it is created in one step, and how a damaged one is renamed.
 
+SQLite gives a journal the mode of its database, so all of a ledger's files follow the umask of the process that
+created the ledger.
+
 A ledger is created under another name and renamed, so a file of no bytes or with a foreign header under the
 final name is always damage, and it is refused and never replaced.
 """
@@ -15,7 +18,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.ledger.claims import CREATION, Claims
 from rm360_async.ledger.errors import as_fault
 from rm360_async.ledger.schema import TABLES
-from rm360_async.system.files import free_name, sync_folder
+from rm360_async.system.files import create_file, free_name, sync_folder
 
 BUSY_SECONDS = 10.0
 """For how long SQLite waits for another process's lock before it raises."""
@@ -64,6 +67,7 @@ def _create(path: Path) -> None:
     fresh = path.with_name(f".{path.name}.new")
     remove_with_journal(fresh)
     _journal(path).unlink(missing_ok=True)
+    create_file(fresh, b"")  # with the mode that the umask allows: SQLite's own 0644 shuts out the rest of a group
     with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
         connection.executescript(f"PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {TABLES} COMMIT;")
     fresh.replace(path)
