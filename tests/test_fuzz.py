@@ -366,7 +366,8 @@ def test_an_answer_that_is_not_a_listing_is_a_fault(answer: bytes) -> None:
 def test_odd_values_in_a_listing_are_not_passed_on() -> None:
     entry = {"Path": "0018/0018_e0_raw.smc", "Size": 5, "ModTime": ["x"], "ID": "a\nb", "Hashes": {"md5": "\ud800"}}
     other = {"Path": "0018/0018_e1_raw.smc", "Size": -1}
-    listing = group_by_performance(parse_listing(json.dumps([entry, other]).encode(), "listing lab:"), Structure.SINGLE)
+    entries = parse_listing(json.dumps([entry, other]).encode(), "listing lab:")
+    listing = group_by_performance(entries.files, Structure.SINGLE)
     (files,) = listing.files.values()
     assert files[Kind.RAW].source() == SourceFile("0018/0018_e0_raw.smc", 5)
     assert listing.unrecognized == ("0018/0018_e1_raw.smc",)

@@ -76,7 +76,7 @@ def done(workspace: Workspace, once: Path) -> Workspace:
 @pytest.mark.parametrize("structure", Structure)
 def test_hostile_paths_of_a_listing_are_no_performances(structure: Structure) -> None:
     entries = [{"Path": path, "Size": 10, "ModTime": "x", "ID": "../id"} for path in HOSTILE_PATHS]
-    listing = group_by_performance(parse_listing(json.dumps(entries).encode(), "listing"), structure)
+    listing = group_by_performance(parse_listing(json.dumps(entries).encode(), "listing").files, structure)
     assert listing.files == {} and len(listing.unrecognized) == len(HOSTILE_PATHS)
 
 
@@ -85,7 +85,7 @@ def test_any_path_of_a_listing_stays_in_its_place(path: str, other: str) -> None
     entry = {"Path": path, "Size": 10, "Hashes": {"md5": other}, "ModTime": other, "ID": other}
     temp, output = Path("/data/temp"), Path("/data/subjects")
     for performance, kinds in group_by_performance(
-        parse_listing(json.dumps([entry]).encode(), "x"), Structure.SINGLE
+        parse_listing(json.dumps([entry]).encode(), "x").files, Structure.SINGLE
     ).files.items():
         for kind, listed in kinds.items():
             assert remote_path(Structure.SINGLE, performance, kind) == listed.path == path

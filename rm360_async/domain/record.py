@@ -19,11 +19,20 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
+class RemoteFolder:
+    """One folder on the remote: path below its root, and its id ("" where folders have none)."""
+
+    path: str
+    id: str
+
+
+@dataclass(frozen=True)
 class RemoteFile:
     """One file on the remote: path below its root, bytes, modification time (RFC 3339), id and md5 if it has them.
 
     `duplicate`: the remote holds two files of this very path (Drive allows that); nothing says which one is right,
-    so it is never downloaded.
+    so it is never downloaded. `folder`: the folder that holds it, if the remote has several folders of that path
+    (Drive allows that too), so that only the folder's id leads to the file.
     """
 
     path: str
@@ -32,6 +41,12 @@ class RemoteFile:
     id: str | None = None
     md5: str | None = None
     duplicate: bool = False
+    folder: RemoteFolder | None = None
+
+    @property
+    def path_in_folder(self) -> str:
+        """Return the path below `folder`, or below the remote's root if there is none."""
+        return self.path if self.folder is None else self.path.removeprefix(f"{self.folder.path}/")
 
     def source(self) -> SourceFile:
         """Return it as the record of a published folder holds it."""

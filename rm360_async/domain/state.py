@@ -55,6 +55,8 @@ class Observed:
     missing: tuple[str, ...] = ()
     incomplete: bool = False
     """True if the published folder lacks something that is wanted now, and is to be completed."""
+    unlisted: str = ""
+    """Why the remote did not list the place of the missing files; "" if it did, and they are not there."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def decide_state(row: PerformanceRow, observed: Observed, now: float) -> Planned
     completed = observed.published and not row.forced
     if completed and (observed.missing or not observed.incomplete):
         return PlannedState(Stage.COMPLETED)
+    if observed.missing and observed.unlisted:
+        return PlannedState(Stage.DOWNLOAD_FAILED, Cause.FORBIDDEN, observed.unlisted)
     if observed.missing:
         return PlannedState(
             Stage.DOWNLOAD_FAILED, Cause.NOT_FOUND, f"the remote does not have {_joined(observed.missing)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,7 @@ class RangeDownloader:
         while True:
             remote = await self.downloader.next_remote([file.path for file in files], refused)
             try:
+                _require_unique_folders(files)
                 async with self.downloader.admitted(job) as on_success:
                     await self._from_remote(remote, job, extract_job, on_success)
                     return
@@ -190,6 +191,13 @@ class RangeDownloader:
                 await run_sync(spool.commit_part, sparse, whole)
             job.sources[kind] = replace(source, md5=md5)
         job.spooled = dict(job.spool_paths)
+
+
+def _require_unique_folders(files: Sequence[RemoteFile]) -> None:
+    """Raise _RangesUnsupported for a file to which no path leads: the serving rclone knows files by their paths."""
+    for file in files:
+        if file.folder is not None:
+            raise _RangesUnsupported(file.path, f"the remote has several folders {file.folder.path}")
 
 
 def _incomplete(job: Job) -> dict[Kind, Path]:

@@ -30,6 +30,7 @@ from rm360_async.store.marker import MARKER, read_record
 from rm360_async.store.publish import is_marked_damaged, require_publishable
 from rm360_async.store.replacement import unlisted_entries
 
+_MAX_PASSED_OVER_SHOWN = 5
 UNFINISHED = (Stage.PENDING, Stage.WAITING)
 
 
@@ -113,6 +114,15 @@ def select_performances(settings: Settings, listing: RemoteListing) -> tuple[lis
     return list(performances), remarks
 
 
+def listing_remarks(listing: RemoteListing) -> list[str]:
+    """Return a remark on what could not be listed, if there is any."""
+    if not listing.passed_over:
+        return []
+    count, examples = len(listing.passed_over), "; ".join(map(str, listing.passed_over[:_MAX_PASSED_OVER_SHOWN]))
+    what = "1 entry" if count == 1 else f"{count} entries"
+    return [f"the remote does not list {what}, which may hold selected files; check links and permissions: {examples}"]
+
+
 def make_plan(
     settings: Settings,
     listing: RemoteListing,
@@ -127,7 +137,7 @@ def make_plan(
     those are that the ledger does not have as completed.
     """
     performances, remarks = select_performances(settings, listing)
-    plan = RunPlan(remarks=remarks)
+    plan = RunPlan(remarks=remarks + listing_remarks(listing))
     known = {row.performance: row for row in rows}
     spooled = spool.stems(settings.storage.temp_dir)
     rows_in_order = [known.get(each, PerformanceRow(each, Stage.PENDING)) for each in performances]
@@ -200,7 +210,8 @@ def observe(settings: Settings, listing: RemoteListing, performance: Performance
     structure = settings.google_drive.structure
     missing = tuple(remote_path(structure, performance, kind) for kind in kinds if kind not in files)
     listed = tuple(files[kind].source() for kind in kinds if kind in files)
-    return Observed(is_published(settings.storage.output_dir, performance), listed, missing)
+    published = is_published(settings.storage.output_dir, performance)
+    return Observed(published, listed, missing, unlisted=listing.why_unlisted(missing[0]) if missing else "")
 
 
 def is_published(output_dir: Path, performance: Performance) -> bool:

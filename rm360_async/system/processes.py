@@ -129,9 +129,11 @@ class ProcessResult:
     stderr: str
 
 
-async def run_command(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> ProcessResult:
-    """Run a command to its end; return all of its output and the last 64 KiB of its errors."""
-    output, errors = bytearray(), Tail()
+async def run_command(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, max_error_bytes: int = _TAIL_BYTES
+) -> ProcessResult:
+    """Run a command to its end; return all of its output and the last bytes of its errors (64 KiB)."""
+    output, errors = bytearray(), Tail(max_error_bytes)
     async with child_process(command, env=env, stdout=PIPE, stderr=PIPE) as process:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(errors.drain, process.stderr)

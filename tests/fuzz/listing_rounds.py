@@ -50,7 +50,7 @@ def run_round(case: Case, folder: Path) -> SuiteResult:
     path.write_bytes(answer)
     structure = random.choice(list(Structure))
     try:
-        listing = group_by_performance(parse_listing(answer, "listing lab:"), structure)
+        listing = group_by_performance(parse_listing(answer, "listing lab:").files, structure)
     except Fault as fault:
         violations = message_problems(str(fault), "the message")
         return SuiteResult(

@@ -24,6 +24,7 @@ from rm360_async.download.rclone import (
     rclone_version,
     read_login,
 )
+from rm360_async.service.run_plan import listing_remarks
 
 _MIN_RCLONE = (1, 60, 0)
 _CLOCK_TOLERANCE_SECONDS = 86_400.0
@@ -83,12 +84,14 @@ def check_listing(settings: Settings, listing: RemoteListing, now: float) -> Ite
     files = [file for kinds in listing.files.values() for file in kinds.values()]
     if not files:
         yield _check_empty_listing(settings, listing)
+        yield from (warn("listing", remark) for remark in listing_remarks(listing))
         return
     subjects = {each.subject for each in listing.files}
     size = size_text(sum(max(0, file.size) for file in files))
     ignored = f"; ignored {len(listing.unrecognized)} other .smc files" if listing.unrecognized else ""
     text = f"{len(files)} files of {len(listing.files)} performances of {len(subjects)} subjects, {size}"
-    yield ok("listing", text + ignored)
+    links = "; symbolic links are followed" if listing.follows_links else ""
+    yield ok("listing", text + ignored + links)
     yield _check_md5(files)
     yield from _check_files(files)
     newest = max((seconds for file in files if (seconds := _unix_seconds(file.modified))), default=0.0)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from rm360_async.domain.errors import BadRequest, Fault
+from rm360_async.domain.record import RemoteFile, RemoteFolder
 from rm360_async.download.rclone.errors import classify_failure
+from rm360_async.download.rclone.listing import escape_filter
 from rm360_async.system.processes import ProcessResult, run_command
 
 # Files are named by --include below the remote's root, never by a path after its name: rclone looks such a path up
@@ -15,6 +18,9 @@ from rm360_async.system.processes import ProcessResult, run_command
 _ALWAYS = (
     *("--retries", "1", "--timeout", "60s", "--contimeout", "20s"),
     *("--drive-stop-on-download-limit", "--drive-acknowledge-abuse", "--ask-password=false", "--use-json-log"),
+    # A local mirror may be spread over several disks. Without the first rclone passes over links; with `links` of the
+    # user's remote it shows them as small files.
+    *("--copy-links", "--links=false"),
 )
 ONE_TRY = ("--low-level-retries", "1")
 # A listing of 500 folders makes many requests, and one refusal would cost all of them: rclone may repeat it (2 s).
@@ -22,6 +28,9 @@ FEW_TRIES = ("--low-level-retries", "3")
 # With its read-ahead rclone holds back up to 1 MiB of a slow stream (32 KiB without): a trickle would look like
 # silence, and what is held back when rclone is killed has to be downloaded again.
 _CAT = ("--error-on-no-transfer", "--buffer-size", "0")
+_INLINE_ROOT = re.compile(r",root_folder_id=[^,:]*")
+_MAX_ERROR_BYTES = 2**24
+"""Of a listing, whose errors are all read: one for each entry that could not be listed."""
 
 
 class RcloneCommand:
@@ -44,23 +53,31 @@ class RcloneCommand:
         head, colon, path = self.name.partition(":")
         return head.split(",")[0] + (colon + path if path else "") if head else self.name.split(",")[0]
 
-    def line(self, verb: str, *arguments: str) -> list[str]:
-        """Return the command line that does `verb` with this remote."""
-        return [self.binary, verb, *arguments, *_ALWAYS, *self._root, self.name]
+    @property
+    def remote(self) -> str:
+        """Return the name of the remote alone, without a path; "" for a connection string that has none."""
+        return str(self).partition(":")[0]
 
-    def cat_line(self, pattern: str, offset: int, count: int) -> list[str]:
-        """Return the command line that prints `count` bytes of the file with that filter pattern."""
+    def line(self, verb: str, *arguments: str, folder: RemoteFolder | None = None) -> list[str]:
+        """Return the command line that does `verb` with this remote, or with one folder of it, by its id."""
+        root, name = self._root, self.name
+        if folder is not None:  # an id in a connection string would override the option
+            root, name = ("--drive-root-folder-id", folder.id), _INLINE_ROOT.sub("", name.partition(":")[0]) + ":"
+        return [self.binary, verb, *arguments, *_ALWAYS, *root, name]
+
+    def cat_line(self, file: RemoteFile, offset: int, count: int) -> list[str]:
+        """Return the command line that prints `count` bytes of a file."""
         span = ("--offset", str(offset), "--count", str(count))
-        return self.line("cat", "--include", pattern, *span, *_CAT, *ONE_TRY)
+        pattern = f"/{escape_filter(file.path_in_folder)}"
+        return self.line("cat", "--include", pattern, *span, *_CAT, *ONE_TRY, folder=file.folder)
 
     async def run(self, command: list[str]) -> ProcessResult:
         """Run a command line to its end."""
-        return await run_command(command, env=self.env)
+        return await run_command(command, env=self.env, max_error_bytes=_MAX_ERROR_BYTES)
 
     def fault(self, exit_code: int, stderr: str, action: str) -> Fault:
         """Return the fault behind a failed command; see `classify_failure`."""
-        remote = (str(self).partition(":")[0] or "REMOTE") + ":"
-        return classify_failure(exit_code, stderr, action, remote)
+        return classify_failure(exit_code, stderr, action, f"{self.remote or 'REMOTE'}:")
 
     async def configured_remotes(self) -> str:
         """Return the names of the remotes in rclone's config, as text."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.download.rclone.error_patterns import ERROR_PATTERNS, EXIT_CODES
@@ -29,6 +30,15 @@ _NOISE = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class LogMessage:
+    """One message of rclone: its text, and of a JSON line also the level and the path that it is about ("" if none)."""
+
+    text: str
+    level: str = ""
+    path: str = ""
+
+
 def classify_failure(exit_code: int, stderr: str, action: str, remote: str = "REMOTE:") -> Fault:
     """Return the fault behind an rclone that failed.
 
@@ -36,7 +46,7 @@ def classify_failure(exit_code: int, stderr: str, action: str, remote: str = "RE
     sentence, e.g. `downloading 0018/0018_e1_raw.smc`; `remote` goes into hints. The fault's message contains the
     remote's own words without tokens or passwords.
     """
-    messages = list(_messages(stderr))
+    messages = [message.text for message in log_messages(stderr)]
     for known in ERROR_PATTERNS:
         message = next((each for each in reversed(messages) if known.pattern.search(each)), None)
         if message is not None:
@@ -54,32 +64,33 @@ def is_incomplete_listing(stderr: str) -> bool:
 
 
 def _fault(cause: Cause, sentence: str, message: str, hint: str = "") -> Fault:
-    shown = _cleaned(message)
+    shown = cleaned(message)
     return Fault(cause, f"{sentence} ({shown})" if shown else sentence, hint)
 
 
-def _messages(stderr: str) -> Iterator[str]:
-    """Yield the messages of JSON and plain lines, without dates, levels, statistics and advice."""
+def log_messages(stderr: str) -> Iterator[LogMessage]:
+    """Yield the messages of JSON and plain lines, without dates, statistics and advice."""
     for line in stderr.splitlines():
         message = _json_message(line) if line.startswith("{") else None
         if message is None:
-            message = _LINE_PREFIX.sub("", line.strip(), count=1)
-        if message and not _NOISE.search(message):
+            message = LogMessage(_LINE_PREFIX.sub("", line.strip(), count=1))
+        if message.text and not _NOISE.search(message.text):
             yield message
 
 
-def _json_message(line: str) -> str | None:
-    """Return the message of a JSON line, "" for statistics; None where it is not one of rclone's."""
+def _json_message(line: str) -> LogMessage | None:
+    """Return the message of a JSON line, one without text for statistics; None where it is not one of rclone's."""
     try:
         record = json.loads(line)
     except ValueError:  # the first line of a tail may lack its beginning
         return None
     if not isinstance(record, dict) or "msg" not in record:
         return None
-    return "" if "stats" in record else " ".join(str(record["msg"]).split())
+    text = "" if "stats" in record else " ".join(str(record["msg"]).split())
+    return LogMessage(text, str(record.get("level", "")), str(record.get("object", "")))
 
 
-def _cleaned(message: str) -> str:
+def cleaned(message: str) -> str:
     """Return a remote's message for a person: without rclone's wrapping and secrets, and cut to a readable length."""
     core = _WRAPPING.sub("", message)
     core = masked(_URL_QUERY.sub("", core)).strip(" .,:")

@@ -14,7 +14,6 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download.rclone.command import RcloneCommand
 from rm360_async.download.rclone.errors import is_incomplete_listing
-from rm360_async.download.rclone.listing import escape_filter
 from rm360_async.download.rclone.part_hasher import PartHasher
 from rm360_async.download.rclone.stall import StallPolicy
 from rm360_async.download.rclone.transfer import OnBytes, TransferResult, open_part, run_transfer
@@ -51,7 +50,7 @@ class FileDownload:
 
     async def explain_refusal(self, offset: int) -> Fault | None:
         """Return why the byte at `offset` is refused, None if it is not; see `Remote.explain_refusal`."""
-        ended = await self.rclone.run(self._cat_line(offset, 1))
+        ended = await self.rclone.run(self.rclone.cat_line(self.file, offset, 1))
         if ended.returncode == 0 and len(ended.stdout) == 1:
             return None
         return await self._explain(offset, TransferResult(ended.returncode, ended.stderr))
@@ -62,7 +61,7 @@ class FileDownload:
         if offset == size:  # a request from the end on would be refused (416)
             on_bytes(offset)
         else:
-            command = self._cat_line(offset, size - offset)
+            command = self.rclone.cat_line(self.file, offset, size - offset)
             result = await run_transfer(command, self.rclone.env, descriptor, self.policy, on_bytes)
             reach("part downloaded")
             received = os.fstat(descriptor).st_size
@@ -103,6 +102,3 @@ class FileDownload:
         if expected_md5 is not None and expected_md5 != md5:
             return Fault(Cause.MISMATCH, f"{path}: the md5 of what arrived is {md5}, the remote lists {expected_md5}")
         return None
-
-    def _cat_line(self, offset: int, count: int) -> list[str]:
-        return self.rclone.cat_line(f"/{escape_filter(self.file.path)}", offset, count)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.names import Kind, Performance, Structure, parse_remote_path, remote_folder
-from rm360_async.domain.record import RemoteFile
+from rm360_async.domain.names import Kind, Performance, Structure, is_subject, parse_remote_path, remote_folder
+from rm360_async.domain.record import RemoteFile, RemoteFolder
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MAX_TEXT_CHARS = 500
@@ -20,59 +20,111 @@ _GLOB_SPECIAL = re.compile(r"[*?\[\]{}\\]")
 
 
 @dataclass(frozen=True)
-class RemoteListing:
-    """The performances of a remote, and the paths of its `.smc` files that do not match the dataset layout."""
+class PassedOver:
+    """What a remote has but does not list: its path there, and why."""
 
-    files: dict[Performance, dict[Kind, RemoteFile]] = field(default_factory=dict)
-    unrecognized: tuple[str, ...] = ()
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" if self.path.isprintable() else f"{self.path!a}: {self.reason}"
 
 
 @dataclass(frozen=True)
-class HashSupport:
-    """Whether a remote has md5s; `is_free`: it knows them without reading the files."""
+class RemoteListing:
+    """The performances of a remote, the paths of its `.smc` files that do not match the dataset layout, and gaps."""
+
+    files: dict[Performance, dict[Kind, RemoteFile]] = field(default_factory=dict)
+    unrecognized: tuple[str, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+    """What may hold selected files and could not be listed."""
+    follows_links: bool = False
+    """True for a folder of this machine, in which symbolic links are followed."""
+
+    def why_unlisted(self, path: str) -> str:
+        """Return why a path, or a folder above it, could not be listed; "" if it could."""
+        reasons = (str(each) for each in self.passed_over if f"{path}/".startswith(f"{each.path}/"))
+        return next(reasons, "")
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The files that `lsjson` printed, one for each path, and its folders, one for each id."""
+
+    files: list[RemoteFile]
+    folders: list[RemoteFolder]
+
+
+@dataclass(frozen=True)
+class RemoteFeatures:
+    """What a remote can do.
+
+    `has_md5`: it has md5s; `md5_is_free`: it knows them without reading the files. `lists_recursively`: it lists a
+    whole tree in few requests. `is_local`: its files are on this machine. `name`: that of the remote which has the
+    files, another one for an alias.
+    """
 
     has_md5: bool
-    is_free: bool
+    md5_is_free: bool
+    lists_recursively: bool
+    is_local: bool
+    name: str
 
 
-def parse_listing(output: bytes, action: str) -> list[RemoteFile]:
-    """Return the files in the output of `rclone lsjson`, one for each path, with duplicates marked.
+def parse_listing(output: bytes, action: str) -> Entries:
+    """Return the files and folders in the output of `rclone lsjson`; files of one path become one, marked as duplicate.
 
     Raises Fault(UNKNOWN) when the output is not what lsjson prints; `action` begins its message.
     """
-    files: dict[str, RemoteFile] = {}
+    files: list[RemoteFile] = []
+    folders: list[RemoteFolder] = []
     try:
         for entry in json.loads(output):
-            file = _parse_entry(entry)
-            known = files.get(file.path)
-            files[file.path] = file if known is None else replace(known, duplicate=True)
+            if entry.get("IsDir"):
+                folders.append(RemoteFolder(_path(entry), _plain_text(entry.get("ID")) or ""))
+            else:
+                files.append(_parse_file(entry))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Fault(Cause.UNKNOWN, f"{action}: rclone's answer is not a listing ({_printable(error)})") from error
-    return list(files.values())
+    return Entries(mark_duplicates(files), folders)
 
 
-def parse_hash_support(features: bytes, action: str) -> HashSupport:
-    """Return the md5 support in the output of `rclone backend features`.
+def mark_duplicates(files: Iterable[RemoteFile]) -> list[RemoteFile]:
+    """Return one file for each path, marked if there are several."""
+    by_path: dict[str, RemoteFile] = {}
+    for file in files:
+        known = by_path.get(file.path)
+        by_path[file.path] = file if known is None else replace(known, duplicate=True)
+    return list(by_path.values())
+
+
+def parse_features(features: bytes, action: str) -> RemoteFeatures:
+    """Return the features in the output of `rclone backend features`.
 
     Raises Fault(UNKNOWN) when the output has another form; `action` begins its message.
     """
     try:
         value = json.loads(features)
-        has_md5 = "md5" in (value["Hashes"] or ())
-        return HashSupport(has_md5, has_md5 and not value["Features"]["SlowHash"])
-    except (ValueError, KeyError, TypeError) as error:
+        has_md5, flags = "md5" in (value["Hashes"] or ()), value["Features"]
+        is_free = has_md5 and not flags["SlowHash"]
+        lists_recursively, is_local = flags.get("ListR") is True, flags.get("IsLocal") is True
+        return RemoteFeatures(has_md5, is_free, lists_recursively, is_local, str(value.get("Name", "")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Fault(Cause.UNKNOWN, f"{action}: rclone's answer cannot be read ({error!r})") from error
 
 
-def _parse_entry(entry: dict[str, Any]) -> RemoteFile:
+def _path(entry: dict[str, Any]) -> str:
     path = entry["Path"]
     if not isinstance(path, str):
         raise TypeError(f"a path is {type(path).__name__}")
+    return path
+
+
+def _parse_file(entry: dict[str, Any]) -> RemoteFile:
     md5 = (entry.get("Hashes") or {}).get("md5")
     known_md5 = md5 if isinstance(md5, str) and _MD5.fullmatch(md5) else None
-    return RemoteFile(
-        path, int(entry["Size"]), _plain_text(entry.get("ModTime")), _plain_text(entry.get("ID")), known_md5
-    )
+    modified, identity = _plain_text(entry.get("ModTime")), _plain_text(entry.get("ID"))
+    return RemoteFile(_path(entry), int(entry["Size"]), modified, identity, known_md5)
 
 
 def _plain_text(value: object) -> str | None:
@@ -98,6 +150,12 @@ def group_by_performance(files: Iterable[RemoteFile], structure: Structure) -> R
     return replace(listing, unrecognized=tuple(unrecognized))
 
 
+def wanted_folders(structure: Structure, subjects: Sequence[str] | None) -> list[str]:
+    """Return the folders that hold the files of some subjects; for all (None) with `*` for the subject."""
+    kinds = (Kind.RAW,) if structure is Structure.SINGLE else (Kind.RAW, Kind.ANNO)
+    return [remote_folder(structure, subject, kind) for subject in subjects or ("*",) for kind in kinds]
+
+
 def include_filters(structure: Structure, subjects: Sequence[str] | None) -> list[str]:
     """Return the filter arguments for the `.smc` files of some subjects, or of all (None).
 
@@ -106,9 +164,20 @@ def include_filters(structure: Structure, subjects: Sequence[str] | None) -> lis
     """
     if subjects is None:
         return ["--include", "*.smc"]
-    kinds = (Kind.RAW,) if structure is Structure.SINGLE else (Kind.RAW, Kind.ANNO)
-    folders = [remote_folder(structure, subject, kind) for subject in subjects for kind in kinds]
+    folders = wanted_folders(structure, subjects)
     return [argument for folder in folders for argument in ("--include", f"/{escape_filter(folder)}/*.smc")]
+
+
+def may_hold(folders: Iterable[str], path: str) -> bool:
+    """Return True if a path is one of the folders, above it, or an .smc file in it; `*` in one stands for a subject."""
+    parts = path.split("/")
+    return any(_is_on_the_way(parts, folder.split("/")) for folder in folders)
+
+
+def _is_on_the_way(parts: Sequence[str], folder: Sequence[str]) -> bool:
+    if not all(has == wants or (wants == "*" and is_subject(has)) for has, wants in zip(parts, folder, strict=False)):
+        return False
+    return len(parts) <= len(folder) or (len(parts) == len(folder) + 1 and parts[-1].endswith(".smc"))
 
 
 def escape_filter(path: str) -> str:

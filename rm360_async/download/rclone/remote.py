@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,16 +13,17 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Structure
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download.rclone.command import FEW_TRIES, ONE_TRY, RcloneCommand
-from rm360_async.download.rclone.errors import is_incomplete_listing
 from rm360_async.download.rclone.file_download import FileDownload
+from rm360_async.download.rclone.lister import NO_FOLDER, Listed, Lister, entry_messages
 from rm360_async.download.rclone.listing import (
-    HashSupport,
+    RemoteFeatures,
     RemoteListing,
     escape_filter,
     group_by_performance,
     include_filters,
-    parse_hash_support,
-    parse_listing,
+    may_hold,
+    parse_features,
+    wanted_folders,
 )
 from rm360_async.download.rclone.request_quota import RequestRate
 from rm360_async.download.rclone.server import RcloneServer, serve_remote
@@ -30,7 +32,6 @@ from rm360_async.download.rclone.transfer import OnBytes
 from rm360_async.system.fault_points import reach
 
 _LOG = logging.getLogger(__name__)
-_NO_FOLDER = 3
 _CHECK_FOLDER = "check google_drive.remote_name and root_folder_id, and that the folder is shared with this account"
 
 
@@ -42,7 +43,7 @@ class Remote:
     ) -> None:
         self._rclone = RcloneCommand(name, root_folder_id, binary, env)
         self._policy = policy or StallPolicy()
-        self._hash_support: HashSupport | None = None
+        self._known_features: RemoteFeatures | None = None
 
     def __str__(self) -> str:
         return str(self._rclone)
@@ -53,13 +54,13 @@ class Remote:
         Raises Fault: REMOTE_UNKNOWN naming the remotes that exist, AUTH, or any other reason why it does not answer.
         """
         ended = await self._rclone.run(self._rclone.line("lsf", "--max-depth", "1", "--dirs-only", *ONE_TRY))
-        if ended.returncode == 0:
-            return
+        if ended.returncode == 0 or entry_messages(ended) is not None:
+            return  # an entry that cannot be read is a matter of the listing
         fault = self._rclone.fault(ended.returncode, ended.stderr, f"opening {self}")
         if fault.cause is Cause.REMOTE_UNKNOWN:
             names = await self._rclone.configured_remotes()
             raise Fault(fault.cause, f"{fault.message}; there is {names}", fault.hint)
-        if ended.returncode == _NO_FOLDER or fault.cause is Cause.NOT_FOUND:
+        if ended.returncode == NO_FOLDER or fault.cause is Cause.NOT_FOUND:
             raise Fault(Cause.REMOTE_UNKNOWN, fault.message, _CHECK_FOLDER)
         raise fault
 
@@ -71,11 +72,17 @@ class Remote:
         """
         if subjects is not None and not subjects:
             return RemoteListing()
-        filters = include_filters(structure, subjects)
-        hashes = await self._hashes()
-        files = await self._list([*filters, *FEW_TRIES], md5=hashes.is_free, action=f"listing {self}")
+        filters, folders = include_filters(structure, subjects), wanted_folders(structure, subjects)
+        features = await self.features()
+        lister = Lister(
+            self._rclone, features, partial(may_hold, folders), md5=features.md5_is_free, action=f"listing {self}"
+        )
+        listed = await self._list(lister, [*filters, *FEW_TRIES])
         reach("remote listed")
-        return group_by_performance(files, structure)
+        if features.is_local:
+            _LOG.info("%s is a folder of this machine; symbolic links in it are followed", self)
+        listing = group_by_performance(listed.files, structure)
+        return replace(listing, passed_over=tuple(listed.passed_over), follows_links=features.is_local)
 
     async def stat(self, path: str, *, read: bool = False) -> RemoteFile:
         """Return one file as the remote has it now, with its md5 where the remote knows it.
@@ -83,10 +90,13 @@ class Remote:
         With `read`, a remote that stores no md5 (a local folder) reads the whole file for it. Raises Fault: NOT_FOUND
         only if a complete listing lacks the file, DUPLICATE_NAME, or why the listing failed.
         """
-        hashes = await self._hashes()
-        filters = ["--include", f"/{escape_filter(path)}", *ONE_TRY]
-        files = await self._list(filters, md5=hashes.is_free or read, action=f"looking up {path} on {self}")
-        file = next((each for each in files if each.path == path), None)
+        features, action = await self.features(), f"looking up {path} on {self}"
+        md5 = features.md5_is_free or read
+        lister = Lister(self._rclone, features, partial(_is_above, path), md5, action)
+        listed = await self._list(lister, ["--include", f"/{escape_filter(path)}", *ONE_TRY])
+        file = next((each for each in listed.files if each.path == path), None)
+        if file is None and listed.passed_over:
+            raise Fault(Cause.FORBIDDEN, f"{action}: {listed.passed_over[0]}")
         if file is None:
             raise Fault(Cause.NOT_FOUND, f"{path} is not on {self}")
         _require_unique(file)
@@ -123,8 +133,8 @@ class Remote:
 
         If that fails, only the size is compared: the download itself shows what is wrong with the file.
         """
-        hashes = await self._hashes()
-        if file.md5 is not None or not hashes.has_md5 or hashes.is_free:
+        features = await self.features()
+        if file.md5 is not None or not features.has_md5 or features.md5_is_free:
             return file.md5
         try:
             return (await self.stat(file.path, read=True)).md5
@@ -132,25 +142,28 @@ class Remote:
             _LOG.warning("no md5 to compare %s with: %s", file.path, fault)
             return None
 
-    async def _list(self, filters: Sequence[str], *, md5: bool, action: str) -> list[RemoteFile]:
-        hashing = ("--hash", "--hash-type", "md5") if md5 else ()
-        arguments = ("--recursive", "--files-only", "--no-mimetype", *hashing, *filters)
-        ended = await self._rclone.run(self._rclone.line("lsjson", *arguments))
-        if ended.returncode == 0 and not is_incomplete_listing(ended.stderr):
-            return parse_listing(ended.stdout, action)
-        fault = self._rclone.fault(ended.returncode, ended.stderr, action)
-        if fault.cause is Cause.NOT_FOUND:  # the root itself, so it is not about one performance
-            raise Fault(Cause.REMOTE_UNKNOWN, fault.message, _CHECK_FOLDER)
-        raise fault
+    async def _list(self, lister: Lister, filters: Sequence[str]) -> Listed:
+        try:
+            return await lister.list_files(filters)
+        except Fault as fault:
+            if fault.cause is Cause.NOT_FOUND:  # the root itself, so it is not about one performance
+                raise Fault(Cause.REMOTE_UNKNOWN, fault.message, _CHECK_FOLDER) from fault
+            raise
 
-    async def _hashes(self) -> HashSupport:
-        if self._hash_support is None:
+    async def features(self) -> RemoteFeatures:
+        """Return what the remote can do; it is asked once."""
+        if self._known_features is None:
             action = f"asking {self} for its features"
             ended = await self._rclone.run(self._rclone.line("backend", "features", *ONE_TRY))
             if ended.returncode != 0:
                 raise self._rclone.fault(ended.returncode, ended.stderr, action)
-            self._hash_support = parse_hash_support(ended.stdout, action)
-        return self._hash_support
+            self._known_features = parse_features(ended.stdout, action)
+        return self._known_features
+
+
+def _is_above(path: str, other: str) -> bool:
+    """Return True if `other` is the path itself, or a folder above it."""
+    return f"{path}/".startswith(f"{other}/")
 
 
 def _require_unique(file: RemoteFile) -> None:
