@@ -19,7 +19,7 @@ import pytest
 from drive_emulator import ROOT_ID, Rule
 from drive_server import DriveServer
 from instance import Instance, RecordingRclone, command_lines, wait_until
-from tiny_smc import Tiny
+from tiny_smc import Tiny, end_without_closing
 from workspace import Workspace, tree
 
 from rm360_async.cli import main
@@ -50,6 +50,15 @@ def whole_and_by_ranges(
     assert workspace.run("--force", processing__fetch="ranges", **wanted) == 0
     assert marker(workspace, name)["fetched"] == "ranges" and workspace.leftovers() == []
     return whole, content(workspace.folder(name))
+
+
+def test_a_file_whose_writer_died_gives_the_same_folder_whole_and_by_ranges(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    end_without_closing(workspace.put("0018/0018_s1_all_raw.smc", replace(WIDE, libver="latest")))
+    whole, by_ranges = whole_and_by_ranges(workspace, tmp_path, "0018/s1_all", extraction__cameras=["25"])
+    assert whole == by_ranges and len([path for path in whole if path.startswith("images/cam_25/")]) == WIDE.frames
+    assert any("ended without closing it" in warning for warning in workspace.info("0018/s1_all")["warnings"])
 
 
 @pytest.mark.parametrize(

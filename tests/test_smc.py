@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tiny_smc import HEIGHT, WIDTH, Tiny, broken, jpeg, png
+from tiny_smc import HEIGHT, WIDTH, Tiny, broken, end_without_closing, jpeg, png
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.smc import (
@@ -38,6 +38,22 @@ def test_a_missing_file_a_folder_and_a_pipe_are_named(tmp_path: Path) -> None:
     assert why_not(tmp_path / "none.smc").endswith("none.smc does not exist")
     assert "is a folder" in why_not(tmp_path)
     assert "is not a regular file" in why_not(tmp_path / "pipe.smc")
+
+
+@pytest.mark.parametrize("swmr", [False, True])
+@pytest.mark.parametrize("userblock", [0, 1024])
+def test_a_file_whose_writer_died_is_read_and_says_so(tmp_path: Path, swmr: bool, userblock: int) -> None:
+    tiny = Tiny(libver="latest", userblock=userblock)
+    path = tiny.write(tmp_path / "0018_s1_all_raw.smc")
+    with SmcFile(path) as file:
+        assert file.notes == []
+    end_without_closing(path, swmr=swmr)
+    with pytest.raises(OSError, match="already open for write"):
+        h5py.File(path, "r", locking=False)
+    with SmcFile(path) as file:
+        assert "ended without closing it" in file.notes[0]
+        frames = {frame: blob.read() for frame, blob in file.blobs("Camera", "25", "color") if isinstance(blob, Blob)}
+    assert frames == {frame: tiny.image("25", frame) for frame in range(tiny.frames)}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -44,6 +45,20 @@ def png(tag: str) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def end_without_closing(path: Path, *, swmr: bool = False) -> None:
+    """Have a process open a file of `libver` "latest" to write to it, and die: HDF5's consistency flags stay set."""
+    writer = os.fork()
+    if writer == 0:
+        try:
+            file = h5py.File(path, "r+", libver="latest")
+            if swmr:
+                file.swmr_mode = True
+            file.flush()
+        finally:
+            os._exit(0)
+    os.waitpid(writer, 0)
+
+
 def broken(data: bytes, how: str) -> bytes:
     """Return a blob with one kind of damage."""
     return {
@@ -81,10 +96,11 @@ class Tiny:
     column: bool = False
     userblock: int = 0
     filler: int = 300
+    libver: str | None = None
 
     def write(self, path: Path) -> Path:
         """Write the file and return its path."""
-        with h5py.File(path, "w", userblock_size=self.userblock) as file:
+        with h5py.File(path, "w", userblock_size=self.userblock, libver=self.libver) as file:
             self._attributes(file)
             for camera in self.cameras:
                 self._camera(file, camera)

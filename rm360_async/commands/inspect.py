@@ -66,7 +66,9 @@ def inspect(path: Path | SparseFile, name: str = "") -> SmcInventory:
     with SmcFile(path) as file:
         attributes, remarks = file.read_attributes()
         reported, more_remarks = file.read_attributes("Camera")
-        inventory = SmcInventory(name or str(path), file.size, attributes, reported, remarks=[*remarks, *more_remarks])
+        inventory = SmcInventory(
+            name or str(path), file.size, attributes, reported, remarks=[*file.notes, *remarks, *more_remarks]
+        )
         _add_cameras(file, inventory)
         _add_groups(file, inventory)
         _add_audio(file, inventory)

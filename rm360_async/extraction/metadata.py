@@ -81,6 +81,7 @@ def collect_metadata(
         left_out=tuple(item for result in results for item in result.left_out),
         source_says=_differing_names(context, performance),
     )
+    metadata.warnings += [note for file in context.source.files for note in file.notes]
     metadata.warnings += [note for result in results for note in result.notes]
     images = next((result for result in results if result.modality is Modality.IMAGES), None)
     metadata.stored = _stored_frames(context, metadata, images is not None)

@@ -17,7 +17,7 @@ from rm360_async.smc.blobs import Blob, locate_blob
 from rm360_async.smc.errors import H5, HDF5_ERRORS, UnreadableData, hdf5_message, unexpected_names
 from rm360_async.smc.frames import FrameList, parse_frames
 from rm360_async.smc.links import LinkEntry, list_entries, open_dataset, open_group
-from rm360_async.smc.open import open_descriptor, open_hdf5
+from rm360_async.smc.open import open_descriptor, open_hdf5, was_left_open
 from rm360_async.system.os_errors import os_errors
 from rm360_async.system.sparse_file import SparseFile, is_sparse
 
@@ -56,6 +56,7 @@ class SmcFile:
             os.close(self.descriptor)
             raise
         self.size = os.fstat(self.descriptor).st_size
+        self.was_left_open = was_left_open(self.descriptor)
         self._cameras: CameraGroups | None = None
         self._frames: dict[tuple[str, ...], FrameList] = {}
 
@@ -78,6 +79,12 @@ class SmcFile:
                 self._file.close()
             except HDF5_ERRORS:  # a damaged file that was only read: nothing can be lost
                 self._file = None
+
+    @property
+    def notes(self) -> list[str]:
+        """Return sentences about the file as a whole that its reader should know."""
+        note = "the process that wrote the file ended without closing it, so something may be missing"
+        return [note] if self.was_left_open else []
 
     @property
     def root(self) -> H5:

@@ -43,23 +43,38 @@ def open_hdf5(path: Path, descriptor: int, sparse: SparseFile | None = None) -> 
     start = os.pread(descriptor, 4096, 0)
     if size == 0:
         raise Fault(Cause.UNREADABLE, f"{path.name} is empty (0 bytes)", _DOWNLOAD_AGAIN)
-    if not _has_signature(descriptor, size):
+    if _signature_offset(descriptor, size) is None:
         raise Fault(Cause.UNREADABLE, f"{path.name} {_describe_start(start)}", _DOWNLOAD_AGAIN)
     try:
+        if sparse is not None:
+            return h5py.File(SparseReader(sparse), "r")
+        if was_left_open(descriptor):  # HDF5 refuses its path, and reads it as a stream like a sparse file
+            return h5py.File(path.open("rb"), "r")
         # no file locking: the file is only read, and some network file systems refuse locks
-        return h5py.File(SparseReader(sparse) if sparse else path, "r", locking=False)
+        return h5py.File(path, "r", locking=False)
     except HDF5_ERRORS as error:
         raise Fault(Cause.UNREADABLE, f"{path.name} {_describe_error(error, size)}", _DOWNLOAD_AGAIN) from error
 
 
-def _has_signature(descriptor: int, size: int) -> bool:
-    """Return True if the HDF5 signature is at offset 0, 512, 1024, 2048 ..., as the format allows."""
+def was_left_open(descriptor: int) -> bool:
+    """Return True if the process that wrote the file ended without closing it: its consistency flags are still set.
+
+    They are byte 11 of the superblock of version 3 (HDF5 File Format Specification, II.A): 1 written to, 4 SWMR.
+    What that process had not written any more is absent; what is there can be read as in any other file.
+    """
+    offset = _signature_offset(descriptor, os.fstat(descriptor).st_size)
+    superblock = os.pread(descriptor, 12, offset) if offset is not None else b""
+    return len(superblock) == 12 and superblock[8] == 3 and bool(superblock[11] & (1 | 4))
+
+
+def _signature_offset(descriptor: int, size: int) -> int | None:
+    """Return where the HDF5 signature is: at 0, 512, 1024, 2048 ..., as the format allows; None if it is not there."""
     offset = 0
     while offset < min(size, 2**20):
         if os.pread(descriptor, len(_SIGNATURE), offset) == _SIGNATURE:
-            return True
+            return offset
         offset = offset * 2 or 512
-    return False
+    return None
 
 
 def _describe_start(start: bytes) -> str:
