@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
@@ -49,7 +50,7 @@ def open_hdf5(path: Path, descriptor: int, sparse: SparseFile | None = None) -> 
         if sparse is not None:
             return h5py.File(SparseReader(sparse), "r")
         if was_left_open(descriptor):  # HDF5 refuses its path, and reads it as a stream like a sparse file
-            return h5py.File(path.open("rb"), "r")
+            return h5py.File(io.FileIO(descriptor, closefd=False), "r")
         # no file locking: the file is only read, and some network file systems refuse locks
         return h5py.File(path, "r", locking=False)
     except HDF5_ERRORS as error:
