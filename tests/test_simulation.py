@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from simulation.assembly import Parts
 from simulation.laws import DUE_FIRST, GOES_ON, ONCE, PROMISES, RATE, TRIES, Law
 from simulation.mutants import MUTANTS
-from simulation.process import Parts
 from simulation.report import round_text
 from simulation.rounds import Round, play
 from simulation.scenarios import SCENARIOS, small

@@ -26,8 +26,8 @@ from simulation.catalogue import release_of
 from simulation.line import LineProfile
 from simulation.real_run import FAULTS, RETRY_DELAY, SUBJECT, Form, RealRun, long_form, run_for_real, size_of
 from simulation.rounds import Round, play
+from simulation.scenario import PlannedFault, Scenario
 from simulation.scenarios import NO_FAULTS, NO_REFUSALS
-from simulation.world import PlannedFault, Scenario
 
 TOLERANCE = 0.1
 """The share of the real duration by which the simulated one may differ."""

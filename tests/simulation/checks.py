@@ -6,14 +6,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rm360_async.domain.errors import Answer, Cause
+from rm360_async.domain.errors import Answer
 from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryDecision
-from rm360_async.domain.stage import ENDED, Stage
+from rm360_async.domain.stage import ENDED
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.service.run_plan import RunPlan
+from simulation.account_checks import AccountChecks
 from simulation.end_checks import FAILURES, EndChecks
-from simulation.laws import DUE_FIRST, ENDS, GOES_ON, NOTHING_LOST, ONCE, PROMISES, QUOTA, RATE, STATUS, TRIES, Law
+from simulation.laws import DUE_FIRST, ENDS, GOES_ON, NOTHING_LOST, ONCE, PROMISES, TRIES, Law
+from simulation.status_checks import StatusChecks
 
 if TYPE_CHECKING:
     from simulation.process import Process
@@ -25,17 +27,16 @@ _MAX_EVENTS = 300
 """Events of a performance, at most, as a mean; usually it has 20."""
 
 
-class Laws(EndChecks):
+class Laws(AccountChecks, StatusChecks, EndChecks):
     """The checks of one world, and what they have to remember."""
 
     def __init__(self, stop_at: Law | None = None) -> None:
-        super().__init__(stop_at)
+        super().__init__()
+        self.stop_at = stop_at
         self._held: dict[Performance, Process] = {}
         self._published: set[Performance] = set()
         self._begun: set[Performance] = set()
         self._charged: defaultdict[Performance, int] = defaultdict(int)
-        self._refusals: defaultdict[Process, list[float]] = defaultdict(list)
-        self._quotas: dict[str, float] = {}
 
     def check(self, event: Event) -> None:
         """Check what an event may break."""
@@ -71,7 +72,6 @@ class Laws(EndChecks):
     def handed_out(self, event: Event) -> None:
         """DUE_FIRST: what is handed out had a turn before, or nothing has been due for long."""
         performance, process = _of(event)
-        assert process.scheduler is not None
         if performance not in self._begun:
             now = process.clock.now()
             due = [(wait.until, p) for p, wait in process.scheduler.waiting.items() if wait.until < now - _DUE_SECONDS]
@@ -89,31 +89,6 @@ class Laws(EndChecks):
         free, floor = disk.space(disk.temp_dir).free_bytes, int(scenario.min_free_gb * 2**30)
         if free + disk.strangers < floor:
             self.breach(PROMISES, f"{free} bytes are free, {floor} are to stay free")
-
-    def refused(self, event: Event) -> None:
-        """RATE: of one process no more requests are refused in one pause than were on their way."""
-        process = event.process
-        assert process is not None
-        if Cause.FILE_QUOTA.code in event.detail:
-            return
-        if Cause.RATE_LIMIT.code not in event.detail or process.scheduler is None:
-            return
-        shortest = 0.8 * process.settings.processing.retry_delay - 5
-        recent = self._refusals[process] = [at for at in self._refusals[process] if at > event.at - shortest]
-        recent.append(event.at)
-        if len(recent) > process.settings.processing.downloads:
-            self.breach(RATE, f"{len(recent)} requests of {process} were refused within {shortest:.0f} s")
-
-    def quota_met(self, account: str, path: str) -> None:
-        """QUOTA: an account says so once a day, for each file."""
-        now, key = self.world.elapsed(), f"{account} {path}"
-        if now < self._quotas.get(key, 0.0):
-            self.breach(QUOTA, f"{account} was asked again for {path}")
-        self._quotas[key] = now + 23 * 3600
-
-    def clock_changed(self, event: Event) -> None:
-        """QUOTA: a wait that a clock makes longer than any is over, so a file may be asked for again."""
-        self._quotas.clear()
 
     def charged(self, process: Process, performance: Performance, decision: RetryDecision) -> None:
         """TRIES: not more tries are charged than there are."""
@@ -142,6 +117,8 @@ class Laws(EndChecks):
         """NOTHING_LOST: each has ended, and failed only for a reason."""
         self.check_expected(process)
         for row in rows:
+            if row.performance in self.retried_meanwhile:
+                continue
             if row.stage not in ENDED:
                 self.breach(NOTHING_LOST, f"{process} ends, and {row.performance} is {row.stage.value}")
             elif row.stage in FAILURES and not self._may_fail(process, row):
@@ -150,17 +127,6 @@ class Laws(EndChecks):
     def _may_fail(self, process: Process, row: PerformanceRow) -> bool:
         used_up = row.tries > process.settings.processing.max_retries
         return used_up or (row.cause is not None and row.cause.answer is Answer.GIVE_UP)
-
-    async def check_status(self, process: Process, exempt: set[Performance]) -> None:
-        """STATUS: the scheduler and the ledger say the same of what has ended."""
-        scheduler = process.scheduler
-        if scheduler is None or not process.alive:
-            return
-        ended = dict(scheduler.ended)
-        for row in await process.ledger.rows(ended.keys()):
-            retried = row.stage not in ENDED and ended[row.performance] is not Stage.COMPLETED  # by another instance
-            if row.performance not in exempt and not retried and row.stage is not ended[row.performance]:
-                self.breach(STATUS, f"{row.performance} is {row.stage.value}, not {ended[row.performance].value}")
 
 
 def _of(event: Event) -> tuple[Performance, Process]:

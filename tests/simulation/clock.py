@@ -18,7 +18,7 @@ from anyio._backends._asyncio import AsyncIOBackend
 
 T = TypeVar("T")
 START = 1_772_300_000.0
-"""Unix seconds at which a simulation begins: late February 2026, four weeks before European clocks change."""
+"""Unix seconds before which no simulation begins: late February 2026."""
 
 
 class TimeStandsStill(Exception):
@@ -76,11 +76,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class SimulatedTime:
-    """The wall clock of a world: the loop's time plus an offset, which a person or NTP may change."""
+    """The wall clock of a world: the loop's time plus an offset, which a person or NTP may change; unix seconds."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, start: float) -> None:
         self._loop = loop
-        self.offset = START
+        self.offset = start
 
     def now(self) -> float:
         """Return the wall clock (unix seconds)."""

@@ -55,10 +55,11 @@ class SimulatedDisk:
             del self.staging[folder]
         return self._published_bytes + sum(self.staging.values())
 
-    def publish(self, staging: Path, final: Path) -> None:
-        """Count a staging folder, which was renamed, as published."""
+    def publish(self, staging: Path, final: Path, size: int) -> None:
+        """Count a staging folder, which was renamed, as published; `size` includes what it shares with the old one."""
         self.remove(final)
-        self.folders[final] = self.staging.pop(staging, 0)
+        self.staging.pop(staging, None)
+        self.folders[final] = size
         self._published_bytes += self.folders[final]
 
     def remove(self, final: Path) -> None:

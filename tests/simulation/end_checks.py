@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
@@ -14,65 +14,65 @@ from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Attempt
 from rm360_async.store.marker import MARKER
-from simulation.laws import AT_REST, ENDS, EXPECTED, LIVENESS, Breach, Law
+from simulation.laws import AT_REST, EXPECTED, LIVENESS
+from simulation.recorder import Recorder
 
 if TYPE_CHECKING:
     from simulation.process import Process
-    from simulation.world import World
 
 _TAIL_SECONDS = 1800.0
-_MANY = 200
-"""Performances of a run whose end can be foretold: of few, the last large one decides."""
+_SOME = 20
+"""Performances of a run whose end can be foretold."""
 FAILURES = (Stage.FAILED, Stage.DOWNLOAD_FAILED)
-_MAX_BREACHES = 20
 
 
-class EndChecks:
-    """The breaches of one world, and the checks when a run ends."""
+@dataclass(frozen=True)
+class Expected:
+    """How many seconds a run expected to take from `at` on, and the seconds of trouble that there had been by then."""
 
-    def __init__(self, stop_at: Law | None = None) -> None:
-        self.world: World
-        self._stop_at = stop_at
-        self.breaches: list[Breach] = []
-        self.counts: Counter[str] = Counter()
+    at: float
+    left: float
+    trouble: float
+
+
+class EndChecks(Recorder):
+    """The checks when a run ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.attempts: tuple[Attempt, ...] = ()
         """What the ledger holds at the end."""
-        self._expected: dict[Process, list[tuple[float, float]]] = {}
+        self._expected: dict[Process, list[Expected]] = {}
         self._left: tuple[int, float, int] | None = None
         """Of the moment when all faults were over: bytes, the longest wait (seconds), the largest performance."""
-
-    def breach(self, law: Law, message: str) -> None:
-        """Note that a law was broken; of each law the first ones are kept."""
-        self.counts[law.name] += 1
-        if self.counts[law.name] <= _MAX_BREACHES:
-            before = tuple(map(str, list(self.world.events)[-15:]))
-            self.breaches.append(Breach(law, self.world.elapsed(), message, before))
-        if law in (self._stop_at, ENDS):
-            self.world.stop()
 
     async def expect_end(self, process: Process) -> None:
         """EXPECTED: remember which end the service expects; its rate is of the last two minutes."""
         progress, scheduler = process.progress, process.scheduler
-        assert progress is not None and scheduler is not None
+        assert progress is not None
         for _ in range(3):
             self.world.line.update()
             snapshot = progress.snapshot()
             await anyio.sleep(50)
         is_begun = len(scheduler.ended) >= scheduler.planned / 10
-        if snapshot.expected_end is not None and is_begun and scheduler.planned >= _MANY and self.world.is_alone:
-            left = snapshot.expected_end - process.clock.now()
-            self._expected.setdefault(process, []).append((self.world.elapsed(), left))
+        if snapshot.expected_end is not None and is_begun and scheduler.planned >= _SOME and self.world.is_alone:
+            expected = Expected(self.world.elapsed(), snapshot.expected_end - process.clock.now(), self.world.trouble())
+            self._expected.setdefault(process, []).append(expected)
 
     def must_end(self, process: Process) -> None:
         """LIVENESS: remember what is left to do now that all faults are over."""
         scheduler, now = process.scheduler, process.clock.now()
-        assert scheduler is not None
-        others = [other.scheduler.ended for other in self.world.processes if other.scheduler is not None]
+        others = [other.scheduler.ended for other in self.world.processes]
         left = {*scheduler.pending, *scheduler.waiting, *scheduler.active, *scheduler.held_by_others}
         left = {each for each in left if not any(each in ended for ended in others)}
-        sizes = {each: self.world.catalogue.size(each) * self._downloads_needed(process, each) for each in left}
+        sizes = {each: self._size(process, each) * self._downloads_needed(process, each) for each in left}
         waits = max([0.0, *(wait.until - now for wait in scheduler.waiting.values())])
         self._left = (sum(sizes.values()) - self.world.disk.spooled_bytes(), waits, max(sizes.values(), default=0))
+
+    def _size(self, process: Process, performance: Performance) -> int:
+        """Return the bytes to download of a performance: those that the plan has."""
+        assert process.progress is not None
+        return process.progress.sizes.get(performance, self.world.catalogue.size(performance))
 
     def _downloads_needed(self, process: Process, performance: Performance) -> int:
         files = self.world.catalogue.files[performance].values()
@@ -92,11 +92,26 @@ class EndChecks:
                 self.breach(LIVENESS, f"it took {took:.0f} s, {least:.0f} were needed and {tail:.0f} for its tail")
 
     def check_expected(self, process: Process) -> None:
-        """EXPECTED: the process has ended now; look back at what it expected."""
-        now = self.world.elapsed()
-        factors = sorted(left / (now - at) for at, left in self._expected.pop(process, ()) if now > at)
+        """EXPECTED: the process has ended now; look back at what it expected.
+
+        Hours without a network cannot be foreseen; nor can those of the last large performance, while all others are
+        done, which a mean rate says little about.
+        """
+        now, trouble = self.world.elapsed(), self.world.trouble()
+        factors = []
+        for each in self._expected.pop(process, ()):
+            took = now - each.at
+            least = took - (trouble - each.trouble) - self._tail(process)
+            factors.append(each.left / took if each.left > took else min(1.0, each.left / max(1.0, least)))
+        factors.sort()
         if factors and not 0.5 <= factors[len(factors) // 2] <= 2:
             self.breach(EXPECTED, f"{process} expected {factors[len(factors) // 2]:.2f} of what it took")
+
+    def _tail(self, process: Process) -> float:
+        """Return the seconds that the last performance may take alone."""
+        assert process.progress is not None
+        largest = max(process.progress.sizes.values(), default=0)
+        return largest / self.world.line.profile.cap + 2 * largest / self.world.extract_rate + _TAIL_SECONDS
 
     async def check_at_rest(self, process: Process, rows: Sequence[PerformanceRow]) -> None:
         """AT_REST: nothing is left of what was done, and the folders are those of the ledger."""

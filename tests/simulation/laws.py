@@ -24,6 +24,12 @@ DUE_FIRST = Law(
     "due first",
     "a retry that has been due for half an hour is not overtaken by a performance that never began",
 )
+STARTS = Law("starts", "nothing that may start waits longer than a minute while a download is free")
+ASKED = Law(
+    "asked",
+    "a performance that waits for a quota is tried when the config has an account that was never asked for it",
+    known="a wait belongs to the performance, so an account that is added is not asked before it ends",
+)
 PROMISES = Law("promises", "spool and free space stay within the limits of the config at every instant")
 RATE = Law("rate", "an account that refuses for its rate is left alone by all downloads until the pause is over")
 QUOTA = Law("quota", "a file whose quota is used up is not asked of that account again within its day")
@@ -34,7 +40,7 @@ GOES_ON = Law(
     known="a refused login, and a network that is late at the start, end the service at first sight",
 )
 STATUS = Law(
-    "status", "what the scheduler counts as ended is ended in the ledger, and every performance is counted once"
+    "status", "what a run shows of each performance is what the ledger says, and every performance is counted once"
 )
 AT_REST = Law("at rest", "after a run the ledger, the disk and the leases agree")
 LIVENESS = Law("liveness", "with all faults over, a run ends within 1.1 of the time that bytes and waits need")
@@ -44,7 +50,7 @@ EXPECTED = Law(
 ENDS = Law("ends", "a run ends: it does not do the same again and again")
 SOUND = Law("sound", "nothing but a stated fault ends a process")
 LAWS = (
-    *(ENDS, SOUND, ONCE, NOTHING_LOST, DUE_FIRST, PROMISES, RATE),
+    *(ENDS, SOUND, ONCE, NOTHING_LOST, DUE_FIRST, STARTS, ASKED, PROMISES, RATE),
     *(QUOTA, TRIES, GOES_ON, STATUS, AT_REST, LIVENESS, EXPECTED),
 )
 

@@ -14,7 +14,7 @@ from rm360_async.domain.retry import RetryDecision
 from rm360_async.download.throttle import Throttle
 from rm360_async.ledger import Claims
 from rm360_async.pipeline.job import Job
-from simulation.process import Parts
+from simulation.assembly import Parts
 from simulation.witness import WitnessedLog, WitnessedScheduler
 
 

@@ -1,17 +1,19 @@
-"""Who runs the service: the unit that starts it again, and a person who comes by when it has ended."""
+"""Who runs the service: the unit that starts it again, and a person who asks for more, stops it and adds accounts."""
 
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskStatus
 
+from rm360_async.domain.errors import Cause
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.names import Performance, output_folder
 from rm360_async.domain.stage import Stage
 from simulation.process import CURRENT, Process
+from simulation.requests import Changes, requests_of, wants_more_of_each
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -21,7 +23,8 @@ _NEXT_MORNING = 8 * 3600.0
 _CALM_SHARE = 0.8
 """The share of the last request that is done when all faults end."""
 _REMOVED_SHARE = 0.03
-_FEW_CAMERAS = [0, 6, 12, 25]
+_STOP_SHARE, _RETRY_SHARE = 0.05, 0.3
+"""How often, of the times that a person looks, the service is stopped, and what failed is retried meanwhile."""
 
 
 class Person:
@@ -30,41 +33,49 @@ class Person:
     def __init__(self, world: World) -> None:
         self.world = world
         self._dice = world.dice("person")
-        self._changes: list[dict[str, dict[str, Any]]] = _requests(world)
-        self._touched: set[Performance] = set()
+        self._requests = requests_of(world)
+        self._retried = world.laws.retried_meanwhile
         self._numbers = 0
 
     async def work(self) -> None:
         """Run the service until all that was asked for is done."""
-        for number, changes in enumerate(self._changes):
-            await self._keep_running(changes, last=number == len(self._changes) - 1)
-            if number < len(self._changes) - 1:
+        for number, changes in enumerate(self._requests):
+            following = self._requests[number + 1] if number + 1 < len(self._requests) else None
+            await self._keep_running(changes, last=following is None)
+            await self._check_at_rest(changes, following)
+            if following is not None:
                 await anyio.sleep(self._dice.uniform(0.1, 2) * _NEXT_MORNING)
                 if number == 0:  # the next request wants all of them
                     self._remove_folders()
 
-    async def _keep_running(self, changes: dict[str, dict[str, Any]], *, last: bool) -> None:
+    async def _keep_running(self, changes: Changes, *, last: bool) -> None:
         """Run every instance until it ends by itself; the weather is calm when most of the last request is done."""
-        async with anyio.create_task_group() as tasks:
-            around = await tasks.start(self._look_now_and_then, last)
-            async with anyio.create_task_group() as instances:
-                for number in range(self.world.scenario.instances):
-                    instances.start_soon(self._instance, f"service{number + 1}", changes)
-            around.cancel()
-        await self._check_at_rest(changes, last=last)
+        is_first = True
+        while is_first or self._retried:
+            is_first = False
+            self._retried.clear()
+            async with anyio.create_task_group() as tasks:
+                around = await tasks.start(self._look_now_and_then, last)
+                async with anyio.create_task_group() as instances:
+                    for number in range(self.world.scenario.instances):
+                        instances.start_soon(self._instance, f"service{number + 1}", changes)
+                around.cancel()
 
-    async def _instance(self, name: str, changes: dict[str, dict[str, Any]]) -> None:
+    async def _instance(self, name: str, changes: Changes) -> None:
         while True:
-            self._numbers += 1
-            process = Process(self.world, name, self._numbers, self.world.settings(**changes))
+            process = self._new_process(name, changes)
             self.world.processes.append(process)
             code = await process.run()
             self.world.processes.remove(process)
-            if code not in (None, ExitCode.CANNOT_CONTINUE):
+            if code not in (None, ExitCode.CANNOT_CONTINUE, ExitCode.TERMINATED):
                 return
-            waits = _RESTART_SECONDS if code is None else _NEXT_MORNING
-            await self.world.pause(waits)
+            if code != ExitCode.TERMINATED:
+                await self.world.pause(_RESTART_SECONDS if code is None else _NEXT_MORNING)
             await anyio.sleep(_RESTART_SECONDS)
+
+    def _new_process(self, name: str, changes: Changes) -> Process:
+        self._numbers += 1
+        return Process(self.world, name, self._numbers, self.world.settings(**changes))
 
     async def _look_now_and_then(self, last: bool, *, task_status: TaskStatus[anyio.CancelScope]) -> None:
         """Check the status of what runs, until cancelled; calm the weather once most of the last request is done."""
@@ -72,13 +83,46 @@ class Person:
             task_status.started(scope)
             while True:
                 await anyio.sleep(self.world.scenario.look_seconds)
-                for process in list(self.world.processes):
-                    if process.alive and process.progress is not None:
-                        await self.world.laws.check_status(process, self._touched)
-                        await self.world.laws.expect_end(process)
-                        if last and not self.world.calm and _share_done(process) >= _CALM_SHARE:
-                            self.world.become_calm()
-                            self.world.laws.must_end(process)
+                running = [each for each in self.world.processes if each.alive and each.progress is not None]
+                for process in running:
+                    await self._look_at(process, last)
+                if running and not self.world.calm:
+                    await self._interfere(last)
+
+    async def _look_at(self, process: Process, last: bool) -> None:
+        await self.world.laws.check_status(process)
+        self.world.laws.check_quota_waits(process)
+        await self.world.laws.expect_end(process)
+        if last and not self.world.calm and _share_done(process) >= _CALM_SHARE:
+            self.world.become_calm()
+            self.world.laws.must_end(process)
+
+    async def _interfere(self, last: bool) -> None:
+        """Add an account if one is needed; sometimes stop the service, or retry what failed while it runs."""
+        world = self.world
+        waits = [wait for process in world.processes for wait in process.scheduler.waiting.values()]
+        if world.known_accounts < len(world.accounts) and any(wait.cause is Cause.FILE_QUOTA for wait in waits):
+            world.known_accounts += 1
+            world.note("account added")
+            self._stop_all()
+        elif world.scenario.interferes and self._dice.random() < _STOP_SHARE:
+            self._stop_all()
+        elif world.scenario.interferes and not last and self._dice.random() < _RETRY_SHARE:
+            command = self._new_process("person", {})
+            self._retried.update(await self._retry(command))
+            command.close()
+
+    def _stop_all(self) -> None:
+        for process in self.world.processes:
+            if process.alive:
+                process.stop()
+
+    async def _retry(self, command: Process) -> list[Performance]:
+        """Put what has failed back to pending; return which."""
+        failed = await command.ledger.requests.retry()
+        self.world.laws.retried(failed)
+        self.world.note("retried", None, "", str(len(failed)))
+        return failed
 
     def _remove_folders(self) -> None:
         """Remove some published folders, as a person does who wants them again."""
@@ -91,18 +135,15 @@ class Person:
         self.world.laws.wanted_again(removed)
         self.world.note("folders removed", None, "", str(len(removed)))
 
-    async def _check_at_rest(self, changes: dict[str, dict[str, Any]], *, last: bool) -> None:
+    async def _check_at_rest(self, changes: Changes, following: Changes | None) -> None:
         """Have the laws look at what a run left, and give what failed another chance."""
-        command = Process(self.world, "person", self._numbers, self.world.settings(**changes))
+        command = self._new_process("person", changes)
         CURRENT.set(None)
         rows = await command.ledger.rows()
         await self.world.laws.check_at_rest(command, rows)
-        if not last:
-            failed = await command.ledger.requests.retry()
-            self.world.laws.retried(failed)
-            self.world.note("retried", None, "", str(len(failed)))
-            wider = self._changes[1].get("extraction", {}).get("cameras") if len(self._changes) > 1 else None
-            if wider is not None:
+        if following is not None:
+            await self._retry(command)
+            if wants_more_of_each(following):
                 self.world.laws.wanted_again([row.performance for row in rows if row.stage is Stage.COMPLETED])
         command.close()
 
@@ -110,19 +151,4 @@ class Person:
 def _share_done(process: Process) -> float:
     """Return the share of the planned performances that have ended."""
     scheduler = process.scheduler
-    return len(scheduler.ended) / scheduler.planned if scheduler is not None and scheduler.planned else 0.0
-
-
-def _requests(world: World) -> list[dict[str, dict[str, Any]]]:
-    """Return the configs that the person runs one after another: some subjects, all, and more cameras of one kind."""
-    subjects = sorted({each.subject for each in world.catalogue.files})
-    if len(subjects) < 3 or world.scenario.requests == 1:
-        return [{}]
-    some: dict[str, dict[str, Any]] = {
-        "extraction": {"subjects": subjects[: len(subjects) * 2 // 3], "cameras": _FEW_CAMERAS}
-    }
-    every: dict[str, dict[str, Any]] = {"extraction": {"subjects": "all", "cameras": _FEW_CAMERAS}}
-    more: dict[str, dict[str, Any]] = {
-        "extraction": {"subjects": subjects, "performances": ["s3_all", "h2"], "cameras": "all"}
-    }
-    return [some, every, more][: world.scenario.requests]
+    return len(scheduler.ended) / scheduler.planned if scheduler.planned else 0.0

@@ -7,10 +7,9 @@ cancelled, and every way from it to the outside raises `Killed`, so no clean-up 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -24,35 +23,25 @@ from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
-from rm360_async.download import spool
-from rm360_async.download.downloader import Downloader
-from rm360_async.download.range_downloader import RangeDownloader
-from rm360_async.download.rclone import StallPolicy
-from rm360_async.download.throttle import Throttle
-from rm360_async.extraction.worker_client import WorkerLimits
-from rm360_async.ledger import Claims, Ledger, ManifestWriter, create_ledger, ledger_path, lock_path
+from rm360_async.ledger import Ledger, create_ledger, ledger_path, lock_path
 from rm360_async.ledger.database import Database
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
-from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.end_summary import exit_code
 from rm360_async.service.progress import Progress
 from rm360_async.service.reconciler import Reconciler
 from rm360_async.service.run_plan import RunPlan
+from rm360_async.service.signals import Stop
 from rm360_async.service.startup import list_patiently
-from rm360_async.stages.reserve import evict_orphans
-from rm360_async.stages.stages import Stages
 from rm360_async.system.os_errors import fault_in
+from simulation.assembly import build_stages
 from simulation.laws import SOUND
 from simulation.remote import SimulatedRemote
 from simulation.sqlite import InlineConnection
-from simulation.witness import WitnessedLog, WitnessedScheduler, WitnessedStages
-from simulation.workers import SimulatedWorkers
 
 if TYPE_CHECKING:
     from simulation.world import World
 
-_DEADLINE_SECONDS = 4 * 3600.0
 CURRENT: ContextVar[Process | None] = ContextVar("the simulated process that runs", default=None)
 
 
@@ -66,17 +55,6 @@ def _cause_of(error: BaseException) -> BaseException:
     return _cause_of(inner[0]) if inner else error
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The classes of which a process is made; a mutant has another one in the place of what it lacks."""
-
-    throttle: type[Throttle] = Throttle
-    budget: type[Budget] = Budget
-    claims: type[Claims] = Claims
-    log: type[WitnessedLog] = WitnessedLog
-    scheduler: type[WitnessedScheduler] = WitnessedScheduler
-
-
 class Process:
     """A service from its start to its end; `name` is the instance, `number` counts its starts."""
 
@@ -85,12 +63,16 @@ class Process:
         self.alive = True
         self.fault: Fault | None = None
         """Why it could not go on."""
-        self.scheduler: WitnessedScheduler | None = None
         self.progress: Progress | None = None
+        """None until the plan is made."""
+        self.planned_at = 0.0
+        """Seconds since the beginning."""
         self.budget: Budget | None = None
         self._scope = anyio.CancelScope()
         chance = Random(f"{world.seed} {name} {number}").random
         self.clock = Clock(world.time.now, world.elapsed, chance)
+        self.scheduler = world.parts.scheduler(self)
+        self._stop = Stop(self.scheduler, settings.processing.grace_seconds, lambda: None)
         path = ledger_path(settings.storage.manifest_path)
         create_ledger(path)
         self._connection = InlineConnection(path, self.require_alive)
@@ -139,68 +121,58 @@ class Process:
         self.alive = False
         return code
 
+    def stop(self) -> None:
+        """Stop it as TERM does."""
+        self.world.note("stopped", self)
+        self._stop.handle(signal.SIGTERM)
+
     async def _live(self) -> int:
-        settings, storage = self.settings, self.settings.storage
-        number = await self.ledger.runs.begin(str(storage.output_dir), self.claims)
-        processing = settings.processing
-        policy = RetryPolicy(processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600)
-        remotes = [SimulatedRemote(self.world.accounts[name], self) for name in settings.google_drive.remotes]
-        reconciler = Reconciler(settings, self.ledger, self.claims, self.clock)
+        number = await self.ledger.runs.begin(str(self.settings.storage.output_dir), self.claims)
+        plan: RunPlan | None = None
+        with self._stop.scope:
+            plan = await self._plan()
+            await self._process(plan, number)
+        await self.ledger.runs.end(number, self.claims)
+        if plan is None:
+            return self._stop.exit_code or ExitCode.CANNOT_CONTINUE
+        rows = await self.ledger.rows(plan.states.keys(), claims=self.claims)
+        if self._stop.exit_code is None:
+            self.world.laws.ended(self, rows)
+        return exit_code(rows, plan.remarks, self._stop.exit_code)
+
+    @property
+    def _policy(self) -> RetryPolicy:
+        processing = self.settings.processing
+        return RetryPolicy(processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600)
+
+    async def _plan(self) -> RunPlan:
+        remotes = self.remotes = [
+            SimulatedRemote(self.world.accounts[name], self) for name in self.settings.google_drive.remotes
+        ]
+        reconciler = Reconciler(self.settings, self.ledger, self.claims, self.clock)
         await reconciler.import_existing()
-        listing = await list_patiently(settings, list(remotes), policy, self.clock)
+        listing = await list_patiently(self.settings, list(remotes), self._policy, self.clock)
         plan = await reconciler.plan(listing, force=False)
         await self.world.laws.planned(self, plan)
-        scheduler = self.scheduler = self.world.parts.scheduler(self)
+        return plan
+
+    async def _process(self, plan: RunPlan, number: int) -> None:
+        processing, scheduler = self.settings.processing, self.scheduler
         for each, state in plan.states.items():
             scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
-        stages = self._stages(remotes, policy, number, scheduler)
+        stages = build_stages(self, self.remotes, self._policy, number)
+        self.budget = stages.budget
         stages.budget.remove_dead_tickets()
         sizes = {each: estimate.staging_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
         fetched = stages.downloader
+        self.planned_at = self.world.elapsed()
         self.progress = Progress(scheduler, sizes, stages.budget, lambda: fetched.fetched_bytes, self.clock)
         width = Width(processing.downloads, processing.worker_count)
-        await run_pipeline(scheduler, stages, width, policy, self.clock)
-        await self.ledger.requests.unforce(each for each in plan.states if each not in scheduler.waiting)
-        await self.ledger.runs.end(number, self.claims)
-        return await self._exit_code(plan)
-
-    async def _exit_code(self, plan: RunPlan) -> int:
-        rows = await self.ledger.rows(plan.states.keys(), claims=self.claims)
-        self.world.laws.ended(self, rows)
-        return exit_code(rows, plan.remarks)
-
-    def _stages(
-        self, remotes: Sequence[SimulatedRemote], policy: RetryPolicy, number: int, scheduler: Scheduler
-    ) -> Stages:
-        settings, parts, storage, limits = self.settings, self.world.parts, self.settings.storage, self.settings.limits
-        log = parts.log(self, number, ManifestWriter(storage.manifest_path, self.ledger, self.claims))
-        throttle = parts.throttle(
-            settings.processing.downloads, policy, clock=self.clock.monotonic, chance=self.clock.chance
-        )
-        downloader = Downloader(
-            list(remotes),
-            self.ledger.hints,
-            storage.temp_dir,
-            settings.google_drive.structure,
-            throttle,
-            policy.quota_wait,
-            self.clock,
-        )
-        self.budget = parts.budget(
-            storage.temp_dir,
-            storage.output_dir,
-            limits.max_temp_bytes,
-            limits.min_free_bytes,
-            excluded_dirs=(storage.temp_dir / spool.QUARANTINE,),
-            evict_orphans=partial(evict_orphans, due_times=scheduler.due_times),
-            disk=self.world.disk,
-            poll_seconds=self.world.poll_seconds,
-        )
-        limits_of_worker = WorkerLimits(settings.processing.worker_memory_bytes, _DEADLINE_SECONDS)
-        ranges = RangeDownloader(downloader, StallPolicy(1.0, 90), limits_of_worker, False)
-        run_extraction = SimulatedWorkers(self).extract
-        budget = self.budget
-        return WitnessedStages(settings, log, downloader, ranges, budget, limits_of_worker, self.clock, run_extraction)
+        self._stop.pipeline_running = True
+        await run_pipeline(scheduler, stages, width, self._policy, self.clock)
+        self._stop.pipeline_running = False
+        if not scheduler.stopping:
+            await self.ledger.requests.unforce(each for each in plan.states if each not in scheduler.waiting)
 
     def close(self) -> None:
         """Give up what the kernel takes from a dead process: claims, the locks of its tickets, its open files."""

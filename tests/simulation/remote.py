@@ -53,9 +53,23 @@ class SimulatedRemote(Remote):
         """Download one file into `part`, going on where an earlier attempt ended."""
         await self._ask(file.path)
         self._require_permission(file.path)
+        await self._transfer(file, part, file.size, on_bytes)
+        return file.md5 or ""
+
+    async def download_ranges(
+        self, file: RemoteFile, sparse: Path, needed: int, on_bytes: Callable[[int], None]
+    ) -> int:
+        """Download so many bytes of a file, going on where an earlier attempt ended; return how many are there."""
+        await self._ask(file.path)
+        self._require_permission(file.path)
+        await self._transfer(file, sparse, needed, on_bytes)
+        return sparse.stat().st_size
+
+    async def _transfer(self, file: RemoteFile, part: Path, needed: int, on_bytes: Callable[[int], None]) -> None:
+        """Let a part grow to the bytes that are needed; raises the Fault that ends it before."""
         size = part.stat().st_size if part.exists() else 0
         part.touch()
-        stop, fault = self._fault_in_the_body(file, size)
+        stop, fault = self._fault_in_the_body(file, size, needed)
         began = size
 
         def grown(size: int) -> None:
@@ -74,11 +88,11 @@ class SimulatedRemote(Remote):
             if fault.cause is Cause.MISMATCH:
                 part.unlink()
             raise fault
-        return file.md5 or ""
 
     def _require_permission(self, path: str) -> None:
         """Raise the Fault of an account that does not give a file."""
         planned = self.world.take_planned_fault(path, in_body=False)
+        self.world.laws.bytes_asked(self.account.name, path)
         try:
             if planned is not None:
                 raise Fault(planned.cause, f"{path} is refused")
@@ -103,17 +117,21 @@ class SimulatedRemote(Remote):
             self.world.note("refused", self.process, path, f"{self.account.name}: {fault.cause.code}")
             raise
 
-    def _fault_in_the_body(self, listed: RemoteFile, size: int) -> tuple[int, Fault | None]:
-        """Return up to which byte the body comes this time, and what ends it there."""
-        rates = self.world.faults
-        planned = self.world.take_planned_fault(listed.path, in_body=True)
+    def _fault_in_the_body(self, file: RemoteFile, size: int, needed: int) -> tuple[int, Fault | None]:
+        """Return up to which byte the body comes this time, and what ends it there.
+
+        Only a whole file can be compared with the md5 of the listing.
+        """
+        rates, whole = self.world.faults, needed == file.size
+        planned = self.world.take_planned_fault(file.path, in_body=True)
         if planned is not None and planned.at is not None:
-            return planned.at, Fault(planned.cause, f"{listed.path} broke off")
-        if listed.path in self.world.poisoned_downloads:
-            return listed.size, Fault(Cause.MISMATCH, f"{listed.path} came with md5 {self._dice.random()}")
+            return planned.at, Fault(planned.cause, f"{file.path} broke off")
+        mismatch = Fault(Cause.MISMATCH, f"{file.path} came with md5 {self._dice.random()}")
+        if whole and file.path in self.world.poisoned_downloads:
+            return needed, mismatch
         if self.world.calm or self._dice.random() >= rates.body:
-            return listed.size, None
-        if self._dice.random() < rates.mismatch_share:
-            return listed.size, Fault(Cause.MISMATCH, f"{listed.path} came with md5 {self._dice.random()}")
+            return needed, None
+        if whole and self._dice.random() < rates.mismatch_share:
+            return needed, mismatch
         cause = self._dice.choice(_PASSING)
-        return size + int((listed.size - size) * self._dice.random()), Fault(cause, f"{listed.path} broke off")
+        return size + int((needed - size) * self._dice.random()), Fault(cause, f"{file.path} broke off")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -16,12 +17,14 @@ import anyio
 
 from rm360_async.ledger import Attempt
 from simulation import weather
+from simulation.assembly import Parts
 from simulation.checks import Laws
 from simulation.clock import VirtualLoop, run_virtually, threads_on_the_loop
 from simulation.laws import Breach, Law
 from simulation.people import Person
-from simulation.process import CURRENT, Parts
-from simulation.world import Scenario, World, require_alive
+from simulation.process import CURRENT
+from simulation.scenario import Scenario
+from simulation.world import World, require_alive
 
 _MEMORY = Path("/dev/shm")
 MONTH = 30 * 86_400.0
@@ -57,7 +60,7 @@ def play(scenario: Scenario, seed: str, parts: Parts = REAL, *, stop_at: Law | N
     """Play one round in a folder that is removed afterwards; it ends when the law `stop_at` is broken."""
     began = time.process_time()
     laws = Laws(stop_at)
-    with _folder() as folder, _quiet(), threads_on_the_loop(require_alive):
+    with _folder() as folder, _quiet(), _time_zone(), threads_on_the_loop(require_alive):
 
         async def main(loop: VirtualLoop) -> None:
             world = World(loop, scenario, seed, folder, parts, laws)
@@ -90,6 +93,22 @@ def _folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _time_zone() -> Iterator[None]:
+    """Have local time in which summer begins and ends."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "CET-1CEST,M3.5.0,M10.5.0/3"
+    time.tzset()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = before
+        time.tzset()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import replace
 from simulation.accounts import Refusals
 from simulation.catalogue import GB
 from simulation.line import LineProfile
-from simulation.world import Faults, Scenario
+from simulation.scenario import Faults, Scenario
 
 NO_FAULTS = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 NO_REFUSALS = Refusals(0, 0, 0, 10**6)
@@ -45,6 +45,19 @@ SCENARIOS = {
         replace(STANDARD, name="two instances", sentence="two services on one ledger and one disk", instances=2),
         replace(
             STANDARD,
+            name="busy person",
+            sentence="a person who stops the service, retries, adds accounts and cameras, and downloads by ranges",
+            line=LineProfile(1.2e6, 0.6e6, 0.6, 0.3),
+            more_accounts=2,
+            refusals=Refusals(quota=0.1),
+            fetch="auto",
+            output_disk=3000 * GB,
+            interferes=True,
+            small_performances=60,
+            small_requests=3,
+        ),
+        replace(
+            STANDARD,
             name="whole release",
             sentence="all 9,500 performances over 100 Mbit/s",
             performances=9500,
@@ -58,13 +71,16 @@ SCENARIOS = {
 }
 
 
-def small(name: str, performances: int = 25) -> Scenario:
+def small(name: str, performances: int | None = None) -> Scenario:
     """Return a short form of a scenario: few performances of the same sizes, and faults closer together."""
     scenario = SCENARIOS[name]
+    performances = performances or scenario.small_performances
     faults = scenario.faults
     closer = replace(
         faults,
         **{field: getattr(faults, field) / 6 for field in faults.__dataclass_fields__ if field.endswith("_days")},
         poisoned=0.06,
     )
-    return replace(scenario, performances=performances, faults=closer, requests=1, look_seconds=3 * 3600.0)
+    return replace(
+        scenario, performances=performances, faults=closer, requests=scenario.small_requests, look_seconds=3 * 3600.0
+    )

@@ -57,7 +57,8 @@ async def _network_gone(world: World, seconds: float) -> None:
     world.note("network gone", None, "", f"for {seconds / _HOUR:.1f} h")
     world.line.set_up(False)
     world.line.break_all(lambda transfer: Fault(Cause.NETWORK, f"the connection of {transfer.part.name} broke"))
-    await world.pause(seconds)
+    with world.troubled():
+        await world.pause(seconds)
     if not world.calm:
         world.line.set_up(True)
         world.note("network back", None)
@@ -68,14 +69,16 @@ async def _storm(world: World, badness: float) -> None:
     account = accounts[int(badness * 97) % len(accounts)]
     account.stormy_until = world.elapsed() + (2 + 60 * badness) * _MINUTE
     world.note("storm", None, account.name, f"{2 + 60 * badness:.0f} min")
-    await world.pause(account.stormy_until - world.elapsed())
+    with world.troubled():
+        await world.pause(account.stormy_until - world.elapsed())
 
 
 async def _lockout(world: World, badness: float) -> None:
     account = next(iter(world.accounts.values()))
     account.locked_out_until = world.elapsed() + (1 + 20 * badness) * _MINUTE
     world.note("login refused", None, account.name, f"{1 + 20 * badness:.0f} min")
-    await world.pause(account.locked_out_until - world.elapsed())
+    with world.troubled():
+        await world.pause(account.locked_out_until - world.elapsed())
 
 
 async def _kill(world: World, badness: float) -> None:
@@ -89,7 +92,8 @@ async def _strangers(world: World, badness: float) -> None:
     free = world.disk.space(world.disk.temp_dir).free_bytes
     world.disk.strangers += int(free * min(1.0, 0.9 + 0.2 * badness))
     world.note("strangers fill the disk", None, "", f"{world.disk.strangers / GB:.0f} GB")
-    await world.pause((0.5 + 5 * badness) * _HOUR)
+    with world.troubled():
+        await world.pause((0.5 + 5 * badness) * _HOUR)
     world.disk.strangers = 0
     world.note("strangers are gone", None)
 

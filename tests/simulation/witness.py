@@ -93,5 +93,5 @@ class WitnessedStages(Stages):
         await super().publish(job, record)
         log = self.job_log
         assert isinstance(log, WitnessedLog) and job.staging_dir is not None
-        log.process.world.disk.publish(job.staging_dir, job.target)
+        log.process.world.disk.publish(job.staging_dir, job.target, record.bytes)
         log.process.world.note("published", log.process, job.performance)

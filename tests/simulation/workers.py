@@ -40,6 +40,7 @@ class SimulatedWorkers:
         staging.mkdir(parents=True)
         disk.staging[staging] = 0
         dies_after = self._steps_until_death(job)
+        new_bytes = max(0, record.bytes - self._reused_bytes(job))
         rate = self._dice.uniform(0.5, 1.5) * self.world.extract_rate
         seconds = self.world.scenario.worker_start + sum(source.size for source in job.sources) / rate
         if not self.world.calm and self._dice.random() < self.world.faults.slow:
@@ -47,7 +48,7 @@ class SimulatedWorkers:
         for step in range(1, _STEPS + 1):
             await anyio.sleep(min(seconds, limits.deadline_seconds) / _STEPS)
             self.process.require_alive()
-            disk.staging[staging] = record.bytes * step // _STEPS
+            disk.staging[staging] = new_bytes * step // _STEPS
             if disk.space(staging).free_bytes <= 0:
                 raise Fault(Cause.DISK_FULL, f"no room for {staging}")
             if step == dies_after:
@@ -64,6 +65,10 @@ class SimulatedWorkers:
             return 2
         dies = not self.world.calm and self._dice.random() < self.world.faults.death
         return self._dice.randint(1, _STEPS) if dies else None
+
+    def _reused_bytes(self, job: ExtractJob) -> int:
+        """Return the bytes of the published folder that is completed: its files are linked, not copied."""
+        return self.world.disk.folders.get(Path(job.previous), 0) if job.previous is not None else 0
 
     def _record(self, job: ExtractJob) -> Record:
         structure, size = self.world.catalogue.structure, sum(source.size for source in job.sources)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -14,79 +16,20 @@ import anyio
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
-from simulation.accounts import Account, Refusals
-from simulation.catalogue import GB, Catalogue, release_of_500
-from simulation.clock import SimulatedTime, VirtualLoop
+from simulation.accounts import Account
+from simulation.assembly import Parts
+from simulation.catalogue import release_of_500
+from simulation.clock import START, SimulatedTime, VirtualLoop
 from simulation.disk import SimulatedDisk
-from simulation.line import Line, LineProfile
-from simulation.process import CURRENT, Parts, Process
+from simulation.line import Line
+from simulation.process import CURRENT, Process
+from simulation.scenario import PlannedFault, Scenario
 
 if TYPE_CHECKING:
     from simulation.checks import Laws
 
 _EVENTS_KEPT = 60
-
-
-@dataclass(frozen=True)
-class Faults:
-    """How often what goes wrong: shares of downloads and extractions, and days between two of what befalls all."""
-
-    body: float = 0.05
-    mismatch_share: float = 0.1
-    death: float = 0.01
-    slow: float = 0.003
-    poisoned: float = 0.004
-    outage_days: float = 2.0
-    storm_days: float = 2.0
-    kill_days: float = 1.5
-    strangers_days: float = 3.0
-    lockout_days: float = 12.0
-    clock_days: float = 10.0
-
-
-@dataclass(frozen=True)
-class PlannedFault:
-    """A fault that happens once, to the download of a file: at this byte, or before the first one (None)."""
-
-    path: str
-    cause: Cause
-    at: int | None = None
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A site, its release and its troubles."""
-
-    name: str
-    sentence: str
-    performances: int = 1000
-    scale: float = 1.0
-    line: LineProfile = field(default_factory=lambda: LineProfile(0.6e6, 0.6e6, 0.6, 0.3))
-    accounts: int = 1
-    refusals: Refusals = field(default_factory=Refusals)
-    instances: int = 1
-    downloads: int = 2
-    workers: int = 2
-    disk: float = 2000 * GB
-    max_temp_gb: float = 60
-    min_free_gb: float = 20
-    extract_rate: float = 40e6
-    worker_start: float = 0.0
-    """Seconds that a child process takes before it extracts."""
-    answer_seconds: tuple[float, float] = (0.5, 2.0)
-    """Seconds between which a request is answered, with what rclone needs to start."""
-    retry_delay: float = 30.0
-    catalogue: Catalogue | None = None
-    """What the remote holds; None: a release with the shape of the 500-subject one."""
-    planned_faults: tuple[PlannedFault, ...] = ()
-    faults: Faults = field(default_factory=Faults)
-    requests: int = 3
-    """How many configs the person runs one after another."""
-    look_seconds: float = 6 * 3600.0
-    """How often the person looks at what runs."""
-    poll_seconds: float = 120.0
-    """How often what waits for disk space, or for another instance, looks again: 2 s in life, which would cost most
-    of a simulation's time."""
+_YEAR = 365 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -112,15 +55,18 @@ class World:
         self, loop: VirtualLoop, scenario: Scenario, seed: str, folder: Path, parts: Parts, laws: Laws
     ) -> None:
         self.scenario, self.seed, self.folder, self.parts, self.laws = scenario, seed, folder, parts, laws
-        self._loop, self.time = loop, SimulatedTime(loop)
+        self._loop = loop
+        self.time = SimulatedTime(loop, START + self.dice("start").uniform(0, _YEAR))
         self.catalogue = scenario.catalogue or release_of_500(
             self.dice("catalogue"), scenario.performances, scenario.scale
         )
         self._planned_faults = list(scenario.planned_faults)
         self.line = Line(scenario.line, f"{seed} line", self._spool_has_grown)
-        names = [f"account{number}" for number in range(1, scenario.accounts + 1)]
+        names = [f"account{number}" for number in range(1, scenario.accounts + scenario.more_accounts + 1)]
+        self.known_accounts = scenario.accounts
+        """How many of the accounts the config names."""
         self.accounts = {name: Account(f"{name}", scenario.refusals, seed) for name in names}
-        self.disk = SimulatedDisk(folder / "temp", folder / "subjects", int(scenario.disk))
+        self.disk = SimulatedDisk(folder / "temp", folder / "subjects", int(scenario.disk), scenario.output_disk)
         self.faults, self.extract_rate = scenario.faults, scenario.extract_rate
         self.poll_seconds = scenario.poll_seconds
         self.processes: list[Process] = []
@@ -134,6 +80,8 @@ class World:
         self.poisoned_downloads = {file.path for each in poisoned[1::2] for file in self.catalogue.files[each].values()}
         self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
         self.count = 0
+        self._troubles: list[tuple[float, int]] = []
+        """When some trouble began (1) or ended (-1)."""
         self._digest = hashlib.sha256()
 
     def dice(self, name: str) -> Random:
@@ -144,13 +92,32 @@ class World:
         """Return the virtual seconds since the beginning."""
         return self.time.elapsed()
 
-    def note(self, kind: str, process: Process | None, subject: Performance | str = "", detail: str = "") -> None:
+    def note(
+        self, kind: str, process: Process | None = None, subject: Performance | str = "", detail: str = ""
+    ) -> None:
         """Note an event, and ask the laws about it."""
         event = Event(self.elapsed(), kind, process, subject, detail)
         self.events.append(event)
         self.count += 1
         self._digest.update(f"{event}\n".encode())
         self.laws.check(event)
+
+    @contextmanager
+    def troubled(self) -> Iterator[None]:
+        """Count the time of the block as one in which little can be done."""
+        self._troubles.append((self.elapsed(), 1))
+        try:
+            yield
+        finally:
+            self._troubles.append((self.elapsed(), -1))
+
+    def trouble(self) -> float:
+        """Return the seconds so far in which there was some trouble."""
+        seconds, depth, since = 0.0, 0, 0.0
+        for at, change in self._troubles:
+            seconds += (at - since) * (depth > 0)
+            depth, since = depth + change, at
+        return seconds + (self.elapsed() - since) * (depth > 0)
 
     def stop(self) -> None:
         """End the simulation at this moment."""
@@ -193,14 +160,17 @@ class World:
         """Return the config of a process; `changes` are sections."""
         scenario, folder = self.scenario, self.folder
         sections: dict[str, dict[str, Any]] = {
-            "google_drive": {"remote_names": list(self.accounts), "structure": self.catalogue.structure.value},
+            "google_drive": {
+                "remote_names": list(self.accounts)[: self.known_accounts],
+                "structure": self.catalogue.structure.value,
+            },
             "extraction": {"subjects": "all"},
             "storage": {"output_dir": str(folder / "subjects"), "temp_dir": str(folder / "temp")},
             "processing": {
                 "downloads": scenario.downloads,
                 "workers": scenario.workers,
                 "retry_delay": scenario.retry_delay,
-                "fetch": "whole",
+                "fetch": scenario.fetch,
             },
             "limits": {"max_temp_size_gb": scenario.max_temp_gb, "min_free_space_gb": scenario.min_free_gb},
         }
