@@ -55,7 +55,8 @@ class EndChecks(Recorder):
             snapshot = progress.snapshot()
             await anyio.sleep(50)
         is_begun = len(scheduler.ended) >= scheduler.planned / 10
-        if snapshot.expected_end is not None and is_begun and scheduler.planned >= _SOME and self.world.is_alone:
+        can_tell = scheduler.planned >= _SOME and self.world.is_alone and self.world.is_untroubled()
+        if snapshot.expected_end is not None and is_begun and can_tell:
             expected = Expected(self.world.elapsed(), snapshot.expected_end - process.clock.now(), self.world.trouble())
             self._expected.setdefault(process, []).append(expected)
 

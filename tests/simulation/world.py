@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from simulation.checks import Laws
 
 _EVENTS_KEPT = 60
+_AFTER_TROUBLE = 900.0
 _YEAR = 365 * 86_400.0
 
 
@@ -118,6 +119,11 @@ class World:
             seconds += (at - since) * (depth > 0)
             depth, since = depth + change, at
         return seconds + (self.elapsed() - since) * (depth > 0)
+
+    def is_untroubled(self) -> bool:
+        """Return True if there was no trouble for as long as its pauses may last, and the rate is that of the line."""
+        ends_all = sum(change for _, change in self._troubles) == 0
+        return ends_all and (not self._troubles or self._troubles[-1][0] < self.elapsed() - _AFTER_TROUBLE)
 
     def stop(self) -> None:
         """End the simulation at this moment."""
