@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -79,24 +80,26 @@ def test_needed_keys_alone_give_all_defaults(write: Write, tmp_path: Path) -> No
     )
 
 
-def test_shipped_example_loads_and_shows_every_key() -> None:
-    path = PROJECT / "config.yaml"
-    found = load_settings(path)
+def test_the_example_needs_three_lines_and_the_others_show_the_defaults(write: Write) -> None:
+    text = (PROJECT / "config.yaml").read_text()
+    found = load_settings(write(text))
     assert found.google_drive.remotes == ("gdrive",)
     assert found.extraction.subjects == ("0018",)
     assert found.storage.output_dir == Path.home() / "renderme360/subjects"
-    shown = yaml.safe_load(path.read_text())
+    given = {f"{section}.{key}" for section, keys in yaml.safe_load(text).items() for key in keys or ()}
+    assert given == {"google_drive.remote_name", "extraction.subjects", "storage.output_dir"}
+    uncommented = re.sub(r"^  # (\w+: )", r"  \1", text, flags=re.MULTILINE)
+    shown = yaml.safe_load(uncommented)
     for section, model in Settings.model_fields.items():
-        keys = set(model.annotation.model_fields)  # type: ignore[union-attr]
-        assert set(shown[section]) == keys - {"metrics_path"}
-        defaults = load_minimal(path.parent) if section in ("processing", "limits", "logging") else None
-        if defaults is not None:
-            assert getattr(found, section) == getattr(defaults, section), "the example shows the defaults"
+        assert set(shown[section]) == set(model.annotation.model_fields), section  # type: ignore[union-attr]
+    assert load_settings(write(uncommented)) == found, "the lines that are commented out show the defaults"
 
 
-def load_minimal(folder: Path) -> Settings:
-    """Return what the three needed keys alone give."""
-    return Settings.model_validate(yaml.safe_load(NEEDED), context={"folder": folder})
+def test_with_another_output_folder_the_example_leaves_nothing_in_the_home(write: Write, tmp_path: Path) -> None:
+    text = (PROJECT / "config.yaml").read_text().replace("~/renderme360/subjects/", "/data/lab/subjects")
+    storage = load_settings(write(text)).storage
+    for path in (storage.temp_dir, storage.manifest_path, storage.log_dir):
+        assert path.parent == Path("/data/lab")
 
 
 def test_every_value_is_taken(write: Write, tmp_path: Path) -> None:
@@ -270,7 +273,7 @@ def test_temp_dir_may_be_in_output_dir_but_not_at_the_path_of_a_subject(write: W
         ("processing", "Max-Retries", "did you mean max_retries?"),
         ("processing", "level", "did you mean logging.level?"),
         ("processing", "max_temp_size", "did you mean limits.max_temp_size_gb?"),
-        ("storage", "zzz", "the keys are output_dir, temp_dir, manifest_path, log_dir, metrics_path"),
+        ("storage", "zzz", "the keys are output_dir, temp_dir, manifest_path, log_dir, metrics_path, keep_failed_gb"),
         ("google_drive", "cameras", "did you mean extraction.cameras?"),
     ],
 )

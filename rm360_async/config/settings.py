@@ -106,6 +106,13 @@ class Storage(_Section):
         default=None, validate_default=True
     )
     metrics_path: Annotated[Path, BeforeValidator(_to_path)] | None = None
+    keep_failed_gb: float = Field(default=50, ge=0, le=10_000_000)
+    """The most that .smc files which could not be extracted may take in the quarantine; the oldest are removed."""
+
+    @property
+    def keep_failed_bytes(self) -> int:
+        """Return the limit for failed files in the quarantine."""
+        return int(self.keep_failed_gb * GB)
 
     @field_validator("temp_dir", "manifest_path", "log_dir", "metrics_path")
     @classmethod
@@ -187,6 +194,8 @@ class Logging(_Section):
     level: Annotated[str, BeforeValidator(_to_level)] = "INFO"
     console_output: bool = True
     max_file_size_mb: float = Field(default=100, ge=0.01, le=1_000_000)
+    keep_days: float = Field(default=90, ge=0, le=100_000)
+    """Log files that are older are removed when a run starts; 0 keeps all."""
 
     @property
     def max_file_bytes(self) -> int:
