@@ -31,7 +31,6 @@ FENCES: dict[str, set[str]] = {
     "cv2": {"visualization", "synthetic"},
     "sqlite3": {"ledger"},
     "aiosqlite": {"ledger"},
-    "aiofiles": {"download"},
     "yaml": {"config", "commands"},
     "pydantic": {"config"},
     "click": {"cli"},

@@ -142,7 +142,7 @@ class LeaseRequests:
 
 async def test_leases_within_the_budget_are_granted_at_once(shared: SharedTemp) -> None:
     budget = shared.budget(10 * GB)
-    with await budget.lease("a", 4 * GB), await budget.lease("b", 6 * GB):
+    async with await budget.lease("a", 4 * GB), await budget.lease("b", 6 * GB):
         assert shared.tickets() == ["a", "b"]
     assert shared.tickets() == []
 
@@ -156,13 +156,13 @@ async def test_the_next_waits_until_one_is_released_and_says_why(shared: SharedT
         await requests.until_waiting("b")
         sentence = "Insufficient staging space: 4 GB of 10 GB left, 5 GB required; waiting"
         assert requests.messages() == {"b": sentence}
-        first.release()
-        first.release()
+        await first.release()
+        await first.release()
         await requests.until_granted("b")
     (shortage, end) = requests.reported["b"]
     assert shortage is not None and str(shortage) == sentence and not shortage.stuck
     assert end is None and requests.messages() == {}
-    requests.granted["b"].release()
+    await requests.granted["b"].release()
 
 
 async def test_order_holds_although_a_later_one_would_fit(shared: SharedTemp) -> None:
@@ -176,7 +176,7 @@ async def test_order_holds_although_a_later_one_would_fit(shared: SharedTemp) ->
         await requests.until_waiting("small")
         assert requests.messages()["small"] == "Waiting for storage behind large"
         assert requests.granted == {}
-        first.release()
+        await first.release()
         await requests.until_granted("large", "small")
     assert list(requests.granted) == ["large", "small"]
 
@@ -198,7 +198,7 @@ async def test_free_space_less_all_leases_stays_above_the_floor(shared: SharedTe
         shared.disks.spaces[shared.temp.parent] = replace(ROOMY, free_bytes=13 * GB)
         shared.clock.advance()
         await requests.until_granted("b")
-    first.release()
+    await first.release()
 
 
 @pytest.mark.parametrize(("output_device", "granted"), [(1, False), (2, True)])
@@ -231,7 +231,7 @@ async def test_inodes_run_out_before_bytes(shared: SharedTemp) -> None:
 
 async def test_a_file_system_without_inode_limits_has_none(shared: SharedTemp) -> None:
     shared.disks.spaces[shared.output] = replace(ROOMY, device=2, free_files=None)
-    with await shared.budget().lease("a", GB, GB, 10**12) as lease:
+    async with await shared.budget().lease("a", GB, GB, 10**12) as lease:
         assert lease.ticket.name == "a"
 
 
@@ -255,7 +255,7 @@ async def test_output_inside_temp_dir_is_not_counted_as_staging(shared: SharedTe
     output = shared.temp / "subjects"
     output.mkdir(parents=True)
     (output / "frame").write_bytes(b"x" * 900 * KB)
-    with await shared.budget(1000 * KB, output=output).lease("a", 900 * KB):
+    async with await shared.budget(1000 * KB, output=output).lease("a", 900 * KB):
         assert shared.tickets() == ["a"]
 
 
@@ -271,9 +271,9 @@ async def test_spooled_bytes_are_not_counted_twice(shared: SharedTemp) -> None:
         requests.start(budget, "c", 100 * KB)
         await requests.until_waiting("c")
         part.rename(part.with_suffix(""))
-        first.release()  # its file stays, without a lease: 400 + 100 + 100
+        await first.release()  # its file stays, without a lease: 400 + 100 + 100
         await requests.until_granted("c")
-    second.release()
+    await second.release()
 
 
 async def test_written_output_is_not_counted_twice(shared: SharedTemp) -> None:
@@ -282,16 +282,18 @@ async def test_written_output_is_not_counted_twice(shared: SharedTemp) -> None:
     first = await one.lease("a", 0, 8 * GB)
     async with anyio.create_task_group() as group:
         requests = LeaseRequests(group, shared.clock)
+        group.start_soon(one.share_progress)
         requests.start(other, "b", 0, 6 * GB)
         await requests.until_waiting("b")
         first.record_written(4 * GB, 0)  # the fake disk stays as it was, so 4 GB less are promised
         shared.clock.advance()
         await requests.until_granted("b")
+        group.cancel_scope.cancel()
 
 
 async def test_a_lease_whose_bytes_are_all_spooled_is_granted_despite_a_lower_limit(shared: SharedTemp) -> None:
     whole = shared.part("a.smc", 800 * KB)
-    with await shared.budget(500 * KB).lease("a", 800 * KB, spool_paths=[whole]):
+    async with await shared.budget(500 * KB).lease("a", 800 * KB, spool_paths=[whole]):
         assert shared.tickets() == ["a"]
 
 
@@ -309,7 +311,7 @@ async def test_parts_do_not_block_each_other_for_ever(shared: SharedTemp) -> Non
         await requests.until_granted("b")
         assert list(requests.granted) == ["b"]
         part.unlink()
-        requests.granted["b"].release()
+        await requests.granted["b"].release()
         await requests.until_granted("a", "small")
     assert list(requests.granted) == ["b", "a", "small"]
 
@@ -324,7 +326,7 @@ async def test_the_same_files_are_leased_once_and_hold_up_no_others(shared: Shar
         assert requests.messages() == {"a again": "Waiting for another run to finish a"}
         requests.start(other, "b", GB)
         await requests.until_granted("b")
-        first.release()
+        await first.release()
         await requests.until_granted("a again")
 
 
@@ -380,7 +382,7 @@ async def test_orphans_are_evicted_only_if_nothing_else_frees_space(shared: Shar
         requests.start(budget, "b", 500 * KB)
         await requests.until_waiting("b")
         assert part.exists() and not asked, "a lease is out, so its end will make room"
-        first.release()
+        await first.release()
         await requests.until_granted("b")
     assert [(shortage.stuck, shortage.lacking) for shortage in asked] == [(True, 100 * KB)]
 
@@ -402,7 +404,7 @@ async def test_cancelled_while_waiting_leaves_no_trace(shared: SharedTemp) -> No
             await checkpoint()
     assert shared.tickets() == ["first", "next"]
     assert (leaving.granted, requests.messages()) == ({}, {})
-    first.release()
+    await first.release()
 
 
 async def test_a_callback_that_fails_leaves_no_trace(shared: SharedTemp) -> None:
@@ -415,7 +417,7 @@ async def test_a_callback_that_fails_leaves_no_trace(shared: SharedTemp) -> None
     with pytest.raises(RuntimeError, match="broken"):
         await budget.lease("a", GB, on_wait=broken)
     assert shared.tickets() == ["first"]
-    first.release()
+    await first.release()
 
 
 async def test_what_can_never_be_leased_is_explained(shared: SharedTemp) -> None:
@@ -438,7 +440,7 @@ async def test_instances_share_one_budget_and_one_order(shared: SharedTemp) -> N
         requests.start(one, "one/small", 1 * GB)
         await requests.until_waiting("one/small")
         assert requests.messages()["one/small"] == "Waiting for storage behind two/large"
-        first.release()
+        await first.release()
         shared.clock.advance()
         await requests.until_granted("two/large")
         shared.clock.advance()
@@ -511,7 +513,7 @@ async def test_a_killed_instance_that_waited_holds_up_no_others(shared: SharedTe
             await requests.until_waiting("second")
             process.kill()
             process.wait(30)
-            first.release()
+            await first.release()
             await requests.until_granted("second")
         assert shared.tickets() == ["second"]
 
@@ -520,8 +522,8 @@ async def test_child_processes_do_not_keep_a_lease(shared: SharedTemp) -> None:
     budget = shared.budget(10 * GB)
     first = await budget.lease("first", 10 * GB)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False) as child:
-        first.release()
-        with await shared.budget(10 * GB).lease("second", 10 * GB):
+        await first.release()
+        async with await shared.budget(10 * GB).lease("second", 10 * GB):
             assert child.poll() is None
         assert child.stdin is not None
         child.stdin.close()
@@ -535,16 +537,16 @@ async def test_leases_hold_although_temp_dir_is_cleared(shared: SharedTemp) -> N
         requests = LeaseRequests(group, shared.clock)
         requests.start(budget, "second", 1 * GB)
         await requests.until_waiting("second")
-        first.release()
+        await first.release()
         await requests.until_granted("second")
 
 
 async def test_another_versions_tickets_are_left_alone(shared: SharedTemp) -> None:
     budget = shared.budget(10 * GB)
-    with await budget.lease("a", GB):
+    async with await budget.lease("a", GB):
         other_file = shared.temp / ".leases" / "note.lease"
         other_file.write_text("not a ticket")
-        with await budget.lease("b", GB):
+        async with await budget.lease("b", GB):
             assert other_file.exists()
 
 
@@ -601,9 +603,10 @@ async def main():
         reported.append(str(shortage))
         if shortage is not None:
             (folder / "temp" / "a").unlink()
-            first.release()
+            group.start_soon(first.release)
             again.set()
-    third = await budget.lease("c", 3 * MB, on_wait=on_wait)
+    async with anyio.create_task_group() as group:
+        await budget.lease("c", 3 * MB, on_wait=on_wait)
     print(reported)
 anyio.run(main)
 """
@@ -657,7 +660,7 @@ async def _any_order(shared: SharedTemp, sizes: list[int], choices: list[int], i
             assert list(requests.granted) == [str(number) for number in range(len(requests.granted))]
             assert sum(sizes[int(name)] for name in out) <= 25 // 3
             name = out[choices.pop() % len(out)] if choices else out[0]
-            requests.granted[name].release()
+            await requests.granted[name].release()
             returned.add(name)
             shared.clock.advance()
             await checkpoint()

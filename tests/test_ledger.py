@@ -233,12 +233,11 @@ async def test_imported_rows_do_not_overrule_completed_or_forced_ones(path: Path
         await ledger.add([A, B])
         await ledger.record_completed(A, a_record())
         await ledger.requests.force([B])
-        await ledger.import_rows([*folders, PerformanceRow(A, Stage.PENDING, reason="no")], meta=("key", "value"))
+        await ledger.import_rows([*folders, PerformanceRow(A, Stage.PENDING, reason="no")])
         rows = {row.performance: row for row in await ledger.rows()}
         assert (rows[A].frames, rows[A].stage) == (13, Stage.COMPLETED)
         assert (rows[B].forced, rows[B].stage) == (True, Stage.PENDING)
         assert rows[C] == folders[2]
-        assert await ledger.hints.get_meta("key") == "value"
 
 
 @pytest.mark.anyio

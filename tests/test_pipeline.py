@@ -80,7 +80,7 @@ class SimulatedLease:
     def record_written(self, output_bytes: int, output_files: int) -> None:
         return
 
-    def release(self) -> None:
+    async def release(self) -> None:
         self.stages.leases -= 1
 
 

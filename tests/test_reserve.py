@@ -37,7 +37,7 @@ async def test_a_lease_is_of_whole_blocks_and_of_part_and_whole(tmp_path: Path) 
     ticket, whole = job.lease.ticket, spool.whole_path(tmp_path / "temp", P, Kind.RAW, FILE)
     assert (ticket.staging_bytes, ticket.output_bytes) == (12 * KB, 20_000)
     assert job.lease.spool_paths == spool.all_paths(whole)
-    job.lease.release()
+    await job.lease.release()
 
 
 @pytest.mark.anyio
@@ -45,7 +45,7 @@ async def test_a_file_that_just_fits_is_leased_and_one_byte_more_never(tmp_path:
     job = job_of(tmp_path, FILE)
     await take_lease(job, budget_in(tmp_path, FILE.size), 0)
     assert job.lease is not None
-    job.lease.release()
+    await job.lease.release()
     with pytest.raises(Fault, match=r"0018/e0 needs 9\.77 KB in temp_dir") as caught:
         await take_lease(job_of(tmp_path, FILE), budget_in(tmp_path, FILE.size - 1), 0)
     assert caught.value.cause is Cause.TOO_LARGE
@@ -63,7 +63,7 @@ async def test_the_same_files_keep_their_lease_and_changed_ones_get_another(tmp_
     await take_lease(job, budget, 0)
     assert job.lease is not first and len(list((tmp_path / "temp" / ".leases").glob("*.lease"))) == 1
     assert job.lease is not None
-    job.lease.release()
+    await job.lease.release()
 
 
 def left(folder: Path, *names: str) -> tuple[tuple[Path, int], ...]:

@@ -1,6 +1,7 @@
 """The budget: takes leases in order, waits for space, and releases them.
 
-Mutable state: `_changed`, touched only in the event loop; the queue itself is in `TicketQueue`.
+Mutable state: `_changed` and `_unshared`, touched only in the event loop; the queue itself is in `TicketQueue`.
+Whatever asks the disk or the queue's locks runs on a disk thread.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 
 import anyio
-from anyio.to_thread import run_sync
 
 from rm360_async.budget.disk import Disk, SystemDisk
 from rm360_async.budget.policy import (
@@ -28,6 +28,7 @@ from rm360_async.budget.ticket_queue import Busy, QueuedTicket, Ticket, TicketQu
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.system.changed import Changed
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 
 POLL_SECONDS = 2.0
@@ -45,7 +46,7 @@ EvictOrphans = Callable[[Shortage], bool]
 
 
 class Lease:
-    """Bytes of disk that belong to one job until `release`; also a context manager."""
+    """Bytes of disk that belong to one job until `release`; also an async context manager."""
 
     def __init__(self, budget: Budget, queued: QueuedTicket) -> None:
         self._budget, self.queued = budget, queued
@@ -62,24 +63,27 @@ class Lease:
         return [Path(path) for path in self.ticket.spool_paths]
 
     def record_written(self, output_bytes: int, output_files: int) -> None:
-        """Record how much of the output is on disk by now, so that it is not counted twice."""
+        """Record how much of the output is on disk by now, so that it is not counted twice.
+
+        This process counts with it at once; the other instances get it from `Budget.share_progress`.
+        """
         self.queued.ticket = replace(self.ticket, written_bytes=output_bytes, written_files=output_files)
         if abs(output_bytes - self._shared_bytes) >= max(1, self.ticket.output_bytes // _PROGRESS_STEPS):
             self._shared_bytes = output_bytes
-            self._budget.share_progress(self.queued)
+            self._budget.note_progress(self.queued)
 
-    def release(self) -> None:
-        """Return the bytes to the budget; nothing happens the second time. Call it in the event loop."""
+    async def release(self) -> None:
+        """Return the bytes to the budget, also if the task is cancelled; nothing happens the second time."""
         if not self.queued.dropped:
-            self._budget.release(self.queued)
+            await self._budget.release(self.queued)
 
-    def __enter__(self) -> Lease:
+    async def __aenter__(self) -> Lease:
         return self
 
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release()
+        await self.release()
 
 
 class Budget:
@@ -112,13 +116,19 @@ class Budget:
         self._disk = disk or SystemDisk()
         self._tickets = TicketQueue(temp_dir)
         self._changed = Changed()
+        self._progressed = Changed()
+        self._unshared: dict[int, QueuedTicket] = {}
 
-    def explain_too_large(self, staging_bytes: int) -> str | None:
-        """Return why a lease of that size can never be granted; None if it can."""
+    def total_bytes(self) -> int:
+        """Return the size of temp_dir's disk. Raises OSError."""
+        return self._disk.space(self.temp_dir).total_bytes
+
+    def explain_too_large(self, staging_bytes: int, total: int | None = None) -> str | None:
+        """Return why a lease of that size can never be granted; None if it can. `total`: see `total_bytes`."""
         needed = f"needs {size_text(staging_bytes)} in temp_dir"
         if staging_bytes > self.limits.max_temp_bytes:
             return f"{needed}, and limits.max_temp_size_gb allows {size_text(self.limits.max_temp_bytes)} in all"
-        total = self._disk.space(self.temp_dir).total_bytes
+        total = self.total_bytes() if total is None else total
         if staging_bytes + self.limits.min_free_bytes > total:
             floor = size_text(self.limits.min_free_bytes)
             return f"{needed}, but its disk has {size_text(total)} and limits.min_free_space_gb keeps {floor} free"
@@ -161,7 +171,7 @@ class Budget:
         try:
             await self._wait_until(partial(self._check, queued, self._grant), on_wait)
         except BaseException:
-            self.release(queued)
+            await self.release(queued)
             raise
         self._changed.notify()
         return Lease(self, queued)
@@ -170,15 +180,31 @@ class Budget:
         """Wait until what a lease has still to write fits above the floor: other programs write to the disks too."""
         await self._wait_until(partial(self._check, lease.queued, self._remaining_shortage), on_wait)
 
-    def release(self, queued: QueuedTicket) -> None:
+    async def release(self, queued: QueuedTicket) -> None:
         """Take a ticket out of the queue, and let the waiting ones check again."""
-        self._tickets.drop(queued)
+        with anyio.CancelScope(shield=True):
+            await on_disk_thread(self._tickets.drop, queued)
         self._changed.notify()
 
-    def share_progress(self, queued: QueuedTicket) -> None:
-        """Write a ticket's progress for the other instances, unless the queue is busy at this moment."""
-        with suppress(Busy, Fault), self._tickets.guarded(wait=False):
-            # Without it the others wait longer than they must, and nothing is lost.
+    def note_progress(self, queued: QueuedTicket) -> None:
+        """Note a ticket whose progress the other instances do not know yet."""
+        self._unshared[queued.ticket.number] = queued
+        self._progressed.notify()
+
+    async def share_progress(self) -> None:
+        """Write the progress of leases for the other instances, until cancelled.
+
+        Without it the others wait longer than they must, and nothing is lost.
+        """
+        while True:
+            progressed = self._progressed.next()
+            unshared, self._unshared = list(self._unshared.values()), {}
+            for queued in unshared:
+                await on_disk_thread(self._write_progress, queued)
+            await progressed.wait()
+
+    def _write_progress(self, queued: QueuedTicket) -> None:
+        with suppress(Busy, Fault), self._tickets.guarded(wait=False):  # busy: its next progress comes soon
             self._tickets.write(queued)
 
     def remove_dead_tickets(self) -> None:
@@ -192,7 +218,7 @@ class Budget:
         while True:
             change = self._changed.next()  # taken before the check, so that no change is missed
             try:
-                shortage = await run_sync(check)
+                shortage = await on_disk_thread(check)
             except Busy:
                 await anyio.sleep(BUSY_SECONDS)
                 continue

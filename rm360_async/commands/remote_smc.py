@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from anyio.to_thread import run_sync
-
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download.ranges.cost import index_spans
@@ -19,6 +17,7 @@ from rm360_async.download.ranges.range_client import RangeClient, RangeRefused, 
 from rm360_async.download.ranges.range_connections import ServerAddress
 from rm360_async.download.rclone import Remote, RequestQuota, find_rclone, rclone_environment
 from rm360_async.download.rclone.request_quota import RequestRate
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.sparse_file import SparseFile
 
 Result = TypeVar("Result")
@@ -91,7 +90,7 @@ async def _read_once(
             return results[-1]
 
         try:
-            return await run_sync(download_and_read)
+            return await on_disk_thread(download_and_read)
         except RangesUnsupported as error:
             raise Fault(Cause.UNREADABLE, str(error), "download the file first") from error
         finally:

@@ -10,7 +10,6 @@ from typing import Any
 
 import anyio
 from anyio.to_process import run_sync as run_in_process
-from anyio.to_thread import run_sync as run_in_thread
 from rich.console import Console
 from rich.progress import Progress
 
@@ -19,6 +18,7 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.names import Performance, matches_any, output_folder
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.visualization.report import is_page_current, remove_orphan_pages, write_page, write_run_page
 
 _RUN_PAGE_LINK = "../../index.html"
@@ -55,8 +55,8 @@ async def report_run(settings: Settings, output: Path, options: ReportOptions) -
     writer = _PageWriter(settings, output, options)
     await writer.write_all([each for each in ledger.published if options.selects(each)])
     names = {str(each) for each in ledger.published}
-    removed = await run_in_thread(lambda: remove_orphan_pages(output, names, faces=options.faces))
-    run_page = await run_in_thread(lambda: write_run_page(run_data(settings, output, ledger, writer.problems), output))
+    removed = await on_disk_thread(lambda: remove_orphan_pages(output, names, faces=options.faces))
+    run_page = await on_disk_thread(lambda: write_run_page(run_data(settings, output, ledger, writer.problems), output))
     for performance, problem in writer.problems.items():
         print(f"cannot write the page of {performance}: {problem}", file=sys.stderr)
     _print_totals(output, run_page, writer, removed)

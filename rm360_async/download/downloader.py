@@ -12,17 +12,16 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from anyio.to_thread import run_sync
-
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.names import Kind, Structure, remote_path
+from rm360_async.domain.names import Kind, Performance, Structure, remote_path
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download import spool
 from rm360_async.download.rclone import Remote
 from rm360_async.download.throttle import Throttle
 from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.ports import SourceNotes
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import logger
 from rm360_async.system.os_errors import os_errors
 
@@ -62,25 +61,28 @@ class Downloader:
         """Download what is not in the spool yet; fills `spooled`, and the md5 of each source."""
         job.progress.total_bytes = job.source_bytes
         done = 0
-        self.remove_outdated(job)
+        await self.remove_outdated(job)
         for kind, whole in job.spool_paths.items():
             source = job.sources[kind]
             with os_errors("write", whole):
-                there = whole.exists() or spool.restore(whole)
-            if not there:
+                is_there = await on_disk_thread(spool.is_whole, whole)
+            if not is_there:
                 md5 = await self._download_file(job, job.remote_files[kind], whole, done)
                 job.sources[kind] = replace(source, md5=md5)
             done += source.size
             _set_done(job, done)
             job.spooled[kind] = whole
 
-    def remove_outdated(self, job: Job) -> None:
+    async def remove_outdated(self, job: Job) -> None:
         """Remove from the spool what came from earlier versions of the remote's files."""
         for kind, whole in job.spool_paths.items():
-            for stale in spool.outdated_files(self.temp_dir, job.performance, kind, whole):
-                log.info("the remote's file has changed, starting over", performance=str(job.performance))
-                with os_errors("remove", stale):
-                    spool.remove(stale)
+            await on_disk_thread(self._remove_outdated, job.performance, kind, whole)
+
+    def _remove_outdated(self, performance: Performance, kind: Kind, whole: Path) -> None:
+        for stale in spool.outdated_files(self.temp_dir, performance, kind, whole):
+            log.info("the remote's file has changed, starting over", performance=str(performance))
+            with os_errors("remove", stale):
+                spool.remove(stale)
 
     def count(self, job: Job, size: int) -> None:
         """Count bytes that have crossed the network."""
@@ -136,17 +138,17 @@ class Downloader:
             remote = await self.next_remote([file.path], refused)
             try:
                 async with self.admitted(job) as on_success:
-                    md5 = await remote.download(file, part, self._counting(job, part, before, on_success))
+                    size = await on_disk_thread(spool.size_of, part)
+                    md5 = await remote.download(file, part, self._counting(job, size, before, on_success))
             except Fault as fault:
                 await self.handle_refusal(remote, file, fault, refused)
                 continue
             with os_errors("write", whole):
-                await run_sync(spool.commit_part, part, whole)
+                await on_disk_thread(spool.commit_part, part, whole)
             return md5
 
-    def _counting(self, job: Job, part: Path, before: int, on_success: Callable[[], None]) -> Callable[[int], None]:
-        """Return what takes the size of a part as it grows."""
-        start = part.stat().st_size if part.exists() else 0
+    def _counting(self, job: Job, start: int, before: int, on_success: Callable[[], None]) -> Callable[[int], None]:
+        """Return what takes the size of a part as it grows from `start` bytes."""
         _set_done(job, before + start)
 
         def on_bytes(size: int) -> None:

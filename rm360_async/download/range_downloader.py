@@ -14,9 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import anyio
-from anyio.to_thread import run_sync
-
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind
 from rm360_async.domain.record import RemoteFile
@@ -30,6 +27,7 @@ from rm360_async.download.rclone import RcloneServer, Remote, RequestQuota, Stal
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.worker_client import WorkerLimits
 from rm360_async.pipeline.job import Job
+from rm360_async.system.disk_threads import on_disk_thread, stop_if_cancelled
 from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
 from rm360_async.system.os_errors import os_errors, os_fault
@@ -79,7 +77,7 @@ class RangeDownloader:
         Raises RangesTooExpensive when that is more than the lease is for, Fault as a whole download does.
         """
         reach("range download begun")
-        self.downloader.remove_outdated(job)
+        await self.downloader.remove_outdated(job)
         await self._from_any_remote(job, extract_job)
         if job.fetch_mode is FetchMode.COMPLETE_SPARSE:
             await self._verify_and_commit(job)
@@ -102,7 +100,7 @@ class RangeDownloader:
             except _RangesUnsupported as unsupported:
                 log.warning(f"downloading {job.performance} whole: {unsupported}", remote=str(remote))
                 for whole in job.spool_paths.values():
-                    await run_sync(spool.remove, spool.sparse_path(whole))
+                    await on_disk_thread(spool.remove, spool.sparse_path(whole))
                 raise RangesTooExpensive(job.source_bytes, FetchMode.WHOLE) from unsupported
             except Fault as fault:
                 if fault.cause is Cause.RATE_LIMIT:
@@ -122,8 +120,8 @@ class RangeDownloader:
         files = {file.path: file for file in job.remote_files.values()}
         while True:
             async with remote.serve(quota.rate()) as server:
-                range_job = self._range_job(job, extract_job, server)
-                client = RangeWorkerClient(range_job, job, self._counting(job, on_success))
+                range_job = await self._range_job(job, extract_job, server)
+                client = await RangeWorkerClient.create(range_job, job, self._counting(job, on_success))
                 outcome = await client.run(server.password, self.stall_policy, self.limits.deadline_seconds)
                 reach("ranges downloaded")
             quota.record(outcome["requests"])
@@ -149,10 +147,11 @@ class RangeDownloader:
 
         return on_bytes
 
-    def _range_job(self, job: Job, extract_job: ExtractJob, server: RcloneServer) -> RangeJob:
+    async def _range_job(self, job: Job, extract_job: ExtractJob, server: RcloneServer) -> RangeJob:
+        incomplete = await on_disk_thread(_incomplete, job.fetch_mode, dict(job.spool_paths))
         files = {
             kind: RangeFile(job.sources[kind].path, job.sources[kind].size, str(spool.sparse_path(whole)))
-            for kind, whole in _incomplete(job).items()
+            for kind, whole in incomplete.items()
         }
         return RangeJob(
             _with_files(extract_job, files),
@@ -176,19 +175,20 @@ class RangeDownloader:
     async def _verify_and_commit(self, job: Job) -> None:
         """Compare completed files with the remote's md5, and give them their whole names."""
         remote = self.downloader.remotes[0]
-        for kind, whole in _incomplete(job).items():
+        incomplete = await on_disk_thread(_incomplete, job.fetch_mode, dict(job.spool_paths))
+        for kind, whole in incomplete.items():
             sparse, source = spool.sparse_path(whole), job.sources[kind]
             wanted = source.md5 or (await remote.stat(source.path, read=True)).md5
             with os_errors("read", sparse):
                 md5 = await _md5(sparse)
             if wanted is not None and md5 != wanted:
                 with os_errors("remove", sparse):
-                    await run_sync(spool.remove, sparse)
+                    await on_disk_thread(spool.remove, sparse)
                 message = f"{source.path}: the md5 of what arrived is {md5}, the remote lists {wanted}"
                 fault = Fault(Cause.MISMATCH, message)
                 await self.downloader.handle_refusal(remote, job.remote_files[kind], fault, {})
             with os_errors("write", whole):
-                await run_sync(spool.commit_part, sparse, whole)
+                await on_disk_thread(spool.commit_part, sparse, whole)
             job.sources[kind] = replace(source, md5=md5)
         job.spooled = dict(job.spool_paths)
 
@@ -200,15 +200,14 @@ def _require_unique_folders(files: Sequence[RemoteFile]) -> None:
             raise _RangesUnsupported(file.path, f"the remote has several folders {file.folder.path}")
 
 
-def _incomplete(job: Job) -> dict[Kind, Path]:
-    """Return the paths of the files that the job's mode has still to download.
+def _incomplete(mode: FetchMode, wholes: dict[Kind, Path]) -> dict[Kind, Path]:
+    """Return the paths of the files that the mode has still to download.
 
     In mode COMPLETE_SPARSE a whole file is restored from the quarantine if it lies there.
     """
-    if job.fetch_mode is FetchMode.RANGES:
-        return job.spool_paths
-    wholes = job.spool_paths.items()
-    return {kind: whole for kind, whole in wholes if not whole.exists() and not spool.restore(whole)}
+    if mode is FetchMode.RANGES:
+        return wholes
+    return {kind: whole for kind, whole in wholes.items() if not spool.is_whole(whole)}
 
 
 def _conclude(outcome: Mapping[str, Any], job: Job, range_job: RangeJob) -> None:
@@ -244,9 +243,14 @@ def _with_files(extract_job: ExtractJob, files: Mapping[Kind, RangeFile]) -> Ext
 
 async def _md5(path: Path) -> str:
     """Return the md5 of a file that is durable afterwards; a stop need not wait for all of it."""
+    return await on_disk_thread(_md5_on_disk, path)
+
+
+def _md5_on_disk(path: Path) -> str:
     digest = hashlib.md5(usedforsecurity=False)
-    async with await anyio.open_file(path, "rb") as file:
-        while chunk := await file.read(_HASH_CHUNK_BYTES):
-            await run_sync(digest.update, chunk)
-        await run_sync(os.fsync, file.wrapped.fileno())
+    with path.open("rb") as file:
+        while chunk := file.read(_HASH_CHUNK_BYTES):
+            digest.update(chunk)
+            stop_if_cancelled()
+        os.fsync(file.fileno())
     return digest.hexdigest()

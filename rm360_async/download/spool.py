@@ -93,6 +93,19 @@ def quarantined(temp_dir: Path) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
+def is_whole(whole: Path) -> bool:
+    """Return True if the whole file is in the spool, restored from the quarantine if it was there. Raises OSError."""
+    return whole.exists() or restore(whole)
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, 0 for one that does not exist. Raises OSError."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def restore(whole: Path) -> bool:
     """Move a file back from the quarantine; return False if it is not there."""
     try:

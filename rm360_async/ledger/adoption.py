@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from anyio.to_thread import run_sync
-
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance, is_camera, is_performance, is_subject, output_folder
 from rm360_async.domain.record import Record
@@ -25,12 +23,19 @@ from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.ledger.rows import row_from_record
 from rm360_async.store.marker import MARKER, read_marker
+from rm360_async.system.disk_threads import on_disk_thread, stop_if_cancelled
+from rm360_async.system.fault_points import reach
 from rm360_async.system.files import free_name, put_in_place, write_temporary
 from rm360_async.system.os_errors import os_errors
 
 _IMPORTED_KEY = "imported"
-"""Key of the ledger's metadata: when existing folders were imported, so that it is done once."""
+"""Key of the ledger's metadata: when all existing folders had been imported, so that it is done once."""
+_COPIED_KEY = "manifest copied"
+"""Key of the ledger's metadata: the copy of the MANIFEST.csv that was there before, "" if there was none."""
+_BATCH_FOLDERS = 64
+"""So many folders are entered at once: what a start that is killed has read is kept but for the last of them."""
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -53,21 +58,45 @@ class ImportResult:
     """A line for each folder that could not be read."""
 
 
-async def import_existing(ledger: Ledger, manifest_path: Path, output_dir: Path) -> ImportResult | None:
-    """Fill a new ledger from the published folders, once and in one step; None if it was done before.
+async def import_existing(
+    ledger: Ledger, manifest_path: Path, output_dir: Path, on_progress: OnProgress = lambda done, total: None
+) -> ImportResult | None:
+    """Fill a new ledger from the published folders, once; None if it was done before.
 
-    A MANIFEST.csv that is there is copied to `MANIFEST.csv.earlier` before it is replaced by that of the ledger.
+    The folders are entered batch by batch, and one that was entered is not read again: an import that is killed,
+    however often, goes on where it was. `on_progress` gets the number of folders done and in all. A MANIFEST.csv that
+    is there is copied to `MANIFEST.csv.earlier` before it is replaced by that of the ledger.
     Raises Fault(NOT_WRITABLE) or Fault(DISK_FULL) if it cannot be copied.
     """
     if await ledger.hints.get_meta(_IMPORTED_KEY) is not None:
         return None
+    copy = await _keep_manifest(ledger, manifest_path)
+    problems: list[str] = []
+    folders = await on_disk_thread(_find_folders, output_dir, problems)
+    done = {row.performance for row in await ledger.rows() if row.stage is Stage.COMPLETED}
+    remaining = [performance for performance in folders if performance not in done]
+    completed, before = len(folders) - len(remaining), len(folders) - len(remaining)
+    for start in range(0, len(remaining), _BATCH_FOLDERS):
+        on_progress(before + start, len(folders))
+        batch = remaining[start : start + _BATCH_FOLDERS]
+        rows = await on_disk_thread(_adopt, output_dir, batch, problems)
+        await ledger.import_rows(rows)
+        completed += len(rows)
+        reach("folders imported")
+    await ledger.hints.set_meta(_IMPORTED_KEY, datetime.now().isoformat(timespec="seconds"))
+    return ImportResult(completed, copy, tuple(problems))
+
+
+async def _keep_manifest(ledger: Ledger, manifest_path: Path) -> Path | None:
+    """Copy the MANIFEST.csv that an earlier tool left, once: a later one is that of the ledger."""
+    copied = await ledger.hints.get_meta(_COPIED_KEY)
+    if copied is not None:
+        return manifest_path.with_name(copied) if copied else None
     hint = "check its permissions, or set storage.manifest_path"
     with os_errors("keep a copy of", manifest_path, hint, Cause.NOT_WRITABLE):
-        copy = await run_sync(_copy_manifest, manifest_path)
-    adopted = await adopt_folders(output_dir)
-    now = datetime.now().isoformat(timespec="seconds")
-    await ledger.import_rows(adopted.rows, meta=(_IMPORTED_KEY, now))
-    return ImportResult(len(adopted.rows), copy, adopted.problems)
+        copy = await on_disk_thread(_copy_manifest, manifest_path)
+    await ledger.hints.set_meta(_COPIED_KEY, copy.name if copy is not None else "")
+    return copy
 
 
 async def adopt_folders(output_dir: Path, performances: Iterable[Performance] | None = None) -> AdoptedFolders:
@@ -75,15 +104,21 @@ async def adopt_folders(output_dir: Path, performances: Iterable[Performance] | 
 
     There are none if it does not exist. `Ledger.import_rows` enters them.
     """
-    rows: list[PerformanceRow] = []
     problems: list[str] = []
-    if performances is not None:
-        rows = await run_sync(_adopt, output_dir, list(performances), problems)
-    else:
-        for subject in await run_sync(_folder_names, output_dir, is_subject, problems):
-            # One subject at a time, so that a cancellation does not have to wait for the whole tree.
-            rows += await run_sync(_adopt_subject, output_dir, subject, problems)
+    if performances is None:
+        performances = await on_disk_thread(_find_folders, output_dir, problems)
+    rows = await on_disk_thread(_adopt, output_dir, list(performances), problems)
     return AdoptedFolders(tuple(rows), tuple(problems))
+
+
+def _find_folders(output_dir: Path, problems: list[str]) -> list[Performance]:
+    """Return the performances that have a folder below `output_dir`, published or not, sorted."""
+    found = []
+    for subject in _folder_names(output_dir, is_subject, problems):
+        stop_if_cancelled()
+        names = _folder_names(output_dir / subject, is_performance, problems)
+        found += [Performance(subject, name) for name in names]
+    return found
 
 
 def _copy_manifest(path: Path) -> Path | None:
@@ -99,14 +134,10 @@ def _copy_manifest(path: Path) -> Path | None:
     return copy
 
 
-def _adopt_subject(output_dir: Path, subject: str, problems: list[str]) -> list[PerformanceRow]:
-    names = _folder_names(output_dir / subject, is_performance, problems)
-    return _adopt(output_dir, [Performance(subject, name) for name in names], problems)
-
-
 def _adopt(output_dir: Path, performances: Iterable[Performance], problems: list[str]) -> list[PerformanceRow]:
     rows = []
     for performance in performances:
+        stop_if_cancelled()
         try:
             row = _row_from_folder(output_folder(output_dir, performance), performance)
         except OSError as error:
@@ -162,7 +193,8 @@ def _size(folder: Path) -> int:
 
 def _folder_names(folder: Path, is_wanted: Callable[[str], bool], problems: list[str]) -> list[str]:
     try:
-        return sorted(name for name in _entry_names(folder) if is_wanted(name) and (folder / name).is_dir())
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if is_wanted(entry.name) and entry.is_dir())
     except FileNotFoundError:
         return []
     except OSError as error:

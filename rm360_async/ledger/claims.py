@@ -13,6 +13,8 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -34,12 +36,15 @@ _FLOCK = struct.Struct("hhqqi4x")
 class Claims:
     """The claims of this process; numbers are row numbers of the ledger, or RUNS + a run's number.
 
-    A context manager. `read_only` is for readers such as `status`: nothing is created, nothing can be claimed.
+    A context manager. `read_only` is for readers such as `status`: nothing is created, nothing can be claimed. Every
+    method asks the file system, which may be one of the network, so a task calls it on a disk thread; several threads
+    may call at once.
     Raises Fault(NOT_WRITABLE) if the lock file cannot be created or the file system has no locks.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._held: set[int] = set()
+        self._held_lock = threading.Lock()
         self._descriptor: int | None = None
         hint = "let this user write there, or set storage.manifest_path"
         with os_errors("open the lock file", path, hint, Cause.NOT_WRITABLE):
@@ -48,9 +53,13 @@ class Claims:
 
     def claim(self, number: int) -> bool:
         """Claim a number for this process; return False if any process has it, this one included."""
-        if number in self._held or not self._lock(fcntl.F_OFD_SETLK, number):
+        with self._held_lock:  # the kernel would give this process a lock that it has already once more
+            if number in self._held:
+                return False
+            self._held.add(number)
+        if not self._lock(fcntl.F_OFD_SETLK, number):
+            self._held.discard(number)
             return False
-        self._held.add(number)
         reach("claim taken")
         return True
 
@@ -62,13 +71,19 @@ class Claims:
     def release(self, number: int) -> None:
         """Release a claim; nothing happens if this process does not have it."""
         if number in self._held:
-            self._held.discard(number)
-            self._call(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, number, 1)
+            try:
+                self._call(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, number, 1)
+            finally:
+                self._held.discard(number)
             reach("claim released")
 
     def is_claimed(self, number: int) -> bool:
         """Return True if a live process, this one included, has claimed the number."""
         return number in self._held or self._is_locked_elsewhere(number)
+
+    def claimed_among(self, numbers: Iterable[int]) -> set[int]:
+        """Return those of the numbers that a live process, this one included, has claimed."""
+        return {number for number in numbers if self.is_claimed(number)}
 
     def is_used_by_others(self) -> bool:
         """Return True if any other process holds any claim."""

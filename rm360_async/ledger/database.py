@@ -19,12 +19,12 @@ from typing import Any, Protocol
 
 import aiosqlite
 import anyio
-import anyio.to_thread
 
 from rm360_async.ledger import ledger_file
 from rm360_async.ledger.check import check_file
 from rm360_async.ledger.errors import ledger_faults
 from rm360_async.ledger.schema import VERSION, statements_from
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 
 _LOCK_TRIES = 12
@@ -136,7 +136,7 @@ async def connect(path: Path, *, read_only: bool = False) -> AsyncIterator[Datab
     """
     with anyio.CancelScope(shield=True):
         # Where aiosqlite cannot connect, its thread lives on and may report to a loop that is closed by then.
-        version = await anyio.to_thread.run_sync(check_file, path)
+        version = await on_disk_thread(check_file, path)
         uri, timeout = ledger_file.file_uri(path), ledger_file.BUSY_SECONDS
         with ledger_faults(path):
             connection = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=timeout)

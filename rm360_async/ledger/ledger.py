@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from anyio.to_thread import run_sync
+import anyio
 
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance
@@ -32,6 +32,7 @@ from rm360_async.ledger.requests import Requests
 from rm360_async.ledger.rows import COLUMNS, select_row
 from rm360_async.ledger.runs import Runs
 from rm360_async.ledger.values import Totals
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 
 
@@ -57,7 +58,7 @@ class Ledger:
         while others work with it; Fault(NOT_WRITABLE) or Fault(DISK_FULL) if it cannot be written. Every method
         raises these too.
         """
-        await run_sync(partial(prepare, path, create=create, read_only=read_only))
+        await on_disk_thread(partial(prepare, path, create=create, read_only=read_only))
         async with connect(path, read_only=read_only) as database:
             yield cls(database, now)
 
@@ -91,7 +92,7 @@ class Ledger:
             rows = await sql.fetch_all(f"SELECT {COLUMNS} FROM performance")
             sources = await sql.fetch_all("SELECT performance, path, size, md5, modified FROM source ORDER BY place")
         # In a thread, since thousands of rows would block the event loop for a tenth of a second.
-        return await run_sync(table.rows_from_values, rows, sources, selection, claims)
+        return await on_disk_thread(table.rows_from_values, rows, sources, selection, claims)
 
     async def row(self, performance: Performance) -> PerformanceRow:
         """Return the row of one performance as it is stored; Fault(LEDGER) if there is none."""
@@ -170,21 +171,23 @@ class Ledger:
         all its tries. Rows that are in their state already, and those that a live process has claimed, stay as
         they are. A planned state of completed brings no counts; `import_rows` does.
         """
+        async with self._database.read() as sql:
+            rows = await sql.fetch_all(f"SELECT {COLUMNS} FROM performance")
+        # Not inside the transaction that writes: locks on a slow disk would hold up the other instances.
+        abandoned = await on_disk_thread(table.abandoned_rows, rows, claims)
         async with self._database.write() as sql:
             rows = await sql.fetch_all(f"SELECT {COLUMNS} FROM performance")
-            await table.update_rows(sql, table.planned_changes(rows, plan, claims, self._now()))
+            await table.update_rows(sql, table.planned_changes(rows, plan, abandoned, self._now()))
         reach("plan applied")
 
-    async def import_rows(self, rows: Iterable[PerformanceRow], *, meta: tuple[str, str] | None = None) -> None:
+    async def import_rows(self, rows: Iterable[PerformanceRow]) -> None:
         """Enter rows of published folders, all or none.
 
         A completed one overrules what the ledger had, unless it is completed or forced there; any other is
-        only entered if unknown. `meta` (key, value) is stored in the same transaction.
+        only entered if unknown.
         """
         async with self._database.write() as sql:
             await table.import_rows(sql, rows)
-            if meta is not None:
-                await sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", *meta)
 
 
 @asynccontextmanager
@@ -192,5 +195,9 @@ async def opened(manifest_path: Path, *, create: bool = False) -> AsyncIterator[
     """Open the ledger beside a manifest, and its claims; only to read them, unless `create`."""
     path = ledger_path(manifest_path)
     async with Ledger.open(path, create=create, read_only=not create) as ledger:
-        with Claims(lock_path(path), read_only=not create) as claims:
+        claims = await on_disk_thread(partial(Claims, lock_path(path), read_only=not create))
+        try:
             yield ledger, claims
+        finally:
+            with anyio.CancelScope(shield=True):
+                await on_disk_thread(claims.close)

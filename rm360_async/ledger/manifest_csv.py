@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.claims import MANIFEST, Claims
 from rm360_async.ledger.ledger import Ledger
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 from rm360_async.system.files import put_in_place, write_temporary
 from rm360_async.system.os_errors import os_errors
@@ -71,7 +71,7 @@ async def write_manifest(path: Path, rows: Iterable[PerformanceRow]) -> None:
     Raises Fault(NOT_WRITABLE) or Fault(DISK_FULL); the old file is then untouched.
     """
     with anyio.CancelScope(shield=True):
-        await run_sync(_write, path, rows)
+        await on_disk_thread(_write, path, rows)
 
 
 def _write(path: Path, rows: Iterable[PerformanceRow]) -> None:
@@ -111,18 +111,18 @@ class ManifestWriter:
     async def write(self) -> bool:
         """Write the table now; return False if another instance is writing one. Raises Fault."""
         async with self._writing:
-            if not self._claims.claim(MANIFEST):
-                return False
-            try:
-                with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True):
+                if not await on_disk_thread(self._claims.claim, MANIFEST):
+                    return False
+                try:
                     await self._write_rows()
-            finally:
-                self._claims.release(MANIFEST)
+                finally:
+                    await on_disk_thread(self._claims.release, MANIFEST)
             return True
 
     async def follow(self) -> None:
         """Write whenever the ledger has changed, until cancelled; a failure is logged once and tried again."""
-        await run_sync(self._remove_temporary_files)
+        await on_disk_thread(self._remove_temporary_files)
         has_failed = False
         while True:
             await self._changed.wait()

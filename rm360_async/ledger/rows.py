@@ -22,6 +22,8 @@ COLUMNS = (
     "verdict"
 )
 
+_STAGE_COLUMN = 3
+
 
 def row_from_record(performance: Performance, record: Record, default_updated: float) -> PerformanceRow:
     """Return the completed row that a published folder's record describes.
@@ -174,16 +176,25 @@ async def replace_sources(sql: Transaction, sources: Mapping[int, Sequence[Sourc
     await sql.execute_many("INSERT INTO source VALUES (?, ?, ?, ?, ?, ?)", values)
 
 
+def abandoned_rows(rows: Iterable[Sequence[Any]], claims: Claims | None) -> set[int]:
+    """Return the numbers of the rows whose stage needs a live process, and no process has claimed them.
+
+    There are none without `claims`. Asks for locks: to be called on a disk thread.
+    """
+    needing = [values[0] for values in rows if Stage(values[_STAGE_COLUMN]) in CLAIMED_STAGES]
+    return set() if claims is None else set(needing) - claims.claimed_among(needing)
+
+
 def planned_changes(
-    rows: Iterable[Sequence[Any]], plan: Mapping[Performance, PlannedState], claims: Claims | None, now: float
+    rows: Iterable[Sequence[Any]], plan: Mapping[Performance, PlannedState], abandoned: Collection[int], now: float
 ) -> dict[int, PerformanceRow]:
-    """Return the rows that a plan changes, by number; see `Ledger.apply_plan`."""
+    """Return the rows that a plan changes, by number; see `Ledger.apply_plan` and `abandoned_rows`."""
     changes = {}
     for number, row in ((values[0], row_from_values(values)) for values in rows):
         state = plan.get(row.performance)
         if state is None or _is_in_state(row, state):
             continue
-        if row.stage not in CLAIMED_STAGES or pending_if_unclaimed(number, row, claims).stage is Stage.PENDING:
+        if row.stage not in CLAIMED_STAGES or number in abandoned:
             changes[number] = _row_in_state(row, state, now)
     return changes
 

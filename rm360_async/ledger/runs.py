@@ -11,6 +11,7 @@ from typing import Any
 from rm360_async.ledger.claims import RUNS, Claims
 from rm360_async.ledger.database import Database
 from rm360_async.ledger.values import Run
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 
 _COLUMNS = "id, pid, host, config, started, ended, progress, progress_at"
@@ -27,7 +28,7 @@ class Runs:
         async with self._database.write() as sql:
             query = "INSERT INTO run (pid, host, config, started) VALUES (?, ?, ?, ?)"
             number = await sql.insert(query, os.getpid(), socket.gethostname(), config, self._now())
-            claims.claim(RUNS + number)
+        await on_disk_thread(claims.claim, RUNS + number)
         reach("run recorded")
         return number
 
@@ -36,7 +37,7 @@ class Runs:
         async with self._database.write() as sql:
             await sql.execute("UPDATE run SET ended = ? WHERE id = ?", self._now(), number)
         reach("end of run recorded")
-        claims.release(RUNS + number)
+        await on_disk_thread(claims.release, RUNS + number)
 
     async def record_progress(self, number: int, snapshot: Mapping[str, Any]) -> None:
         """Store the latest snapshot (JSON values) of a run, for `status` to read."""
@@ -55,4 +56,6 @@ class Runs:
 
     async def running(self, claims: Claims) -> list[Run]:
         """Return the runs whose process is alive: their claims decide, not what the table holds."""
-        return [run for run in await self.all() if run.ended is None and claims.is_claimed(RUNS + run.number)]
+        open_runs = [run for run in await self.all() if run.ended is None]
+        claimed = await on_disk_thread(claims.claimed_among, [RUNS + run.number for run in open_runs])
+        return [run for run in open_runs if RUNS + run.number in claimed]

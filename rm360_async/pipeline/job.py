@@ -27,7 +27,7 @@ class DiskLease(Protocol):
     def record_written(self, output_bytes: int, output_files: int) -> None:
         """Record how much of the output is on disk by now."""
 
-    def release(self) -> None:
+    async def release(self) -> None:
         """Return the bytes to the budget."""
 
 
@@ -112,11 +112,11 @@ class Job:
         """Go to another stage; its progress and its clock start from zero."""
         self.stage, self.progress = stage, StageProgress(self.clock.monotonic())
 
-    def release_lease(self) -> None:
+    async def release_lease(self) -> None:
         """Return the lease, if there is one, to the budget."""
-        if self.lease is not None:
-            self.lease.release()
-            self.lease = None
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            await lease.release()
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

@@ -23,6 +23,7 @@ from rm360_async.ledger import Ledger
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
 from rm360_async.service.snapshot import Snapshot, bar_text
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import Log, logger
 from rm360_async.system.systemd import Notifier
 
@@ -89,9 +90,8 @@ async def report_progress(
         if refreshes % _REFRESHES_PER_RECORD == 0:
             recorded = await _record(ledger, run, snapshot, log_failure=recorded)
             notifier.show_status(snapshot.line())
-            notifier.feed_watchdog()
             if metrics is not None:
-                await anyio.to_thread.run_sync(metrics.write, snapshot)
+                await on_disk_thread(metrics.write, snapshot)
         if live is None and anyio.current_time() >= next_line_at and snapshot.line() != last_line:
             last_line, next_line_at = snapshot.line(), anyio.current_time() + LOG_LINE_SECONDS
             log.info(last_line)

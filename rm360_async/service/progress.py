@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import anyio
 
 from rm360_async.budget import Budget, SystemDisk
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
-from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
 from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.snapshot import ActiveJob, Snapshot
+from rm360_async.system.disk_threads import on_disk_thread
 
 RATE_WINDOW_SECONDS = 120.0
 """The download rate is averaged over this time."""
+FREE_SPACE_SECONDS = 2.0
 
 
 class Progress:
@@ -33,9 +37,10 @@ class Progress:
         self._clock = clock
         self._fetched = fetched
         self._history: deque[tuple[float, int]] = deque()
+        self._free_bytes: int | None = None
 
     def snapshot(self) -> Snapshot:
-        """Return the run as it is now."""
+        """Return the run as it is now; the free space as `measure_free_bytes` last found it."""
         ended = Counter(self.scheduler.ended.values())
         rate = self._rate()
         left = self._bytes_left()
@@ -53,7 +58,7 @@ class Progress:
             rate=rate,
             expected_end=self._expected_end(left, rate),
             next_due=self.scheduler.first_due(),
-            free=self._free_bytes(),
+            free=self._free_bytes,
         )
 
     def _active_job(self, job: Job) -> ActiveJob:
@@ -92,8 +97,15 @@ class Progress:
         waits = [wait.until for wait in self.scheduler.waiting.values()]
         return max([self._clock.now() + left / rate, *waits])
 
-    def _free_bytes(self) -> int | None:
-        try:
-            return SystemDisk().space(self.budget.output_dir).free_bytes
-        except (OSError, Fault):
-            return None
+    async def measure_free_bytes(self) -> None:
+        """Ask the output disk for its free space, every few seconds, until cancelled."""
+        while True:
+            self._free_bytes = await on_disk_thread(_free_bytes, self.budget.output_dir)
+            await anyio.sleep(FREE_SPACE_SECONDS)
+
+
+def _free_bytes(folder: Path) -> int | None:
+    try:
+        return SystemDisk().space(folder).free_bytes
+    except OSError:
+        return None

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-
-from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.names import Performance, output_folder
 from rm360_async.domain.stage import FAILURES, Stage
+from rm360_async.domain.state import PerformanceRow
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.ledger import Claims, Ledger, adopt_folders, import_existing
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
 from rm360_async.stages.publish import log_moved_entries
 from rm360_async.store.replacement import remove_staging
 from rm360_async.store.staging import find_staging_folders
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
 
@@ -41,10 +43,17 @@ class Reconciler:
     def __init__(self, settings: Settings, ledger: Ledger, claims: Claims, clock: Clock = SYSTEM_CLOCK) -> None:
         self.settings, self.ledger, self.claims, self.clock = settings, ledger, claims, clock
 
-    async def import_existing(self) -> None:
-        """Fill a new ledger from the published folders; remove staging folders of interrupted extractions."""
+    async def import_existing(self, show_status: Callable[[str], None] = lambda text: None) -> None:
+        """Fill a new ledger from the published folders; remove staging folders of interrupted extractions.
+
+        `show_status` gets a line about how far it is.
+        """
         storage = self.settings.storage
-        imported = await import_existing(self.ledger, storage.manifest_path, storage.output_dir)
+
+        def on_progress(done: int, total: int) -> None:
+            show_status(f"importing existing folders: {done:,} of {total:,}")
+
+        imported = await import_existing(self.ledger, storage.manifest_path, storage.output_dir, on_progress)
         if imported is not None and imported.copy is not None:
             text = "new ledger: imported the published folders; the earlier manifest is not read, a copy is kept"
             log.info(text, completed=imported.completed, copy=str(imported.copy))
@@ -52,27 +61,27 @@ class Reconciler:
             log.info("new ledger: imported the published folders", completed=imported.completed)
         for problem in imported.problems if imported is not None else ():
             log.warning(problem)
-        interrupted = await run_sync(find_staging_folders, storage.output_dir)
+        interrupted = await on_disk_thread(find_staging_folders, storage.output_dir)
         numbers = await self.ledger.row_numbers() if interrupted else {}
         for performance, folder in interrupted:
             await self._remove_staging(performance, numbers.get(performance), folder)
 
     async def _remove_staging(self, performance: Performance, number: int | None, folder: Path) -> None:
         """Remove the staging folder of a crashed extraction, unless a live instance is working on the performance."""
-        if number is not None and not self.claims.claim(number):
+        if number is not None and not await on_disk_thread(self.claims.claim, number):
             return
         log.info("removing what an interrupted extraction left", folder=str(folder))
         final = output_folder(self.settings.storage.output_dir, performance)
-        log_moved_entries(performance, await run_sync(remove_staging, folder, final))
+        log_moved_entries(performance, await on_disk_thread(remove_staging, folder, final))
         if number is not None:
-            self.claims.release(number)
+            await on_disk_thread(self.claims.release, number)
 
     async def plan(self, listing: RemoteListing, *, force: bool) -> RunPlan:
         """Return the plan of the run and enter its states in the ledger; `force` replaces published folders."""
         _log_ignored_files(listing)
         compare_published = await has_selection_changed(self.ledger, self.settings)
         rows = await self.ledger.rows(claims=self.claims)
-        plan = make_plan(self.settings, listing, rows, self.clock.now(), compare_published=compare_published)
+        plan = await self._make_plan(listing, rows, compare_published=compare_published)
         await self.ledger.add(plan.states)
         if force:
             plan = await self._force(plan, listing)
@@ -81,9 +90,15 @@ class Reconciler:
         if compare_published and not plan.comparison_failed:  # the ledger now has the incomplete ones as pending
             await self.ledger.hints.set_meta(_SELECTION_KEY, self.settings.selection_policy.fingerprint())
             reach("selection recorded")
-        estimate_plan(self.settings, plan, await self.ledger.hints.ratios(), plan.unfinished())
-        _log_plan(self.settings, plan)
+        ratios = await self.ledger.hints.ratios()
+        await on_disk_thread(_estimate_and_log, self.settings, plan, ratios)
         return plan
+
+    async def _make_plan(
+        self, listing: RemoteListing, rows: Sequence[PerformanceRow], *, compare_published: bool = False
+    ) -> RunPlan:
+        make = partial(make_plan, compare_published=compare_published)
+        return await on_disk_thread(make, self.settings, listing, rows, self.clock.now())
 
     async def _force(self, plan: RunPlan, listing: RemoteListing) -> RunPlan:
         """Mark everything for replacement; if the same forced run was interrupted, keep what it already replaced."""
@@ -93,7 +108,7 @@ class Reconciler:
         if not any(row.forced for row in rows) or await self.ledger.hints.get_meta(_FORCED_KEY) != request_hash:
             await self.ledger.hints.set_meta(_FORCED_KEY, request_hash)
             await self.ledger.requests.force(plan.states)
-        return make_plan(self.settings, listing, await self.ledger.rows(claims=self.claims), self.clock.now())
+        return await self._make_plan(listing, await self.ledger.rows(claims=self.claims))
 
     async def _adopt_published(self, plan: RunPlan) -> None:
         """Enter folders that are published but not completed in the ledger, with their counts."""
@@ -111,6 +126,12 @@ def _log_ignored_files(listing: RemoteListing) -> None:
     if listing.unrecognized:
         count, examples = len(listing.unrecognized), ", ".join(map(repr, listing.unrecognized[:_MAX_NAMES_SHOWN]))
         log.info(f"ignored {count} remote files that do not match the dataset layout, e.g. {examples}")
+
+
+def _estimate_and_log(settings: Settings, plan: RunPlan, ratios: Mapping[str, float]) -> None:
+    """Estimate and log the plan; on a disk thread, because it asks for the size of a disk and computes for long."""
+    estimate_plan(settings, plan, ratios, plan.unfinished())
+    _log_plan(settings, plan)
 
 
 def _log_plan(settings: Settings, plan: RunPlan) -> None:

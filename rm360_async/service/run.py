@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
-from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
@@ -15,7 +14,7 @@ from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
-from rm360_async.download.rclone import Remote, RemoteListing
+from rm360_async.download.rclone import Remote
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
@@ -28,11 +27,12 @@ from rm360_async.service.progress import Progress
 from rm360_async.service.reconciler import Reconciler
 from rm360_async.service.run_plan import RunPlan
 from rm360_async.service.signals import Stop
-from rm360_async.service.startup import RunOptions, connect, feed_watchdog, list_patiently, stall_policy_of
+from rm360_async.service.startup import RunOptions, connect, list_patiently, service_heartbeat, stall_policy_of
 from rm360_async.stages.job_log import JobLog
 from rm360_async.stages.stages import Stages
 from rm360_async.stages.wiring import build_stages
 from rm360_async.system import log as logs
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 from rm360_async.system.os_errors import fault_in, os_errors
 from rm360_async.system.systemd import Notifier
@@ -42,26 +42,31 @@ log = logs.logger(__name__)
 
 async def run(settings: Settings, options: RunOptions) -> int:
     """Download, extract and publish until nothing is left to do; return the exit code."""
-    remotes = connect(settings)
     if options.dry_run:
-        return await dry_run(settings, options, remotes[0])
-    _make_folders(settings)
-    log_file = logs.open_log(
-        settings.storage.log_dir,
-        settings.logging.level,
-        settings.logging.console_output,
-        settings.logging.max_file_bytes,
-    )
-    with log_file:
-        try:
-            async with (
-                opened(settings.storage.manifest_path, create=True) as (ledger, claims),
-                _registered_run(settings, ledger, claims) as number,
-            ):
-                return await _Run(settings, options, remotes, ledger, claims, number, log_file).execute()
-        except BaseException as error:
-            log.error(f"the run cannot continue: {fault_in(error) or repr(error)}")
-            raise
+        return await dry_run(settings, options, connect(settings)[0])
+    async with service_heartbeat() as notifier:
+        remotes = await on_disk_thread(connect, settings)
+        async with _opened_log(settings) as log_file:
+            try:
+                async with (
+                    opened(settings.storage.manifest_path, create=True) as (ledger, claims),
+                    _registered_run(settings, ledger, claims) as number,
+                ):
+                    return await _Run(settings, options, notifier, remotes, ledger, claims, number, log_file).execute()
+            except BaseException as error:
+                log.error(f"the run cannot continue: {fault_in(error) or repr(error)}")
+                raise
+
+
+@asynccontextmanager
+async def _opened_log(settings: Settings) -> AsyncIterator[logs.Log]:
+    """Create the folders of a run and open its log; closed with every line written."""
+    log_file = await on_disk_thread(_make_folders_and_log, settings)
+    try:
+        yield log_file
+    finally:
+        with anyio.CancelScope(shield=True):
+            await on_disk_thread(log_file.close)
 
 
 @asynccontextmanager
@@ -78,12 +83,14 @@ async def _registered_run(settings: Settings, ledger: Ledger, claims: Claims) ->
                 log.warning(f"cannot record the end of the run: {fault}")
 
 
-def _make_folders(settings: Settings) -> None:
+def _make_folders_and_log(settings: Settings) -> logs.Log:
     storage = settings.storage
     for folder in (storage.temp_dir, storage.output_dir, storage.manifest_path.parent):
         hint = "check the path and its permissions, and that its disk is mounted"
         with os_errors("create the folder", folder, hint, Cause.NOT_WRITABLE):
             folder.mkdir(parents=True, exist_ok=True)
+    log_settings = settings.logging
+    return logs.open_log(storage.log_dir, log_settings.level, log_settings.console_output, log_settings.max_file_bytes)
 
 
 class _Run:
@@ -93,6 +100,7 @@ class _Run:
         self,
         settings: Settings,
         options: RunOptions,
+        notifier: Notifier,
         remotes: list[Remote],
         ledger: Ledger,
         claims: Claims,
@@ -102,7 +110,7 @@ class _Run:
         self.settings, self.options, self.remotes = settings, options, remotes
         self.ledger, self.claims, self.number, self.log_file = ledger, claims, number, log_file
         self.reconciler = Reconciler(settings, ledger, claims)
-        self.notifier = Notifier.from_environment()
+        self.notifier = notifier
         self.manifest = ManifestWriter(settings.storage.manifest_path, ledger, claims)
         self.scheduler = Scheduler(wait_for_quota=options.wait)
         processing = settings.processing
@@ -124,9 +132,10 @@ class _Run:
         started = time.monotonic()
         try:
             with self.stop.scope:
-                await self.reconciler.import_existing()
+                await self.reconciler.import_existing(self.notifier.show_status)
                 force = self.options.replaces_published(self.settings)
-                self.plan = await self.reconciler.plan(await self._list_remote(), force=force)
+                listing = await list_patiently(self.settings, self.remotes, self.retry_policy)
+                self.plan = await self.reconciler.plan(listing, force=force)
                 self.manifest.touch()
                 await self._process(self.plan)
         finally:
@@ -139,7 +148,7 @@ class _Run:
         for each, state in plan.states.items():
             self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
         stages = self._build_stages()
-        await run_sync(stages.budget.remove_dead_tickets)
+        await on_disk_thread(stages.budget.remove_dead_tickets)
         await self._run_pipeline(stages, plan)
         if not self.scheduler.stopping:
             ended = [each for each in plan.states if each not in self.scheduler.waiting]
@@ -148,7 +157,7 @@ class _Run:
     async def _sum_up(self, plan: RunPlan, seconds: float) -> int:
         """Write the end of the log and the manifest; return the exit code."""
         rows = await self.ledger.rows(plan.states.keys(), claims=self.claims)
-        for line in summary_lines(self.settings, rows, plan.remarks, seconds):
+        for line in await on_disk_thread(summary_lines, self.settings, rows, plan.remarks, seconds):
             log.info(line)
         reach("summary logged")
         if self.plan is None and self.stop.exit_code is not None:
@@ -160,16 +169,7 @@ class _Run:
         except Fault as fault:  # nothing is lost: the ledger has everything
             log.error(f"{fault}; then run `rm360 export-manifest`")
             code = ExitCode.CANNOT_CONTINUE
-        self.notifier.close()
         return code
-
-    async def _list_remote(self) -> RemoteListing:
-        self.notifier.notify_ready()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(feed_watchdog, self.notifier)
-            listing = await list_patiently(self.settings, self.remotes, self.retry_policy)
-            tasks.cancel_scope.cancel()
-        return listing
 
     def _build_stages(self) -> Stages:
         job_log = JobLog(self.ledger, self.claims, self.number, self.manifest)
@@ -188,6 +188,8 @@ class _Run:
             try:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self.manifest.follow)
+                    tasks.start_soon(stages.budget.share_progress)
+                    tasks.start_soon(progress.measure_free_bytes)
                     tasks.start_soon(report_progress, progress, self.ledger, self.number, self.notifier, live, metrics)
                     self.stop.pipeline_running = True
                     await run_pipeline(self.scheduler, stages, width, self.retry_policy)
@@ -195,4 +197,5 @@ class _Run:
                     tasks.cancel_scope.cancel()
             finally:
                 if metrics is not None:
-                    metrics.write(progress.snapshot())
+                    with anyio.CancelScope(shield=True):
+                        await on_disk_thread(metrics.write, progress.snapshot())

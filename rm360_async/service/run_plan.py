@@ -29,6 +29,7 @@ from rm360_async.download.rclone import RemoteListing
 from rm360_async.store.marker import MARKER, read_record
 from rm360_async.store.publish import is_marked_damaged, require_publishable
 from rm360_async.store.replacement import unlisted_entries
+from rm360_async.system.disk_threads import stop_if_cancelled
 
 _MAX_PASSED_OVER_SHOWN = 5
 UNFINISHED = (Stage.PENDING, Stage.WAITING)
@@ -55,11 +56,11 @@ class RunPlan:
     """Those whose folder is to be replaced, whatever is in it."""
 
     def too_large(self, settings: Settings) -> dict[Performance, str]:
-        """Return the performances that can never fit into temp_dir, each with the reason."""
+        """Return the performances that can never fit into temp_dir, each with the reason; asks its disk."""
         limits, storage = settings.limits, settings.storage
         budget = Budget(storage.temp_dir, storage.output_dir, limits.max_temp_bytes, limits.min_free_bytes)
-        sizes = self.download_sizes(settings.processing.fetch)
-        reasons = {each: budget.explain_too_large(size) for each, size in sizes.items()}
+        sizes, total = self.download_sizes(settings.processing.fetch), budget.total_bytes()
+        reasons = {each: budget.explain_too_large(size, total) for each, size in sizes.items()}
         return {each: reason for each, reason in reasons.items() if reason is not None}
 
     def obstacles(self, settings: Settings) -> dict[Performance, str]:
@@ -134,7 +135,8 @@ def make_plan(
     """Return the plan; performances that an earlier run began come first. `now` is in unix seconds.
 
     `compare_published`: the selection has changed, so every published folder is compared with it. Otherwise only
-    those are that the ledger does not have as completed.
+    those are that the ledger does not have as completed. It looks at a folder for each performance, so a task calls it
+    on a disk thread.
     """
     performances, remarks = select_performances(settings, listing)
     plan = RunPlan(remarks=remarks + listing_remarks(listing))
@@ -142,6 +144,7 @@ def make_plan(
     spooled = spool.stems(settings.storage.temp_dir)
     rows_in_order = [known.get(each, PerformanceRow(each, Stage.PENDING)) for each in performances]
     for row in sorted(rows_in_order, key=lambda row: not _was_begun(row, spooled)):
+        stop_if_cancelled()
         each = row.performance
         compare = compare_published or row.stage is not Stage.COMPLETED
         _plan_one(settings, listing, plan, row, now, compare_published=compare)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -83,8 +85,30 @@ async def list_patiently(
             await anyio.sleep(delay)
 
 
-async def feed_watchdog(notifier: Notifier) -> None:
-    """Reset systemd's watchdog periodically until cancelled."""
+@asynccontextmanager
+async def service_heartbeat() -> AsyncIterator[Notifier]:
+    """Report to systemd that the service is up, and feed its watchdog until the block ends; gives the notifier.
+
+    The service is up as soon as its event loop runs: what comes first (creating folders, importing ten thousand
+    published ones, a network that is late) may take longer than systemd waits for a start. One task feeds the watchdog
+    all the time, so what is watched is the event loop and nothing else: a disk or a remote that does not answer is not
+    cured by a restart. An error of the block is raised as it is.
+    """
+    notifier, failure = Notifier.from_environment(), None
+    notifier.notify_ready()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_feed_watchdog, notifier)
+        try:
+            yield notifier
+        except BaseException as error:  # noqa: BLE001 - raised below, outside of the group
+            failure = error
+        tasks.cancel_scope.cancel()
+    notifier.close()
+    if failure is not None:
+        raise failure
+
+
+async def _feed_watchdog(notifier: Notifier) -> None:
     while True:
         notifier.feed_watchdog()
         await anyio.sleep(notifier.watchdog_seconds or _WATCHDOG_SECONDS)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import anyio
-from anyio.to_thread import run_sync
-
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
-from rm360_async.domain.names import Kind
+from rm360_async.domain.names import Kind, Performance
 from rm360_async.download import spool
 from rm360_async.pipeline.job import Job
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import logger
 from rm360_async.system.os_errors import os_errors
 
@@ -24,19 +22,26 @@ async def cleanup(job: Job, settings: Settings, *, published: bool) -> None:
     Of a published performance nothing is left in the spool, however its bytes had come before a kill; whether its
     whole files are removed or quarantined is `processing.delete_smc_after_extraction`.
     """
-    temp_dir = settings.storage.temp_dir
-    every_file = [path for kind in Kind for path in spool.files_of(temp_dir, job.performance, kind)]
-    for path in every_file if published else list(job.spooled.values()):
-        await _put_away(path, remove=published and settings.processing.delete_smc_after_extraction)
+    spooled = None if published else list(job.spooled.values())
+    await on_disk_thread(_put_all_away, settings, job.performance, spooled)
     job.spooled.clear()
     job.spooled_bytes = 0
 
 
-async def _put_away(path: Path, *, remove: bool) -> None:
+def _put_all_away(settings: Settings, performance: Performance, spooled: list[Path] | None) -> None:
+    """Remove or quarantine the files of a failed job, or (None) all that the spool has of a published performance."""
+    temp_dir, published = settings.storage.temp_dir, spooled is None
+    if spooled is None:
+        spooled = [path for kind in Kind for path in spool.files_of(temp_dir, performance, kind)]
+    for path in spooled:
+        _put_away(path, remove=published and settings.processing.delete_smc_after_extraction)
+
+
+def _put_away(path: Path, *, remove: bool) -> None:
     try:
         with os_errors("remove", path):
-            if await anyio.Path(path).exists():
-                remove = remove or spool.is_unfinished(path)  # nobody can use a part of a file
-                await run_sync(spool.remove if remove else spool.quarantine, path)
+            if path.exists():
+                remove = remove or spool.is_unfinished(path)  # a part of a file is of no use
+                spool.remove(path) if remove else spool.quarantine(path)
     except Fault as fault:
         log.warning(f"a downloaded file stays in the spool: {fault}", file=path.name)

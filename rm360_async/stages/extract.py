@@ -6,7 +6,6 @@ import secrets
 from pathlib import Path
 
 import anyio
-from anyio.to_thread import run_sync
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
@@ -17,6 +16,7 @@ from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.worker_client import RunExtraction, WorkerLimits, run_extraction
 from rm360_async.pipeline.job import Job
 from rm360_async.store.staging import remove_tree, staging_path
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
 
@@ -38,7 +38,7 @@ async def extract(job: Job, settings: Settings, limits: WorkerLimits, run: RunEx
         return await run(make_extract_job(job, settings), limits, on_progress)
     except BaseException as error:
         with anyio.CancelScope(shield=True):
-            await run_sync(_remove_staging, job.staging_dir)
+            await on_disk_thread(_remove_staging, job.staging_dir)
         on_progress(0, 0)
         if isinstance(error, Fault) and error.cause is Cause.NOT_FETCHED:
             log.warning(f"{error}: byte ranges were not enough, downloading the whole file")

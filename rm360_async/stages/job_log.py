@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import anyio
+
 from rm360_async.domain.completeness import CompletenessLevel
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text, time_text
@@ -11,6 +13,7 @@ from rm360_async.domain.stage import ENDED
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Claims, Ledger, ManifestWriter
 from rm360_async.pipeline.job import Job
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 from rm360_async.system.log import logger
 
@@ -26,7 +29,7 @@ class JobLog:
     async def claim(self, job: Job) -> PerformanceRow | None:
         """Claim the job's performance and return its row; None when another instance is working on it."""
         number = await self.ledger.row_number(job.performance)
-        if not self.claims.claim(number):
+        if not await on_disk_thread(self.claims.claim, number):
             return None
         job.row_number = number
         return await self.row(job)
@@ -102,5 +105,6 @@ class JobLog:
             log.warning(f"{job.performance} was interrupted, which could not be recorded: {fault}")
         finally:
             if job.row_number is not None:
-                self.claims.release(job.row_number)
+                with anyio.CancelScope(shield=True):
+                    await on_disk_thread(self.claims.release, job.row_number)
             self.manifest.touch()

@@ -7,8 +7,6 @@ published folder that it completes. `look_up_sources` asks the remote, at the st
 
 from __future__ import annotations
 
-from anyio.to_thread import run_sync
-
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.names import kinds_needed, output_folder
@@ -26,6 +24,7 @@ from rm360_async.store.marker import read_record
 from rm360_async.store.publish import is_marked_damaged, require_publishable
 from rm360_async.store.replacement import names_text, remove_staging, unlisted_entries
 from rm360_async.store.staging import staging_path
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import logger
 
 log = logger(__name__)
@@ -41,27 +40,30 @@ async def lookup(
     is downloaded for it (see `store.publish.require_publishable`).
     """
     job.target = output_folder(settings.storage.output_dir, job.performance)
-    await run_sync(_remove_stale_staging, job)
-    record = await run_sync(read_record, job.target)
+    record, is_damaged = await on_disk_thread(_read_target, job)
     is_lacking = settings.selection_policy.is_lacking(job.performance, record)
     state = decide_state(row, Observed(record is not None, incomplete=is_lacking), clock.now())
     if state.stage is Stage.COMPLETED:
         await _finish_completed(job, row, settings, job_log)
     if row.stage is Stage.DOWNLOAD_FAILED:  # pending when this run began: another instance has just tried
         return PlannedState(row.stage, row.cause, row.reason)
-    _choose_target(job, row, record, is_lacking=is_lacking)
+    job.replace = row.forced or is_damaged
+    if is_lacking and isinstance(record, Record) and not job.replace:
+        job.previous, job.replace = record, True
     if state.stage is Stage.PENDING:
-        await run_sync(require_publishable, job.target, job.replace)
+        await on_disk_thread(require_publishable, job.target, job.replace)
         await _announce_unlisted(job)
     job.selection = selection_for(settings.selection_policy, job.performance, job.previous)
     return state
 
 
-def _choose_target(job: Job, row: PerformanceRow, record: Record | EarlierRecord | None, *, is_lacking: bool) -> None:
-    """Fill in whether the folder may be replaced, and which published folder the job completes."""
-    job.replace = row.forced or is_marked_damaged(job.target)
-    if is_lacking and isinstance(record, Record) and not job.replace:
-        job.previous, job.replace = record, True
+def _read_target(job: Job) -> tuple[Record | EarlierRecord | None, bool]:
+    """Return the record of the published folder, if there is one, and if it is marked as damaged.
+
+    Staging folders of a crashed extraction are removed.
+    """
+    _remove_stale_staging(job)
+    return read_record(job.target), is_marked_damaged(job.target)
 
 
 async def _finish_completed(job: Job, row: PerformanceRow, settings: Settings, job_log: JobLog) -> None:
@@ -84,7 +86,7 @@ def _remove_stale_staging(job: Job) -> None:
 
 async def _announce_unlisted(job: Job) -> None:
     """Log which entries of the folder that is to be replaced were not written by rm360: they are kept."""
-    entries = await run_sync(unlisted_entries, job.target)
+    entries = await on_disk_thread(unlisted_entries, job.target)
     if entries:
         what = f"holds files that rm360 did not write, and keeps them when it is replaced: {names_text(entries)}"
         log.info(f"{job.performance} {what}")

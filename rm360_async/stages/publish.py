@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import anyio
-from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance, Structure
@@ -15,6 +14,7 @@ from rm360_async.stages.reserve import ratio_key
 from rm360_async.store import publish as store
 from rm360_async.store.replacement import MovedEntries
 from rm360_async.store.staging import remove_tree
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import logger
 
 log = logger(__name__)
@@ -25,9 +25,9 @@ async def publish(job: Job, record: Record, job_log: JobLog, structure: Structur
     assert job.staging_dir is not None, "published before it was extracted"
     with anyio.CancelScope(shield=True):  # a rename that happened must be recorded
         try:
-            moved = await run_sync(store.publish, job.staging_dir, job.target, job.replace)
+            moved = await on_disk_thread(store.publish, job.staging_dir, job.target, job.replace)
         except Fault:
-            await run_sync(remove_tree, job.staging_dir)
+            await on_disk_thread(remove_tree, job.staging_dir)
             raise
         log_moved_entries(job.performance, moved)
         await _record_ratios(job, record, job_log, structure)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import anyio
-from anyio.to_thread import run_sync
 
 from rm360_async.budget import Budget, Lack, Lease, Shortage
 from rm360_async.domain.errors import Cause, Fault
@@ -15,6 +14,7 @@ from rm360_async.domain.selection import FetchMode
 from rm360_async.download import spool
 from rm360_async.download.ranges.estimate import Estimate, estimate_sizes
 from rm360_async.pipeline.job import Job
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import logger
 
 log = logger(__name__)
@@ -40,7 +40,7 @@ async def reserve(
     """
     size = job.source_bytes
     estimate = estimate_sizes(structure, job.performance, job.selection, size, ratios)
-    await run_sync(choose_fetch_mode, job, estimate, fetch_setting)
+    await on_disk_thread(choose_fetch_mode, job, estimate, fetch_setting)
     ratio = ratios.get(ratio_key(structure, job.performance), OUTPUT_RATIO)
     by_ranges = job.fetch_mode is FetchMode.RANGES
     await take_lease(job, budget, job.spool_need if by_ranges else max(int(size * ratio), estimate.range_bytes))
@@ -74,8 +74,8 @@ async def take_lease(job: Job, budget: Budget, output_bytes: int) -> None:
     if isinstance(lease, Lease) and lease.spool_paths == paths and lease.ticket.staging_bytes >= needed:
         await wait_for_space(job, budget)
         return
-    job.release_lease()
-    reason = budget.explain_too_large(job.spool_need)
+    await job.release_lease()
+    reason = await on_disk_thread(budget.explain_too_large, job.spool_need)
     if reason is not None:
         raise Fault(Cause.TOO_LARGE, f"{job.performance} {reason}", "raise or lower that limit, or add disk")
     job.lease = await budget.lease(
@@ -103,7 +103,7 @@ async def wait_for_space(job: Job, budget: Budget) -> None:
 async def until_below_floor(budget: Budget) -> str:
     """Wait until other programs have filled temp_dir's disk clearly below its floor of free space; return a message."""
     while True:
-        message = await run_sync(budget.below_floor)
+        message = await on_disk_thread(budget.below_floor)
         if message is not None:
             return message
         await anyio.sleep(budget.poll_seconds)

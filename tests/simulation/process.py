@@ -169,7 +169,10 @@ class Process:
         self.progress = Progress(scheduler, sizes, stages.budget, lambda: fetched.fetched_bytes, self.clock)
         width = Width(processing.downloads, processing.worker_count)
         self._stop.pipeline_running = True
-        await run_pipeline(scheduler, stages, width, self._policy, self.clock)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stages.budget.share_progress)
+            await run_pipeline(scheduler, stages, width, self._policy, self.clock)
+            tasks.cancel_scope.cancel()
         self._stop.pipeline_running = False
         if not scheduler.stopping:
             await self.ledger.requests.unforce(each for each in plan.states if each not in scheduler.waiting)

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 
 import anyio
-from anyio.to_thread import run_sync
 
 from rm360_async.budget import SystemDisk
 from rm360_async.commands.doctor import disks, ledger, machine, remote
@@ -19,6 +18,7 @@ from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
 from rm360_async.service.startup import connect, list_remote
+from rm360_async.system.disk_threads import on_disk_thread
 
 _REMOTE_TIMEOUT_SECONDS = 600.0
 """For all answers of the remote; listing 500 folders takes a minute or two."""
@@ -60,7 +60,7 @@ async def check_all(config: Path) -> AsyncIterator[CheckResult]:
 async def _check_in_thread(subject: str, check: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
     """Run a check that may block in a thread; an OSError becomes a result."""
     try:
-        return await run_sync(lambda: list(check()))
+        return await on_disk_thread(lambda: list(check()))
     except OSError as error:
         text = f"cannot read {error.filename or 'a folder'}: {error.strerror}"
         return [fail(subject, text, "check the path and its permissions")]
@@ -90,8 +90,8 @@ async def _check_listing(settings: Settings) -> list[CheckResult]:
     if not listing.files:
         return results
     rows = await ledger.read_rows(settings)
-    plan = await run_sync(make_plan, settings, listing, rows, time.time())
-    return [*results, *await run_sync(lambda: list(_check_plan(settings, plan)))]
+    plan = await on_disk_thread(make_plan, settings, listing, rows, time.time())
+    return [*results, *await on_disk_thread(lambda: list(_check_plan(settings, plan)))]
 
 
 def _check_plan(settings: Settings, plan: RunPlan) -> Iterator[CheckResult]:

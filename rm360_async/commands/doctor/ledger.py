@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from anyio.to_thread import run_sync
-
 from rm360_async.commands.doctor.result import CheckResult, fail_of, ok, shortened, warn
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
@@ -15,6 +13,7 @@ from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import ledger_path, opened
 from rm360_async.service.run_plan import is_published
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.files import path_exists
 
 
@@ -37,7 +36,7 @@ async def check_ledger(settings: Settings) -> AsyncIterator[CheckResult]:
         yield ok("ledger", "it was written by an earlier version: the next run migrates it and keeps a copy beside it")
     if running:
         yield ok("ledger", f"a run is active: pid {', '.join(f'{run.pid} on {run.host}' for run in running)}")
-    missing = await run_sync(_missing_folders, settings.storage.output_dir, rows)
+    missing = await on_disk_thread(_missing_folders, settings.storage.output_dir, rows)
     if missing:
         text = f"completed, but not published: {shortened(missing)}"
         yield warn("ledger", text, "is the disk of output_dir mounted? otherwise the next run extracts them again")

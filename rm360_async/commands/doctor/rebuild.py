@@ -11,8 +11,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from anyio.to_thread import run_sync
-
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.exit_code import ExitCode
@@ -26,6 +24,7 @@ from rm360_async.ledger import (
     lock_path,
     quarantine,
 )
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.files import path_exists
 
 _MAX_PROBLEMS_SHOWN = 20
@@ -58,7 +57,7 @@ async def rebuild(settings: Settings) -> int:
 async def _rename_old_ledger(path: Path) -> Path | None:
     """Rename the old ledger, if there is one; raise Fault(LEDGER) if a running instance uses it."""
     if path_exists(path):
-        return await run_sync(quarantine, path)
+        return await on_disk_thread(quarantine, path)
     with Claims(lock_path(path), read_only=True) as claims:
         if claims.is_used_by_others():
             raise Fault(Cause.LEDGER, f"the ledger {path} is in use", "end the running instances first")

@@ -9,7 +9,7 @@ performance is held meanwhile, so nothing that a run is processing is touched.
 
 from __future__ import annotations
 
-from anyio.to_thread import run_sync
+import anyio
 
 from rm360_async.commands.verify.result import VerifyReport, is_repairable
 from rm360_async.config import Settings
@@ -19,6 +19,7 @@ from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
 from rm360_async.store.publish import mark_damaged
+from rm360_async.system.disk_threads import on_disk_thread
 
 _DAMAGED = "found damaged by verify, will be extracted again"
 _MISSING = "found missing by verify, will be extracted again"
@@ -34,13 +35,14 @@ async def repair(settings: Settings, report: VerifyReport) -> None:
             check = report.checks.get(each)
             if check is not None and check.is_damaged and not is_repairable(check):
                 report.not_queued[each] = _EARLIER_TOOL
-            elif not claims.claim(numbers[each]):
+            elif not await on_disk_thread(claims.claim, numbers[each]):
                 report.not_queued[each] = "a running instance is processing it"
             else:
                 try:
                     await _queue(settings, report, each, ledger, claims)
                 finally:
-                    claims.release(numbers[each])
+                    with anyio.CancelScope(shield=True):
+                        await on_disk_thread(claims.release, numbers[each])
         await ManifestWriter(settings.storage.manifest_path, ledger, claims).finish()
     _add_remark(settings, report)
 
@@ -51,7 +53,7 @@ async def _queue(
     is_missing = performance in report.folder_missing
     if not is_missing:
         try:
-            await run_sync(mark_damaged, output_folder(settings.storage.output_dir, performance))
+            await on_disk_thread(mark_damaged, output_folder(settings.storage.output_dir, performance))
         except Fault as fault:
             if fault.cause is not Cause.IN_THE_WAY:
                 raise

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-from anyio.to_thread import run_sync
 
 from rm360_async.commands.verify.progress import verify_progress
 from rm360_async.commands.verify.repair import repair
@@ -26,6 +25,7 @@ from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import ledger_path, opened
 from rm360_async.store.check import Depth, FolderCheck, check_folder
 from rm360_async.store.marker import read_marker
+from rm360_async.system.disk_threads import on_disk_thread
 
 _THREADS = 4
 """Files read at once: enough to keep a solid-state disk busy, few enough for the seeks of a spinning one."""
@@ -53,7 +53,7 @@ async def verify(settings: Settings, options: VerifyOptions) -> int:
     report = VerifyReport(options.deep)
     rows = await _read_rows(settings, options, report)
     output_dir = settings.storage.output_dir
-    performances = [each for each in await run_sync(find_folders, output_dir) if options.selects(each)]
+    performances = [each for each in await on_disk_thread(find_folders, output_dir) if options.selects(each)]
     await _check_all(output_dir, performances, report)
     if rows is not None:
         _compare_with_ledger(report, rows)
@@ -96,7 +96,7 @@ def find_folders(output_dir: Path) -> list[Performance]:
 
 
 async def _check_all(output_dir: Path, performances: list[Performance], report: VerifyReport) -> None:
-    total_bytes = await run_sync(_recorded_bytes, output_dir, performances) if report.deep else 0
+    total_bytes = await on_disk_thread(_recorded_bytes, output_dir, performances) if report.deep else 0
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") if report.deep else None
     try:
         async with verify_progress(len(performances), total_bytes) as progress:
@@ -119,7 +119,7 @@ async def _check_one(
     identity = (performance.subject, performance.name)
     try:
         check = partial(check_until_stable, folder, identity, threads, on_bytes)
-        report.checks[performance] = await run_sync(check, abandon_on_cancel=True)
+        report.checks[performance] = await on_disk_thread(check, abandon=True)
     except OSError as error:
         report.unreadable[performance] = f"its folder cannot be read: {error.strerror}"
 

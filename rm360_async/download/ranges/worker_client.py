@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.download.ranges.job import PASSWORD_VARIABLE, RangeJob
 from rm360_async.download.rclone import StallPolicy, StallWatch
 from rm360_async.pipeline.job import Job
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.exception_groups import unwraps_faults
 from rm360_async.system.worker_protocol import run_worker, worker_environment
 
@@ -45,11 +46,17 @@ class RangeWorkerWatchdog:
 class RangeWorkerClient:
     """One range worker: its messages, and the bytes that it has downloaded."""
 
-    def __init__(self, range_job: RangeJob, job: Job, on_bytes: Callable[[int], None]) -> None:
+    def __init__(self, range_job: RangeJob, job: Job, on_bytes: Callable[[int], None], bytes_before: int) -> None:
         self._range_job, self._job, self._on_bytes = range_job, job, on_bytes
-        self._bytes_before = sum(_allocated(Path(file.local)) for file in range_job.files.values())
+        self._bytes_before = bytes_before
         self._fetched, self._discovering = 0, False
         self._result: dict[str, Any] = {}
+
+    @classmethod
+    async def create(cls, range_job: RangeJob, job: Job, on_bytes: Callable[[int], None]) -> RangeWorkerClient:
+        """Return the client of a job; the bytes that lie in its sparse files are counted first."""
+        paths = [Path(file.local) for file in range_job.files.values()]
+        return cls(range_job, job, on_bytes, await on_disk_thread(_allocated, paths))
 
     async def run(self, password: str, policy: StallPolicy, deadline_seconds: float) -> dict[str, Any]:
         """Return the worker's result. Raises Fault for a stall, for the deadline and for its death."""
@@ -84,8 +91,10 @@ class RangeWorkerClient:
             self._result = message
 
 
-def _allocated(path: Path) -> int:
-    """Return the bytes of disk that a file takes, 0 for one that does not exist."""
-    with suppress(OSError):
-        return path.stat().st_blocks * 512
-    return 0
+def _allocated(paths: Sequence[Path]) -> int:
+    """Return the bytes of disk that files take, 0 for one that does not exist."""
+    size = 0
+    for path in paths:
+        with suppress(OSError):
+            size += path.stat().st_blocks * 512
+    return size

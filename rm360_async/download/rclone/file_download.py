@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
-from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.record import RemoteFile
@@ -16,7 +15,8 @@ from rm360_async.download.rclone.command import RcloneCommand
 from rm360_async.download.rclone.errors import is_incomplete_listing
 from rm360_async.download.rclone.part_hasher import PartHasher
 from rm360_async.download.rclone.stall import StallPolicy
-from rm360_async.download.rclone.transfer import OnBytes, TransferResult, open_part, run_transfer
+from rm360_async.download.rclone.transfer import OnBytes, TransferResult, open_part, run_transfer, size_of
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.exception_groups import unwraps_faults
 from rm360_async.system.fault_points import reach
 
@@ -35,17 +35,18 @@ class FileDownload:
     async def run(self, part: Path, on_bytes: OnBytes, expected_md5: Callable[[], Awaitable[str | None]]) -> str:
         """Download what the part lacks; `expected_md5` runs meanwhile and gives what to compare with; see `Remote`."""
         hasher = PartHasher(part)
-        with unwraps_faults(), open_part(part, self.file.size) as descriptor:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(hasher.follow)
-                tasks.start_soon(self._complete, descriptor, on_bytes, hasher)
-                expected = await expected_md5()
-            fault = self._compare(os.fstat(descriptor).st_size, hasher.md5, expected)
-            reach("part compared")
-            if fault is not None:
-                await run_sync(part.unlink)
-                raise fault
-            await run_sync(os.fsync, descriptor)
+        with unwraps_faults():
+            async with open_part(part, self.file.size) as descriptor:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(hasher.follow)
+                    tasks.start_soon(self._complete, descriptor, on_bytes, hasher)
+                    expected = await expected_md5()
+                fault = self._compare(await size_of(descriptor), hasher.md5, expected)
+                reach("part compared")
+                if fault is not None:
+                    await on_disk_thread(part.unlink)
+                    raise fault
+                await on_disk_thread(os.fsync, descriptor)
         return hasher.md5
 
     async def explain_refusal(self, offset: int) -> Fault | None:
@@ -57,14 +58,14 @@ class FileDownload:
 
     async def _complete(self, descriptor: int, on_bytes: OnBytes, hasher: PartHasher) -> None:
         """Download what the part lacks, and then let the hasher end. Raises Fault if the download ends early."""
-        offset, size = os.fstat(descriptor).st_size, self.file.size
+        offset, size = await size_of(descriptor), self.file.size
         if offset == size:  # a request from the end on would be refused (416)
             on_bytes(offset)
         else:
             command = self.rclone.cat_line(self.file, offset, size - offset)
             result = await run_transfer(command, self.rclone.env, descriptor, self.policy, on_bytes)
             reach("part downloaded")
-            received = os.fstat(descriptor).st_size
+            received = await size_of(descriptor)
             if received < size:
                 raise await self._explain(received, result)
         hasher.finish()

@@ -10,8 +10,8 @@ of the part is computed while it grows (see `part_hasher`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from anyio.abc import Process
 
 from rm360_async.domain.errors import Cause
 from rm360_async.download.rclone.stall import StallPolicy, StallWatch
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 from rm360_async.system.os_errors import os_errors
 from rm360_async.system.processes import PIPE, Tail, child_process
@@ -37,21 +38,36 @@ class TransferResult:
     stalled: str = ""
 
 
-@contextmanager
-def open_part(part: Path, size: int) -> Iterator[int]:
+@asynccontextmanager
+async def open_part(part: Path, size: int) -> AsyncIterator[int]:
     """Open a part file for appending and give its descriptor; a part longer than `size` is emptied first.
 
     Raises Fault(DISK_FULL) or Fault(NOT_WRITABLE), also for an OSError of the block.
     """
     with os_errors("write", part, "check storage.temp_dir", Cause.NOT_WRITABLE):
-        descriptor = os.open(part, _PART_FLAGS, 0o666)
+        descriptor = await on_disk_thread(_open_part, part, size)
         try:
-            if os.fstat(descriptor).st_size > size:
-                os.ftruncate(descriptor, 0)
             reach("part opened")
             yield descriptor
         finally:
-            os.close(descriptor)
+            with anyio.CancelScope(shield=True):
+                await on_disk_thread(os.close, descriptor)
+
+
+def _open_part(part: Path, size: int) -> int:
+    descriptor = os.open(part, _PART_FLAGS, 0o666)
+    try:
+        if os.fstat(descriptor).st_size > size:
+            os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+async def size_of(descriptor: int) -> int:
+    """Return the bytes of an open file. Raises OSError."""
+    return (await on_disk_thread(os.fstat, descriptor)).st_size
 
 
 async def run_transfer(
@@ -71,13 +87,13 @@ async def run_transfer(
 
 async def _watch(process: Process, descriptor: int, policy: StallPolicy, on_bytes: OnBytes) -> str:
     """Wait until the process ends or the file stalls; return why it stalled, or ''."""
-    size = os.fstat(descriptor).st_size
+    size = await size_of(descriptor)
     stall = StallWatch(size, policy)
     on_bytes(size)
     while process.returncode is None:
         with anyio.move_on_after(policy.tick_seconds):
             await process.wait()
-        size = os.fstat(descriptor).st_size
+        size = await size_of(descriptor)
         on_bytes(size)
         if process.returncode is None and (reason := stall.tick(size)):
             return reason
