@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 
 import anyio
+from anyio import open_signal_receiver  # here, because anyio would load it from the disk when it is used
 from anyio.abc import TaskStatus
 
 from rm360_async.domain.exit_code import ExitCode
@@ -40,7 +41,7 @@ class Stop:
         handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         watched = [number for number, handler in handlers.items() if handler is not signal.SIG_IGN]
         try:
-            with anyio.open_signal_receiver(*watched) as signals:
+            with open_signal_receiver(*watched) as signals:
                 task_status.started()
                 async for number in signals:
                     self.handle(number)

@@ -5,7 +5,7 @@ return at all. On the event loop's thread it would stop every download, every ti
 whatever a task does with files, folders, locks of files and free space goes through `on_disk_thread`.
 
 The threads are bounded apart from those of other libraries, and so many that a disk which does not answer cannot use
-them up: each job in hand waits for a few calls at most, and the pipeline bounds the jobs. So the calls on other disks
+them up: each active job waits for a few calls at most, and the pipeline bounds the jobs. So the calls on other disks
 go on.
 
 A call that has begun is not cancelled: half of a rename is not a state. A cancelled task waits for its call, and what

@@ -26,6 +26,8 @@ _MAX_STDERR_BYTES = 8192
 _MAX_LINE_BYTES = 2**26
 """The record of a file with many left-out frames is long; the garbage of a broken worker is longer."""
 _PROGRESS_SECONDS = 0.5
+_PROJECT = str(Path(__file__).resolve().parents[2])
+"""The folder that contains the package."""
 
 
 async def run_worker(command: Sequence[str], env: Mapping[str, str], on_message: OnMessage) -> tuple[int | None, str]:
@@ -65,8 +67,7 @@ def _parse_line(line: bytes, on_message: OnMessage) -> None:
 
 def worker_environment() -> Mapping[str, str]:
     """Return the environment of a worker: this process's, with the package on PYTHONPATH and no thread pools."""
-    project = str(Path(__file__).resolve().parents[2])
-    paths = [project, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    paths = [_PROJECT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     single = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_USE_FILE_LOCKING": "FALSE"}
     return {**os.environ, **single, "PYTHONPATH": os.pathsep.join(paths)}
 

@@ -17,6 +17,7 @@ fill, use_inodes        take all but `leave` bytes (or inodes) of the disk of `p
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.abc
 import importlib.util
 import json
@@ -155,5 +156,8 @@ def is_for_this_process(hook: Hook) -> bool:
     return side == hook.get("side", "service") and hook.get("match", "") in command
 
 
+if "RM360_DISK_RECORD" in os.environ:  # tests/disk_calls.c raises it after each call that it records
+    _RECORD = open(os.environ["RM360_DISK_RECORD"], "ab", buffering=0)  # noqa: SIM115 - as long as the process
+    faulthandler.register(signal.SIGUSR1, _RECORD, all_threads=False)
 if "RM360_FAULT_HOOKS" in os.environ:
     sys.meta_path.insert(0, Finder(list(filter(is_for_this_process, json.loads(os.environ["RM360_FAULT_HOOKS"])))))
