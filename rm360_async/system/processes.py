@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import anyio
+from anyio import open_process  # here, because anyio would load it from the disk when it is used
 from anyio.abc import ByteReceiveStream, Process
 
 GRACE_SECONDS = 2.0
@@ -56,7 +57,7 @@ async def child_process(
     exits 127 with one line on stderr.
     """
     with anyio.CancelScope(shield=True):  # a task cancelled between fork and return would leave a child without owner
-        process = await anyio.open_process(
+        process = await open_process(
             _launcher_command(command), env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
         )
     try:
