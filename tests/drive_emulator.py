@@ -176,16 +176,16 @@ class Drive:
         nodes = {ROOT_ID: root}
         for file in sorted(self.content.rglob("*")):
             relative = file.relative_to(self.content)
-            parent = _identity(relative.parent)
+            parent = folder_id(relative.parent)
             name = file.name.split("~")[0]
             path = "/".join((*relative.parent.parts, name))
-            node = _Node(_identity(relative), name, path, parent, file)
+            node = _Node(folder_id(relative), name, path, parent, file)
             nodes[node.id] = node
             nodes[parent].children.append(node)
         return nodes
 
 
-def _identity(relative: Path) -> str:
+def folder_id(relative: Path) -> str:
     return ROOT_ID if relative == Path() else "id-" + hashlib.sha1(str(relative).encode()).hexdigest()[:20]
 
 
@@ -293,6 +293,10 @@ class _Answer:
             self._refuse(request, "notFound")
             return
         found = [child for parent in parents for child in self.nodes[parent].children]
+        if "sharedWithMe" in self.query.get("q", ""):  # whatever the parent is
+            found = list(self.nodes[ROOT_ID].children)
+        elif "starred=true" in self.query.get("q", "") or "driveId" in self.query:  # nothing is starred, or elsewhere
+            found = []
         found = [child for child in found if not self.drive.rule(self._about(child), "hidden")]
         said: dict[str, Any] = {"files": [self._described(child) for child in found]}
         if self.drive.rule(request, "incomplete"):
@@ -321,7 +325,9 @@ class _Answer:
 
     def _one(self, request: Request) -> None:
         node = self.nodes.get(self._id())
-        if node is None:
+        if "/drives/" in self.path and not self._id().startswith("missing"):  # the description of a shared drive
+            self._json(request, 200, {"id": self._id(), "name": "lab"})
+        elif node is None:
             self._refuse(request, "notFound")
         elif request.op == "get":
             self._json(request, 200, self._described(node))

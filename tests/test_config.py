@@ -228,6 +228,12 @@ def test_invalid_subjects(write: Write, typed: str, hint: str) -> None:
             "https://drive.google.com/drive/folders/1Ab?usp=x",
             'only the id in it: "1Ab"',
         ),
+        (
+            "google_drive",
+            "root_folder_id",
+            "https://drive.google.com/drive/folders/0B7?resourcekey=0-Ab_c&usp=sharing",
+            '"0B7"; its resource key belongs to the remote in the rclone config: resource_key = 0-Ab_c',
+        ),
         ("google_drive", "root_folder_id", '"--config=/x"', "is not a folder id"),
         ("storage", "output_dir", '""', "is empty"),
         ("storage", "output_dir", '"a\\0b"', "control character"),

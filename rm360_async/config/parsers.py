@@ -23,6 +23,8 @@ ALL = "all"
 _COMMON_NAMES = [*(f"e{n}" for n in range(12)), "h0", "h2", *(f"s{n}_all" for n in range(1, 7))]
 _TEXT_IN_YAML = re.compile(r"0[0-9]*[89][0-9]*")
 """Digits that YAML 1.1 reads as text; a program that writes YAML writes such an id without quotes."""
+_RESOURCE_KEY = re.compile(r"[?&]resourcekey=(?P<key>[\w-]+)")
+_RESOURCE_KEY_GOES = "its resource key belongs to the remote in the rclone config: resource_key ="
 _FOLDER_LINK = re.compile(r"https?://\S*?(?:folders/|[?&]id=)(?P<id>[\w-]+)\S*")
 
 
@@ -133,7 +135,9 @@ def to_folder_id(value: object) -> str:
     text = _to_text(value)
     link = _FOLDER_LINK.fullmatch(text)
     if link:
-        raise ConfigErrors((None, f'this is a link; write only the id in it: "{link["id"]}"'))
+        key = _RESOURCE_KEY.search(text)
+        rest = f"; {_RESOURCE_KEY_GOES} {key['key']}" if key else ""
+        raise ConfigErrors((None, f'this is a link; write only the id in it: "{link["id"]}"{rest}'))
     if text.startswith("-") or re.fullmatch(r"[\w-]+", text, re.ASCII) is None:
         raise ConfigErrors(
             (None, f"{value_text(text)} is not a folder id (letters, digits, _ and -); copy it from the folder's link")

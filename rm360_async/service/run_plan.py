@@ -116,12 +116,13 @@ def select_performances(settings: Settings, listing: RemoteListing) -> tuple[lis
 
 
 def listing_remarks(listing: RemoteListing) -> list[str]:
-    """Return a remark on what could not be listed, if there is any."""
+    """Return remarks on what could not be listed, and on why selected subjects may be missing."""
     if not listing.passed_over:
-        return []
+        return list(listing.notes)
     count, examples = len(listing.passed_over), "; ".join(map(str, listing.passed_over[:_MAX_PASSED_OVER_SHOWN]))
     what = "1 entry" if count == 1 else f"{count} entries"
-    return [f"the remote does not list {what}, which may hold selected files; check links and permissions: {examples}"]
+    remark = f"the remote does not list {what}, which may hold selected files; check links and permissions: {examples}"
+    return [remark, *listing.notes]
 
 
 def make_plan(

@@ -68,14 +68,15 @@ def _check_login(name: str, login: RemoteLogin, root_folder_id: str) -> CheckRes
     if login.type != "drive":
         ignored = "; google_drive.root_folder_id is ignored" if root_folder_id and login.type else ""
         return ok("login", f"{name} is {login.type or 'of unknown type'}{ignored}")
+    options = f"; it has {', '.join(login.narrowing)}, which may hide files" if login.narrowing else ""
     if login.service_account:
-        return ok("login", f"{name} is Google Drive, with a service account")
+        return ok("login", f"{name} is Google Drive, with a service account{options}")
     if login.scope == "drive.file":
         hint = f"run: rclone config reconnect {name}: with the scope drive.readonly"
         return fail("login", f"{name} has the scope drive.file, which shows only files that rclone made", hint)
     if login.own_client_id:
-        return ok("login", f"{name} is Google Drive, with its own client id")
-    text = f"{name} uses rclone's shared client id, which is slow and is being retired in 2026"
+        return ok("login", f"{name} is Google Drive, with its own client id{options}")
+    text = f"{name} uses rclone's shared client id, which is slow and is being retired in 2026{options}"
     return warn("login", text, f"make your own client id: {_CLIENT_ID_PAGE}")
 
 

@@ -22,6 +22,10 @@ _ALWAYS = (
     # user's remote it shows them as small files.
     *("--copy-links", "--links=false"),
 )
+# Options of the user's remote that would hide files of other owners, or give them other sizes.
+_OVERRIDDEN = ("starred_only", "trashed_only", "auth_owner_only", "size_as_quota", "skip_shortcuts")
+# With it, Drive answers for the root folder with all that was ever shared.
+_OVERRIDDEN_WITH_ROOT = ("shared_with_me",)
 ONE_TRY = ("--low-level-retries", "1")
 # A listing of 500 folders makes many requests, and one refusal would cost all of them: rclone may repeat it (2 s).
 FEW_TRIES = ("--low-level-retries", "3")
@@ -47,6 +51,8 @@ class RcloneCommand:
         self.name = name if ":" in name or name.startswith(("/", ".")) else f"{name}:"
         self.binary, self.env = binary, env
         self._root = ("--drive-root-folder-id", root_folder_id) if root_folder_id else ()
+        self.overridden_options = _OVERRIDDEN + (_OVERRIDDEN_WITH_ROOT if root_folder_id else ())
+        """Options of a Drive remote that have no effect here, whatever the user's config says."""
 
     def __str__(self) -> str:
         """Return the name of the remote without the options of a connection string, which may be secret."""
@@ -63,7 +69,8 @@ class RcloneCommand:
         root, name = self._root, self.name
         if folder is not None:  # an id in a connection string would override the option
             root, name = ("--drive-root-folder-id", folder.id), _INLINE_ROOT.sub("", name.partition(":")[0]) + ":"
-        return [self.binary, verb, *arguments, *_ALWAYS, *root, name]
+        overridden = (f"--drive-{option.replace('_', '-')}=false" for option in self.overridden_options)
+        return [self.binary, verb, *arguments, *_ALWAYS, *overridden, *root, name]
 
     def cat_line(self, file: RemoteFile, offset: int, count: int) -> list[str]:
         """Return the command line that prints `count` bytes of a file."""

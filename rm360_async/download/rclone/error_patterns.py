@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rm360_async.domain.errors import Cause
 
 _RECONNECT = "run: rclone config reconnect {remote}"
+_CONFIG_ENTRY = "fix the remote's entry in the rclone config, or run: rclone config"
 _PASSWORD = "set RCLONE_CONFIG_PASS to the password of the rclone config, or RCLONE_PASSWORD_COMMAND"
 
 
@@ -32,6 +33,12 @@ def _pattern(pattern: str, cause: Cause, sentence: str, hint: str = "") -> Error
 # Google's reasons: https://developers.google.com/workspace/drive/api/guides/handle-errors
 ERROR_PATTERNS = (
     _pattern("^cannot start ", Cause.RCLONE_MISSING, "rclone could not be started"),
+    _pattern(
+        "(?i:failed to load config file)(?!.*password)",
+        Cause.REMOTE_UNKNOWN,
+        "rclone cannot read its config file",
+        "check its permissions and its lines, or set RCLONE_CONFIG to the right file",
+    ),
     _pattern(
         "downloadQuotaExceeded|Received download limit error|Too many users have viewed or downloaded",
         Cause.FILE_QUOTA,
@@ -71,6 +78,24 @@ ERROR_PATTERNS = (
         _RECONNECT,
     ),
     _pattern(
+        "token expired and there's no refresh token",
+        Cause.AUTH,
+        "the token of the remote has expired and cannot be renewed",
+        _RECONNECT,
+    ),
+    _pattern(
+        "service account|processing credentials|private key should be",
+        Cause.AUTH,
+        "the service_account_file of the remote cannot be used",
+        "give the path of a complete JSON key of a service account (not of an OAuth client)",
+    ),
+    _pattern(
+        "failed to create oauth client",
+        Cause.AUTH,
+        "the token of the remote cannot be read",
+        _RECONNECT,
+    ),
+    _pattern(
         "insufficientFilePermissions|insufficientPermissions|cannotDownloadFile|domainPolicy"
         r"|, forbidden\b|\b403 Forbidden|AccessDenied|permission denied",
         Cause.FORBIDDEN,
@@ -84,10 +109,16 @@ ERROR_PATTERNS = (
         "free some space there",
     ),
     _pattern(
-        "didn't find section in config file|didn't find backend called|(?i:failed to load config)",
+        "didn't find section in config file",
         Cause.REMOTE_UNKNOWN,
         "rclone has no remote of this name",
         "run: rclone config",
+    ),
+    _pattern(
+        "didn't find backend called",
+        Cause.REMOTE_UNKNOWN,
+        "rclone does not know the type of this remote",
+        "fix the line `type = ...` of the remote; the types are listed by: rclone help backends",
     ),
     _pattern(
         "^(?:Fatal error: )?unknown (?:flag|command|shorthand flag)",
@@ -131,6 +162,13 @@ ERROR_PATTERNS = (
         "|closed network connection|tls: |http2: |stream error",
         Cause.NETWORK,
         "the connection was lost",
+    ),
+    # Everything else that ends rclone before its first request.
+    _pattern(
+        "^Failed to create file system for (?!.*(?:googleapi|https?://))",
+        Cause.REMOTE_UNKNOWN,
+        "rclone cannot use this remote",
+        _CONFIG_ENTRY,
     ),
 )
 EXIT_CODES = {

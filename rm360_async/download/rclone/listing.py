@@ -38,8 +38,15 @@ class RemoteListing:
     unrecognized: tuple[str, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     """What may hold selected files and could not be listed."""
+    notes: tuple[str, ...] = ()
+    """Why selected subjects may be missing: sentences for the user."""
     follows_links: bool = False
     """True for a folder of this machine, in which symbolic links are followed."""
+
+    def has_all(self, subjects: Sequence[str] | None) -> bool:
+        """Return True if there are files of each of some subjects, or of any (None)."""
+        listed = {performance.subject for performance in self.files}
+        return bool(listed) if subjects is None else listed.issuperset(subjects)
 
     def why_unlisted(self, path: str) -> str:
         """Return why a path, or a folder above it, could not be listed; "" if it could."""

@@ -9,7 +9,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from rm360_async.domain.errors import Cause, Fault
+from anyio.to_thread import run_sync
+
+from rm360_async.domain.errors import Answer, Cause, Fault
 from rm360_async.domain.names import Structure
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download.rclone.command import FEW_TRIES, ONE_TRY, RcloneCommand
@@ -25,6 +27,8 @@ from rm360_async.download.rclone.listing import (
     parse_features,
     wanted_folders,
 )
+from rm360_async.download.rclone.missing import explain_missing, explain_options
+from rm360_async.download.rclone.remote_config import config_path, locate_entry
 from rm360_async.download.rclone.request_quota import RequestRate
 from rm360_async.download.rclone.server import RcloneServer, serve_remote
 from rm360_async.download.rclone.stall import StallPolicy
@@ -57,12 +61,21 @@ class Remote:
         if ended.returncode == 0 or entry_messages(ended) is not None:
             return  # an entry that cannot be read is a matter of the listing
         fault = self._rclone.fault(ended.returncode, ended.stderr, f"opening {self}")
-        if fault.cause is Cause.REMOTE_UNKNOWN:
-            names = await self._rclone.configured_remotes()
-            raise Fault(fault.cause, f"{fault.message}; there is {names}", fault.hint)
         if ended.returncode == NO_FOLDER or fault.cause is Cause.NOT_FOUND:
-            raise Fault(Cause.REMOTE_UNKNOWN, fault.message, _CHECK_FOLDER)
+            hints = (_CHECK_FOLDER, *await explain_options(self._rclone))
+            raise Fault(Cause.REMOTE_UNKNOWN, fault.message, "; ".join(hints))
+        if fault.cause.answer is Answer.STOP:
+            raise await self._with_location(fault)
         raise fault
+
+    async def _with_location(self, fault: Fault) -> Fault:
+        """Return a fault of rclone or its config with the place to look at, and the remotes that there are."""
+        message, rclone = fault.message, self._rclone
+        if "didn't find section" in message:
+            message += f"; there is {await rclone.configured_remotes()}"
+        path = await config_path(rclone.binary, rclone.env)
+        location = "" if path is None else await run_sync(locate_entry, path, rclone.env, rclone.remote, fault.message)
+        return Fault(fault.cause, message, "; ".join(part for part in (fault.hint, location) if part))
 
     async def list_files(self, structure: Structure, subjects: Sequence[str] | None) -> RemoteListing:
         """Return what the remote holds of some subjects, or of all (None), in one listing.
@@ -82,7 +95,10 @@ class Remote:
         if features.is_local:
             _LOG.info("%s is a folder of this machine; symbolic links in it are followed", self)
         listing = group_by_performance(listed.files, structure)
-        return replace(listing, passed_over=tuple(listed.passed_over), follows_links=features.is_local)
+        listing = replace(listing, passed_over=tuple(listed.passed_over), follows_links=features.is_local)
+        if not listing.has_all(subjects):
+            listing = replace(listing, notes=tuple(await explain_missing(self._rclone, structure)))
+        return listing
 
     async def stat(self, path: str, *, read: bool = False) -> RemoteFile:
         """Return one file as the remote has it now, with its md5 where the remote knows it.
