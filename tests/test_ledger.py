@@ -21,6 +21,8 @@ from rm360_async.domain.record import LeftOut, Record, SourceFile
 from rm360_async.domain.stage import IllegalMove, Stage
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.ledger import Claims, Ledger, ledger_path, lock_path, quarantine
+from rm360_async.ledger import attempts as attempts_module
+from rm360_async.ledger import runs as runs_module
 from rm360_async.ledger.claims import RUNS
 from rm360_async.ledger.values import left_out_text
 
@@ -438,8 +440,9 @@ async def test_a_damaged_ledger_is_quarantined_with_its_journal_unless_in_use(pa
 MOVES_FOR_EVER = """
 import sys, anyio
 from pathlib import Path
-from rm360_async.ledger import Ledger
+from rm360_async.ledger import Ledger, attempts
 from rm360_async.domain.stage import Stage
+attempts.MAX_ATTEMPTS = 10**9
 async def main():
     async with Ledger.open(Path(sys.argv[1])) as ledger:
         performance = (await ledger.rows())[int(sys.argv[2])].performance
@@ -595,6 +598,33 @@ async def test_a_run_is_alive_as_long_as_its_claim(path: Path) -> None:
                 await ledger.runs.end(second, own)
                 assert await ledger.runs.running(reader) == []
         assert [run.ended for run in await ledger.runs.all()] == [None, 50.0]
+
+
+@pytest.mark.anyio
+async def test_of_many_attempts_and_runs_the_latest_are_kept_and_no_byte_is_forgotten(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts_module, "MAX_ATTEMPTS", 3)
+    monkeypatch.setattr(runs_module, "MAX_RUNS", 4)
+    clock = iter(range(1, 10_000))
+    async with Ledger.open(path, now=lambda: float(next(clock))) as ledger:
+        with Claims(lock_path(path)) as claims, Claims(lock_path(path)) as other:
+            await ledger.add([A, B])
+            alive = await ledger.runs.begin("of another process", other)
+            for _ in range(12):
+                run = await ledger.runs.begin("config", claims)
+                await ledger.attempts.begin(A, run)
+                await ledger.move(A, Stage.DOWNLOADING)
+                await ledger.move(A, Stage.WAITING, cause=Cause.FILE_QUOTA, wait_until=1.0, fetched_bytes=1000)
+                await ledger.move(A, Stage.PENDING)
+                await ledger.runs.end(run, claims)
+            await ledger.attempts.begin(B, run)
+            numbers = [each.number for each in await ledger.runs.all()]
+            attempts = await ledger.attempts.all(A)
+            totals, _ = await ledger.overview(claims)
+    assert len(attempts) == 4 and attempts[-1].started > attempts[0].started > 12
+    assert totals.fetched_bytes == 12_000
+    assert numbers == [alive, *range(run - 4, run + 1)], "the one that is alive, those with attempts, the latest"
 
 
 def test_left_out_frames_are_named_and_shortened() -> None:

@@ -14,9 +14,10 @@ import hashlib
 import os
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from rm360_async.domain.names import Kind, Performance, file_name
+from rm360_async.domain.names import Kind, Performance, Structure, file_name, parse_remote_path
 from rm360_async.domain.record import SourceFile
 from rm360_async.system.fault_points import reach
 from rm360_async.system.files import sync_folder
@@ -83,14 +84,33 @@ def quarantine(whole: Path) -> Path:
     return quarantined
 
 
-def quarantined(temp_dir: Path) -> tuple[int, int]:
-    """Return how many files are in the quarantine, and their bytes; only a person removes them."""
+@dataclass(frozen=True)
+class QuarantinedFile:
+    """One whole file in the quarantine; `modified` is in unix seconds."""
+
+    path: Path
+    performance: Performance | None
+    """None for a file that is not a spooled one by its name."""
+    bytes: int
+    modified: float
+
+
+def quarantined(temp_dir: Path) -> list[QuarantinedFile]:
+    """Return the files in the quarantine, the oldest first."""
     folder = temp_dir / QUARANTINE
-    sizes = []
+    files = []
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(FileNotFoundError):  # another instance has just restored it
-            sizes.append(path.lstat().st_size)
-    return len(sizes), sum(sizes)
+            status = path.lstat()
+            files.append(QuarantinedFile(path, performance_of(path), status.st_size, status.st_mtime))
+    return sorted(files, key=lambda file: (file.modified, file.path))
+
+
+def performance_of(path: Path) -> Performance | None:
+    """Return the performance that a spooled file belongs to by its name; None for any other file."""
+    stem = path.name.split(".", 1)[0]
+    parsed = parse_remote_path(Structure.SINGLE, f"{stem[:4]}/{stem}.smc")
+    return parsed[0] if parsed is not None and is_spool_file(path) else None
 
 
 def is_whole(whole: Path) -> bool:

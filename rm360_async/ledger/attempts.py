@@ -12,9 +12,12 @@ from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import CLAIMED_STAGES, Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.database import Database, Transaction
-from rm360_async.ledger.rows import select_row, select_sources, update_rows
+from rm360_async.ledger.rows import FETCHED_BEFORE_KEY, select_row, select_sources, update_rows
 from rm360_async.ledger.values import Attempt
 from rm360_async.system.fault_points import reach
+
+MAX_ATTEMPTS = 20
+"""Ended attempts that are kept of each performance. The report's plot of downloads and the learned rate read them."""
 
 
 class Attempts:
@@ -30,6 +33,7 @@ class Attempts:
         """
         async with self._database.write() as sql:
             number, row = await self._end(sql, performance, "crashed")
+            await _remove_oldest(sql, number)
             query = "INSERT INTO attempt (performance, run, started) VALUES (?, ?, ?)"
             await sql.execute(query, number, run, self._now())
             row = replace(row, sources=await select_sources(sql, number))
@@ -78,6 +82,16 @@ async def close_attempt(
     )
     steps = json.dumps(dict(seconds or {}))
     await sql.execute(query, now, outcome, cause.code if cause else None, reason, steps, fetched_bytes, number)
+
+
+async def _remove_oldest(sql: Transaction, number: int) -> None:
+    """Remove all but the latest attempts at a performance; the bytes that they fetched are kept as a sum."""
+    query = "SELECT id, fetched FROM attempt WHERE performance = ? AND ended IS NOT NULL ORDER BY id DESC"
+    removed = (await sql.fetch_all(query, number))[MAX_ATTEMPTS:]
+    if removed:
+        query = "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
+        await sql.execute(query, FETCHED_BEFORE_KEY, str(sum(fetched for _, fetched in removed)))
+        await sql.execute_many("DELETE FROM attempt WHERE id = ?", [(attempt,) for attempt, _ in removed])
 
 
 def _attempt_from_values(values: Sequence[Any]) -> Attempt:

@@ -17,6 +17,8 @@ from rm360_async.ledger.claims import Claims
 from rm360_async.ledger.database import Transaction
 from rm360_async.ledger.values import Totals, left_out_text
 
+FETCHED_BEFORE_KEY = "fetched_before"
+"""Key of the ledger's metadata: the bytes that attempts which are not kept any more have fetched."""
 COLUMNS = (
     "id, subject, name, stage, tries, cause, reason, wait_until, forced, cameras_extracted, frames, bytes, updated, "
     "verdict"
@@ -99,7 +101,8 @@ async def select_sources(sql: Transaction, number: int) -> tuple[SourceFile, ...
 async def select_totals(sql: Transaction) -> Totals:
     """Return the number of performances in each stage as stored, and the bytes published and fetched."""
     counts = await sql.fetch_all("SELECT stage, count(*), sum(bytes) FROM performance GROUP BY stage")
-    fetched = await sql.fetch_one("SELECT coalesce(sum(fetched), 0) FROM attempt")
+    query = "SELECT coalesce(sum(fetched), 0) + coalesce((SELECT value FROM meta WHERE key = ?), 0) FROM attempt"
+    fetched = await sql.fetch_one(query, FETCHED_BEFORE_KEY)
     stages = {stage: 0 for stage in Stage} | {Stage(stage): count for stage, count, _ in counts}
     return Totals(stages, sum(size for *_, size in counts), fetched[0] if fetched else 0)
 

@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rm360_async.ledger.claims import RUNS, Claims
-from rm360_async.ledger.database import Database
+from rm360_async.ledger.database import Database, Transaction
 from rm360_async.ledger.values import Run
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 
+MAX_RUNS = 200
+"""Runs that are kept, besides those that an attempt belongs to."""
+_REMOVED_AT_ONCE = 20
+"""Each costs a pass over the attempts, which may refer to it."""
 _COLUMNS = "id, pid, host, config, started, ended, progress, progress_at"
 
 
@@ -28,9 +32,20 @@ class Runs:
         async with self._database.write() as sql:
             query = "INSERT INTO run (pid, host, config, started) VALUES (?, ?, ?, ?)"
             number = await sql.insert(query, os.getpid(), socket.gethostname(), config, self._now())
+            await self._remove_oldest(sql, number, claims)
         await on_disk_thread(claims.claim, RUNS + number)
         reach("run recorded")
         return number
+
+    async def _remove_oldest(self, sql: Transaction, newest: int, claims: Claims) -> None:
+        """Remove some of the runs before the latest MAX_RUNS, unless one is alive or an attempt belongs to it."""
+        query = (
+            "SELECT id FROM run WHERE id <= ? AND id NOT IN (SELECT run FROM attempt WHERE run IS NOT NULL)"
+            " ORDER BY id LIMIT ?"
+        )
+        numbers = [number for (number,) in await sql.fetch_all(query, newest - MAX_RUNS, _REMOVED_AT_ONCE)]
+        dead = [(number,) for number in numbers if not await on_disk_thread(claims.is_claimed, RUNS + number)]
+        await sql.execute_many("DELETE FROM run WHERE id = ?", dead)
 
     async def end(self, number: int, claims: Claims) -> None:
         """Record that a run has ended, and release its claim."""

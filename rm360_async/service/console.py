@@ -29,7 +29,9 @@ from rm360_async.system.systemd import Notifier
 
 log = logger(__name__)
 REFRESH_SECONDS = 0.5
-_REFRESHES_PER_RECORD = 4
+_REFRESHES_PER_STATUS = 4
+_REFRESHES_PER_RECORD = 20
+"""Ten seconds: the ledger syncs its disk for every change."""
 """The ledger, systemd and the metrics get every fourth snapshot."""
 LOG_LINE_SECONDS = 60.0
 _BAR_WIDTH = 28
@@ -89,6 +91,7 @@ async def report_progress(
             live.update(render(snapshot), refresh=True)
         if refreshes % _REFRESHES_PER_RECORD == 0:
             recorded = await _record(ledger, run, snapshot, log_failure=recorded)
+        if refreshes % _REFRESHES_PER_STATUS == 0:
             notifier.show_status(snapshot.line())
             if metrics is not None:
                 await on_disk_thread(metrics.write, snapshot)

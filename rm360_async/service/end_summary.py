@@ -33,9 +33,11 @@ def summary_lines(
         f"  took        {duration_text(seconds)}",
         f"  manifest    {settings.storage.manifest_path}",
     ]
-    files, size = spool.quarantined(settings.storage.temp_dir)
+    files = spool.quarantined(settings.storage.temp_dir)
     if files:
-        lines.append(f"  kept        {files} .smc, {size_text(size)} in {settings.storage.temp_dir / spool.QUARANTINE}")
+        size = size_text(sum(file.bytes for file in files))
+        folder = settings.storage.temp_dir / spool.QUARANTINE
+        lines.append(f"  kept        {len(files)} .smc, {size} in {folder}; `rm360 clean` removes what is not needed")
     for folder in kept_folders(settings.storage.output_dir):
         count = sum(1 for _ in folder.iterdir())
         lines.append(f"  kept        {count} of your files in {folder}: the published folder has the same names")

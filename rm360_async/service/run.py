@@ -29,6 +29,7 @@ from rm360_async.service.run_plan import RunPlan
 from rm360_async.service.signals import Stop
 from rm360_async.service.startup import RunOptions, connect, list_patiently, service_heartbeat, stall_policy_of
 from rm360_async.stages.job_log import JobLog
+from rm360_async.stages.retention import limit_quarantine, remove_old_logs
 from rm360_async.stages.stages import Stages
 from rm360_async.stages.wiring import build_stages
 from rm360_async.system import log as logs
@@ -149,6 +150,8 @@ class _Run:
             self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
         stages = self._build_stages()
         await on_disk_thread(stages.budget.remove_dead_tickets)
+        await on_disk_thread(remove_old_logs, self.settings)
+        await limit_quarantine(self.settings, self.ledger)
         await self._run_pipeline(stages, plan)
         if not self.scheduler.stopping:
             ended = [each for each in plan.states if each not in self.scheduler.waiting]

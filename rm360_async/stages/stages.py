@@ -25,6 +25,7 @@ from rm360_async.stages.job_log import JobLog
 from rm360_async.stages.lookup import look_up_sources, lookup
 from rm360_async.stages.publish import publish
 from rm360_async.stages.reserve import reserve, wait_for_space
+from rm360_async.stages.retention import limit_quarantine
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,5 @@ class Stages:
     async def cleanup(self, job: Job, *, published: bool) -> None:
         """Remove (published) or quarantine (failed) the files in the spool; never raises."""
         await cleanup(job, self.settings, published=published)
+        if not published:
+            await limit_quarantine(self.settings, self.job_log.ledger)

@@ -79,6 +79,20 @@ def open_log(log_dir: Path, level: str, console: bool, max_bytes: int) -> Log:
     return Log(path, level, console, max_bytes)
 
 
+_LOG_NAME = re.compile(r"extraction_[0-9]{8}_[0-9]{6}\.log(?:\.[0-9]+)?")
+
+
+def old_logs(log_dir: Path, days: float) -> list[Path]:
+    """Return the files of earlier logs to which nothing was written for so many days, sorted; none for 0 days."""
+    limit = datetime.now().timestamp() - days * 86_400
+    files = []
+    for path in sorted(log_dir.iterdir()) if days and log_dir.is_dir() else ():
+        with suppress(FileNotFoundError):  # another run has just removed it
+            if _LOG_NAME.fullmatch(path.name) and path.is_file() and path.lstat().st_mtime < limit:
+                files.append(path)
+    return files
+
+
 class Log:
     """An open log: one listener thread, the file's handler, and the console's, which can be replaced."""
 
