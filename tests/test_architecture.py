@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
 """A room imports from itself and from the layers above it in this list."""
 
 FENCES: dict[str, set[str]] = {
+    "aiofiles": {"download"},
     "numpy": {"domain", "smc", "extraction", "visualization", "synthetic"},
     "h5py": {"smc", "synthetic"},
     "cv2": {"visualization", "synthetic"},

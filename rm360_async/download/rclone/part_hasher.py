@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
+import aiofiles
 import anyio
 
 from rm360_async.domain.errors import Cause
@@ -38,32 +38,31 @@ class PartHasher:
     async def follow(self) -> None:
         """Read and hash until `finish` was called and the end is reached. Raises Fault for a disk that fails."""
         with os_errors("read", self._part, "check storage.temp_dir", Cause.NOT_WRITABLE):
-            descriptor = await on_disk_thread(os.open, self._part, os.O_RDONLY | os.O_CLOEXEC)
+            file = await aiofiles.open(self._part, "rb")
             try:
-                while not await self._read_on(descriptor):
+                while not await self._read_on(file):
                     pass
             finally:
                 with anyio.CancelScope(shield=True):
-                    await on_disk_thread(os.close, descriptor)
+                    await file.close()
 
-    async def _read_on(self, descriptor: int) -> bool:
+    async def _read_on(self, file: aiofiles.threadpool.binary.AsyncBufferedReader) -> bool:
         """Hash the next chunk; return True once the end of a finished file is reached."""
         finished = self._finished.is_set()  # asked before reading: all that was written until then is there
-        if await on_disk_thread(self._hash_chunk, descriptor):
+        with anyio.CancelScope(shield=True):  # a read left behind in its thread would outlive the file
+            chunk = await file.read(_CHUNK_BYTES)
+        if chunk:
+            await on_disk_thread(self._hash, file.fileno(), chunk)
             return False
         if not finished:
             with anyio.move_on_after(_POLL_SECONDS):
                 await self._finished.wait()
         return finished
 
-    def _hash_chunk(self, descriptor: int) -> int:
-        """Read and hash the next chunk; return its size, 0 at the end of the file."""
-        chunk = os.pread(descriptor, _CHUNK_BYTES, self._position)
-        if chunk:
-            self._md5.update(chunk)
-            begin_write_back(descriptor, self._position, len(chunk))
-            self._position += len(chunk)
-        return len(chunk)
+    def _hash(self, descriptor: int, chunk: bytes) -> None:
+        self._md5.update(chunk)
+        begin_write_back(descriptor, self._position, len(chunk))
+        self._position += len(chunk)
 
     @property
     def md5(self) -> str:
