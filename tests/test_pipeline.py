@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from rm360_async.domain import doubt
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Performance
 from rm360_async.domain.record import Record, SourceFile
@@ -100,6 +101,7 @@ class SimulatedStages:
         self.most_leases = len(PLAN)
         self.taken = 0
         """How many leases were taken in all."""
+        self.fetched_bytes = 0
         self.on_publish: Callable[[], object] = lambda: None
 
     async def _step(self, name: str, job: Job) -> None:
@@ -255,15 +257,46 @@ async def test_a_retried_extraction_keeps_its_lease() -> None:
     assert seen and set(seen) == {1}
 
 
-async def test_a_fault_that_stops_the_service_is_raised_and_nothing_is_left_claimed() -> None:
-    stages = SimulatedStages({("fetch", PLAN[2]): [Cause.AUTH]})
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that a person must fix lasts once it is met for 60 retry_delays, and these are tiny here."""
+    monkeypatch.setattr(doubt, "MIN_DELAY_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_a_person_must_fix_ends_the_run_once_it_has_lasted_and_nothing_is_left_claimed() -> None:
+    stages = SimulatedStages({("fetch", PLAN[2]): [Cause.AUTH] * 1000})
     scheduler = scheduler_of(PLAN)
     with pytest.raises(BaseException) as caught, anyio.fail_after(20):
         await run(scheduler, stages, Width(2, 2), POLICY)
     fault = fault_in(caught.value)
     assert fault is not None and fault.cause is Cause.AUTH
+    assert stages.steps.count(("fetch", PLAN[2])) > 1, "asked again before it was believed"
     assert stages.leases == 0 and not stages.job_log.claimed
     assert scheduler.planned == len(PLAN) and PLAN[2] in scheduler.pending
+    assert stages.job_log.rows[PLAN[2]].stage is Stage.PENDING
+
+
+@pytest.mark.parametrize("cause", [Cause.AUTH, Cause.REMOTE_UNKNOWN, Cause.RCLONE_MISSING, Cause.NOT_WRITABLE])
+async def test_what_a_person_would_have_to_fix_passes_by_itself_at_no_cost(cause: Cause) -> None:
+    stages = SimulatedStages({("look up", each): [cause] * 2 for each in PLAN[:2]})
+    scheduler = await run_all(stages)
+    assert set(scheduler.ended.values()) == {Stage.COMPLETED} and scheduler.trouble == ""
+    assert all(row.tries == 0 for row in stages.job_log.rows.values())
+
+
+async def test_while_something_is_in_doubt_nothing_else_is_started() -> None:
+    stages = SimulatedStages({("look up", PLAN[0]): [Cause.AUTH]})
+    scheduler = scheduler_of(PLAN)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, scheduler, stages, Width(1, 1), RetryPolicy(retry_delay=60))
+        with anyio.fail_after(10):
+            while not scheduler.trouble:
+                await anyio.lowlevel.checkpoint()
+        await anyio.wait_all_tasks_blocked()
+        assert stages.steps == [("look up", PLAN[0])] and "look up of 0018/e0" in scheduler.trouble
+        assert set(scheduler.waiting) == {PLAN[0]} and set(scheduler.pending) == set(PLAN[1:])
+        scheduler.stop_admitting()
 
 
 async def test_what_another_instance_holds_is_retried_later() -> None:

@@ -5,11 +5,13 @@ The emulator's log is the witness of what was asked, and how often. Faults in th
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -17,6 +19,8 @@ import pytest
 from drive_emulator import Rule
 from drive_server import DriveServer
 from tiny_smc import Tiny
+
+from rm360_async.domain import doubt
 
 
 @contextmanager
@@ -77,6 +81,19 @@ def test_a_rate_limit_on_listings_is_waited_out(drive_server: DriveServer) -> No
     assert set(drive_server.statuses().values()) == {"completed"} and drive_server.tries() == 0
     assert len([request for request in drive_server.drive.log if request.status in (403, 429)]) == 6
     assert "retrying in" in drive_server.workspace.log() and "does not have" not in drive_server.workspace.log()
+
+
+# --- the order of what is started
+
+
+def test_what_failed_once_is_tried_again_before_anything_new_is_begun(drive_server: DriveServer) -> None:
+    names = [f"e{number}" for number in range(6)]
+    drive_server.put(*names)
+    drive_server.drive.rules = [Rule("backendError", path="*_e0_raw.smc", times=1)]
+    assert drive_server.run(processing__downloads=1) == 0
+    asked = [request.path.rpartition("/")[2].split("_")[1] for request in drive_server.drive.media()]
+    assert asked[0] == "e0" and sorted(asked) == ["e0", *names]
+    assert asked.index("e0", 1) <= 2, "at most one other was begun before the retry was due"
 
 
 # --- quotas and accounts
@@ -202,17 +219,42 @@ def test_a_revoked_login_stops_at_once_with_the_command_that_mends_it(
     assert "retrying in" not in drive_server.workspace.log() and not drive_server.drive.media()
 
 
-def test_a_login_that_breaks_during_a_run_stops_it(
-    drive_server: DriveServer, capsys: pytest.CaptureFixture[str]
+def test_a_login_that_breaks_during_a_run_ends_it_once_that_has_lasted(
+    drive_server: DriveServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(doubt, "MIN_DELAY_SECONDS", 0.0)  # 0.6 s are enough, 60 times retry_delay
     drive_server.put("e0", "e1", "e2")
     drive_server.drive.rules = [Rule("authError", skip=1)]
     assert drive_server.run(processing__downloads=1) == 3
     assert "rclone config reconnect gdrive:" in capsys.readouterr().err
-    assert len(drive_server.drive.media()) == 2 and drive_server.tries() == 0
+    assert len(drive_server.drive.media()) > 2 and drive_server.tries() == 0
+    assert not drive_server.downloads_of("e2"), "while a login is in doubt nothing else is started"
+    assert drive_server.statuses() == {"e0": "completed", "e1": "pending", "e2": "pending"}
     drive_server.drive.rules = []
     assert drive_server.run() == 0
     assert set(drive_server.statuses().values()) == {"completed"}
+
+
+def test_a_login_that_is_refused_for_a_while_during_a_run_passes_at_no_cost(drive_server: DriveServer) -> None:
+    drive_server.put("e0", "e1", "e2")
+    drive_server.drive.rules = [Rule("authError", skip=1, times=3)]
+    assert drive_server.run(processing__downloads=1, processing__max_retries=0) == 0
+    assert set(drive_server.statuses().values()) == {"completed"} and drive_server.tries() == 0
+    log = drive_server.workspace.log()
+    assert "asking again, and the run ends if this lasts until" in log and "does not accept this login" in log
+
+
+def test_a_config_that_another_rclone_is_just_replacing_is_no_missing_remote(drive_server: DriveServer) -> None:
+    """rclone saves a token by renaming its config away and the new one into its place."""
+    drive_server.put("e0", "e1", "e2")
+    config = drive_server.drive.config
+    away = config.with_suffix(".old")
+    with meanwhile(
+        (drive_server.drive.media, lambda: config.rename(away)),
+        (lambda: "asking again" in drive_server.workspace.log(), lambda: away.rename(config)),
+    ):
+        assert drive_server.run(processing__downloads=1, processing__max_retries=0, processing__retry_delay=0.1) == 0
+    assert set(drive_server.statuses().values()) == {"completed"} and drive_server.tries() == 0
 
 
 def test_a_broken_login_of_another_account_is_told_at_the_start(
@@ -253,6 +295,33 @@ def test_a_network_that_comes_late_is_waited_for(drive_server: DriveServer) -> N
     with meanwhile((lambda: "retrying in" in drive_server.workspace.log(), drive_server.drive.come_up)):
         assert drive_server.run(processing__max_retries=20) == 0
     assert drive_server.statuses() == {"e0": "completed"}
+
+
+def test_a_service_waits_for_its_network_and_says_so(
+    drive_server: DriveServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A service manager would only start it again, so all tries of `max_retries` are not the end."""
+    drive_server.put("e0")
+    drive_server.drive.go_down()
+    monkeypatch.setenv("INVOCATION_ID", "0123456789abcdef")
+    shown: list[str] = []
+
+    def look_and_come_up() -> None:
+        ledger = sqlite3.connect(drive_server.workspace.root / "work" / "MANIFEST.sqlite")
+        with closing(ledger):
+            shown.extend(progress for (progress,) in ledger.execute("SELECT progress FROM run"))
+        drive_server.drive.come_up()
+
+    def has_asked_often() -> bool:
+        return drive_server.workspace.log().count("retrying in") > 4
+
+    with meanwhile((has_asked_often, look_and_come_up)):
+        assert drive_server.run(processing__max_retries=0) == 0
+    trouble = json.loads(shown[0])["trouble"]
+    assert trouble.startswith("cannot start yet, asking again: ") and "the remote cannot be reached" in trouble
+    assert drive_server.statuses() == {"e0": "completed"}
+    assert drive_server.workspace.command("status") == 0
+    assert "cannot start yet" not in capsys.readouterr().out
 
 
 def test_a_stop_while_the_network_is_waited_for(drive_server: DriveServer) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rm360_async.domain.errors import Answer, Cause, Fault, Scope
+from rm360_async.domain.errors import Cause, Fault, Scope
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import SourceFile
 from rm360_async.domain.retry import (
@@ -15,7 +15,6 @@ from rm360_async.domain.retry import (
     RetryPolicy,
     backoff,
     decide_retry,
-    startup_retry_delay,
 )
 from rm360_async.domain.stage import MOVES, IllegalMove, Stage, check_move
 from rm360_async.domain.state import MAX_WAIT_SECONDS, Observed, PerformanceRow, decide_state
@@ -71,7 +70,8 @@ def test_a_missing_file_is_a_sentence() -> None:
 def test_every_cause_has_one_answer_and_a_legal_move(cause: Cause, stage: Stage) -> None:
     decision = decide_retry(Fault(cause, "x"), row(stage), POLICY, NOW, 0.5)
     assert decision.stage in MOVES[stage]
-    assert decision.stop == (cause.answer is Answer.STOP)
+    ended = decide_retry(Fault(cause, "x"), row(stage), POLICY, NOW, 0.5, ends_run=True)
+    assert (ended.stage, ended.counts_as_try) == (Stage.PENDING, False)
     assert (decision.wait_until is not None) == (decision.stage is Stage.WAITING)
 
 
@@ -100,20 +100,6 @@ def test_what_does_not_count_as_a_try_waits_longer_each_time(cause: Cause) -> No
     decisions = [decide_retry(Fault(cause, "x"), row(Stage.DOWNLOADING), POLICY, NOW, 0.5, 0, n) for n in (0, 1, 2, 9)]
     delays = [decision.wait_until - NOW for decision in decisions if decision.wait_until is not None]
     assert delays == [30, 60, 120, MAX_THROTTLE_SECONDS]
-
-
-@pytest.mark.parametrize(
-    ("cause", "pauses"),
-    [
-        (Cause.UNREACHABLE, [30, 60, 120, None]),
-        (Cause.SERVER_ERROR, [30, 60, 120, None]),
-        (Cause.RATE_LIMIT, [30, 60, 120, 240, 480, MAX_THROTTLE_SECONDS, MAX_THROTTLE_SECONDS]),
-        (Cause.AUTH, [None]),
-        (Cause.REMOTE_UNKNOWN, [None]),
-    ],
-)
-def test_how_long_the_beginning_of_a_run_is_patient(cause: Cause, pauses: list[float | None]) -> None:
-    assert [startup_retry_delay(Fault(cause, "x"), tries, POLICY, 0.5) for tries in range(len(pauses))] == pauses
 
 
 def test_quota_waits_its_time_and_costs_no_try() -> None:

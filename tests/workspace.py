@@ -36,7 +36,7 @@ class Workspace:
         self.output = self.root / "work" / "subjects"
         (self.root / "rclone.conf").write_text(f"[lab]\ntype = alias\nremote = {self.remote}\n")
         self.monkeypatch.setenv("RCLONE_CONFIG", str(self.root / "rclone.conf"))
-        for name in ("HTTPS_PROXY", "https_proxy"):
+        for name in ("HTTPS_PROXY", "https_proxy", "NOTIFY_SOCKET", "INVOCATION_ID"):  # a desktop's terminal has an id
             self.monkeypatch.delenv(name, raising=False)
 
     @property

@@ -20,6 +20,7 @@ class Answer(Enum):
     WAIT_UNTIL = "wait until"
     GIVE_UP = "give up"
     STOP = "stop"
+    """A person must fix it: the run stops, once it has lasted (`domain.doubt`)."""
 
 
 class Scope(Enum):

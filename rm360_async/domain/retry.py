@@ -41,8 +41,6 @@ class RetryDecision:
     stage: Stage
     wait_until: float | None = None
     counts_as_try: bool = True
-    stop: bool = False
-    """True if the whole run stops."""
 
 
 def decide_retry(
@@ -53,6 +51,8 @@ def decide_retry(
     chance: float,
     fetched_bytes: int = 0,
     fruitless: int = 0,
+    *,
+    ends_run: bool = False,
 ) -> RetryDecision:
     """Return what follows from a failure of `row`, whose stage says how far it had come.
 
@@ -60,12 +60,14 @@ def decide_retry(
     times, then it has failed. A transfer that was interrupted after `PROGRESS_BYTES` does not count: a file of 60 GB
     may need more connections than that. A failure of the remote (a rate limit, no connection) does not count
     either: all downloads slow down together instead (`download.throttle`). `fruitless` counts the attempts in a row
-    before this one that failed and brought next to nothing (`is_fruitless`).
+    before this one that failed and brought next to nothing (`is_fruitless`). `ends_run`: a person must fix it, and it
+    has lasted (`domain.doubt`); until then the performance waits, at no cost.
     """
     answer, cause = fault.cause.answer, fault.cause
-    if answer is Answer.STOP:
-        return RetryDecision(Stage.PENDING, counts_as_try=False, stop=True)
-    if cause.scope is Scope.REMOTE or cause is Cause.DISK_FULL:  # the budget waits for space on a full disk
+    if ends_run:
+        return RetryDecision(Stage.PENDING, counts_as_try=False)
+    # The budget waits for space on a full disk: the pause only keeps a wrong guess from running hot.
+    if answer is Answer.STOP or cause.scope is Scope.REMOTE or cause is Cause.DISK_FULL:
         return RetryDecision(Stage.WAITING, now + throttle_delay(fruitless, policy, chance), counts_as_try=False)
     if answer is Answer.WAIT_UNTIL:
         return RetryDecision(Stage.WAITING, fault.until or now + policy.quota_wait, counts_as_try=False)
@@ -76,18 +78,6 @@ def decide_retry(
         return RetryDecision(Stage.PENDING, counts_as_try=counts)
     until = now + backoff(row.tries, policy.retry_delay, chance)
     return RetryDecision(Stage.WAITING, until, counts_as_try=counts)
-
-
-def startup_retry_delay(fault: Fault, tries: int, policy: RetryPolicy, chance: float) -> float | None:
-    """Return the seconds until the remote is asked again at the start of a run; None if the run cannot begin.
-
-    `tries` counts the failures before this one. Nothing is running yet and a person may be watching, so only a rate
-    limit, which says that everything else is right, is waited out for as long as it takes.
-    """
-    passing = fault.cause.answer in (Answer.BACK_OFF, Answer.RETRY_NOW)
-    if not passing or (tries >= policy.max_retries and fault.cause is not Cause.RATE_LIMIT):
-        return None
-    return min(backoff(tries, policy.retry_delay, chance), MAX_THROTTLE_SECONDS)
 
 
 def throttle_delay(failures: int, policy: RetryPolicy, chance: float) -> float:

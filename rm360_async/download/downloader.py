@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Answer, Cause, Fault
 from rm360_async.domain.names import Kind, Performance, Structure, remote_path
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download import spool
@@ -26,8 +26,8 @@ from rm360_async.system.log import logger
 from rm360_async.system.os_errors import os_errors
 
 log = logger(__name__)
-_ACCOUNT_ONLY = frozenset({Cause.NOT_FOUND, Cause.FORBIDDEN, Cause.ABUSIVE_FILE})
-"""Refusals that another account may not get: it has other permissions."""
+_ACCOUNT_ONLY = frozenset({Cause.NOT_FOUND, Cause.FORBIDDEN, Cause.ABUSIVE_FILE, Cause.AUTH, Cause.REMOTE_UNKNOWN})
+"""Refusals that another account may not get: it has other permissions, and another login."""
 
 
 class Downloader:
@@ -100,7 +100,8 @@ class Downloader:
     async def next_remote(self, paths: Sequence[str], refused: dict[str, Fault]) -> Remote:
         """Return the first remote that refuses none of the files.
 
-        If all do: raises Fault(FILE_QUOTA) until the first quota is reset, else the last refusal.
+        If all do: raises Fault(FILE_QUOTA) until the first quota is reset, else a refusal: of a login, which may pass,
+        rather than one that is final.
         """
         waits: list[tuple[float, str]] = []
         for remote in self.remotes:
@@ -112,7 +113,7 @@ class Downloader:
                 return remote
             waits.append(max(used_up))
         if not waits:
-            raise list(refused.values())[-1]
+            raise sorted(refused.values(), key=lambda fault: fault.cause.answer is Answer.STOP)[-1]
         accounts = "its account" if len(self.remotes) == 1 else f"all {len(self.remotes)} accounts"
         until, path = min(waits)
         raise Fault(Cause.FILE_QUOTA, f"the download quota of {path} is used up for {accounts}", until=until)

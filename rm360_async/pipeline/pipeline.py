@@ -8,7 +8,8 @@ An extractor takes the job out, has it extracted in a child process, publishes t
 ledger, removes the .smc files, and only then releases lease and claim.
 
 Every failure ends in `_handle_failure`, which asks `decide_retry` what follows and hands the performance back to
-the scheduler; so none is ever lost. A failure that stops the service is raised after that.
+the scheduler; so none is ever lost. A failure that a person must fix pauses the scheduler, and is raised after that
+once it has lasted (`domain.doubt`): the next job asks the question again, with another rclone.
 
 A job with bytes on disk keeps its lease and its claim while it waits for its next attempt, which runs in a task of
 its own. Without the lease its part would count against the budget and never be finished, and the next in line would
@@ -32,7 +33,17 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
+from rm360_async.domain.doubt import (
+    Attendance,
+    Doubt,
+    Patience,
+    confirmed,
+    depends_on_remote,
+    is_believed,
+    patience_in_mid_run,
+)
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.formatting import time_text
 from rm360_async.domain.record import Record
 from rm360_async.domain.retry import RetryDecision, RetryPolicy, decide_retry, is_fruitless
 from rm360_async.domain.stage import ENDED, Stage
@@ -57,11 +68,16 @@ class Width:
 
 
 async def run(
-    scheduler: Scheduler, stages: StagePort, width: Width, policy: RetryPolicy, clock: Clock = SYSTEM_CLOCK
+    scheduler: Scheduler,
+    stages: StagePort,
+    width: Width,
+    policy: RetryPolicy,
+    clock: Clock = SYSTEM_CLOCK,
+    attendance: Attendance = Attendance.SCRIPT,
 ) -> None:
     """Process jobs until the scheduler has nothing more to hand out; raises the Fault that stops the service."""
     send, receive = anyio.create_memory_object_stream[Job](math.inf)
-    pipeline = _Pipeline(scheduler, stages, policy, clock, send)
+    pipeline = _Pipeline(scheduler, stages, policy, clock, send, attendance)
     with receive:
         try:
             async with anyio.create_task_group() as extractors:
@@ -83,8 +99,13 @@ class _Pipeline:
         policy: RetryPolicy,
         clock: Clock,
         queue: MemoryObjectSendStream[Job],
+        attendance: Attendance,
     ) -> None:
         self.scheduler, self.stages, self.policy, self.clock, self.queue = scheduler, stages, policy, clock, queue
+        self.attendance = attendance
+        self.doubts: dict[Cause, Doubt] = {}
+        self.published = 0
+        """Folders published in this run."""
         self.retries: TaskGroup | None = None
         """Runs the retries of jobs that keep their lease; None once no further job may come in."""
         self.waiting_for_space: set[anyio.CancelScope] = set()
@@ -172,6 +193,7 @@ class _Pipeline:
         """Download one job; once it is whole on disk, it belongs to the queue."""
         await self._record_stage(job)
         await self.stages.look_up_sources(job)
+        self.scheduler.trouble = ""
         await self.stages.reserve(job)
         with job.timed("download"):
             await self.stages.download(job)
@@ -191,6 +213,7 @@ class _Pipeline:
         job.enter(Stage.PUBLISHING)
         await self._record_stage(job)
         await self._publish(job, record)
+        self.published += 1
         await self._finish(job, PlannedState(Stage.COMPLETED))
 
     async def _wait_for_space(self, job: Job) -> None:
@@ -237,12 +260,16 @@ class _Pipeline:
         job.progress.note = ""
 
     async def _handle_failure(self, job: Job, fault: Fault) -> None:
+        doubt = self._doubt_of(fault)
+        ends_run = doubt is not None and is_believed(doubt, self._patience(fault))
         row = await self.stages.job_log.row(job)
-        now, chance = self.clock.now(), self.clock.chance()
-        decision = decide_retry(fault, row, self.policy, now, chance, job.fetched_bytes, job.fruitless_attempts)
-        job.fruitless_attempts = job.fruitless_attempts + 1 if is_fruitless(job.fetched_bytes) else 0
+        now, chance, fruitless = self.clock.now(), self.clock.chance(), job.fruitless_attempts
+        decision = decide_retry(fault, row, self.policy, now, chance, job.fetched_bytes, fruitless, ends_run=ends_run)
+        job.fruitless_attempts = fruitless + 1 if is_fruitless(job.fetched_bytes) else 0
+        if doubt is not None:
+            self._pause(fault, doubt, math.inf if ends_run else (decision.wait_until or now) - now)
         await self._record(job, lambda: self.stages.job_log.record_failure(job, decision, fault))
-        if decision.stop:
+        if ends_run:
             await self._finish(job, PlannedState(Stage.PENDING))
             raise fault
         if decision.stage in ENDED:
@@ -251,6 +278,26 @@ class _Pipeline:
             self.retries.start_soon(self._retry_in_place, job, decision, fault)
             return
         await self._finish(job, PlannedState(decision.stage, fault.cause, str(fault), decision.wait_until))
+
+    def _doubt_of(self, fault: Fault) -> Doubt | None:
+        """Return for how long by now a person would have to fix this; None if no person has to."""
+        if self._patience(fault).seconds == math.inf:
+            return None
+        successes = self.stages.fetched_bytes if depends_on_remote(fault.cause) else self.published
+        doubt = confirmed(self.doubts.get(fault.cause), self.clock.monotonic(), successes)
+        self.doubts[fault.cause] = doubt
+        return doubt
+
+    def _patience(self, fault: Fault) -> Patience:
+        return patience_in_mid_run(fault.cause, self.attendance, self.policy)
+
+    def _pause(self, fault: Fault, doubt: Doubt, seconds: float) -> None:
+        """Start nothing until the performance that failed asks again, and say why."""
+        end = self.clock.now() + self._patience(fault).seconds - (doubt.last - doubt.since)
+        trouble = f"asking again, and the run ends if this lasts until {time_text(end)}: {fault}"
+        if not self.scheduler.trouble and seconds < math.inf:
+            _log.warning(trouble)
+        self.scheduler.pause(seconds, trouble)
 
     async def _retry_in_place(self, job: Job, decision: RetryDecision, fault: Fault) -> None:
         """Retry a job that keeps its lease and its claim."""

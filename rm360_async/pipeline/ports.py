@@ -50,6 +50,10 @@ class StagePort(Protocol):
     def job_log(self) -> JobLogPort:
         """Return the ledger and the claims."""
 
+    @property
+    def fetched_bytes(self) -> int:
+        """Return the bytes that crossed the network in this run: while they grow, the remote answers."""
+
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
         """Reconcile the claimed job with what is on disk; return the state that it is really in."""
 

@@ -78,12 +78,16 @@ class Scheduler:
         self.held_by_others: dict[Performance, float] = {}
         """When (unix seconds) each performance that another instance was working on is tried again."""
         self.ended: dict[Performance, Stage] = {}
+        self.trouble = ""
+        """Why nothing is handed out for now, or was lately; "" once what failed has succeeded again."""
         self.stopped = anyio.Event()
         """Set once no further job is handed out, because a stop was asked for."""
         self._wait_for_quota = wait_for_quota
         self._clock = clock
         self._retry_interval = retry_interval
         self._max_interval = max(retry_interval, MAX_RETRY_INTERVAL)
+        self._paused_until = 0.0
+        """Monotonic seconds."""
         self._past: dict[Performance, _Past] = {}
         self._requeued: set[Performance] = set()
         """Those of `pending` that were begun."""
@@ -131,6 +135,11 @@ class Scheduler:
             self.held_by_others = dict.fromkeys(self.held_by_others, self._clock.now())
             self._notify()
 
+    def pause(self, seconds: float, trouble: str) -> None:
+        """Hand out no job for so long; `trouble` says why."""
+        self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+        self.trouble = trouble
+
     def stop_admitting(self) -> None:
         """Hand out no further job."""
         self.stopped.set()
@@ -169,6 +178,8 @@ class Scheduler:
 
     def _next_performance(self) -> Performance | None:
         """Return what starts next, by the rule above; None if nothing may start now."""
+        if self._paused_until > self._clock.monotonic():
+            return None
         begun = [*self._requeued, *self._due()]
         if begun:
             return min(begun, key=lambda each: self._past[each].turn)
@@ -182,15 +193,17 @@ class Scheduler:
         return due + [each for each, at in self.held_by_others.items() if at <= now or at > latest]
 
     def _nothing_to_come(self) -> bool:
-        if self.active or self.held_by_others:
+        if self.pending or self.active or self.held_by_others:
             return False
         return all(not self._wait_for_quota and wait.cause is Cause.FILE_QUOTA for wait in self.waiting.values())
 
     async def _wait_for_change(self) -> None:
         changed = self._changed
+        seconds = max(0.0, self._paused_until - self._clock.monotonic())
         moments = [wait.until for wait in self.waiting.values()] + list(self.held_by_others.values())
-        pause = min(max(0.0, min(moments) - self._clock.now()), _MAX_SLEEP) if moments else _MAX_SLEEP
-        with anyio.move_on_after(pause):
+        if not self.pending:  # a pending one only waits for the end of a pause
+            seconds = max(seconds, min(moments) - self._clock.now()) if moments else _MAX_SLEEP
+        with anyio.move_on_after(min(seconds, _MAX_SLEEP)):
             await changed.wait()
 
     def _remove(self, performance: Performance) -> None:

@@ -90,7 +90,7 @@ async def report_progress(
         if live is not None:
             live.update(render(snapshot), refresh=True)
         if refreshes % _REFRESHES_PER_RECORD == 0:
-            recorded = await _record(ledger, run, snapshot, log_failure=recorded)
+            recorded = await record_snapshot(ledger, run, snapshot, log_failure=recorded)
         if refreshes % _REFRESHES_PER_STATUS == 0:
             notifier.show_status(snapshot.line())
             if metrics is not None:
@@ -102,7 +102,7 @@ async def report_progress(
         await anyio.sleep(REFRESH_SECONDS)
 
 
-async def _record(ledger: Ledger, run: int, snapshot: Snapshot, *, log_failure: bool) -> bool:
+async def record_snapshot(ledger: Ledger, run: int, snapshot: Snapshot, *, log_failure: bool) -> bool:
     """Record the snapshot for `status`; return False if that failed, which is logged once."""
     try:
         await ledger.runs.record_progress(run, snapshot.as_dict())

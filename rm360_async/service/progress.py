@@ -59,6 +59,7 @@ class Progress:
             expected_end=self._expected_end(left, rate),
             next_due=self.scheduler.first_due(),
             free=self._free_bytes,
+            trouble=self.scheduler.trouble,
         )
 
     def _active_job(self, job: Job) -> ActiveJob:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 
@@ -14,12 +16,12 @@ from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
-from rm360_async.download.rclone import Remote
+from rm360_async.download.rclone import Remote, RemoteListing
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
 from rm360_async.pipeline.scheduler import Scheduler
-from rm360_async.service.console import live_display, report_progress
+from rm360_async.service.console import live_display, record_snapshot, report_progress
 from rm360_async.service.dry_run import dry_run
 from rm360_async.service.end_summary import exit_code, summary_lines
 from rm360_async.service.metrics import Metrics
@@ -27,7 +29,15 @@ from rm360_async.service.progress import Progress
 from rm360_async.service.reconciler import Reconciler
 from rm360_async.service.run_plan import RunPlan
 from rm360_async.service.signals import Stop
-from rm360_async.service.startup import RunOptions, connect, list_patiently, service_heartbeat, stall_policy_of
+from rm360_async.service.snapshot import Snapshot
+from rm360_async.service.startup import (
+    RunOptions,
+    attendance_of,
+    connect,
+    list_patiently,
+    service_heartbeat,
+    stall_policy_of,
+)
 from rm360_async.stages.job_log import JobLog
 from rm360_async.stages.retention import limit_quarantine, remove_old_logs
 from rm360_async.stages.stages import Stages
@@ -45,6 +55,7 @@ async def run(settings: Settings, options: RunOptions) -> int:
     """Download, extract and publish until nothing is left to do; return the exit code."""
     if options.dry_run:
         return await dry_run(settings, options, connect(settings)[0])
+    options = replace(options, attendance=attendance_of(os.environ))  # before the notifier takes its variables away
     async with service_heartbeat() as notifier:
         remotes = await on_disk_thread(connect, settings)
         async with _opened_log(settings) as log_file:
@@ -135,8 +146,7 @@ class _Run:
             with self.stop.scope:
                 await self.reconciler.import_existing(self.notifier.show_status)
                 force = self.options.replaces_published(self.settings)
-                listing = await list_patiently(self.settings, self.remotes, self.retry_policy)
-                self.plan = await self.reconciler.plan(listing, force=force)
+                self.plan = await self.reconciler.plan(await self._list_remote(), force=force)
                 self.manifest.touch()
                 await self._process(self.plan)
         finally:
@@ -174,6 +184,21 @@ class _Run:
             code = ExitCode.CANNOT_CONTINUE
         return code
 
+    async def _list_remote(self) -> RemoteListing:
+        return await list_patiently(
+            self.settings,
+            self.remotes,
+            self.retry_policy,
+            attendance=self.options.attendance,
+            on_trouble=self._show_trouble,
+        )
+
+    async def _show_trouble(self, trouble: str) -> None:
+        """Show what keeps the run from its start, in `rm360 status` and in systemd's status line."""
+        self.notifier.show_status(trouble)
+        snapshot = Snapshot.before_plan(time.time(), trouble)
+        await record_snapshot(self.ledger, self.number, snapshot, log_failure=True)
+
     def _build_stages(self) -> Stages:
         job_log = JobLog(self.ledger, self.claims, self.number, self.manifest)
         stall_policy = stall_policy_of(self.settings)
@@ -195,7 +220,9 @@ class _Run:
                     tasks.start_soon(progress.measure_free_bytes)
                     tasks.start_soon(report_progress, progress, self.ledger, self.number, self.notifier, live, metrics)
                     self.stop.pipeline_running = True
-                    await run_pipeline(self.scheduler, stages, width, self.retry_policy)
+                    await run_pipeline(
+                        self.scheduler, stages, width, self.retry_policy, attendance=self.options.attendance
+                    )
                     self.stop.pipeline_running = False
                     tasks.cancel_scope.cancel()
             finally:

@@ -46,6 +46,8 @@ class Snapshot:
     expected_end: float | None
     next_due: float | None
     free: int | None
+    trouble: str = ""
+    """Why nothing is started for now; empty if nothing is wrong."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as JSON values."""
@@ -56,9 +58,15 @@ class Snapshot:
         """Return the snapshot that `as_dict` made these values of."""
         return cls(**{**values, "in_hand": tuple(ActiveJob(**each) for each in values["in_hand"])})
 
+    @classmethod
+    def before_plan(cls, at: float, trouble: str) -> Snapshot:
+        """Return the snapshot of a run that cannot begin yet, because of `trouble`."""
+        return cls(at, 0, 0, 0, 0, 0, (), 0, 0, 0, 0.0, None, None, None, trouble)
+
     def line(self) -> str:
         """Return the snapshot in one line, for a log or systemd."""
-        parts = [f"{self.completed}/{self.planned} done"]
+        parts = [self.trouble] if self.trouble else []
+        parts += [f"{self.completed}/{self.planned} done"] if self.planned else []
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.waiting} waiting"] if self.waiting else []
         stages = Counter(each.stage for each in self.in_hand)

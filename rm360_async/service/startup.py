@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,9 +12,10 @@ import anyio
 
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
-from rm360_async.domain.errors import Fault
+from rm360_async.domain.doubt import Attendance, Doubt, confirmed, is_believed, patience_at_start, question_delay
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import duration_text
-from rm360_async.domain.retry import RetryPolicy, startup_retry_delay
+from rm360_async.domain.retry import RetryPolicy
 from rm360_async.download.rclone import Remote, RemoteListing, StallPolicy, find_rclone, rclone_environment
 from rm360_async.system.log import logger
 from rm360_async.system.systemd import Notifier
@@ -32,6 +34,8 @@ class RunOptions:
     wait: bool = True
     rate: float | None = None
     """Bytes a second of the line, for the duration that a dry run prints; None: as downloads went so far."""
+
+    attendance: Attendance = Attendance.SCRIPT
 
     def replaces_published(self, settings: Settings) -> bool:
         """Return True if published folders are to be extracted again and replaced."""
@@ -62,27 +66,53 @@ async def list_remote(settings: Settings, remote: Remote) -> RemoteListing:
         raise
 
 
-async def list_patiently(
-    settings: Settings, remotes: list[Remote], retry_policy: RetryPolicy, clock: Clock = SYSTEM_CLOCK
-) -> RemoteListing:
-    """Return the listing of the first remote once all remotes answer; retry failures that may be temporary.
+def attendance_of(environment: Mapping[str, str]) -> Attendance:
+    """Return who is there when this process fails; systemd's variables are also those of a desktop's terminals."""
+    if sys.stderr.isatty():
+        return Attendance.TERMINAL
+    is_service = any(name in environment for name in ("NOTIFY_SOCKET", "INVOCATION_ID"))
+    return Attendance.SERVICE if is_service else Attendance.SCRIPT
 
-    A service that starts before its network gets some minutes (with the default settings, three and a half).
-    After that the Fault is raised.
+
+OnTrouble = Callable[[str], Awaitable[None]]
+
+
+async def list_patiently(
+    settings: Settings,
+    remotes: list[Remote],
+    retry_policy: RetryPolicy,
+    clock: Clock = SYSTEM_CLOCK,
+    attendance: Attendance = Attendance.SCRIPT,
+    on_trouble: OnTrouble | None = None,
+) -> RemoteListing:
+    """Return the listing of the first remote once all remotes answer; ask again while a failure may be temporary.
+
+    How long that is depends on the failure and on who is there (`domain.doubt`); then the Fault is raised. `on_trouble`
+    gets what is wrong each time, and "" once all remotes have answered.
     """
-    failures = 0
+    doubts: dict[Cause, Doubt] = {}
     while True:
         try:
-            for other in remotes[1:]:  # report a broken login now, not when a quota makes this remote necessary
-                await other.check()
-            return await list_remote(settings, remotes[0])
+            listing = await _list_all(settings, remotes)
         except Fault as fault:
-            delay = startup_retry_delay(fault, failures, retry_policy, clock.chance())
-            if delay is None:
+            doubt = doubts[fault.cause] = confirmed(doubts.get(fault.cause), clock.monotonic(), 0)
+            if is_believed(doubt, patience_at_start(fault.cause, attendance, retry_policy)):
                 raise
+            delay = question_delay(fault.cause, doubt, retry_policy, clock.chance())
             log.warning(f"retrying in {duration_text(delay)}: {fault}")
-            failures += 1
+            if on_trouble is not None:
+                await on_trouble(f"cannot start yet, asking again: {fault}")
             await anyio.sleep(delay)
+        else:
+            if doubts and on_trouble is not None:
+                await on_trouble("")
+            return listing
+
+
+async def _list_all(settings: Settings, remotes: list[Remote]) -> RemoteListing:
+    for other in remotes[1:]:  # report a broken login now, not when a quota makes this remote necessary
+        await other.check()
+    return await list_remote(settings, remotes[0])
 
 
 @asynccontextmanager

@@ -45,6 +45,11 @@ class Stages:
         """Return what the config wants of each performance."""
         return self.settings.selection_policy
 
+    @property
+    def fetched_bytes(self) -> int:
+        """Return the bytes that crossed the network in this run."""
+        return self.downloader.fetched_bytes
+
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
         """Reconcile the claimed job with what is on disk; return the state that it is really in."""
         return await lookup(job, row, self.settings, self.job_log, self.clock)

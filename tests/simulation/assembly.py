@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rm360_async.budget import Budget
+from rm360_async.domain.doubt import Attendance
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.download import spool
 from rm360_async.download.downloader import Downloader
@@ -35,6 +36,7 @@ class Parts:
     claims: type[Claims] = Claims
     log: type[WitnessedLog] = WitnessedLog
     scheduler: type[WitnessedScheduler] = WitnessedScheduler
+    attendance: Attendance = Attendance.SERVICE
 
 
 def build_stages(

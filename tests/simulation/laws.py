@@ -37,7 +37,6 @@ TRIES = Law("tries", "a performance is tried 1 + max_retries times, and not once
 GOES_ON = Law(
     "goes on",
     "a service ends only when its work is done: what passes by itself does not end it",
-    known="a refused login, and a network that is late at the start, end the service at first sight",
 )
 STATUS = Law(
     "status", "what a run shows of each performance is what the ledger says, and every performance is counted once"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from rm360_async.budget import Budget, Shortage
 from rm360_async.budget.ticket_queue import QueuedTicket
+from rm360_async.domain.doubt import Attendance
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryDecision
@@ -65,5 +66,6 @@ MUTANTS = {
     "lease": Parts(budget=NoLeases),
     "charge": Parts(log=NoCharge),
     "claim": Parts(claims=NoClaims),
+    "lasting answers": Parts(attendance=Attendance.TERMINAL),
     "due first": Parts(scheduler=PendingFirst),
 }

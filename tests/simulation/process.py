@@ -151,7 +151,9 @@ class Process:
         ]
         reconciler = Reconciler(self.settings, self.ledger, self.claims, self.clock)
         await reconciler.import_existing()
-        listing = await list_patiently(self.settings, list(remotes), self._policy, self.clock)
+        listing = await list_patiently(
+            self.settings, list(remotes), self._policy, self.clock, self.world.parts.attendance
+        )
         plan = await reconciler.plan(listing, force=False)
         await self.world.laws.planned(self, plan)
         return plan
@@ -171,7 +173,7 @@ class Process:
         self._stop.pipeline_running = True
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stages.budget.share_progress)
-            await run_pipeline(scheduler, stages, width, self._policy, self.clock)
+            await run_pipeline(scheduler, stages, width, self._policy, self.clock, self.world.parts.attendance)
             tasks.cancel_scope.cancel()
         self._stop.pipeline_running = False
         if not scheduler.stopping:

@@ -62,4 +62,4 @@ def _is_idle(process: Process) -> bool:
     stages = [job.stage for job in scheduler.active.values()]
     downloading = sum(stage in (Stage.DOWNLOADING, Stage.WAITING) for stage in stages)
     has_room = downloading < process.settings.processing.downloads and len(stages) < MAX_QUEUED
-    return may_start and has_room and not scheduler.stopping
+    return may_start and has_room and not scheduler.stopping and not scheduler.trouble
