@@ -109,7 +109,7 @@ def run_simulated(server: DriveServer, form: Form, real: RealRun) -> Round:
         extract_rate=1e12,
         answer_seconds=(real.answer_seconds, real.answer_seconds),
         retry_delay=RETRY_DELAY,
-        catalogue=release_of(sizes),
+        release=lambda *_: release_of(sizes),
         planned_faults=tuple(faults),
         requests=1,
     )

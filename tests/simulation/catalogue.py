@@ -40,7 +40,7 @@ class Catalogue:
         return sum(file.size for file in self.files[performance].values())
 
 
-def release_of_500(dice: Random, performances: int, scale: float = 1.0) -> Catalogue:
+def release_of_500(dice: Random, performances: int) -> Catalogue:
     """Return the first so many performances of a release with the shape of the 500-subject one."""
     files: dict[Performance, dict[Kind, RemoteFile]] = {}
     subject = 0
@@ -49,7 +49,7 @@ def release_of_500(dice: Random, performances: int, scale: float = 1.0) -> Catal
         for name, size in _sizes_of_a_subject(dice):
             if len(files) < performances:
                 each = Performance(f"{subject:04d}", name)
-                files[each] = {Kind.RAW: _file(Structure.SINGLE, each, Kind.RAW, max(1, int(size * scale)))}
+                files[each] = {Kind.RAW: _file(Structure.SINGLE, each, Kind.RAW, int(size))}
     return Catalogue(Structure.SINGLE, files)
 
 
@@ -71,18 +71,19 @@ def release_of(sizes: Mapping[Performance, int]) -> Catalogue:
     return Catalogue(Structure.SINGLE, files)
 
 
-def release_of_21() -> Catalogue:
-    """Return the 21-subject release as it is listed; pairs only."""
+def release_of_21(dice: Random, performances: int) -> Catalogue:
+    """Return so many performances of the 21-subject release, a pair of files each, as it is listed."""
     files: dict[Performance, dict[Kind, RemoteFile]] = {}
     with _LISTING.open(newline="") as lines:
         for row in csv.DictReader(lines):
             known = parse_remote_path(Structure.PAIR, row["path"])
             if known is not None:
                 performance, kind = known
-                files.setdefault(performance, {})[kind] = _file(
-                    Structure.PAIR, performance, kind, int(row["approx_bytes"])
-                )
-    return Catalogue(Structure.PAIR, {each: kinds for each, kinds in files.items() if len(kinds) == len(Kind)})
+                file = _file(Structure.PAIR, performance, kind, int(row["approx_bytes"]))
+                files.setdefault(performance, {})[kind] = file
+    pairs = [each for each, kinds in files.items() if len(kinds) == len(Kind)]
+    chosen = dice.sample(pairs, min(performances, len(pairs)))
+    return Catalogue(Structure.PAIR, {each: files[each] for each in chosen})
 
 
 def _file(structure: Structure, performance: Performance, kind: Kind, size: int) -> RemoteFile:

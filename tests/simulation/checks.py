@@ -42,6 +42,7 @@ class Laws(AccountChecks, StatusChecks, EndChecks):
         """Check what an event may break."""
         if self.world.count > _MAX_EVENTS * (self.world.scenario.performances + 100):
             self.breach(ENDS, f"{self.world.count} events have happened")
+        self.remember_end(event)
         check = _CHECKS.get(event.kind)
         if check is not None:
             check(self, event)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import anyio
 
 from rm360_async.domain.forecast import Capacity, forecast
 from rm360_async.domain.names import Performance
@@ -14,51 +11,24 @@ from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Attempt
 from rm360_async.store.marker import MARKER
-from simulation.laws import AT_REST, EXPECTED, LIVENESS
-from simulation.recorder import Recorder
+from simulation.expectation_checks import ExpectationChecks
+from simulation.laws import AT_REST, LIVENESS
 
 if TYPE_CHECKING:
     from simulation.process import Process
 
-_TAIL_SECONDS = 1800.0
-_SOME = 20
-"""Performances of a run whose end can be foretold."""
 FAILURES = (Stage.FAILED, Stage.DOWNLOAD_FAILED)
 
 
-@dataclass(frozen=True)
-class Expected:
-    """How many seconds a run expected to take from `at` on, and the seconds of trouble that there had been by then."""
-
-    at: float
-    left: float
-    trouble: float
-
-
-class EndChecks(Recorder):
+class EndChecks(ExpectationChecks):
     """The checks when a run ends."""
 
     def __init__(self) -> None:
         super().__init__()
         self.attempts: tuple[Attempt, ...] = ()
         """What the ledger holds at the end."""
-        self._expected: dict[Process, list[Expected]] = {}
         self._left: tuple[int, float, int] | None = None
         """Of the moment when all faults were over: bytes, the longest wait (seconds), the largest performance."""
-
-    async def expect_end(self, process: Process) -> None:
-        """EXPECTED: remember which end the service expects; its rate is of the last two minutes."""
-        progress, scheduler = process.progress, process.scheduler
-        assert progress is not None
-        for _ in range(3):
-            self.world.line.update()
-            snapshot = progress.snapshot()
-            await anyio.sleep(50)
-        is_begun = len(scheduler.ended) >= scheduler.planned / 10
-        can_tell = scheduler.planned >= _SOME and self.world.is_alone and self.world.is_untroubled()
-        if snapshot.expected_end is not None and is_begun and can_tell:
-            expected = Expected(self.world.elapsed(), snapshot.expected_end - process.clock.now(), self.world.trouble())
-            self._expected.setdefault(process, []).append(expected)
 
     def must_end(self, process: Process) -> None:
         """LIVENESS: remember what is left to do now that all faults are over."""
@@ -87,32 +57,10 @@ class EndChecks(Recorder):
             size, waits, largest = self._left
             capacity = Capacity(world.line.mean_width(world.calm_at, now), len(world.accounts))
             least = max(forecast(max(0, size), 0, capacity).seconds, waits)
-            tail = largest / world.line.profile.cap + 2 * largest / world.extract_rate + _TAIL_SECONDS
+            tail = self.tail_seconds(largest)
             took = now - world.calm_at
             if took > 1.1 * least + tail:
                 self.breach(LIVENESS, f"it took {took:.0f} s, {least:.0f} were needed and {tail:.0f} for its tail")
-
-    def check_expected(self, process: Process) -> None:
-        """EXPECTED: the process has ended now; look back at what it expected.
-
-        Hours without a network cannot be foreseen; nor can those of the last large performance, while all others are
-        done, which a mean rate says little about.
-        """
-        now, trouble = self.world.elapsed(), self.world.trouble()
-        factors = []
-        for each in self._expected.pop(process, ()):
-            took = now - each.at
-            least = took - (trouble - each.trouble) - self._tail(process)
-            factors.append(each.left / took if each.left > took else min(1.0, each.left / max(1.0, least)))
-        factors.sort()
-        if factors and not 0.5 <= factors[len(factors) // 2] <= 2:
-            self.breach(EXPECTED, f"{process} expected {factors[len(factors) // 2]:.2f} of what it took")
-
-    def _tail(self, process: Process) -> float:
-        """Return the seconds that the last performance may take alone."""
-        assert process.progress is not None
-        largest = max(process.progress.sizes.values(), default=0)
-        return largest / self.world.line.profile.cap + 2 * largest / self.world.extract_rate + _TAIL_SECONDS
 
     async def check_at_rest(self, process: Process, rows: Sequence[PerformanceRow]) -> None:
         """AT_REST: nothing is left of what was done, and the folders are those of the ledger."""

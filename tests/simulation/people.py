@@ -12,6 +12,7 @@ from rm360_async.domain.errors import Cause
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.names import Performance, output_folder
 from rm360_async.domain.stage import Stage
+from simulation.laws import ENDS
 from simulation.process import CURRENT, Process
 from simulation.requests import Changes, requests_of, wants_more_of_each
 
@@ -23,6 +24,7 @@ _NEXT_MORNING = 8 * 3600.0
 _CALM_SHARE = 0.8
 """The share of the last request that is done when all faults end."""
 _REMOVED_SHARE = 0.03
+_MAX_STARTS = 500
 _STOP_SHARE, _RETRY_SHARE = 0.05, 0.3
 """How often, of the times that a person looks, the service is stopped, and what failed is retried meanwhile."""
 
@@ -75,6 +77,8 @@ class Person:
 
     def _new_process(self, name: str, changes: Changes) -> Process:
         self._numbers += 1
+        if self._numbers > _MAX_STARTS:
+            self.world.laws.breach(ENDS, f"the service was started {self._numbers} times")
         return Process(self.world, name, self._numbers, self.world.settings(**changes))
 
     async def _look_now_and_then(self, last: bool, *, task_status: TaskStatus[anyio.CancelScope]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 
 from rm360_async.domain.errors import Cause
 from simulation.accounts import Refusals
-from simulation.catalogue import GB, Catalogue
+from simulation.catalogue import GB, Catalogue, release_of_500
 from simulation.line import LineProfile
+
+Release = Callable[[Random, int], Catalogue]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,6 @@ class Scenario:
     name: str
     sentence: str
     performances: int = 1000
-    scale: float = 1.0
     line: LineProfile = field(default_factory=lambda: LineProfile(0.6e6, 0.6e6, 0.6, 0.3))
     accounts: int = 1
     more_accounts: int = 0
@@ -64,8 +67,8 @@ class Scenario:
     """Seconds between which a request is answered, with what rclone needs to start."""
     retry_delay: float = 30.0
     fetch: str = "whole"
-    catalogue: Catalogue | None = None
-    """What the remote holds; None: a release with the shape of the 500-subject one."""
+    release: Release = release_of_500
+    """Draws what the remote holds, so many performances."""
     planned_faults: tuple[PlannedFault, ...] = ()
     faults: Faults = field(default_factory=Faults)
     requests: int = 3

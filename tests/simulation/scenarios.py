@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simulation.accounts import Refusals
-from simulation.catalogue import GB
+from simulation.catalogue import GB, release_of_21
 from simulation.line import LineProfile
 from simulation.scenario import Faults, Scenario
 
@@ -55,6 +55,16 @@ SCENARIOS = {
             interferes=True,
             small_performances=60,
             small_requests=3,
+        ),
+        replace(
+            STANDARD,
+            name="other release",
+            sentence="the 21 subjects as they are listed: pairs of files, the largest of 100 GB",
+            release=release_of_21,
+            performances=487,
+            line=LineProfile(12.5e6, 12.5e6, 0.8, 0.2),
+            disk=20_000 * GB,
+            max_temp_gb=250,
         ),
         replace(
             STANDARD,

@@ -18,7 +18,6 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from simulation.accounts import Account
 from simulation.assembly import Parts
-from simulation.catalogue import release_of_500
 from simulation.clock import START, SimulatedTime, VirtualLoop
 from simulation.disk import SimulatedDisk
 from simulation.line import Line
@@ -58,9 +57,7 @@ class World:
         self.scenario, self.seed, self.folder, self.parts, self.laws = scenario, seed, folder, parts, laws
         self._loop = loop
         self.time = SimulatedTime(loop, START + self.dice("start").uniform(0, _YEAR))
-        self.catalogue = scenario.catalogue or release_of_500(
-            self.dice("catalogue"), scenario.performances, scenario.scale
-        )
+        self.catalogue = scenario.release(self.dice("catalogue"), scenario.performances)
         self._planned_faults = list(scenario.planned_faults)
         self.line = Line(scenario.line, f"{seed} line", self._spool_has_grown)
         names = [f"account{number}" for number in range(1, scenario.accounts + scenario.more_accounts + 1)]
