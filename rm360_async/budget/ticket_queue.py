@@ -193,6 +193,18 @@ class TicketQueue:
             os.close(descriptor)
 
 
+@contextmanager
+def leased_names(temp_dir: Path) -> Iterator[frozenset[str]]:
+    """Give the names of the files in temp_dir that live leases are for; in the block none is added.
+
+    Raises Busy if another process has the guard, and Fault (NOT_WRITABLE) if the queue cannot be kept.
+    """
+    queue = TicketQueue(temp_dir)
+    with queue.guarded():
+        paths = [path for ticket in queue.live_tickets() for path in ticket.spool_paths]
+        yield frozenset(Path(path).name for path in paths)
+
+
 def _read_live(path: Path) -> Ticket | None:
     """Return the ticket of a live process, None for that of another version; remove that of a dead process."""
     try:

@@ -24,6 +24,7 @@ _COMMANDS = {
     "status": "Show what is done, running, waiting and failed.",
     "verify": "Compare published folders with their records.",
     "doctor": "Check everything a long run depends on; rebuild a lost ledger.",
+    "clean": "Show and remove what is not needed any more.",
     "retry": "Requeue failed performances.",
     "export-manifest": "Write MANIFEST.csv from the ledger.",
     "extract": "Extract one local .smc file (or raw + anno pair) to a folder.",

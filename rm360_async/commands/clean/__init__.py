@@ -1,0 +1,1 @@
+"""`rm360 clean`: what is not needed any more, and its removal."""
