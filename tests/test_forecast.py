@@ -9,11 +9,13 @@ from random import Random
 import pytest
 from simulation.catalogue import release_of_500
 
-from rm360_async.domain.forecast import DAY, Capacity, Forecast, forecast, learned_rate, parse_rate
+from rm360_async.config import Settings
+from rm360_async.domain.forecast import DAY, Capacity, Forecast, extraction_rate, forecast, learned_rate, parse_rate
 from rm360_async.domain.formatting import duration_text
 from rm360_async.domain.names import Modality, Structure
 from rm360_async.domain.selection import Selection
 from rm360_async.download.ranges.estimate import estimate_sizes
+from rm360_async.service.dry_run import duration_line
 
 TB = 10**12
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -34,6 +36,30 @@ def test_overlapping_attempts_share_their_time() -> None:
     assert learned_rate([(0, 10, 0), (5, 5, 100)]) is None
     assert learned_rate([(0, 10, 500), (0, 10, 500)]) == 100
     assert learned_rate([(0, 10, 500), (5, 15, 500), (100, 105, 1000)]) == 100
+
+
+def test_extractions_side_by_side_share_the_rate_of_earlier_ones() -> None:
+    assert extraction_rate([], 2) == math.inf
+    assert extraction_rate([(0, 100), (10, 0)], 2) == math.inf
+    assert extraction_rate([(10, 500), (30, 1500)], 3) == 150
+    latest = [(1.0, 100)] * 50
+    assert extraction_rate([(1000.0, 1), *latest], 1) == 100
+
+
+def test_a_dry_run_names_what_bounds_it() -> None:
+    settings = Settings.model_validate(
+        {
+            "google_drive": {"remote_name": "gdrive"},
+            "extraction": {"subjects": "all"},
+            "storage": {"output_dir": "/data"},
+            "processing": {"workers": 2},
+        }
+    )
+    line = duration_line(settings, 10**9, 1e6, math.inf)
+    assert "17 min" in line and line.endswith("bound by the line")
+    slow_disk = duration_line(settings, 10**9, 1e9, 2 * 2**20)
+    assert "bound by the disk, to which 2 extractions at once write 2 MB/s" in slow_disk
+    assert "at least 9 min" in slow_disk
 
 
 @pytest.mark.parametrize(

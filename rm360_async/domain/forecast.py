@@ -1,8 +1,8 @@
 """How long a download must take at least: a closed form of what bounds it; nothing is simulated.
 
 Three things bound a run, and the slowest decides: the line, which brings so many bytes a second; the accounts, each of
-which Google lets download 10 TB a day; and the disk, to which the files and then the folders are written. Failures,
-waits for a file's quota and the tail of the last performance come on top, so the real duration is longer.
+which Google lets download 10 TB a day; and the disk, to which extractions write the folders as fast as earlier ones
+did. Failures, waits for a file's quota and the tail of the last performance come on top, so a run takes longer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a run has; bytes a second. A rate of infinity bounds nothing."""
+    """What a run has; bytes a second, of the disk those that all extractions write. Infinity bounds nothing."""
 
     line: float
     accounts: int = 1
@@ -76,3 +76,14 @@ def learned_rate(attempts: Iterable[tuple[float, float, int]]) -> float | None:
         busy += max(0.0, ended - max(began, reached))
         reached = max(reached, ended)
     return sum(size for _, _, size in latest) / busy if busy else None
+
+
+def extraction_rate(extractions: Iterable[tuple[float, int]], workers: int) -> float:
+    """Return the bytes a second that so many extractions at once write; infinity if nothing was extracted yet.
+
+    Each earlier extraction is its seconds and the bytes of its folder, the oldest first. Their time includes reading,
+    checking and waiting for each other's writes, so it is what this machine achieves and not what its disk could.
+    """
+    latest = [each for each in extractions if each[0] > 0 and each[1] > 0][-_LEARNED_FROM:]
+    seconds = sum(seconds for seconds, _ in latest)
+    return workers * sum(size for _, size in latest) / seconds if seconds else math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from rm360_async.config import Settings
 from rm360_async.domain.exit_code import ExitCode
-from rm360_async.domain.forecast import Capacity, forecast, learned_rate
+from rm360_async.domain.forecast import Capacity, extraction_rate, forecast, learned_rate
 from rm360_async.domain.formatting import duration_text, size_text
 from rm360_async.domain.names import Modality, Performance
 from rm360_async.domain.release import camera_remarks
@@ -33,32 +34,37 @@ async def dry_run(settings: Settings, options: RunOptions, remote: Remote) -> in
     rows: list[PerformanceRow] = []
     ratios: dict[str, float] = {}
     compare_published = False
-    rate = options.rate
+    rate, disk_rate = options.rate, math.inf
     if ledger_path(settings.storage.manifest_path).exists():
         async with opened(settings.storage.manifest_path) as (ledger, claims):
             rows = await ledger.rows(claims=claims)
-            rate = rate or _learned_rate(await ledger.attempts.all())
+            attempts = await ledger.attempts.all()
+            rate, disk_rate = rate or _learned_rate(attempts), _extraction_rate(settings, attempts, rows)
             ratios, compare_published = await ledger.hints.ratios(), await has_selection_changed(ledger, settings)
     if options.replaces_published(settings):
         rows = [PerformanceRow(each, Stage.PENDING, forced=True) for each in listing.files]
     plan = make_plan(settings, listing, rows, time.time(), compare_published=compare_published)
     estimate_plan(settings, plan, ratios, plan.states)
     print(dry_run_text(settings, plan, listing))
-    print(duration_line(settings, sum(plan.download_sizes(settings.processing.fetch).values()), rate))
+    print(duration_line(settings, sum(plan.download_sizes(settings.processing.fetch).values()), rate, disk_rate))
     return ExitCode.DONE
 
 
-def duration_line(settings: Settings, download_bytes: int, rate: float | None) -> str:
-    """Return the expected duration and what bounds it; `rate` is that of the line in bytes a second, if known."""
+def duration_line(settings: Settings, download_bytes: int, rate: float | None, disk_rate: float) -> str:
+    """Return the expected duration and what bounds it.
+
+    `rate` is that of the line in bytes a second, if known; `disk_rate` that of all extractions, infinity if unknown.
+    """
     if not download_bytes:
         return "expected duration: nothing is to be downloaded"
     if rate is None:
         return "expected duration: unknown before the first download; with a rate: --dry-run --at 100MB/s"
-    least = forecast(download_bytes, 0, Capacity(rate, len(settings.google_drive.remotes)))
-    return (
-        f"expected duration: at least {duration_text(least.seconds)} at {size_text(rate)}/s,"
-        f" bound by {_BOUND_TEXTS[least.bound_by]}"
-    )
+    capacity = Capacity(rate, len(settings.google_drive.remotes), disk_rate)
+    least = forecast(download_bytes, download_bytes * OUTPUT_RATIO, capacity)
+    bound = _BOUND_TEXTS[least.bound_by]
+    if least.bound_by == "disk":
+        bound += f", to which {settings.processing.worker_count} extractions at once write {size_text(disk_rate)}/s"
+    return f"expected duration: at least {duration_text(least.seconds)} at {size_text(rate)}/s, bound by {bound}"
 
 
 def _learned_rate(attempts: Iterable[Attempt]) -> float | None:
@@ -66,6 +72,14 @@ def _learned_rate(attempts: Iterable[Attempt]) -> float | None:
     return learned_rate(
         (each.started, each.started + each.seconds.get("download", 0.0), each.fetched_bytes) for each in attempts
     )
+
+
+def _extraction_rate(settings: Settings, attempts: Iterable[Attempt], rows: Iterable[PerformanceRow]) -> float:
+    """Return the bytes a second that the extractions of this config write, as earlier ones did."""
+    sizes = {row.performance: row.bytes for row in rows if row.stage is Stage.COMPLETED}
+    completed = [each for each in attempts if each.outcome == Stage.COMPLETED.value]
+    extractions = ((each.seconds.get("extract", 0.0), sizes.get(each.performance, 0)) for each in completed)
+    return extraction_rate(extractions, settings.processing.worker_count)
 
 
 def dry_run_text(settings: Settings, plan: RunPlan, listing: RemoteListing) -> str:
