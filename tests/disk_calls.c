@@ -2,8 +2,9 @@
 
    RM360_DISK_PROCESS   a part of the command line of the process; in any other nothing happens
    RM360_DISK_BELOW     the folder
-   RM360_DISK_DELAY_US  how long each call on a file below it takes, in microseconds
-   RM360_DISK_GATE      while this file exists, no call on a file below it returns
+   RM360_DISK_DELAY_US  how long each call takes that names a file below it or syncs or locks one, in microseconds
+   RM360_DISK_GATE      while this file exists, no call on a file below it returns, but for close, which waits for
+                        nothing in a process that has not written to the file
    RM360_DISK_RECORD    a file: every call of the main thread on any file, from READY=1 on, adds "call path" to it, and
                         raises SIGUSR1, by which Python's faulthandler adds the stack */
 
@@ -60,7 +61,7 @@ static int is_of_memory(const char *path) {
 static void before(const char *call, int folder, const char *path) {
     char link[64], place[PATH_MAX], line[PATH_MAX + 64];
     if (!self || inside || getpid() != self) return;
-    int error = errno;
+    int error = errno, named = path != NULL;
     inside = 1;
     if (!path || path[0] != '/') {
         snprintf(link, sizeof link, folder == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/%d", folder);
@@ -74,8 +75,8 @@ static void before(const char *call, int folder, const char *path) {
         syscall(SYS_write, record, line, size);
         raise(SIGUSR1);
     }
-    if (below && !strncmp(path, below, strlen(below))) {
-        if (delay) wait_us(delay);
+    if (below && !strncmp(path, below, strlen(below)) && strcmp(call, "close")) {
+        if (delay && (named || strstr(call, "sync") || strstr(call, "lock"))) wait_us(delay);
         while (gate && syscall(SYS_faccessat, AT_FDCWD, gate, F_OK) == 0) wait_us(2000);
     }
     inside = 0;

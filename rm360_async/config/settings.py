@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from rm360_async.config import parsers
 from rm360_async.config.parsers import ConfigErrors
+from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import Modality, Structure, is_subject
 from rm360_async.domain.state import HOUR, MAX_WAIT_SECONDS
 
@@ -117,16 +118,21 @@ class Storage(_Section):
     @field_validator("temp_dir", "manifest_path", "log_dir", "metrics_path")
     @classmethod
     def _keep_out_of_subjects(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        """Raise ConfigErrors for a path at which a subject's folder is or will be."""
+        """Raise ConfigErrors for a path at which a subject's folder is or will be, by the names alone.
+
+        A config is read before the service is up, so this must not wait for a disk; see `require_separate_paths`.
+        """
         output_dir = info.data.get("output_dir")
-        if output_dir is None or value is None:
-            return value
-        inner, outer = (Path(os.path.realpath(path)) for path in (value, output_dir))
-        if inner == outer or (outer in inner.parents and is_subject(inner.relative_to(outer).parts[0])):
-            raise ConfigErrors(
-                (None, f"{value} is the path of a subject in output_dir; choose a folder beside output_dir")
-            )
+        if output_dir is not None and value is not None and _is_in_subject(value, output_dir, os.path.abspath):
+            raise ConfigErrors((None, _IN_SUBJECT.format(value)))
         return value
+
+    def require_separate_paths(self) -> None:
+        """Raise BadRequest for a path at which a subject's folder is or will be, links followed; asks the disk."""
+        for name in ("temp_dir", "manifest_path", "log_dir", "metrics_path"):
+            path: Path | None = getattr(self, name)
+            if path is not None and _is_in_subject(path, self.output_dir, os.path.realpath):
+                raise BadRequest(f"storage.{name}: {_IN_SUBJECT.format(path)}")
 
     @field_validator("manifest_path")
     @classmethod
@@ -134,6 +140,14 @@ class Storage(_Section):
         if value.suffix in (".sqlite", ".lock"):
             raise ConfigErrors((None, f'"{value.name}" is reserved for the ledger; end the name in .csv'))
         return value
+
+
+_IN_SUBJECT = "{} is the path of a subject in output_dir; choose a folder beside output_dir"
+
+
+def _is_in_subject(path: Path, output_dir: Path, resolve: Callable[[Path], str]) -> bool:
+    inner, outer = Path(resolve(path)), Path(resolve(output_dir))
+    return inner == outer or (outer in inner.parents and is_subject(inner.relative_to(outer).parts[0]))
 
 
 class Processing(_Section):

@@ -97,6 +97,7 @@ async def _registered_run(settings: Settings, ledger: Ledger, claims: Claims) ->
 
 def _make_folders_and_log(settings: Settings) -> logs.Log:
     storage = settings.storage
+    storage.require_separate_paths()
     for folder in (storage.temp_dir, storage.output_dir, storage.manifest_path.parent):
         hint = "check the path and its permissions, and that its disk is mounted"
         with os_errors("create the folder", folder, hint, Cause.NOT_WRITABLE):
