@@ -2,4 +2,5 @@
 
 from rm360_async.cli.program import program
 
-program()
+if __name__ == "__main__":  # a pool of processes imports the main module of its parent again, under another name
+    program()

@@ -88,7 +88,7 @@ def suggest_cameras(count: int, pool: str, *, front: bool, plots: Path | None) -
     if plots is not None:
         path = plots / "coverage.svg"
         title = f"{'front' if front else 'ring'}:{count} of {len(candidates)} cameras"
-        write_output_file(path, coverage_map(title, suggested, candidates).encode())
+        write_output_file(path, coverage_map(title, suggested, candidates).encode(errors="backslashreplace"))
         click.echo(f"written: {path}", err=True)
     return ExitCode.DONE
 

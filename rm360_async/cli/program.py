@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ _INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 def program() -> None:
     """Run the command of the command line, and exit with its exit code."""
     _repair_streams()
+    _require_utf8_names()
+    _escape_unencodable()
     os.environ.setdefault("PATH", os.defpath)  # pydub needs one
     on_term = _TermHandler()
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -38,6 +41,26 @@ def _repair_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def _require_utf8_names() -> None:
+    """Start this process again in UTF-8 mode if the locale has another encoding; the streams keep theirs.
+
+    The names of files on Linux are bytes. Those that a config names are UTF-8, and in an ASCII or Latin-1 locale Python
+    could not even open them (https://docs.python.org/3/library/os.html#utf8-mode).
+    """
+    if sys.getfilesystemencoding().lower() == "utf-8" or not sys.executable:
+        return
+    os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+    os.environ["PYTHONUTF8"] = "1"  # for child processes too
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _escape_unencodable() -> None:
+    """Let standard output and error show a character that their encoding lacks as an escape, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _TermHandler:

@@ -45,7 +45,15 @@ async def run_extraction(job: ExtractJob, limits: WorkerLimits, on_progress: OnP
     `on_progress` gets the files and bytes written so far. Raises the Fault that the worker reported, WORKER_DIED
     for its death, or DEADLINE.
     """
-    command = [sys.executable, "-m", "rm360_async.extraction.worker", str(limits.memory_bytes), job.to_json()]
+    command = [
+        sys.executable,
+        "-X",
+        "utf8",
+        "-m",
+        "rm360_async.extraction.worker",
+        str(limits.memory_bytes),
+        job.to_json(),
+    ]
     output = _WorkerOutput(on_progress)
     with anyio.move_on_after(limits.deadline_seconds) as deadline:
         exit_code, stderr = await run_worker(command, worker_environment(), output.receive)

@@ -76,7 +76,7 @@ async def write_manifest(path: Path, rows: Iterable[PerformanceRow]) -> None:
 
 def _write(path: Path, rows: Iterable[PerformanceRow]) -> None:
     with os_errors("write", path, "check the path and its permissions", Cause.NOT_WRITABLE):
-        temporary = write_temporary(path, manifest_text(rows).encode())
+        temporary = write_temporary(path, manifest_text(rows).encode(errors="backslashreplace"))
         reach("manifest written")
         put_in_place(temporary, path)
         reach("manifest in place")

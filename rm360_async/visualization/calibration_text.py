@@ -89,7 +89,7 @@ def write_plots(source: CalibrationSource, result: CalibrationResult, folder: Pa
     """Write rig.svg and coverage.svg and return their paths; raise Fault if they cannot be written."""
     directions = {position.id: (position.azimuth, position.elevation) for position in result.positions}
     rig, covered = folder / "rig.svg", folder / "coverage.svg"
-    write_output_file(rig, rig_views(source.name, result, source.with_images).encode())
+    write_output_file(rig, rig_views(source.name, result, source.with_images).encode(errors="backslashreplace"))
     covered_text = coverage_map(source.name, source.with_images, source.available, directions or None)
-    write_output_file(covered, covered_text.encode())
+    write_output_file(covered, covered_text.encode(errors="backslashreplace"))
     return rig, covered

@@ -60,7 +60,7 @@ class RangeWorkerClient:
 
     async def run(self, password: str, policy: StallPolicy, deadline_seconds: float) -> dict[str, Any]:
         """Return the worker's result. Raises Fault for a stall, for the deadline and for its death."""
-        command = [sys.executable, "-m", "rm360_async.download.ranges.worker", self._range_job.to_json()]
+        command = [sys.executable, "-X", "utf8", "-m", "rm360_async.download.ranges.worker", self._range_job.to_json()]
         environment = {**worker_environment(), PASSWORD_VARIABLE: password}
         with unwraps_faults():
             async with anyio.create_task_group() as tasks:

@@ -98,7 +98,7 @@ async def config_path(binary: str, env: Mapping[str, str]) -> Path | None:
 
 
 def locate_entry(path: Path, env: Mapping[str, str], remote: str, message: str) -> str:
-    """Return which variable or line of rclone's config a failure of a remote is about, as far as that can be told.
+    """Return which variable or line of rclone's config a failure of a remote is about, as far as that is known.
 
     That is the option of the remote that the message names, else its section, else the file.
     """

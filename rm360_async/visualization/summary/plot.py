@@ -33,7 +33,7 @@ def write_plot(entries: Sequence[PerformanceEntry], title: str, path: Path) -> N
         return
     drawing = Drawing(_WIDTH, height, title)
     _draw(drawing, entries, title, tables)
-    write_output_file(path, str(drawing).encode())
+    write_output_file(path, str(drawing).encode(errors="backslashreplace"))
 
 
 def _by_subjects(entries: Sequence[PerformanceEntry]) -> dict[str, Tally]:
