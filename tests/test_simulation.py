@@ -12,7 +12,22 @@ from itertools import count
 
 import pytest
 from simulation.assembly import Parts
-from simulation.laws import ASKED, DUE_FIRST, GOES_ON, ONCE, PROMISES, RATE, TRIES, Law
+from simulation.laws import (
+    ASKED,
+    AT_REST,
+    DUE_FIRST,
+    EXPECTED,
+    GOES_ON,
+    LIVENESS,
+    ONCE,
+    PROMISES,
+    QUOTA,
+    RATE,
+    STARTS,
+    STATUS,
+    TRIES,
+    Law,
+)
 from simulation.mutants import MUTANTS
 from simulation.report import round_text
 from simulation.rounds import Round, play
@@ -70,11 +85,17 @@ def test_a_seed_repeats(scenario: str) -> None:
     ("without", "law", "scenario"),
     [
         pytest.param("throttle", RATE, "one server", marks=pytest.mark.slow),
+        ("short pauses", LIVENESS, "one server"),
         ("lease", PROMISES, "small disk"),
         ("charge", TRIES, "one server"),
+        ("record of failures", STATUS, "one server"),
         ("claim", ONCE, "two instances"),
         ("lasting answers", GOES_ON, "one server"),
         ("due first", DUE_FIRST, "one server"),
+        ("wake", STARTS, "one server"),
+        ("quota notes", QUOTA, "four accounts"),
+        ("cleanup", AT_REST, "small disk"),
+        ("rate", EXPECTED, "one server"),
     ],
 )
 def test_a_safeguard_that_is_taken_out_is_missed(without: str, law: Law, scenario: str) -> None:

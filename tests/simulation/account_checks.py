@@ -60,7 +60,7 @@ class AccountChecks(Recorder):
         if self.world.elapsed() < process.planned_at + _ASKED_SECONDS:
             return
         for performance, wait in process.scheduler.waiting.items():
-            paths = [file.path for file in self.world.catalogue.files[performance].values()]
+            paths = [file.path for file in self.world.catalogue.files_of(performance)]
             for account in process.settings.google_drive.remotes if wait.cause is Cause.FILE_QUOTA else ():
                 if not any((account, path) in self._asked for path in paths):
                     self.breach(ASKED, f"{performance} waits for a quota, and {account} was never asked")

@@ -14,7 +14,8 @@ from rm360_async.download import spool
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.throttle import Throttle
 from rm360_async.extraction.worker_client import WorkerLimits
-from rm360_async.ledger import Claims, ManifestWriter
+from rm360_async.ledger import Claims, Ledger, ManifestWriter
+from rm360_async.service.progress import Progress
 from rm360_async.stages.reserve import evict_orphans
 from simulation.ranges import SimulatedRanges
 from simulation.remote import SimulatedRemote
@@ -37,6 +38,9 @@ class Parts:
     log: type[WitnessedLog] = WitnessedLog
     scheduler: type[WitnessedScheduler] = WitnessedScheduler
     attendance: Attendance = Attendance.SERVICE
+    ledger: type[Ledger] = Ledger
+    stages: type[WitnessedStages] = WitnessedStages
+    progress: type[Progress] = Progress
 
 
 def build_stages(
@@ -58,7 +62,7 @@ def build_stages(
     limits = WorkerLimits(settings.processing.worker_memory_bytes, _DEADLINE_SECONDS)
     ranges = SimulatedRanges(process, downloader, limits)
     extraction = SimulatedWorkers(process).extract
-    return WitnessedStages(settings, log, downloader, ranges, _budget(process), limits, clock, extraction)
+    return parts.stages(settings, log, downloader, ranges, _budget(process), limits, clock, extraction)
 
 
 def _budget(process: Process) -> Budget:

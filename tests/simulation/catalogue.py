@@ -35,9 +35,13 @@ class Catalogue:
             {each: kinds for each, kinds in self.files.items() if not subjects or each.subject in subjects}
         )
 
+    def files_of(self, performance: Performance) -> list[RemoteFile]:
+        """Return the files of a performance; none if the release does not have it."""
+        return list(self.files.get(performance, {}).values())
+
     def size(self, performance: Performance) -> int:
         """Return the bytes of all files of a performance."""
-        return sum(file.size for file in self.files[performance].values())
+        return sum(file.size for file in self.files_of(performance))
 
 
 def release_of_500(dice: Random, performances: int) -> Catalogue:

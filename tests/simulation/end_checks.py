@@ -46,7 +46,7 @@ class EndChecks(ExpectationChecks):
         return process.progress.sizes.get(performance, self.world.catalogue.size(performance))
 
     def _downloads_needed(self, process: Process, performance: Performance) -> int:
-        files = self.world.catalogue.files[performance].values()
+        files = self.world.catalogue.files_of(performance)
         poisoned = any(file.path in self.world.poisoned_downloads for file in files)
         return 1 + process.settings.processing.max_retries if poisoned else 1
 

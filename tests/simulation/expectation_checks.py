@@ -77,7 +77,7 @@ class ExpectationChecks(Recorder):
             self.breach(EXPECTED, f"{process} expected {factors[len(factors) // 2]:.2f} of what it took")
 
     def _is_foreseen(self, performance: Performance, at: float) -> bool:
-        files = self.world.catalogue.files[performance].values()
+        files = self.world.catalogue.files_of(performance)
         is_poisoned = any(file.path in self.world.poisoned_downloads for file in files)
         return not is_poisoned and self._quota_at.get(performance, 0.0) <= at
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import anyio
+
 from rm360_async.budget import Budget, Shortage
 from rm360_async.budget.ticket_queue import QueuedTicket
 from rm360_async.domain.doubt import Attendance
@@ -13,10 +15,13 @@ from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryDecision
 from rm360_async.download.throttle import Throttle
-from rm360_async.ledger import Claims
+from rm360_async.ledger import Claims, Ledger
+from rm360_async.ledger.database import Database
+from rm360_async.ledger.hints import Hints
 from rm360_async.pipeline.job import Job
+from rm360_async.service.progress import Progress
 from simulation.assembly import Parts
-from simulation.witness import WitnessedLog, WitnessedScheduler
+from simulation.witness import WitnessedLog, WitnessedScheduler, WitnessedStages
 
 
 class NoThrottle(Throttle):
@@ -61,11 +66,67 @@ class PendingFirst(WitnessedScheduler):
         return next(iter(self.pending), None) or super()._next_performance()
 
 
+class SleepingScheduler(WitnessedScheduler):
+    """Look for what is due every twelve hours."""
+
+    async def _wait_for_change(self) -> None:
+        await anyio.sleep(12 * 3600)
+
+
+class LongPauses(Throttle):
+    """Pause for two days after a limit."""
+
+    def slow_down(self, reason: str) -> None:
+        """Pause."""
+        super().slow_down(reason)
+        self.until = max(self.until, self._clock() + 2 * 86_400)
+
+
+class ForgottenQuotas(Ledger):
+    """Remember no quota that is used up."""
+
+    def __init__(self, database: Database, now: Callable[[], float]) -> None:
+        super().__init__(database, now)
+        self.hints = _NoQuotas(database, now)
+
+
+class _NoQuotas(Hints):
+    async def record_quota(self, remote: str, path: str, until: float) -> None:
+        """Record nothing."""
+
+
+class UnrecordedFailures(WitnessedLog):
+    """Leave the ledger as it is when something fails."""
+
+    async def write_failure(self, job: Job, decision: RetryDecision, fault: Fault) -> None:
+        """Record nothing."""
+
+
+class NoCleanup(WitnessedStages):
+    """Leave the .smc files of what is published in the spool."""
+
+    async def cleanup(self, job: Job, *, published: bool) -> None:
+        """Remove nothing."""
+
+
+class Pessimist(Progress):
+    """Expect an end that is far too late."""
+
+    def _rate(self) -> float:
+        return super()._rate() / 5
+
+
 MUTANTS = {
     "throttle": Parts(throttle=NoThrottle),
+    "short pauses": Parts(throttle=LongPauses),
     "lease": Parts(budget=NoLeases),
     "charge": Parts(log=NoCharge),
+    "record of failures": Parts(log=UnrecordedFailures),
     "claim": Parts(claims=NoClaims),
     "lasting answers": Parts(attendance=Attendance.TERMINAL),
     "due first": Parts(scheduler=PendingFirst),
+    "wake": Parts(scheduler=SleepingScheduler),
+    "quota notes": Parts(ledger=ForgottenQuotas),
+    "cleanup": Parts(stages=NoCleanup),
+    "rate": Parts(progress=Pessimist),
 }

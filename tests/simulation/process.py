@@ -23,7 +23,7 @@ from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
-from rm360_async.ledger import Ledger, create_ledger, ledger_path, lock_path
+from rm360_async.ledger import create_ledger, ledger_path, lock_path
 from rm360_async.ledger.database import Database
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
@@ -76,7 +76,7 @@ class Process:
         path = ledger_path(settings.storage.manifest_path)
         create_ledger(path)
         self._connection = InlineConnection(path, self.require_alive)
-        self.ledger = Ledger(Database(self._connection, path), world.time.now)
+        self.ledger = world.parts.ledger(Database(self._connection, path), world.time.now)
         self.claims = world.parts.claims(lock_path(path))
 
     def __str__(self) -> str:
@@ -168,7 +168,9 @@ class Process:
         sizes = {each: estimate.staging_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
         fetched = stages.downloader
         self.planned_at = self.world.elapsed()
-        self.progress = Progress(scheduler, sizes, stages.budget, lambda: fetched.fetched_bytes, self.clock)
+        self.progress = self.world.parts.progress(
+            scheduler, sizes, stages.budget, lambda: fetched.fetched_bytes, self.clock
+        )
         width = Width(processing.downloads, processing.worker_count)
         self._stop.pipeline_running = True
         async with anyio.create_task_group() as tasks:
