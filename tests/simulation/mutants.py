@@ -14,6 +14,7 @@ from rm360_async.domain.doubt import Attendance
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryDecision
+from rm360_async.domain.stage import Stage
 from rm360_async.download.throttle import Throttle
 from rm360_async.ledger import Claims, Ledger
 from rm360_async.ledger.database import Database
@@ -95,11 +96,13 @@ class _NoQuotas(Hints):
         """Record nothing."""
 
 
-class UnrecordedFailures(WitnessedLog):
-    """Leave the ledger as it is when something fails."""
+class UnrecordedWaits(WitnessedLog):
+    """Record in the ledger that something failed, and not that it waits."""
 
     async def write_failure(self, job: Job, decision: RetryDecision, fault: Fault) -> None:
-        """Record nothing."""
+        """Record a pending performance instead of a waiting one."""
+        waits = decision.stage is Stage.WAITING
+        await super().write_failure(job, replace(decision, stage=Stage.PENDING) if waits else decision, fault)
 
 
 class NoCleanup(WitnessedStages):
@@ -121,7 +124,7 @@ MUTANTS = {
     "short pauses": Parts(throttle=LongPauses),
     "lease": Parts(budget=NoLeases),
     "charge": Parts(log=NoCharge),
-    "record of failures": Parts(log=UnrecordedFailures),
+    "record of waits": Parts(log=UnrecordedWaits),
     "claim": Parts(claims=NoClaims),
     "lasting answers": Parts(attendance=Attendance.TERMINAL),
     "due first": Parts(scheduler=PendingFirst),
