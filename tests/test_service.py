@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -155,17 +153,3 @@ def test_a_run_tells_systemd_where_it_is(workspace: Workspace, monkeypatch: pyte
     assert any(message.startswith("STATUS=0/1 done") for message in said)
     assert said[-1] == "STOPPING=1"
     assert 'rm360_performances{state="completed"} 1.0' in (workspace.root / "rm360.prom").read_text()
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
-def test_the_unit_is_one_that_systemd_takes(workspace: Workspace) -> None:
-    """Fill in the template as scripts/systemd-unit does, with the paths of a config."""
-    config = workspace.config()
-    command = [str(ROOT / "scripts" / "systemd-unit"), config.name]  # a path that starts where the caller stands
-    text = subprocess.run(command, cwd=config.parent, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert f'"{config}"' in text
-    assert f'"{workspace.output}"' in text and "@" not in text.replace("@system-service", "")
-    unit = workspace.root / "rm360.service"
-    unit.write_text(text)
-    verdict = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
-    assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, "")
