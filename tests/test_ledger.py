@@ -24,6 +24,7 @@ from rm360_async.ledger import Claims, Ledger, ledger_path, lock_path, quarantin
 from rm360_async.ledger import attempts as attempts_module
 from rm360_async.ledger import runs as runs_module
 from rm360_async.ledger.claims import RUNS
+from rm360_async.ledger.schema import VERSION
 from rm360_async.ledger.values import left_out_text
 
 A, B, C = Performance("0018", "s1_all"), Performance("0018", "e2"), Performance("0026", "e10")
@@ -190,6 +191,40 @@ async def test_retry_and_force_touch_only_what_they_name(path: Path) -> None:
         await ledger.requests.force([C])
         await ledger.record_completed(C, a_record(C))
         assert not (await ledger.row(C)).forced
+
+
+@pytest.mark.anyio
+async def test_waits_that_a_person_ends_are_over_and_their_quotas_forgotten(path: Path) -> None:
+    async with Ledger.open(path, now=lambda: 100.0) as ledger:
+        await ledger.add([A, B, C])
+        await ledger.record_listing({each: [SourceFile(f"{each}.smc", 1)] for each in (A, B)})
+        for each in (A, B):
+            await ledger.move(each, Stage.WAITING, cause=Cause.FILE_QUOTA, reason="quota", wait_until=500.0)
+            await ledger.hints.record_quota("gdrive:", f"{each}.smc", 500.0)
+        assert await ledger.requests.retry() == [] and await ledger.requests.retry([C], waiting=True) == []
+        counted = await ledger.requests.count()
+        assert await ledger.requests.retry([A], waiting=True) == [A]
+        row = await ledger.row(A)
+        assert (row.stage, row.cause, row.wait_until) == (Stage.PENDING, None, None)
+        assert await ledger.requests.count() == counted + 1, "an active run notices"
+        assert await ledger.hints.quotas() == {("gdrive:", f"{B}.smc"): 500.0}
+        await ledger.requests.force([B])
+        assert (await ledger.row(B)).stage is Stage.PENDING and await ledger.hints.quotas() == {}
+
+
+@pytest.mark.anyio
+async def test_a_shorter_wait_for_quotas_counts_from_when_they_were_found_used_up(path: Path) -> None:
+    now = 1000.0
+    async with Ledger.open(path, now=lambda: now) as ledger:
+        await ledger.hints.record_quota("a", "x", now + 24 * 3600)
+        now += 1800
+        await ledger.hints.record_quota("a", "y", now + 60)
+        await ledger.hints.shorten_quotas(3600)
+        assert await ledger.hints.quotas() == {("a", "x"): 1000.0 + 3600, ("a", "y"): now + 60}
+        await ledger.hints.shorten_quotas(24 * 3600)
+        assert await ledger.hints.quota_until("a", "x") == 1000.0 + 3600, "it becomes no longer"
+        await ledger.hints.shorten_quotas(1)
+        assert await ledger.hints.quotas() == {("a", "y"): now + 1}
 
 
 @pytest.mark.anyio
@@ -363,7 +398,7 @@ async def test_foreign_and_newer_ledgers_are_refused(path: Path) -> None:
     newer = sqlite3.connect(path)
     newer.execute("PRAGMA user_version = 7")
     newer.close()
-    assert "was written by a newer rm360 (schema 7, this one knows up to 2)" in str(await _refused(path))
+    assert f"was written by a newer rm360 (schema 7, this one knows up to {VERSION})" in str(await _refused(path))
 
 
 @pytest.mark.anyio

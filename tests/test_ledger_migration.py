@@ -103,6 +103,20 @@ async def test_a_migrated_ledger_has_the_schema_of_a_new_one(path: Path, tmp_pat
 
 
 @pytest.mark.anyio
+async def test_quotas_of_schema_2_end_as_soon_as_a_shorter_wait_from_now_on_allows(path: Path) -> None:
+    """Schema 2 knows when a quota comes back, and not since when it is used up."""
+    async with Ledger.open(path, now=lambda: 1000.0) as ledger:
+        await ledger.hints.record_quota("gdrive", "x", 1000.0 + 24 * 3600)
+    change(path, "ALTER TABLE quota DROP COLUMN refused")
+    change(path, "PRAGMA user_version = 2")
+    async with Ledger.open(path, now=lambda: 2000.0) as ledger:
+        assert version_of(path) == VERSION
+        assert await ledger.hints.quota_until("gdrive", "x") == 1000.0 + 24 * 3600
+        await ledger.hints.shorten_quotas(3600)
+        assert await ledger.hints.quota_until("gdrive", "x") == 2000.0 + 3600
+
+
+@pytest.mark.anyio
 async def test_the_copy_is_the_old_ledger(path: Path) -> None:
     before = {table: query(path, f"SELECT * FROM {table}") for table in ("performance", "attempt", "learned", "meta")}
     async with Ledger.open(path) as ledger:

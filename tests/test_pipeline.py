@@ -347,6 +347,21 @@ async def test_half_a_pair_is_never_extracted_and_resumes_under_its_lease(cause:
     assert stages.steps.count(("fetch anno", PLAN[0])) == 2 and stages.taken == 1
 
 
+async def test_a_person_ends_the_wait_of_a_job_that_keeps_its_lease() -> None:
+    stages = SimulatedStages({("fetch", PLAN[0]): [Cause.SERVER_ERROR]})
+    scheduler = scheduler_of(PLAN[:1])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, scheduler, stages, Width(1, 1), RetryPolicy(retry_delay=3600))
+        with anyio.fail_after(10):
+            while stages.job_log.rows[PLAN[0]].stage is not Stage.WAITING:
+                await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
+            scheduler.requeue(PLAN[0])
+            while not scheduler.ended:
+                await anyio.lowlevel.checkpoint()
+    assert scheduler.ended == {PLAN[0]: Stage.COMPLETED} and stages.taken == 1
+
+
 async def test_a_quota_releases_the_lease() -> None:
     stages = SimulatedStages({("fetch", PLAN[0]): [Cause.FILE_QUOTA]})
     await run_all(stages)

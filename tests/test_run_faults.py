@@ -9,11 +9,14 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from drive_emulator import Rule
@@ -159,6 +162,66 @@ def test_a_file_waits_when_every_account_is_over_quota_or_may_not_read_it(drive_
     assert [request.account for request in drive_server.downloads_of("e1")] == ["gdrive"]
     assert [request.account for request in drive_server.downloads_of("e2")] == ["gdrive", "gdrive2"]
     assert "this account may not read it" in drive_server.error_of("e2")
+
+
+def wait_for_a_quota(drive_server: DriveServer) -> None:
+    """Leave e0 waiting for a day: its account has been asked once, and would serve it now."""
+    drive_server.put("e0")
+    drive_server.drive.rules = [Rule("downloadQuotaExceeded", times=1)]
+    assert drive_server.run("--no-wait") == 1
+    assert drive_server.statuses() == {"e0": "waiting"} and len(drive_server.drive.media()) == 1
+
+
+def test_an_account_that_is_added_is_asked_at_once(drive_server: DriveServer) -> None:
+    wait_for_a_quota(drive_server)
+    assert drive_server.run("--no-wait", google_drive__remote_names=["gdrive2"]) == 0
+    assert [request.account for request in drive_server.drive.media()] == ["gdrive", "gdrive2"]
+    assert drive_server.statuses() == {"e0": "completed"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [(["--force"], {}), ([], {"processing__force_reextract": True}), ([], {"processing__quota_wait_hours": 0.0001})],
+)
+def test_a_person_ends_a_wait_by_force_or_by_a_shorter_one(
+    drive_server: DriveServer, arguments: list[str], changes: dict[str, Any]
+) -> None:
+    wait_for_a_quota(drive_server)
+    assert drive_server.run("--no-wait", *arguments, **changes) == 0
+    assert [request.account for request in drive_server.drive.media()] == ["gdrive", "gdrive"]
+
+
+def test_retry_ends_waits_for_the_next_run(drive_server: DriveServer, capsys: pytest.CaptureFixture[str]) -> None:
+    wait_for_a_quota(drive_server)
+    assert drive_server.workspace.command("status") == 0
+    assert "rm360 retry --waiting" in capsys.readouterr().out
+    assert drive_server.workspace.command("retry") == 0
+    assert "0 of 0 failed performances requeued" in capsys.readouterr().out
+    assert drive_server.workspace.command("retry", "--waiting") == 0
+    assert capsys.readouterr().out == "0018/e0: pending\n1 of 1 waiting performances requeued\n"
+    assert drive_server.run("--no-wait") == 0
+    assert [request.account for request in drive_server.drive.media()] == ["gdrive", "gdrive"]
+
+
+def test_retry_ends_the_waits_of_a_run_that_is_active(drive_server: DriveServer) -> None:
+    """One waits for a quota, and one for its retry with its bytes on disk."""
+    drive_server.put("e0", "e1")
+    drive_server.drive.rules = [
+        Rule("downloadQuotaExceeded", path="*_e0_raw.smc", times=1),
+        Rule("reset", path="*_e1_raw.smc", at=50_000, times=1),
+    ]
+
+    def both_wait() -> bool:
+        return drive_server.workspace.log().count(" waiting, until ") == 2
+
+    def retry() -> None:
+        command = [sys.executable, "-m", "rm360_async", "retry", str(drive_server.config()), "--waiting"]
+        subprocess.run(command, check=True, timeout=60, capture_output=True)
+
+    with meanwhile((both_wait, retry)):
+        assert drive_server.run(processing__retry_delay=3000) == 0
+    assert set(drive_server.statuses().values()) == {"completed"}
+    assert "2 performances are tried again because a person asked for it" in drive_server.workspace.log()
 
 
 # --- what is there

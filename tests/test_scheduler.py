@@ -166,6 +166,18 @@ async def test_a_clock_that_is_set_back_makes_no_wait_longer_than_any() -> None:
     assert await next_of(scheduler) == A
 
 
+async def test_what_a_person_asks_for_starts_before_anything_new() -> None:
+    scheduler = Scheduler(clock=Clock(now=Time()))
+    scheduler.update(A, PlannedState(Stage.PENDING))
+    scheduler.update(B, waiting(9e3, Cause.FILE_QUOTA))
+    scheduler.update(C, PlannedState(Stage.DOWNLOAD_FAILED))
+    scheduler.update(D, PlannedState(Stage.COMPLETED))
+    for each in (B, C, D):
+        scheduler.requeue(each)
+    assert [await next_of(scheduler) for _ in range(3)] == [B, C, A]
+    assert scheduler.ended == {D: Stage.COMPLETED}
+
+
 async def test_a_stop_hands_out_nothing_more() -> None:
     scheduler = Scheduler()
     scheduler.update(A, PlannedState(Stage.PENDING))

@@ -8,6 +8,7 @@ import pytest
 
 from rm360_async.domain.errors import Cause, Fault, Scope
 from rm360_async.domain.names import Performance
+from rm360_async.domain.quota import with_quota_wait
 from rm360_async.domain.record import SourceFile
 from rm360_async.domain.retry import (
     MAX_THROTTLE_SECONDS,
@@ -105,6 +106,31 @@ def test_what_does_not_count_as_a_try_waits_longer_each_time(cause: Cause) -> No
 def test_quota_waits_its_time_and_costs_no_try() -> None:
     decision = decide_retry(Fault(Cause.FILE_QUOTA, "x"), row(Stage.DOWNLOADING, tries=3), POLICY, NOW, 0.5)
     assert (decision.stage, decision.wait_until, decision.counts_as_try) == (Stage.WAITING, NOW + 3600, False)
+
+
+QUOTAS = {("a", FILE.path): NOW + 50, ("b", FILE.path): NOW + 20, ("b", "anno"): NOW + 90}
+
+
+@pytest.mark.parametrize(
+    ("accounts", "end"),
+    [(["a"], NOW + 50), (["b"], NOW + 90), (["a", "b"], NOW + 50), (["a", "new"], NOW), ([], NOW)],
+)
+def test_a_wait_for_a_quota_is_that_of_the_accounts_that_there_are(accounts: list[str], end: float) -> None:
+    files = (FILE, SourceFile("anno", 1))
+    waiting = row(Stage.WAITING, cause=Cause.FILE_QUOTA, wait_until=NOW + 10, sources=files)
+    assert with_quota_wait(waiting, QUOTAS, accounts, NOW).wait_until == end
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        row(Stage.WAITING, cause=Cause.NETWORK, wait_until=NOW + 10),
+        row(Stage.FAILED, cause=Cause.FILE_QUOTA),
+        row(Stage.WAITING, cause=Cause.FILE_QUOTA, wait_until=NOW + 10, sources=()),
+    ],
+)
+def test_no_other_wait_depends_on_accounts(other: PerformanceRow) -> None:
+    assert with_quota_wait(other, QUOTAS, ["new"], NOW) == other
 
 
 def test_a_bad_file_is_failed_and_a_failed_download_is_download_failed() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rm360_async.config import Settings
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.names import matches_any
-from rm360_async.domain.stage import FAILURES
+from rm360_async.domain.stage import FAILURES, Stage
 from rm360_async.ledger import Ledger, ledger_path, manifest_text, opened, write_manifest
 
 
@@ -25,17 +25,18 @@ async def export_manifest(settings: Settings, output: str | None) -> int:
     return ExitCode.DONE
 
 
-async def retry(settings: Settings, subjects: tuple[str, ...], performances: tuple[str, ...]) -> int:
-    """Requeue the selected failed performances and print them; return the exit code."""
+async def retry(settings: Settings, subjects: tuple[str, ...], performances: tuple[str, ...], waiting: bool) -> int:
+    """Requeue the selected performances that failed, or that wait, and print them; return the exit code."""
+    stages = (Stage.WAITING,) if waiting else FAILURES
     async with Ledger.open(ledger_path(settings.storage.manifest_path), create=False) as ledger:
-        failed = [row.performance for row in await ledger.rows() if row.stage in FAILURES]
+        candidates = [row.performance for row in await ledger.rows() if row.stage in stages]
         selected = [
             each
-            for each in failed
+            for each in candidates
             if (not subjects or each.subject in subjects) and (not performances or matches_any(each.name, performances))
         ]
-        requeued = await ledger.requests.retry(selected)
+        requeued = await ledger.requests.retry(selected, waiting=waiting)
     for each in requeued:
         print(f"{each}: pending")
-    print(f"{len(requeued)} of {len(failed)} failed performances requeued")
+    print(f"{len(requeued)} of {len(candidates)} {'waiting' if waiting else 'failed'} performances requeued")
     return ExitCode.DONE

@@ -88,6 +88,8 @@ def as_text(status: Mapping[str, Any]) -> str:
         f"  {each['performance']:<16} waiting for {each['for']}, until {time_text(each['until'])}: {each['reason']}"
         for each in status["waiting"][:_MAX_ROWS_SHOWN]
     ]
+    if status["waiting"]:
+        lines.append("  to end these waits now: rm360 retry --waiting")
     failed = status["failed"]
     lines += [f"  {each['performance']:<16} {each['status']}: {each['reason']}" for each in failed[:_MAX_ROWS_SHOWN]]
     hidden = max(0, len(status["waiting"]) - _MAX_ROWS_SHOWN) + max(0, len(failed) - _MAX_ROWS_SHOWN)

@@ -30,8 +30,23 @@ class Hints:
     async def record_quota(self, remote: str, path: str, until: float) -> None:
         """Record until when (unix seconds) this remote refuses this file; expired records are removed."""
         async with self._database.write() as sql:
-            await sql.execute("DELETE FROM quota WHERE until <= ?", self._now())
-            await sql.execute("INSERT OR REPLACE INTO quota VALUES (?, ?, ?)", remote, path, until)
+            now = self._now()
+            await sql.execute("DELETE FROM quota WHERE until <= ?", now)
+            query = "INSERT OR REPLACE INTO quota (remote, path, until, refused) VALUES (?, ?, ?, ?)"
+            await sql.execute(query, remote, path, until, now)
+
+    async def quotas(self) -> dict[tuple[str, str], float]:
+        """Return until when (unix seconds) each remote refuses each file, of those that it refuses now."""
+        async with self._database.read() as sql:
+            rows = await sql.fetch_all("SELECT remote, path, until FROM quota")
+        now = self._now()
+        return {(remote, path): float(until) for remote, path, until in rows if not is_due(until, now)}
+
+    async def shorten_quotas(self, seconds: float) -> None:
+        """End every quota that lasts longer than `seconds` since it was found used up, which an older file lacks."""
+        async with self._database.write() as sql:
+            query = "UPDATE quota SET until = min(until, coalesce(refused, ?) + ?)"
+            await sql.execute(query, self._now(), seconds)
 
     async def ratios(self) -> dict[str, float]:
         """Return the output bytes to expect for each input byte, by kind: of performance, or of a share of the file."""

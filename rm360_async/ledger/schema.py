@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 APPLICATION_ID = 0x524D3336  # "RM36"
-VERSION = 2
+VERSION = 3
 """The version of TABLES. It rises with every change, and MIGRATIONS gets the statements from the one before.
 
 Columns keep their names, because people read them.
@@ -67,6 +67,7 @@ CREATE TABLE quota (
     remote TEXT NOT NULL,
     path TEXT NOT NULL,
     until REAL NOT NULL,
+    refused REAL,
     PRIMARY KEY (remote, path)
 ) {_STRICT};
 CREATE TABLE learned (
@@ -85,6 +86,9 @@ PRAGMA user_version = {VERSION};
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (  # rm360 0.2.0
         "UPDATE meta SET key = 'imported' WHERE key = 'taken_in'",
+    ),
+    2: (  # when a quota was found used up: a shorter processing.quota_wait_hours counts from then
+        "ALTER TABLE quota ADD COLUMN refused REAL",
     ),
 }
 """The statements that bring a ledger of each version to the next version."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import anyio
+
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.names import Kind, Performance
 from rm360_async.domain.record import Record, RemoteFile, SourceFile
@@ -89,6 +91,7 @@ class Job:
     """Bytes of disk in the spool that its lease is for."""
     lease: DiskLease | None = None
     clock: Clock = SYSTEM_CLOCK
+    _wait_ended: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
         self.enter(self.stage)
@@ -111,6 +114,16 @@ class Job:
     def enter(self, stage: Stage) -> None:
         """Go to another stage; its progress and its clock start from zero."""
         self.stage, self.progress = stage, StageProgress(self.clock.monotonic())
+
+    async def wait(self, seconds: float) -> None:
+        """Wait so long, or until `end_wait` is called."""
+        self._wait_ended = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._wait_ended.wait()
+
+    def end_wait(self) -> None:
+        """End its wait now, if it waits."""
+        self._wait_ended.set()
 
     async def release_lease(self) -> None:
         """Return the lease, if there is one, to the budget."""

@@ -308,7 +308,7 @@ class _Pipeline:
         arrived = job.arrived
         job.enter(Stage.WAITING)
         job.progress.note = f"retrying after: {fault.message}"
-        await anyio.sleep(max(0.0, due - self.clock.now()))
+        await job.wait(max(0.0, due - self.clock.now()))
         job.enter(Stage.DOWNLOADED if arrived else Stage.DOWNLOADING)
         if arrived:
             self.queue.send_nowait(job)

@@ -24,7 +24,7 @@ import anyio
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance
-from rm360_async.domain.stage import ENDED, Stage
+from rm360_async.domain.stage import ENDED, FAILURES, Stage
 from rm360_async.domain.state import PlannedState, is_due
 from rm360_async.pipeline.job import Job
 
@@ -118,6 +118,15 @@ class Scheduler:
             if past.begun:
                 self._requeued.add(performance)
         self._notify()
+
+    def requeue(self, performance: Performance) -> None:
+        """Let a performance that waits or has failed start now: a person asked for it."""
+        job = self.active.get(performance)
+        if job is not None:
+            job.end_wait()
+        elif performance in self.waiting or self.ended.get(performance) in FAILURES:
+            self._past[performance].begun = True
+            self.update(performance, PlannedState(Stage.PENDING))
 
     def retry_later(self, performance: Performance) -> None:
         """Hand a performance that another instance is working on out again: after `retry_interval`, then twice that."""

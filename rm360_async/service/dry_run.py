@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rm360_async.config import Settings
@@ -14,6 +14,7 @@ from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.forecast import Capacity, extraction_rate, forecast, learned_rate
 from rm360_async.domain.formatting import duration_text, size_text
 from rm360_async.domain.names import Modality, Performance
+from rm360_async.domain.quota import with_quota_wait
 from rm360_async.domain.release import camera_remarks
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
@@ -28,16 +29,18 @@ from rm360_async.store.replacement import names_text
 _BOUND_TEXTS = {"line": "the line", "account": "10 TB a day and account", "disk": "the disk"}
 
 
-async def dry_run(settings: Settings, options: RunOptions, remote: Remote) -> int:
+async def dry_run(settings: Settings, options: RunOptions, remotes: Sequence[Remote]) -> int:
     """Print the plan of a run; return the exit code."""
-    listing = await list_remote(settings, remote)
+    listing = await list_remote(settings, remotes[0])
     rows: list[PerformanceRow] = []
     ratios: dict[str, float] = {}
     compare_published = False
     rate, disk_rate = options.rate, math.inf
     if ledger_path(settings.storage.manifest_path).exists():
         async with opened(settings.storage.manifest_path) as (ledger, claims):
-            rows = await ledger.rows(claims=claims)
+            quotas, accounts = await ledger.hints.quotas(), [str(remote) for remote in remotes]
+            stored = await ledger.rows(claims=claims)
+            rows = [with_quota_wait(row, quotas, accounts, time.time()) for row in stored]
             attempts = await ledger.attempts.all()
             rate, disk_rate = rate or _learned_rate(attempts), _extraction_rate(settings, attempts, rows)
             ratios, compare_published = await ledger.hints.ratios(), await has_selection_changed(ledger, settings)

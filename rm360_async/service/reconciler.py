@@ -11,8 +11,9 @@ from pathlib import Path
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.names import Performance, output_folder
+from rm360_async.domain.quota import with_quota_wait
 from rm360_async.domain.stage import FAILURES, Stage
-from rm360_async.domain.state import PerformanceRow
+from rm360_async.domain.state import HOUR
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.ledger import Claims, Ledger, adopt_folders, import_existing
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
@@ -76,15 +77,18 @@ class Reconciler:
         if number is not None:
             await on_disk_thread(self.claims.release, number)
 
-    async def plan(self, listing: RemoteListing, *, force: bool) -> RunPlan:
-        """Return the plan of the run and enter its states in the ledger; `force` replaces published folders."""
+    async def plan(self, listing: RemoteListing, accounts: Sequence[str], *, force: bool) -> RunPlan:
+        """Return the plan of the run and enter its states in the ledger; `force` replaces published folders.
+
+        A wait for a quota ends at once if one of the accounts was not asked, see `domain.quota`.
+        """
         _log_ignored_files(listing)
         compare_published = await has_selection_changed(self.ledger, self.settings)
-        rows = await self.ledger.rows(claims=self.claims)
-        plan = await self._make_plan(listing, rows, compare_published=compare_published)
+        await self.ledger.hints.shorten_quotas(self.settings.processing.quota_wait_hours * HOUR)
+        plan = await self._make_plan(listing, accounts, compare_published=compare_published)
         await self.ledger.add(plan.states)
         if force:
-            plan = await self._force(plan, listing)
+            plan = await self._force(plan, listing, accounts)
         await self._adopt_published(plan)
         await self.ledger.apply_plan(plan.states, self.claims)
         if compare_published and not plan.comparison_failed:  # the ledger now has the incomplete ones as pending
@@ -95,12 +99,14 @@ class Reconciler:
         return plan
 
     async def _make_plan(
-        self, listing: RemoteListing, rows: Sequence[PerformanceRow], *, compare_published: bool = False
+        self, listing: RemoteListing, accounts: Sequence[str], *, compare_published: bool = False
     ) -> RunPlan:
+        stored, quotas = await self.ledger.rows(claims=self.claims), await self.ledger.hints.quotas()
+        rows = [with_quota_wait(row, quotas, accounts, self.clock.now()) for row in stored]
         make = partial(make_plan, compare_published=compare_published)
         return await on_disk_thread(make, self.settings, listing, rows, self.clock.now())
 
-    async def _force(self, plan: RunPlan, listing: RemoteListing) -> RunPlan:
+    async def _force(self, plan: RunPlan, listing: RemoteListing, accounts: Sequence[str]) -> RunPlan:
         """Mark everything for replacement; if the same forced run was interrupted, keep what it already replaced."""
         request = " ".join([self.settings.selection_policy.fingerprint(), *map(str, plan.states)])
         request_hash = hashlib.sha256(request.encode()).hexdigest()
@@ -108,7 +114,7 @@ class Reconciler:
         if not any(row.forced for row in rows) or await self.ledger.hints.get_meta(_FORCED_KEY) != request_hash:
             await self.ledger.hints.set_meta(_FORCED_KEY, request_hash)
             await self.ledger.requests.force(plan.states)
-        return await self._make_plan(listing, await self.ledger.rows(claims=self.claims))
+        return await self._make_plan(listing, accounts)
 
     async def _adopt_published(self, plan: RunPlan) -> None:
         """Enter folders that are published but not completed in the ledger, with their counts."""

@@ -27,6 +27,7 @@ from rm360_async.service.end_summary import exit_code, summary_lines
 from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
 from rm360_async.service.reconciler import Reconciler
+from rm360_async.service.requests import follow_requests
 from rm360_async.service.run_plan import RunPlan
 from rm360_async.service.signals import Stop
 from rm360_async.service.snapshot import Snapshot
@@ -54,7 +55,7 @@ log = logs.logger(__name__)
 async def run(settings: Settings, options: RunOptions) -> int:
     """Download, extract and publish until nothing is left to do; return the exit code."""
     if options.dry_run:
-        return await dry_run(settings, options, connect(settings)[0])
+        return await dry_run(settings, options, connect(settings))
     options = replace(options, attendance=attendance_of(os.environ))  # before the notifier takes its variables away
     async with service_heartbeat() as notifier:
         remotes = await on_disk_thread(connect, settings)
@@ -147,7 +148,7 @@ class _Run:
             with self.stop.scope:
                 await self.reconciler.import_existing(self.notifier.show_status)
                 force = self.options.replaces_published(self.settings)
-                self.plan = await self.reconciler.plan(await self._list_remote(), force=force)
+                self.plan = await self.reconciler.plan(await self._list_remote(), self._accounts, force=force)
                 self.manifest.touch()
                 await self._process(self.plan)
         finally:
@@ -185,6 +186,10 @@ class _Run:
             code = ExitCode.CANNOT_CONTINUE
         return code
 
+    @property
+    def _accounts(self) -> list[str]:
+        return [str(remote) for remote in self.remotes]
+
     async def _list_remote(self) -> RemoteListing:
         return await list_patiently(
             self.settings,
@@ -217,6 +222,7 @@ class _Run:
             try:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self.manifest.follow)
+                    tasks.start_soon(follow_requests, self.ledger, self.scheduler)
                     tasks.start_soon(stages.budget.share_progress)
                     tasks.start_soon(progress.measure_free_bytes)
                     tasks.start_soon(report_progress, progress, self.ledger, self.number, self.notifier, live, metrics)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rm360_async.budget import Budget
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
+from rm360_async.domain.quota import is_quota_wait, with_quota_wait
 from rm360_async.domain.record import Record
 from rm360_async.domain.selection import SelectionPolicy
 from rm360_async.domain.state import PerformanceRow, PlannedState
@@ -52,6 +53,9 @@ class Stages:
 
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
         """Reconcile the claimed job with what is on disk; return the state that it is really in."""
+        if is_quota_wait(row):  # another instance may have recorded it, which has other accounts
+            quotas = await self.job_log.ledger.hints.quotas()
+            row = with_quota_wait(row, quotas, map(str, self.downloader.remotes), self.clock.now())
         return await lookup(job, row, self.settings, self.job_log, self.clock)
 
     async def look_up_sources(self, job: Job) -> None:

@@ -41,6 +41,8 @@ class Parts:
     ledger: type[Ledger] = Ledger
     stages: type[WitnessedStages] = WitnessedStages
     progress: type[Progress] = Progress
+    waits_by_account: bool = True
+    """False: a wait for a quota ends no sooner because an account was added."""
 
 
 def build_stages(

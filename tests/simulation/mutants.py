@@ -127,6 +127,7 @@ MUTANTS = {
     "record of waits": Parts(log=UnrecordedWaits),
     "claim": Parts(claims=NoClaims),
     "lasting answers": Parts(attendance=Attendance.TERMINAL),
+    "waits by account": Parts(waits_by_account=False),
     "due first": Parts(scheduler=PendingFirst),
     "wake": Parts(scheduler=SleepingScheduler),
     "quota notes": Parts(ledger=ForgottenQuotas),

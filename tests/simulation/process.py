@@ -154,7 +154,8 @@ class Process:
         listing = await list_patiently(
             self.settings, list(remotes), self._policy, self.clock, self.world.parts.attendance
         )
-        plan = await reconciler.plan(listing, force=False)
+        accounts = [str(remote) for remote in (remotes if self.world.parts.waits_by_account else remotes[:1])]
+        plan = await reconciler.plan(listing, accounts, force=False)
         await self.world.laws.planned(self, plan)
         return plan
 
