@@ -43,7 +43,8 @@ STATUS = Law(
 AT_REST = Law("at rest", "after a run the ledger, the disk and the leases agree")
 LIVENESS = Law("liveness", "with all faults over, a run ends within 1.1 of the time that bytes and waits need")
 EXPECTED = Law(
-    "expected end", "once a tenth is done, the middle one of the expected ends is right within a factor of two"
+    "expected end",
+    "once a tenth is done, the middle one of the ends that a lone run expects is right within a factor of 2",
 )
 ENDS = Law("ends", "a run ends: it does not do the same again and again")
 SOUND = Law("sound", "nothing but a stated fault ends a process")

@@ -89,7 +89,8 @@ class Person:
                 await anyio.sleep(self.world.scenario.look_seconds)
                 running = [each for each in self.world.processes if each.alive and each.progress is not None]
                 for process in running:
-                    await self._look_at(process, last)
+                    if process.alive:  # it takes some minutes to look at the one before
+                        await self._look_at(process, last)
                 if running and not self.world.calm:
                     await self._interfere(last)
 
