@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _ENDS = frozenset(stage.value for stage in ENDED)
 _SOME = 20
 """Performances of a run whose end can be foretold."""
+_SOME_LOOKS = 3
+"""The rate of two minutes may be that of a pause; the middle one of so many is not."""
 _TAIL_SECONDS = 1800.0
 
 
@@ -73,7 +75,7 @@ class ExpectationChecks(Recorder):
             took = now - each.at
             factors.append(each.left / took if each.left > took else min(1.0, each.left / max(1.0, least)))
         factors.sort()
-        if factors and not 0.5 <= factors[len(factors) // 2] <= 2:
+        if len(factors) >= _SOME_LOOKS and not 0.5 <= factors[len(factors) // 2] <= 2:
             self.breach(EXPECTED, f"{process} expected {factors[len(factors) // 2]:.2f} of what it took")
 
     def _is_foreseen(self, performance: Performance, at: float) -> bool:
