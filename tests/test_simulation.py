@@ -95,7 +95,7 @@ def test_a_seed_repeats(scenario: str) -> None:
         ("wake", STARTS, "two instances"),
         ("quota notes", QUOTA, "four accounts"),
         ("cleanup", AT_REST, "small disk"),
-        ("rate", EXPECTED, "one server"),
+        ("rate", EXPECTED, "thin lines"),
     ],
 )
 def test_a_safeguard_that_is_taken_out_is_missed(without: str, law: Law, scenario: str) -> None:
