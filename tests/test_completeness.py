@@ -11,6 +11,7 @@ import pytest
 from tiny_smc import Tiny
 from workspace import Workspace
 
+from rm360_async.cli import main
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
 from rm360_async.domain.completeness import CompletenessLevel, ExtractionFacts, assess_completeness
 from rm360_async.domain.formatting import number_ranges
@@ -103,9 +104,9 @@ def test_clean_files_are_complete_as_released(clean: ExtractionFacts) -> None:
     assert (
         verdict.level is CompletenessLevel.AS_RELEASED
         and verdict.findings == ()
-        and str(verdict) == "complete as released"
+        and str(verdict).removesuffix(": asked for and not released: cam_06") == "complete as released"
     )
-    assert "masks" in verdict.absent_as_released
+    assert "masks" in verdict.absent_as_released and ("cam_06" in str(verdict)) == (clean.wanted_cameras != "all")
 
 
 def test_what_was_wanted_and_is_there_is_complete() -> None:
@@ -236,10 +237,47 @@ def test_a_dry_run_prints_the_remarks(workspace: Workspace, capsys: pytest.Captu
     workspace.put("0018/0018_s3_all_raw.smc", Tiny(part="s3_all"))
     workspace.put("0018/0018_e1_raw.smc", Tiny(part="e1"))
     assert workspace.run("--dry-run", "--cameras", "0,6,12,24") == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cameras:")]
-    assert lines == ["cameras: s3_all: 2 of the 4 wanted cameras (00 24); the release has only 38, not 06 12"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not released:")]
+    assert lines == ["not released: s3_all: 2 of the 4 wanted cameras (00 24); the release has only 38, not 06 12"]
     assert workspace.run("--dry-run", "--cameras", "0,6", "--modalities", "audio") == 0
-    assert "cameras:" not in capsys.readouterr().out
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not released:")]
+    assert lines == [
+        "not released: e1: nothing that is asked for was released, so nothing is downloaded",
+        "not released: e1: released without audio",
+    ]
+
+
+def test_what_was_never_released_is_not_downloaded_and_named(workspace: Workspace) -> None:
+    """The list of every sixth camera, and landmarks, of the 500-subject release."""
+    workspace.put("0018/0018_s1_all_raw.smc", Tiny(cameras=("00", "25")))
+    workspace.put("0018/0018_s3_all_raw.smc", Tiny(part="s3_all", cameras=S3_CAMERAS, anno=False, filler=10))
+    sixth = [0, 6, 12, 18, 24]
+    wanted: dict[str, Any] = {"extraction__cameras": sixth, "extraction__modalities": ["images", "keypoints2d"]}
+    assert workspace.run(**wanted) == 0
+    assert not workspace.folder("0018/s1_all").exists() and workspace.attempts() == 1
+    verdict = workspace.manifest()["0018/s3_all"]["verdict"]
+    assert verdict.endswith("asked for and not released: keypoints2d, 3 cameras (06 12 18)")
+    log = workspace.log()
+    start, summary = log[: log.index("published")], log[log.index("EXTRACTION SUMMARY") :]
+    for line in (
+        "s1_all: nothing that is asked for was released, so nothing is downloaded",
+        "s1_all: 0 of the 5 wanted cameras",
+        "s1_all, s3_all: released without keypoints2d",
+    ):
+        assert line in start and line in summary
+    nothing = workspace.run("--performance", "s1_all", "--force", **wanted)
+    assert nothing == 1 and not workspace.folder("0018/s1_all").exists(), "no success without anything"
+    assert workspace.run("--cameras", "60") == 2
+
+
+def test_an_extraction_that_finds_nothing_publishes_no_empty_folder(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = workspace.put("0018_s1_all_raw.smc", Tiny(cameras=("00", "25")))
+    target = workspace.root / "out"
+    assert main(["extract", str(path), "--output", str(target), "--modalities", "keypoints2d"]) == 1
+    assert "has nothing of what is asked for: keypoints2d" in capsys.readouterr().err
+    assert not target.exists() and list(workspace.root.glob(".out*")) == []
 
 
 def test_the_rate_is_snapped_or_unexpected() -> None:

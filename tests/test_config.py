@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rm360_async.config import Settings, load_settings, parse_cameras, parse_modalities
+from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.errors import BadRequest
-from rm360_async.domain.names import Modality, Structure
+from rm360_async.domain.names import LAST_CAMERA, Modality, Structure
 
 PROJECT = Path(__file__).resolve().parent.parent
 NEEDED = (
@@ -210,6 +211,7 @@ def test_invalid_subjects(write: Write, typed: str, hint: str) -> None:
         ("extraction", "modalities", "[zzz]", "write some of metadata, calibration"),
         ("extraction", "modalities", "[]", "the list is empty"),
         ("extraction", "cameras", "[100]", "100 is not a camera id"),
+        ("extraction", "cameras", "[25, 60]", "there is no camera 60; the rig has the cameras 00 to 59"),
         ("extraction", "cameras", "[-1]", "-1 is not a camera id"),
         ("extraction", "cameras", "[1.5]", "1.5 is not a camera id"),
         ("extraction", "cameras", "[true]", "true is not a camera id"),
@@ -397,6 +399,10 @@ def test_errors_of_file_and_command_line_are_reported_together(write: Write) -> 
     assert [line.split(":")[0] for line in lines[1:]] == ["--subject", "--cameras", "--modalities"]
 
 
+def test_the_last_camera_is_that_of_the_rig() -> None:
+    assert f"{LAST_CAMERA:02d}" == max(rig()) and len(rig()) == LAST_CAMERA + 1
+
+
 def test_cameras_and_modalities_of_a_command_line() -> None:
     assert parse_cameras("0, 12,6,6") == ("00", "06", "12")
     assert parse_cameras("7") == ("07",)
@@ -404,7 +410,7 @@ def test_cameras_and_modalities_of_a_command_line() -> None:
     assert parse_cameras("ring:10") == "ring:10"
     assert parse_modalities("audio,images") == (Modality.IMAGES, Modality.AUDIO)
     assert parse_modalities("all") == tuple(Modality)
-    for text in ("", ",", "0,x", "ring:", "0,ring:10", "100"):
+    for text in ("", ",", "0,x", "ring:", "0,ring:10", "100", "60"):
         with pytest.raises(BadRequest, match=r"^--cameras: "):
             parse_cameras(text)
     with pytest.raises(BadRequest, match="did you mean masks"):

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from rm360_async.config.yaml_document import IntAsTyped, one_line
 from rm360_async.domain.cameras.set_names import is_named_set
 from rm360_async.domain.errors import BadRequest
-from rm360_async.domain.names import Modality, camera_id, is_pattern, is_performance, is_subject
+from rm360_async.domain.names import LAST_CAMERA, Modality, camera_id, is_pattern, is_performance, is_subject
 
 Parsed = TypeVar("Parsed")
 
@@ -214,9 +214,13 @@ def _to_camera(value: object) -> str:
     try:
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise ValueError
-        return camera_id(value)
+        camera = camera_id(value)
     except ValueError:
-        raise ConfigErrors((None, f"{value_text(value)} is not a camera id; write numbers from 0 to 99")) from None
+        hint = f"write numbers from 0 to {LAST_CAMERA}"
+        raise ConfigErrors((None, f"{value_text(value)} is not a camera id; {hint}")) from None
+    if int(camera) > LAST_CAMERA:
+        raise ConfigErrors((None, f"there is no camera {camera}; the rig has the cameras 00 to {LAST_CAMERA}"))
+    return camera
 
 
 def _to_modality(value: object) -> str:

@@ -59,9 +59,12 @@ class Completeness:
     level: CompletenessLevel
     findings: tuple[Finding, ...] = ()
     absent_as_released: tuple[str, ...] = ()
+    not_released: tuple[str, ...] = ()
+    """Of these, what was asked for explicitly: not by "all"."""
 
     def __str__(self) -> str:
-        text = "; ".join([self.level.value, *map(str, self.findings)]).replace("; ", ": ", 1)
+        unmet = [f"asked for and not released: {', '.join(self.not_released)}"] if self.not_released else []
+        text = "; ".join([self.level.value, *map(str, self.findings), *unmet]).replace("; ", ": ", 1)
         return text if len(text) <= MAX_TEXT_CHARS else f"{text[: MAX_TEXT_CHARS - 4]} ..."
 
 
@@ -112,7 +115,9 @@ def _assess(facts: ExtractionFacts, layout: Structure) -> Completeness:
     ]
     as_released = tuple(_absent_as_released(facts, released, promised)) if released is not None else ()
     level = CompletenessLevel.AS_RELEASED if as_released else CompletenessLevel.COMPLETE
-    return Completeness(CompletenessLevel.DAMAGED if findings else level, tuple(findings), as_released)
+    if findings:
+        level = CompletenessLevel.DAMAGED
+    return Completeness(level, tuple(findings), as_released, tuple(_not_released(facts, released)))
 
 
 def _modalities_in_files(sources: tuple[str, ...], layout: Structure) -> frozenset[Modality]:
@@ -196,6 +201,20 @@ def _absent_as_released(
         not_released = sorted(wanted - set(released.cameras) - set(facts.frames))
         if not_released:
             yield f"images of {_cameras_text(not_released, rig())}"
+
+
+def _not_released(facts: ExtractionFacts, released: ReleasedContent | None) -> Iterable[str]:
+    """Yield what was asked for by name, not by "all", and was never released."""
+    if released is None:
+        return
+    if facts.wanted != frozenset(Modality):
+        missing = facts.absent & facts.wanted - released.modalities
+        yield from (each.value for each in Modality if each in missing)
+    if facts.wanted_cameras != "all" and not BY_CAMERA.isdisjoint(facts.wanted & released.modalities):
+        wanted = explicitly_selected(facts.wanted_cameras, tuple(rig()))
+        cameras = sorted(wanted - set(released.cameras) - set(facts.frames))
+        if cameras:
+            yield _cameras_text(cameras, rig())
 
 
 def _cameras_text(cameras: Sequence[str], every: Collection[str]) -> str:

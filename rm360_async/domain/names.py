@@ -16,6 +16,8 @@ from pathlib import Path
 _SUBJECT = re.compile(r"[0-9]{4}")
 _PERFORMANCE = re.compile(r"(?P<family>[ehs])(?P<number>[0-9]{1,2})(?:_(?P<part>all|[0-9]{1,2}[a-z]{1,8}))?")
 _PATTERN = re.compile(r"[a-z0-9_*?]{1,16}")
+LAST_CAMERA = 59
+"""The rig has the cameras 00 to 59."""
 _CAMERA = re.compile(r"[0-9]{2}")
 _FILE = re.compile(r"(?P<subject>[0-9]{4})_(?P<name>[a-z0-9_]+)_(?P<kind>raw|anno)\.smc")
 

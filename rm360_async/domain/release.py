@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from rm360_async.domain.cameras.rig import FRONT_CAMERA, S3_CAMERAS, rig
 from rm360_async.domain.cameras.sets import resolve_cameras
-from rm360_async.domain.names import Kind, Modality, Performance, Structure, is_performance
+from rm360_async.domain.names import BY_CAMERA, Kind, Modality, Performance, Structure, is_performance
 
 CameraSelection = str | tuple[str, ...]
 """Cameras as a config or a record has them: "all", a named set, or ids."""
@@ -110,6 +110,30 @@ def explicitly_selected(wanted: CameraSelection, pool: tuple[str, ...]) -> froze
     depends_on_pool = isinstance(wanted, str) and wanted.startswith(("ring:", "front:"))
     chosen = resolve_cameras(wanted, pool)
     return frozenset() if depends_on_pool and len(chosen) < len(pool) else frozenset(chosen)
+
+
+def obtainable_modalities(
+    structure: Structure, name: str, modalities: Collection[Modality], cameras: CameraSelection
+) -> frozenset[Modality]:
+    """Return those of `modalities` of which the release has anything for these cameras; all if it is not known."""
+    released = released_content(structure, name)
+    if released is None:
+        return frozenset(modalities)
+    obtainable = released.modalities & frozenset(modalities)
+    return obtainable if resolve_cameras(cameras, released.cameras) else obtainable - BY_CAMERA
+
+
+def modality_remarks(
+    structure: Structure, performances: Iterable[Performance], modalities: Collection[Modality]
+) -> list[str]:
+    """Return a line for each kind of performance that was released without some of the wanted modalities."""
+    names_by_remark: dict[str, list[str]] = {}
+    for name in dict.fromkeys(performance.name for performance in performances):
+        released = released_content(structure, name)
+        missing = [] if released is None else [each.value for each in modalities if each not in released.modalities]
+        if missing:
+            names_by_remark.setdefault(f"released without {', '.join(missing)}", []).append(name)
+    return [f"{', '.join(names)}: {remark}" for remark, names in names_by_remark.items()]
 
 
 def camera_remarks(structure: Structure, performances: Iterable[Performance], wanted: CameraSelection) -> list[str]:

@@ -7,7 +7,7 @@ from: `selection_for` decides it, a pure function of these.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -15,7 +15,13 @@ from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.names import BY_CAMERA, Modality, Performance, Structure
 from rm360_async.domain.record import EarlierRecord, Record, SourceFile
-from rm360_async.domain.release import CameraSelection, released_content
+from rm360_async.domain.release import (
+    CameraSelection,
+    camera_remarks,
+    modality_remarks,
+    obtainable_modalities,
+    released_content,
+)
 from rm360_async.domain.state import source_changed
 
 
@@ -57,6 +63,23 @@ class SelectionPolicy:
     def fingerprint(self) -> str:
         """Return a text that differs if the config wants something else; the ledger keeps it between runs."""
         return repr((self.subjects, self.performances, self.cameras, [each.value for each in self.modalities]))
+
+    def is_obtainable(self, performance: Performance) -> bool:
+        """Return True if the release has anything of what is wanted of a performance."""
+        return bool(obtainable_modalities(self.structure, performance.name, self.modalities, self.cameras))
+
+    def unmet(self, performances: Iterable[Performance]) -> list[str]:
+        """Return a line for each kind of performance that was released without something asked for explicitly.
+
+        The default, all cameras and all modalities, asks for what there is.
+        """
+        performances = list(performances)
+        lines: list[str] = []
+        if self.cameras != "all" and not BY_CAMERA.isdisjoint(self.modalities):
+            lines += camera_remarks(self.structure, performances, self.cameras)
+        if set(self.modalities) != set(Modality):
+            lines += modality_remarks(self.structure, performances, self.modalities)
+        return lines
 
     def is_lacking(self, performance: Performance, record: Record | EarlierRecord | None) -> bool:
         """Return True if a published folder lacks something that is wanted and released.

@@ -99,6 +99,7 @@ def _fill(
         _require_intact(job, results)
         metadata = _write_metadata(job, context, results)
         require_complete_source(job, source)
+        _require_content(job, folder)
         if job.verify:
             with _timed(results.seconds, "verify"):
                 check_output(folder, results.modalities)
@@ -158,6 +159,15 @@ def _require_intact(job: ExtractJob, results: _Results) -> None:
             f"{job.performance} is damaged in its source: {extent} broken, first {left_out[0]}",
             "processing.damaged: publish extracts what is intact" if not (nothing or no_images) else "",
         )
+
+
+def _require_content(job: ExtractJob, folder: StagingFolder) -> None:
+    """Raise Fault(NOT_FOUND) if nothing was written: an empty folder would look like a success."""
+    if not folder.files:
+        cameras = job.cameras if isinstance(job.cameras, str) else ", ".join(job.cameras)
+        what = f"{', '.join(job.modalities)} (cameras: {cameras})"
+        message = f"{job.performance} has nothing of what is asked for: {what}"
+        raise Fault(Cause.NOT_FOUND, message, "`rm360 inspect` shows what its file holds")
 
 
 def _record(job: ExtractJob, folder: StagingFolder, results: _Results, metadata: CollectedMetadata) -> Record:

@@ -99,6 +99,7 @@ def dry_run_text(settings: Settings, plan: RunPlan, listing: RemoteListing) -> s
         if each not in plan.obstacles(settings)
     ]
     lines += [f"cameras: {remark}" for remark in _camera_remarks(settings, plan)]
+    lines += [f"not released: {warning}" for warning in plan.warnings]
     lines += [f"note: {remark}" for remark in plan.remarks]
     if listing.unrecognized:
         count, example = len(listing.unrecognized), listing.unrecognized[0]
@@ -129,8 +130,8 @@ def _total_lines(settings: Settings, plan: RunPlan, sizes: dict[Performance, int
 
 
 def _camera_remarks(settings: Settings, plan: RunPlan) -> list[str]:
-    """Return which selected cameras the release does not have, a line for each kind of performance."""
-    if Modality.IMAGES not in settings.extraction.modalities:
+    """Return how many cameras the release has, if all are wanted, a line for each kind of performance."""
+    if Modality.IMAGES not in settings.extraction.modalities or settings.extraction.cameras != "all":
         return []
     return camera_remarks(settings.google_drive.structure, plan.unfinished(), settings.extraction.cameras)
 

@@ -28,7 +28,7 @@ from rm360_async.download.ranges.estimate import Estimate, estimate_sizes
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.store.marker import MARKER, read_record
 from rm360_async.store.publish import is_marked_damaged, require_publishable
-from rm360_async.store.replacement import unlisted_entries
+from rm360_async.store.replacement import names_text, unlisted_entries
 from rm360_async.system.disk_threads import stop_if_cancelled
 
 _MAX_PASSED_OVER_SHOWN = 5
@@ -52,6 +52,10 @@ class RunPlan:
     """Completed ones with downloaded files left: a run was killed between publishing and cleaning up."""
     estimates: dict[Performance, Estimate] = field(default_factory=dict)
     """What each fetch mode would download."""
+    unobtainable: list[Performance] = field(default_factory=list)
+    """Selected ones of which nothing that is asked for was released; they are in no other field."""
+    warnings: list[str] = field(default_factory=list)
+    """What is asked for and was not released; it does not change the exit code."""
     forced: set[Performance] = field(default_factory=set)
     """Those whose folder is to be replaced, whatever is in it."""
 
@@ -149,9 +153,29 @@ def make_plan(
         each = row.performance
         compare = compare_published or row.stage is not Stage.COMPLETED
         _plan_one(settings, listing, plan, row, now, compare_published=compare)
-        if plan.states[each].stage is Stage.COMPLETED and _has_spooled_files(each, spooled):
+        if not _is_obtainable(settings, plan, each):
+            plan.unobtainable.append(each)
+            del plan.states[each], plan.sources[each]
+        elif plan.states[each].stage is Stage.COMPLETED and _has_spooled_files(each, spooled):
             plan.needs_cleanup.add(each)
+    _add_unmet(settings, plan)
     return plan
+
+
+def _is_obtainable(settings: Settings, plan: RunPlan, performance: Performance) -> bool:
+    """Return True unless a download would give nothing that is asked for."""
+    is_unfinished = plan.states[performance].stage in UNFINISHED
+    return not is_unfinished or settings.selection_policy.is_obtainable(performance)
+
+
+def _add_unmet(settings: Settings, plan: RunPlan) -> None:
+    """Add the messages about what is asked for and was never released; if nothing else is selected, as remarks."""
+    if plan.unobtainable:
+        names = list(dict.fromkeys(each.name for each in plan.unobtainable))
+        line = f"{names_text(names)}: nothing that is asked for was released, so nothing is downloaded"
+        (plan.warnings if plan.states else plan.remarks).append(line)
+    selected = sorted([*plan.states, *plan.unobtainable], key=lambda each: each.sort_key)
+    plan.warnings += settings.selection_policy.unmet(selected)
 
 
 def _plan_one(
