@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from rm360_async.budget import BUSY_SECONDS, Busy, leased_names
-from rm360_async.commands.clean.removable import Item, ItemKind, Removable, list_removable
+from rm360_async.commands.clean.removable import ItemKind, Removable, RemovableItem, list_removable
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.exit_code import ExitCode
@@ -45,7 +45,7 @@ def listing_text(found: Removable) -> str:
     return "\n".join([*lines, total, *found.remarks])
 
 
-def _size(items: Sequence[Item]) -> str:
+def _size(items: Sequence[RemovableItem]) -> str:
     return size_text(sum(item.bytes for item in items))
 
 
@@ -61,9 +61,9 @@ async def remove(settings: Settings, listed: Removable) -> int:
 
 
 def _remove_all(
-    settings: Settings, items: Sequence[Item], numbers: Mapping[Performance, int], claims: Claims | None
+    settings: Settings, items: Sequence[RemovableItem], numbers: Mapping[Performance, int], claims: Claims | None
 ) -> int:
-    removed: list[Item] = []
+    removed: list[RemovableItem] = []
     code = ExitCode.DONE
     for item in items:
         try:
@@ -93,7 +93,7 @@ def _claimed(number: int | None, claims: Claims | None) -> Iterator[None]:
         claims.release(number)
 
 
-def _remove(settings: Settings, item: Item) -> None:
+def _remove(settings: Settings, item: RemovableItem) -> None:
     with os_errors("remove", item.path):
         if item.kind is ItemKind.STAGING and item.performance is not None:
             moved = remove_staging(item.path, output_folder(settings.storage.output_dir, item.performance))
@@ -105,7 +105,7 @@ def _remove(settings: Settings, item: Item) -> None:
             _remove_spooled(settings, item)
 
 
-def _remove_spooled(settings: Settings, item: Item) -> None:
+def _remove_spooled(settings: Settings, item: RemovableItem) -> None:
     while True:
         with suppress(Busy), leased_names(settings.storage.temp_dir) as leased:
             if item.path.name in leased:

@@ -37,7 +37,7 @@ class ItemKind(str, Enum):
 
 
 @dataclass(frozen=True)
-class Item:
+class RemovableItem:
     """One file or folder that may go; `bytes` is what it takes."""
 
     kind: ItemKind
@@ -50,7 +50,7 @@ class Item:
 class Removable:
     """Everything that may go, and what stays although it could look removable."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[RemovableItem] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -79,7 +79,7 @@ def _list(settings: Settings, rows: Mapping[Performance, PerformanceRow], in_use
     found.items = [item for item in found.items if item.performance not in in_use]
     with os_errors("read", storage.log_dir):
         logs = old_logs(storage.log_dir, settings.logging.keep_days)
-        found.items += [Item(ItemKind.LOG, path, path.lstat().st_size) for path in logs]
+        found.items += [RemovableItem(ItemKind.LOG, path, path.lstat().st_size) for path in logs]
     return found
 
 
@@ -93,10 +93,10 @@ def _leased_names(temp_dir: Path) -> frozenset[str]:
         time.sleep(BUSY_SECONDS)
 
 
-def _quarantined(settings: Settings, rows: Mapping[Performance, PerformanceRow]) -> Iterator[Item]:
+def _quarantined(settings: Settings, rows: Mapping[Performance, PerformanceRow]) -> Iterator[RemovableItem]:
     for file in spool.quarantined(settings.storage.temp_dir):
         if file.performance is not None and _may_go(settings, rows.get(file.performance), file.performance):
-            yield Item(ItemKind.FAILED, file.path, file.bytes, file.performance)
+            yield RemovableItem(ItemKind.FAILED, file.path, file.bytes, file.performance)
 
 
 def _may_go(settings: Settings, row: PerformanceRow | None, performance: Performance) -> bool:
@@ -115,7 +115,7 @@ def _is_needed(settings: Settings, row: PerformanceRow | None, performance: Perf
     return row.stage is not Stage.COMPLETED or row.forced
 
 
-def _orphans(settings: Settings, rows: Mapping[Performance, PerformanceRow]) -> Iterator[Item]:
+def _orphans(settings: Settings, rows: Mapping[Performance, PerformanceRow]) -> Iterator[RemovableItem]:
     temp_dir = settings.storage.temp_dir
     for path in sorted(temp_dir.iterdir()) if temp_dir.is_dir() else ():
         performance = spool.performance_of(path)
@@ -123,14 +123,14 @@ def _orphans(settings: Settings, rows: Mapping[Performance, PerformanceRow]) -> 
             continue
         if not _is_needed(settings, rows.get(performance), performance):
             with suppress(FileNotFoundError):  # its job has just ended
-                yield Item(ItemKind.ORPHAN, path, path.lstat().st_blocks * 512, performance)
+                yield RemovableItem(ItemKind.ORPHAN, path, path.lstat().st_blocks * 512, performance)
 
 
-def _staging_folders(output_dir: Path) -> Iterator[Item]:
+def _staging_folders(output_dir: Path) -> Iterator[RemovableItem]:
     """Yield the staging folders to which nothing was written for some time: `rm360 extract` may work in the others."""
     for performance, folder in find_staging_folders(output_dir):
         paths = [folder, *folder.rglob("*")]
         with suppress(FileNotFoundError):  # its extraction has just ended
             entries = [path.lstat() for path in paths]
             if max(entry.st_mtime for entry in entries) < time.time() - AGED_SECONDS:
-                yield Item(ItemKind.STAGING, folder, sum(entry.st_size for entry in entries), performance)
+                yield RemovableItem(ItemKind.STAGING, folder, sum(entry.st_size for entry in entries), performance)
