@@ -17,7 +17,7 @@ from tiny_smc import Tiny
 from workspace import Workspace
 
 from rm360_async.cli import main
-from rm360_async.visualization.summary import by_performance, by_subject, read_manifest
+from rm360_async.visualization.summary import by_performance, by_subject, decode_manifest, read_manifest
 from rm360_async.visualization.theme import PERFORMANCE_COLOURS, bgr
 
 HEAD = "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error,verdict\n"
@@ -65,6 +65,22 @@ def test_ids_of_the_earlier_tool_get_their_zeros_back(tmp_path: Path) -> None:
     assert (entry.subject, entry.verdict, entry.state.value) == ("0018", "", "complete")
 
 
+def test_what_a_spreadsheet_may_do_without_harm(manifest: Path, tmp_path: Path) -> None:
+    """A byte order mark, line ends of Windows, ids without zeros, a column more, an empty line."""
+    path = tmp_path / "saved.csv"
+    lines = [f"{line.lstrip('0')},remark" for line in (HEAD + LINES).splitlines()]
+    path.write_bytes("\r\n".join([*lines, "," * lines[0].count(","), ""]).encode("utf-8-sig"))
+    assert read_manifest(decode_manifest(path.read_bytes(), path), path) == read_manifest(HEAD + LINES, manifest)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_another_encoding_is_named(tmp_path: Path, encoding: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "saved.csv"
+    path.write_bytes((HEAD + "0018,s1_all,failed,1,1,1,,sch\u00f6n,\n").encode(encoding))
+    assert main(["summary", str(path)]) == 2
+    assert "is not UTF-8 text (line" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -73,6 +89,10 @@ def test_ids_of_the_earlier_tool_get_their_zeros_back(tmp_path: Path) -> None:
         (HEAD + "0018,s1_all,completed,many,1,1,,,\n", "line 2 cannot be read"),
         (HEAD + LINES + "0018,s1_all,completed,1,1,nan,,,\n", "line 11 cannot be read"),
         (HEAD + "0018,s1_all,completed,1,-1,1,,,\n", "line 2 cannot be read"),
+        (HEAD.replace(",", ";") + "18;s1_all;completed;1;1;0,5;;;\n", "its columns are separated by semicolons"),
+        (HEAD.replace(",", "\t"), "its columns are separated by tabs"),
+        (HEAD + '0018,s1_all,completed,1,1,"0,5",,,\n', "line 2 cannot be read: '0,5' has a decimal comma"),
+        (HEAD + "1.8E+01,s1_all,completed,1,1,1,,,\n", "line 2 cannot be read: '1.8E+01' is not a subject id"),
     ],
 )
 def test_a_file_that_is_not_a_manifest_is_an_error(

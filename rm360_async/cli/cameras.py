@@ -50,7 +50,7 @@ def analyze_calibration(target: Path, *, as_json: bool, plots: Path | None) -> i
     from rm360_async.visualization.calibration_source import read_calibration_source, smc_calibration
 
     if is_remote(target):
-        source = run_async(read_remote_smc, str(target), lambda sparse: smc_calibration(sparse, target.name))
+        source = run_async(read_remote_smc, str(target), lambda sparse, _: smc_calibration(sparse, target.name))
     else:
         source = read_calibration_source(target)
     report = calibration_text.analyze(source)

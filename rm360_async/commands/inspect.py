@@ -49,12 +49,19 @@ class SmcInventory:
     codecs: dict[str, dict[str, int]] = field(default_factory=dict)
     audio: dict[str, Any] | None = None
     fps: float | None = None
+    other_groups: list[str] = field(default_factory=list)
+    """Entries of the root which no file of RenderMe-360 has."""
     remarks: list[str] = field(default_factory=list)
 
     @property
     def cameras_with_images(self) -> list[str]:
         """Return the cameras that have images."""
         return [camera for camera, contents in self.cameras.items() if "images" in contents]
+
+    @property
+    def is_foreign(self) -> bool:
+        """Return True if the file holds nothing that a file of RenderMe-360 has."""
+        return not (self.cameras or self.modalities)
 
     def to_json(self) -> str:
         """Return the inventory as one JSON object."""
@@ -72,6 +79,7 @@ def inspect(path: Path | SparseFile, name: str = "") -> SmcInventory:
         _add_cameras(file, inventory)
         _add_groups(file, inventory)
         _add_audio(file, inventory)
+        _add_other_groups(file, inventory)
         return inventory
 
 
@@ -148,6 +156,20 @@ def _add_groups(file: SmcFile, inventory: SmcInventory) -> None:
             continue
         if count:
             inventory.modalities[modality] = count
+
+
+def _add_other_groups(file: SmcFile, inventory: SmcInventory) -> None:
+    try:
+        names = [entry.name for entry in file.list_entries()]
+    except UnreadableData as error:
+        inventory.remarks.append(error.reason)
+        return
+    inventory.other_groups = sorted(name for name in names if name not in ("Camera", *_GROUPS))
+    if inventory.is_foreign:
+        groups = ", ".join(("Camera", *_GROUPS))
+        inventory.remarks.append(
+            f"this is not a RenderMe-360 file: it holds no camera, and none of {groups} has entries"
+        )
 
 
 def _add_audio(file: SmcFile, inventory: SmcInventory) -> None:

@@ -26,6 +26,8 @@ def as_text(inventory: SmcInventory) -> str:
     if inventory.audio:
         lines.append(f"  audio       {inventory.audio['seconds']} s at {inventory.audio['sample_rate']} Hz")
     lines += [f"  {modality:<11} {_pairs(codecs)}" for modality, codecs in inventory.codecs.items()]
+    if inventory.other_groups:
+        lines.append(f"  other groups {one_line(_shortened(inventory.other_groups), _MAX_TEXT_CHARS)}")
     lines += _camera_lines(inventory)
     return "\n".join(lines + [f"  note: {remark}" for remark in inventory.remarks])
 

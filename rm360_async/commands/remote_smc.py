@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Cause, Fault
+from rm360_async.domain.names import Kind, Performance, remote_path
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download.ranges.cost import index_spans
 from rm360_async.download.ranges.discovery import discovery_rounds
@@ -17,10 +20,18 @@ from rm360_async.download.ranges.range_client import RangeClient, RangeRefused, 
 from rm360_async.download.ranges.range_connections import ServerAddress
 from rm360_async.download.rclone import Remote, RequestQuota, find_rclone, rclone_environment
 from rm360_async.download.rclone.request_quota import RequestRate
+from rm360_async.service.startup import connect, list_remote
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.sparse_file import SparseFile
 
 Result = TypeVar("Result")
+Read = Callable[[SparseFile, str], Result]
+"""Reads a file; the text is how messages and results name it."""
+_NOT_THERE = (Cause.NOT_FOUND, Cause.REMOTE_UNKNOWN)
+_ROOT_HINT = (
+    "a path starts at the root of the remote, not at root_folder_id of a config; for that: rm360 inspect CONFIG"
+    " SUBJECT/PERFORMANCE"
+)
 _CONNECTIONS = 16
 _MAX_ATTEMPTS = 4
 
@@ -30,7 +41,7 @@ def is_remote(target: Path) -> bool:
     return ":" in str(target) and not target.exists()
 
 
-async def read_remote_smc(target: str, read: Callable[[SparseFile], Result]) -> Result:
+async def read_remote_smc(target: str, read: Read[Result]) -> Result:
     """Return the result of `read` for a remote file, of which only the bytes that `read` needs are downloaded.
 
     `read` is called again and again, each time with more of the file, so it must have no side effects. Raises
@@ -43,12 +54,42 @@ async def read_remote_smc(target: str, read: Callable[[SparseFile], Result]) -> 
     if not name.endswith(".smc"):
         raise BadRequest(f"{target}: give the path of one .smc file, e.g. gdrive:0018/0018_s3_all_raw.smc")
     remote = Remote(folder, "", find_rclone(), rclone_environment(os.environ))
-    remote_file = await remote.stat(name)
+    try:
+        return await _read_file(remote, name, partial(_named, read, target))
+    except Fault as fault:
+        if fault.cause in _NOT_THERE or "folder was not found" in fault.message:
+            raise Fault(fault.cause, fault.message, f"{fault.hint}; {_ROOT_HINT}".removeprefix("; ")) from fault
+        raise
+
+
+async def read_performance(settings: Settings, performance: Performance, read: Read[Result]) -> list[Result]:
+    """Return the result of `read` for each file that a performance has on the remote of a config; see above."""
+    remote, structure = connect(settings)[0], settings.google_drive.structure
+    listing = await list_remote(settings, remote)
+    files = listing.files.get(performance)
+    if not files:
+        others = sorted(each.name for each in listing.files if each.subject == performance.subject)
+        holds = f"it has {', '.join(others)} of {performance.subject}" if others else "; ".join(listing.notes)
+        raise Fault(Cause.NOT_FOUND, f"{remote} has no file of {performance}", holds)
+    separator = "" if str(remote).endswith((":", "/")) else "/" if ":" in str(remote) else ":"
+    paths = [remote_path(structure, performance, kind) for kind in Kind if kind in files]
+    return [await _read_file(remote, path, partial(_named, read, f"{remote}{separator}{path}")) for path in paths]
+
+
+async def _read_file(remote: Remote, path: str, read: Callable[[SparseFile], Result]) -> Result:
+    remote_file = await remote.stat(path)
+    if remote_file.folder is not None:
+        message = f"the remote has several folders {remote_file.folder.path}, so that parts of {path} cannot be read"
+        raise Fault(Cause.UNREADABLE, message, "download the file first")
     with (
         tempfile.TemporaryDirectory(prefix="rm360-remote-") as temp_dir,
-        SparseFile(Path(temp_dir) / f"{name}.sparse", remote_file.size) as sparse,
+        SparseFile(Path(temp_dir) / f"{path.rpartition('/')[2]}.sparse", remote_file.size) as sparse,
     ):
         return await _read_with_retries(remote, remote_file, sparse, read)
+
+
+def _named(read: Read[Result], name: str, sparse: SparseFile) -> Result:
+    return read(sparse, name)
 
 
 async def _read_with_retries(

@@ -18,7 +18,15 @@ from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.formatting import size_text
 from rm360_async.ledger import manifest_text, opened
 from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState
-from rm360_async.visualization.summary import Tally, by_performance, by_subject, read_manifest, tally, write_plot
+from rm360_async.visualization.summary import (
+    Tally,
+    by_performance,
+    by_subject,
+    decode_manifest,
+    read_manifest,
+    tally,
+    write_plot,
+)
 from rm360_async.visualization.theme import PERFORMANCE_COLOURS
 
 _WIDTH_WITHOUT_TERMINAL = 160
@@ -37,11 +45,10 @@ async def summarize_run(settings: Settings, output: Path | None, as_json: bool) 
 def summarize_file(path: Path, output: Path | None, *, as_json: bool) -> int:
     """Do the same for a manifest of this or an earlier tool; raise BadRequest if it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise BadRequest(f"{path} cannot be read: {reason}") from error
-    _print_summary(read_manifest(text, path), path, output, as_json=as_json)
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadRequest(f"{path} cannot be read: {error.strerror}") from error
+    _print_summary(read_manifest(decode_manifest(content, path), path), path, output, as_json=as_json)
     return ExitCode.DONE
 
 
