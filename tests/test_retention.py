@@ -16,6 +16,7 @@ from instance import Instance, barrier_at, wait_until_reached
 from tiny_smc import Tiny
 from workspace import Workspace
 
+from rm360_async.system import log as log_module
 from rm360_async.system.log import old_logs
 
 DAY = 86_400.0
@@ -27,7 +28,7 @@ def age(path: Path, days: float) -> Path:
     return path
 
 
-def test_only_old_files_of_logs_are_old_logs(tmp_path: Path) -> None:
+def test_only_old_files_of_logs_are_old_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["extraction_20260101_000000.log", "extraction_20260101_000000.log.1", "extraction_20260201_000000.log"]
     others = ["notes.log", "extraction_20260101_000000.log.gz", "extraction_2026.log"]
     for name in (*names, *others):
@@ -37,6 +38,9 @@ def test_only_old_files_of_logs_are_old_logs(tmp_path: Path) -> None:
     (tmp_path / "extraction_20260101_000001.log").mkdir()
     age(tmp_path / "extraction_20260101_000001.log", 100)
     assert [path.name for path in old_logs(tmp_path, 90)] == names[:2]
+    monkeypatch.setattr(log_module, "MAX_LOG_FILES", 1)
+    (tmp_path / "extraction_20260301_000000.log").write_text("the latest")
+    assert [path.name for path in old_logs(tmp_path, 90)] == names, "only the latest is kept"
     assert old_logs(tmp_path, 0) == [] and old_logs(tmp_path / "absent", 90) == []
 
 

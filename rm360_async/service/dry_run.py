@@ -24,7 +24,6 @@ from rm360_async.service.reconciler import has_selection_changed
 from rm360_async.service.run_plan import UNFINISHED, RunPlan, estimate_plan, make_plan
 from rm360_async.service.startup import RunOptions, list_remote
 from rm360_async.stages.reserve import OUTPUT_RATIO
-from rm360_async.store.replacement import names_text
 
 _BOUND_TEXTS = {"line": "the line", "account": "10 TB a day and account", "disk": "the disk"}
 
@@ -92,12 +91,7 @@ def dry_run_text(settings: Settings, plan: RunPlan, listing: RemoteListing) -> s
     lines += [_performance_line(settings, plan, each) for each in plan.states]
     lines += ["", *_total_lines(settings, plan, sizes)]
     lines += [f"will fail: {each} {reason}" for each, reason in plan.too_large(settings).items()]
-    lines += [f"will fail: {each}: {reason}" for each, reason in plan.obstacles(settings).items()]
-    lines += [
-        f"note: {each} holds files that rm360 did not write, and keeps them when it is replaced: {names_text(paths)}"
-        for each, paths in plan.unlisted_entries(settings).items()
-        if each not in plan.obstacles(settings)
-    ]
+    lines += plan.replacement_lines(settings)
     lines += [f"cameras: {remark}" for remark in _camera_remarks(settings, plan)]
     lines += [f"not released: {warning}" for warning in plan.warnings]
     lines += [f"note: {remark}" for remark in plan.remarks]

@@ -71,19 +71,30 @@ class RunPlan:
         """Return the unfinished performances that cannot be published, each with what is in the way."""
         reasons = {}
         for each in self.unfinished():
-            final = output_folder(settings.storage.output_dir, each)
             try:
-                replace = each in self.forced or each in self.incomplete or is_marked_damaged(final)
-                require_publishable(final, replace)
+                self._require_publishable(settings, each)
             except Fault as fault:
                 reasons[each] = str(fault)
         return reasons
 
-    def unlisted_entries(self, settings: Settings) -> dict[Performance, list[str]]:
-        """Return the unfinished performances whose present folder holds what rm360 did not write, with its paths."""
-        folders = {each: output_folder(settings.storage.output_dir, each) for each in self.unfinished()}
-        entries = {each: unlisted_entries(folder) for each, folder in folders.items()}
-        return {each: paths for each, paths in entries.items() if paths}
+    def replacement_lines(self, settings: Settings) -> list[str]:
+        """Return a line for each unfinished performance that cannot be published, or whose folder holds other files."""
+        lines = []
+        for each in self.unfinished():
+            try:
+                self._require_publishable(settings, each)
+                entries = unlisted_entries(output_folder(settings.storage.output_dir, each))
+            except Fault as fault:
+                lines.append(f"will fail: {each}: {fault}")
+            else:
+                what = f"{each} holds files that rm360 did not write, and keeps them when it is replaced"
+                lines += [f"note: {what}: {names_text(entries)}"] if entries else []
+        return lines
+
+    def _require_publishable(self, settings: Settings, performance: Performance) -> None:
+        final = output_folder(settings.storage.output_dir, performance)
+        replace = performance in self.forced or performance in self.incomplete or is_marked_damaged(final)
+        require_publishable(final, replace)
 
     def download_sizes(self, fetch_setting: str) -> dict[Performance, int]:
         """Return the bytes in temp_dir that each unfinished performance needs with this setting of processing.fetch."""

@@ -40,6 +40,8 @@ MAX_QUEUED_LINES = 100_000
 MAX_LINE_CHARS = 16_384
 MAX_ROTATED_FILES = 9
 """Besides the current one."""
+MAX_LOG_FILES = 1000
+"""Files of earlier logs that are kept, however recent they are."""
 _COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 
@@ -83,14 +85,20 @@ _LOG_NAME = re.compile(r"extraction_[0-9]{8}_[0-9]{6}\.log(?:\.[0-9]+)?")
 
 
 def old_logs(log_dir: Path, days: float) -> list[Path]:
-    """Return the files of earlier logs to which nothing was written for so many days, sorted; none for 0 days."""
+    """Return the files of earlier logs that need not be kept, the oldest first; none for 0 days.
+
+    These are the files to which nothing was written for so many days, and all but the latest MAX_LOG_FILES: a service
+    that is started again every five minutes writes 26,000 in 90 days.
+    """
     limit = datetime.now().timestamp() - days * 86_400
-    files = []
-    for path in sorted(log_dir.iterdir()) if days and log_dir.is_dir() else ():
+    files: list[tuple[float, Path]] = []
+    for path in log_dir.iterdir() if days and log_dir.is_dir() else ():
         with suppress(FileNotFoundError):  # another run has just removed it
-            if _LOG_NAME.fullmatch(path.name) and path.is_file() and path.lstat().st_mtime < limit:
-                files.append(path)
-    return files
+            if _LOG_NAME.fullmatch(path.name) and path.is_file():
+                files.append((path.lstat().st_mtime, path))
+    files.sort()
+    kept = files[-MAX_LOG_FILES:]
+    return [path for modified, path in files if modified < limit or (modified, path) < kept[0]]
 
 
 class Log:
