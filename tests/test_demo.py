@@ -129,3 +129,7 @@ def test_a_stopped_run_stops_the_demo(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("rm360_async.commands.demo._run", lambda config: 130)
     assert main(["demo", str(tmp_path / "demo")]) == 130
     assert (tmp_path / "demo" / "release500.yaml").is_file() and not (tmp_path / "demo" / "release21.yaml").exists()
+    (tmp_path / "demo" / "release500" / "half").mkdir(parents=True)
+    (tmp_path / "demo" / "notes.txt").write_text("years of work")
+    assert main(["demo", str(tmp_path / "demo")]) == 130
+    assert not (tmp_path / "demo" / "release500").exists() and (tmp_path / "demo" / "notes.txt").exists()

@@ -19,8 +19,10 @@ from rm360_async.synthetic.remote import demo_plan, make_remote
 from rm360_async.system.os_errors import os_fault
 
 DEMO_MARKER = ".rm360-demo"
-"""File in a folder that the demo made: only such a folder is removed."""
+"""File in a folder that the demo made: only in such a folder it removes what it made, and nothing else."""
 _RELEASES = ((Structure.SINGLE, "release500"), (Structure.PAIR, "release21"))
+_MADE_FOLDERS = ("remote", *(name for _, name in _RELEASES))
+_MADE_FILES = ("rclone.conf", *(f"{name}.yaml" for _, name in _RELEASES))
 _FULL_SCALE, _SMALL_SCALE = 1.0, 0.125
 _MAX_NAMES_SHOWN = 6
 _MAX_REASON_CHARS = 300
@@ -30,7 +32,7 @@ def demo(folder: Path, *, full_resolution: bool) -> int:
     """Make the remotes, run on each, print the published trees and the manifests; return the worst exit code."""
     folder = folder.absolute()
     with _write_errors_as_faults(folder):
-        _make_empty(folder)
+        _remove_earlier_demo(folder)
     os.environ["RCLONE_CONFIG"] = str(folder / "rclone.conf")
     codes = []
     for structure, name in _RELEASES:
@@ -60,14 +62,18 @@ def _write_errors_as_faults(folder: Path) -> Iterator[None]:
         raise os_fault(cause, "write", folder) from error
 
 
-def _make_empty(folder: Path) -> None:
+def _remove_earlier_demo(folder: Path) -> None:
     if folder.exists():
         if not folder.is_dir():
             raise BadRequest(f"{folder} is a file; choose a folder")
         if not (folder / DEMO_MARKER).is_file() and any(folder.iterdir()):
             raise BadRequest(f"{folder} was not made by the demo and is not empty; choose another folder")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+        for name in _MADE_FOLDERS:
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+        for name in _MADE_FILES:
+            (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / DEMO_MARKER).touch()
 
 
