@@ -106,6 +106,13 @@ def test_a_shared_drive_that_hides_the_release_is_named(
     assert "team_drive" in capsys.readouterr().out
 
 
+def test_an_option_in_the_name_of_the_remote_is_named(drive_server: DriveServer) -> None:
+    drive_server.put("s1_all")
+    assert drive_server.run(remote="gdrive,starred_only=true:") == 1
+    log = drive_server.workspace.log()
+    assert "gdrive has the option starred_only" in log and "it is in google_drive.remote_name" in log
+
+
 # --- another folder than was meant
 
 

@@ -139,6 +139,25 @@ def test_which_variables_are_carried() -> None:
     assert not is_secret("GOOGLE_APPLICATION_CREDENTIALS", "/etc/key.json")
 
 
+def test_paths_in_variables_do_not_depend_on_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rclone.conf").touch()
+    variables = carried_variables({"RCLONE_CONFIG": "rclone.conf", "RCLONE_CA_CERT": "gone.pem"}, for_caller=True)
+    assert variables == {"RCLONE_CONFIG": str(tmp_path / "rclone.conf"), "RCLONE_CA_CERT": "gone.pem"}
+
+
+def test_the_umask_of_the_shell_is_that_of_the_service() -> None:
+    before = os.umask(0o007)
+    try:
+        config = Path("/data/lab.yaml")
+        unit = unit_text(TEMPLATE.read_text(), config, "lab", {}, [Path("/data"), Path("/rclone")], "rm360-lab")
+    finally:
+        os.umask(before)
+    assert "UMask=0007\n" in unit
+
+
 def test_two_configs_of_one_file_name_are_two_services() -> None:
     first, second = service_name(Path("/a/lab.yaml")), service_name(Path("/b/lab.yaml"))
     assert first != second and first == service_name(Path("/a/lab.yaml"))

@@ -28,6 +28,7 @@ _CARRIED = re.compile(
     re.IGNORECASE,
 )
 """Variables by which a run finds rclone, its config, its accounts and the network."""
+_PATH_NAME = re.compile("(?:CONFIG|CERT|FILE|DIR|HOME|CREDENTIALS|KEY)$")
 _OF_THE_CALLER = re.compile("GNUPGHOME|XDG_.*|PASSWORD_STORE_.*")
 _SECRET_NAME = re.compile("PASS(?!WORD_COMMAND|WORD_STORE)|SECRET|TOKEN|(?<!APPLICATION_)CREDENTIALS$|_KEY$")
 _URL_WITH_PASSWORD = re.compile("://[^/@]*:[^/@]*@")
@@ -81,9 +82,17 @@ def unit_text(
         "ENVIRONMENT": "\n".join(f"Environment={quoted(f'{key}={value}')}" for key, value in sorted(shown.items())),
         "SECRETS": f"{_ENV_FOLDER}/{name}.env",
         "NAME": name,
+        "UMASK": f"{umask():04o}",
     }
     lines = template.split("\n", 1)[1]
     return re.sub("@([A-Z]+)@", lambda match: values[match[1]], lines)
+
+
+def umask() -> int:
+    """Return the umask of this process."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def quoted(text: str) -> str:
@@ -95,10 +104,16 @@ def quoted(text: str) -> str:
 def carried_variables(environment: Mapping[str, str], *, for_caller: bool) -> dict[str, str]:
     """Return the variables that the service needs; those that lead into the caller's home only for the caller."""
     return {
-        key: value
+        key: _absolute(key, value)
         for key, value in environment.items()
         if _CARRIED.fullmatch(key) and (for_caller or not _OF_THE_CALLER.fullmatch(key))
     }
+
+
+def _absolute(key: str, value: str) -> str:
+    """Return the value of a variable; the path of a file that is there no longer depends on the working folder."""
+    is_path = _PATH_NAME.search(key) is not None and value != "" and os.path.lexists(value)
+    return str(Path(value).absolute()) if is_path else value
 
 
 def is_secret(key: str, value: str) -> bool:

@@ -18,9 +18,9 @@ from rm360_async.system.processes import ProcessResult, run_command
 _ALWAYS = (
     *("--retries", "1", "--timeout", "60s", "--contimeout", "20s"),
     *("--drive-stop-on-download-limit", "--drive-acknowledge-abuse", "--ask-password=false", "--use-json-log"),
-    # A local mirror may be spread over several disks. Without the first rclone passes over links; with `links` of the
-    # user's remote it shows them as small files.
-    *("--copy-links", "--links=false"),
+    # A mirror may be spread over several disks. Without the first rclone passes over links; with `links` of the user's
+    # remote it shows them as small files.
+    *("--copy-links", "--links=false", "--sftp-skip-links=false", "--one-file-system=false"),
 )
 # Options of the user's remote that would hide files of other owners, or give them other sizes.
 _OVERRIDDEN = ("starred_only", "trashed_only", "auth_owner_only", "size_as_quota", "skip_shortcuts")

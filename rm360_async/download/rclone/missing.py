@@ -31,15 +31,18 @@ async def explain_options(rclone: RcloneCommand) -> list[str]:
         login = await read_login(rclone.binary, rclone.env, rclone.name)
     except Fault:  # the listing itself succeeded
         return []
-    options = [key for key in login.narrowing if key not in rclone.overridden_options]
-    path = await config_path(rclone.binary, rclone.env) if options else None
-    if login.type != "drive" or path is None:
+    if login.type != "drive":
         return []
-    location = locate_entry(path, rclone.env, rclone.remote, " ".join(options))
+    inline = [option for option in login.narrowing if f",{option}" in rclone.name]
+    stored = [option for option in login.narrowing if option not in (*inline, *rclone.overridden_options)]
+    path = await config_path(rclone.binary, rclone.env) if stored else None
+    places = {option: "it is in google_drive.remote_name" for option in inline}
+    if path is not None:
+        places |= {option: locate_entry(path, rclone.env, rclone.remote, option) for option in stored}
     return [
         f"{rclone} has the option {option}, with which Drive shows only some of the files: remove it, or give another"
-        f" remote in google_drive.remote_name; {location}"
-        for option in options
+        f" remote in google_drive.remote_name; {place}"
+        for option, place in places.items()
     ]
 
 
