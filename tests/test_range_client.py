@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -89,6 +91,42 @@ def test_the_index_arrives_while_images_are_still_downloading(tmp_path: Path) ->
         client.wait_for_background()
         assert [file.missing(start, start + 10) for start in (5000, 6000, 7000)] == [[], [], []]
         assert client.requests == 7 == len(server.requested)
+
+
+class PausingQueue(SimpleQueue[Any]):
+    """A queue whose reader, once it has found nothing, is stopped for a while, as on an overloaded machine."""
+
+    def __init__(self) -> None:
+        self.has_paused, self.resume = threading.Event(), threading.Event()
+
+    def get_nowait(self) -> Any:
+        try:
+            return super().get_nowait()
+        except Empty:
+            self.has_paused.set()
+            self.resume.wait()
+            raise
+
+
+def test_a_thread_that_is_slow_to_choose_leaves_no_request_behind(tmp_path: Path) -> None:
+    """It has found no urgent request; then one comes, and another thread takes the image that it would have taken."""
+    with workspace(tmp_path, 2) as (server, client, file):
+        source = RangeSource("a.smc", file)
+        server.held = {5000}
+        client.fetch_in_background([(source, (5000, 5010))])
+        server.holding.acquire()
+        client._urgent = urgent = PausingQueue()
+        client.fetch_in_background([(source, (6000, 6010))])
+        urgent.has_paused.wait()
+        fetching = threading.Thread(target=client.fetch, args=([(source, (0, 10))],), daemon=True)
+        fetching.start()
+        server.release.set()
+        fetching.join(0.5)
+        urgent.resume.set()
+        fetching.join(30)
+        assert not fetching.is_alive()
+        client.wait_for_background()
+        assert [file.missing(start, start + 10) for start in (0, 5000, 6000)] == [[], [], []]
 
 
 def test_after_a_refusal_nothing_is_requested_and_what_is_arriving_is_kept(tmp_path: Path) -> None:

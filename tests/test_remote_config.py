@@ -44,7 +44,7 @@ FILES = {
         ("[gdrive\ntype = drive\n", ("cannot read its config file", "line 1")),
         (f"{DRIVE}{TOKEN}chunk_size = huge\n", ("chunk_size", "line 5")),
         (f"{DRIVE}{TOKEN}chunk_size = 300k\n", ("power of two",)),
-        ("[gdrive]\ntype = alias\nremote = gone:\n", ("gone", "line 3")),
+        ("[gdrive]\ntype = alias\nremote = gone:\n", ("no remote of this name", "line 3")),
         ("[gdrive]\ntype = alias\nremote = gdrive:\n", ("at itself", "line 3")),
         ("[gdrive]\ntype = crypt\nremote = /tmp\n", ("password not set", "line 1")),
         ("", ("no remote of this name",)),

@@ -76,6 +76,7 @@ class RangeClient:
         self._thread_numbers = count()
         self._urgent: SimpleQueue[_RangeRequest] = SimpleQueue()
         self._background: SimpleQueue[_RangeRequest] = SimpleQueue()
+        self._choosing = threading.Lock()
         self._in_background: list[Future[None]] = []
         self._failure: BaseException | None = None
         self._closed = False
@@ -143,10 +144,11 @@ class RangeClient:
         first, second = self._urgent, self._background
         if self._thread.number % _IMAGES_FIRST == 0:
             first, second = second, first
-        try:
-            return first.get_nowait()
-        except Empty:
-            return second.get_nowait()
+        with self._choosing:  # between the two looks another thread could take the only request of the second queue
+            try:
+                return first.get_nowait()
+            except Empty:
+                return second.get_nowait()
 
     def _download(self, source: RangeSource, span: Span) -> None:
         start, end = span
