@@ -29,6 +29,7 @@ from rm360_async.service.startup import attendance_of, list_patiently
 POLICY = RetryPolicy(max_retries=3, retry_delay=30)
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 TERMINAL, SCRIPT, SERVICE = Attendance
+FAULT = Fault(Cause.AUTH, "refused")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ TERMINAL, SCRIPT, SERVICE = Attendance
         (Cause.UNREACHABLE, Patience(0), Patience(0, 3), DAY, math.inf, math.inf),
         (Cause.SERVER_ERROR, Patience(0, 3), Patience(0, 3), DAY, math.inf, math.inf),
         (Cause.RATE_LIMIT, Patience(math.inf), Patience(math.inf), math.inf, math.inf, math.inf),
-        (Cause.NOT_WRITABLE, Patience(0), Patience(0), 0, HOUR / 2, HOUR),
+        (Cause.NOT_WRITABLE, Patience(0), Patience(0), 0, 5 * MINUTE, 5 * MINUTE),
         (Cause.LEDGER, Patience(0), Patience(0), 0, 0, 0),
     ],
 )
@@ -68,12 +69,12 @@ def test_only_what_a_person_must_fix_ends_a_run_that_has_begun(cause: Cause) -> 
 def test_a_doubt_lasts_while_nothing_succeeds_and_it_is_met_again() -> None:
     doubt = None
     for now in (0.0, 600.0, 1200.0):
-        doubt = confirmed(doubt, now, 5)
+        doubt = confirmed(doubt, FAULT, now, 5)
         assert not is_believed(doubt, Patience(1800))
-    assert is_believed(confirmed(doubt, 1800.0, 5), Patience(1800))
-    assert not is_believed(confirmed(doubt, 1800.0, 6), Patience(1800)), "something has succeeded meanwhile"
+    assert is_believed(confirmed(doubt, FAULT, 1800.0, 5), Patience(1800))
+    assert not is_believed(confirmed(doubt, FAULT, 1800.0, 6), Patience(1800)), "something has succeeded meanwhile"
     long_after = 1201.0 + MAX_GAP_SECONDS
-    assert not is_believed(confirmed(doubt, long_after, 5), Patience(1800)), "it was not met for long"
+    assert not is_believed(confirmed(doubt, FAULT, long_after, 5), Patience(1800)), "it was not met for long"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_a_doubt_lasts_while_nothing_succeeds_and_it_is_met_again() -> None:
 def test_the_question_is_asked_again_after_minutes(cause: Cause, delays: list[float]) -> None:
     doubt, asked = None, []
     for _ in delays:
-        doubt = confirmed(doubt, 0.0, 0)
+        doubt = confirmed(doubt, FAULT, 0.0, 0)
         asked.append(question_delay(cause, doubt, POLICY, 0.5))
     assert asked == delays
 

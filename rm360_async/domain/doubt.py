@@ -20,8 +20,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-from rm360_async.domain.errors import Answer, Cause
-from rm360_async.domain.retry import MAX_THROTTLE_SECONDS, RetryPolicy, backoff
+from rm360_async.domain.errors import Answer, Cause, Fault
+from rm360_async.domain.retry import MAX_THROTTLE_SECONDS, MIN_PAUSE_SECONDS, RetryPolicy, backoff
 
 MIN_DELAY_SECONDS = 1.5
 """The patience is computed with at least this `retry_delay`."""
@@ -31,7 +31,7 @@ MAX_GAP_SECONDS = 1800.0
 """A doubt is over if nothing has confirmed it for so long."""
 
 # In multiples of retry_delay, which is 30 s unless it is configured.
-_MID_RUN, _SERVICE_MID_RUN = 60, 120
+_MID_RUN, _SERVICE_MID_RUN, _MACHINE_MID_RUN = 60, 120, 10
 _SERVICE_LOGIN, _SERVICE_NETWORK = 120, 2880
 _OF_THIS_MACHINE = frozenset({Cause.NOT_WRITABLE, Cause.LEDGER})
 
@@ -72,6 +72,8 @@ def patience_in_mid_run(cause: Cause, attendance: Attendance, policy: RetryPolic
         return Patience(math.inf)
     if cause is Cause.LEDGER:  # without it nothing can be recorded, not even that it is waited for
         return Patience(0.0)
+    if cause is Cause.NOT_WRITABLE:  # it passes when a disk is mounted again, which takes no hour
+        return Patience(_MACHINE_MID_RUN * max(policy.retry_delay, MIN_PAUSE_SECONDS))
     return _patience(_SERVICE_MID_RUN if attendance is Attendance.SERVICE else _MID_RUN, policy)
 
 
@@ -86,22 +88,23 @@ def _patience(delays: int, policy: RetryPolicy) -> Patience:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A failure that ends the run if it lasts.
+    """A failure that ends the run if it lasts; `fault` is the first, which says best what is wrong.
 
     `successes` is what had succeeded by then, as a number that only grows (bytes downloaded, folders published).
     """
 
+    fault: Fault
     since: float
     last: float
     failures: int
     successes: int
 
 
-def confirmed(doubt: Doubt | None, now: float, successes: int) -> Doubt:
+def confirmed(doubt: Doubt | None, fault: Fault, now: float, successes: int) -> Doubt:
     """Return the doubt after one more failure: a new one if something has succeeded since, or it was long ago."""
     if doubt is None or successes > doubt.successes or now - doubt.last > MAX_GAP_SECONDS:
-        return Doubt(now, now, 1, successes)
-    return Doubt(doubt.since, now, doubt.failures + 1, successes)
+        return Doubt(fault, now, now, 1, successes)
+    return Doubt(doubt.fault, doubt.since, now, doubt.failures + 1, successes)
 
 
 def is_believed(doubt: Doubt, patience: Patience) -> bool:

@@ -20,7 +20,8 @@ MAX_THROTTLE_SECONDS = 600.0
 PROGRESS_BYTES = 2**20
 """After so many downloaded bytes an interruption does not count as a try."""
 _MAX_BACKOFF_SECONDS = HOUR
-_MIN_PAUSE_SECONDS = 0.25
+MIN_PAUSE_SECONDS = 0.25
+"""Between two attempts of which the first did not count as a try, however short `retry_delay` is."""
 _INTERRUPTIONS = frozenset({Cause.NETWORK, Cause.STALL, Cause.TRUNCATED, Cause.SERVER_ERROR})
 _FAULTS_OF_THE_FILE = frozenset({Cause.UNREADABLE, Cause.DAMAGED, Cause.TOO_LARGE})
 
@@ -85,7 +86,7 @@ def throttle_delay(failures: int, policy: RetryPolicy, chance: float) -> float:
 
     Of a remote that sets limits, and of a performance that failed through no fault of its own.
     """
-    return min(backoff(failures, max(policy.retry_delay, _MIN_PAUSE_SECONDS), chance), MAX_THROTTLE_SECONDS)
+    return min(backoff(failures, max(policy.retry_delay, MIN_PAUSE_SECONDS), chance), MAX_THROTTLE_SECONDS)
 
 
 def is_fruitless(fetched_bytes: int) -> bool:

@@ -33,21 +33,13 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
-from rm360_async.domain.doubt import (
-    Attendance,
-    Doubt,
-    Patience,
-    confirmed,
-    depends_on_remote,
-    is_believed,
-    patience_in_mid_run,
-)
+from rm360_async.domain.doubt import Attendance
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.formatting import time_text
 from rm360_async.domain.record import Record
 from rm360_async.domain.retry import RetryDecision, RetryPolicy, decide_retry, is_fruitless
 from rm360_async.domain.stage import ENDED, Stage
 from rm360_async.domain.state import PlannedState
+from rm360_async.pipeline.doubts import Doubts
 from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.ports import StagePort
 from rm360_async.pipeline.scheduler import Scheduler
@@ -102,10 +94,7 @@ class _Pipeline:
         attendance: Attendance,
     ) -> None:
         self.scheduler, self.stages, self.policy, self.clock, self.queue = scheduler, stages, policy, clock, queue
-        self.attendance = attendance
-        self.doubts: dict[Cause, Doubt] = {}
-        self.published = 0
-        """Folders published in this run."""
+        self.doubts = Doubts(scheduler, policy, clock, attendance)
         self.retries: TaskGroup | None = None
         """Runs the retries of jobs that keep their lease; None once no further job may come in."""
         self.waiting_for_space: set[anyio.CancelScope] = set()
@@ -193,7 +182,7 @@ class _Pipeline:
         """Download one job; once it is whole on disk, it belongs to the queue."""
         await self._record_stage(job)
         await self.stages.look_up_sources(job)
-        self.scheduler.trouble = ""
+        self.doubts.answered()
         await self.stages.reserve(job)
         with job.timed("download"):
             await self.stages.download(job)
@@ -213,7 +202,7 @@ class _Pipeline:
         job.enter(Stage.PUBLISHING)
         await self._record_stage(job)
         await self._publish(job, record)
-        self.published += 1
+        self.doubts.was_published()
         await self._finish(job, PlannedState(Stage.COMPLETED))
 
     async def _wait_for_space(self, job: Job) -> None:
@@ -260,44 +249,24 @@ class _Pipeline:
         job.progress.note = ""
 
     async def _handle_failure(self, job: Job, fault: Fault) -> None:
-        doubt = self._doubt_of(fault)
-        ends_run = doubt is not None and is_believed(doubt, self._patience(fault))
+        doubt = self.doubts.confirm(fault, self.stages.fetched_bytes)
+        ends_run = doubt is not None and self.doubts.is_believed(doubt)
         row = await self.stages.job_log.row(job)
         now, chance, fruitless = self.clock.now(), self.clock.chance(), job.fruitless_attempts
         decision = decide_retry(fault, row, self.policy, now, chance, job.fetched_bytes, fruitless, ends_run=ends_run)
         job.fruitless_attempts = fruitless + 1 if is_fruitless(job.fetched_bytes) else 0
         if doubt is not None:
-            self._pause(fault, doubt, math.inf if ends_run else (decision.wait_until or now) - now)
+            self.doubts.pause(doubt, math.inf if ends_run else (decision.wait_until or now) - now)
         await self._record(job, lambda: self.stages.job_log.record_failure(job, decision, fault))
-        if ends_run:
+        if doubt is not None and ends_run:
             await self._finish(job, PlannedState(Stage.PENDING))
-            raise fault
+            raise doubt.fault
         if decision.stage in ENDED:
             await self.stages.cleanup(job, published=False)
         elif self.retries is not None and job.holds_bytes and fault.cause is not Cause.FILE_QUOTA:
             self.retries.start_soon(self._retry_in_place, job, decision, fault)
             return
         await self._finish(job, PlannedState(decision.stage, fault.cause, str(fault), decision.wait_until))
-
-    def _doubt_of(self, fault: Fault) -> Doubt | None:
-        """Return for how long by now a person would have to fix this; None if no person has to."""
-        if self._patience(fault).seconds == math.inf:
-            return None
-        successes = self.stages.fetched_bytes if depends_on_remote(fault.cause) else self.published
-        doubt = confirmed(self.doubts.get(fault.cause), self.clock.monotonic(), successes)
-        self.doubts[fault.cause] = doubt
-        return doubt
-
-    def _patience(self, fault: Fault) -> Patience:
-        return patience_in_mid_run(fault.cause, self.attendance, self.policy)
-
-    def _pause(self, fault: Fault, doubt: Doubt, seconds: float) -> None:
-        """Start nothing until the performance that failed asks again, and say why."""
-        end = self.clock.now() + self._patience(fault).seconds - (doubt.last - doubt.since)
-        trouble = f"asking again, and the run ends if this lasts until {time_text(end)}: {fault}"
-        if not self.scheduler.trouble and seconds < math.inf:
-            _log.warning(trouble)
-        self.scheduler.pause(seconds, trouble)
 
     async def _retry_in_place(self, job: Job, decision: RetryDecision, fault: Fault) -> None:
         """Retry a job that keeps its lease and its claim."""

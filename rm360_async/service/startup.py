@@ -95,7 +95,7 @@ async def list_patiently(
         try:
             listing = await _list_all(settings, remotes)
         except Fault as fault:
-            doubt = doubts[fault.cause] = confirmed(doubts.get(fault.cause), clock.monotonic(), 0)
+            doubt = doubts[fault.cause] = confirmed(doubts.get(fault.cause), fault, clock.monotonic(), 0)
             if is_believed(doubt, patience_at_start(fault.cause, attendance, retry_policy)):
                 raise
             delay = question_delay(fault.cause, doubt, retry_policy, clock.chance())
