@@ -63,11 +63,11 @@ class Doubts:
         self.scheduler.pause(seconds, trouble)
 
     def answered(self) -> None:
-        """Note that the remote has answered: what depends on it is no trouble any more."""
+        """Note that the remote has answered: a trouble that depends on it is over."""
         self._end_trouble(remote=True)
 
     def was_published(self) -> None:
-        """Note that a folder was published: what depends on the disks is no trouble any more."""
+        """Note that a folder was published: a trouble that depends on the disks is over."""
         self.published += 1
         self._end_trouble(remote=False)
 
