@@ -48,10 +48,10 @@ class ExpectationChecks(Recorder):
         """EXPECTED: remember which end the service expects; its rate is of the last two minutes."""
         progress, scheduler = process.progress, process.scheduler
         assert progress is not None
-        for _ in range(3):
+        for seconds in (0, 50, 50):
+            await anyio.sleep(seconds)
             self.world.line.update()
             snapshot = progress.snapshot()
-            await anyio.sleep(50)
         is_begun = len(scheduler.ended) >= scheduler.planned / 10
         can_tell = scheduler.planned >= _SOME and self.world.is_alone and self.world.is_untroubled()
         if snapshot.expected_end is not None and is_begun and can_tell:
@@ -73,7 +73,8 @@ class ExpectationChecks(Recorder):
             ends = [self._ended_at.get(p, 0.0) for p in process.scheduler.ended if self._is_foreseen(p, each.at)]
             least = max(ends, default=now) - each.at - (trouble - each.trouble) - tail
             took = now - each.at
-            factors.append(each.left / took if each.left > took else min(1.0, each.left / max(1.0, least)))
+            late, early = (each.left - _TAIL_SECONDS) / max(1.0, took), each.left / max(1.0, least)
+            factors.append(max(1.0, late) if each.left > took else min(1.0, early))
         factors.sort()
         if len(factors) >= _SOME_LOOKS and not 0.5 <= factors[len(factors) // 2] <= 2:
             self.breach(EXPECTED, f"{process} expected {factors[len(factors) // 2]:.2f} of what it took")
