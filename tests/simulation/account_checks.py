@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from rm360_async.domain.errors import Cause
+from rm360_async.domain.names import Performance
 from simulation.laws import ASKED, QUOTA, RATE
 from simulation.recorder import Recorder
 
@@ -46,6 +47,11 @@ class AccountChecks(Recorder):
         if now < self._quotas.get(key, 0.0):
             self.breach(QUOTA, f"{account} was asked again for {path}")
         self._quotas[key] = now + 23 * 3600
+
+    def forget_quotas(self, performance: Performance) -> None:
+        """Expect that the files of a performance may be asked for again."""
+        paths = {file.path for file in self.world.catalogue.files_of(performance)}
+        self._quotas = {key: until for key, until in self._quotas.items() if key.partition(" ")[2] not in paths}
 
     def clock_changed(self, event: Event) -> None:
         """QUOTA: a wait that a clock makes longer than any is over, so a file may be asked for again."""

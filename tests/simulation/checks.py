@@ -87,9 +87,12 @@ class Laws(AccountChecks, StatusChecks, EndChecks):
         spooled, limit = disk.spooled_bytes(), int(scenario.max_temp_gb * 2**30)
         if spooled > limit + _BLOCK * scenario.downloads:
             self.breach(PROMISES, f"{spooled} bytes lie in the spool, {limit} are allowed")
-        free, floor = disk.space(disk.temp_dir).free_bytes, int(scenario.min_free_gb * 2**30)
-        if free + disk.strangers < floor:
-            self.breach(PROMISES, f"{free} bytes are free, {floor} are to stay free")
+        floor = int(scenario.min_free_gb * 2**30)
+        for folder in (disk.temp_dir, disk.output_dir):
+            space = disk.space(folder)
+            strangers = disk.strangers if space.device == disk.space(disk.temp_dir).device else 0
+            if space.free_bytes + strangers < floor:
+                self.breach(PROMISES, f"{space.free_bytes} bytes are free in {folder.name}, {floor} are to stay free")
 
     def charged(self, process: Process, performance: Performance, decision: RetryDecision) -> None:
         """TRIES: not more tries are charged than there are."""
@@ -105,9 +108,11 @@ class Laws(AccountChecks, StatusChecks, EndChecks):
                 self._charged.pop(row.performance, None)
 
     def retried(self, performances: Sequence[Performance]) -> None:
-        """Remember that a person gave performances all their tries again."""
+        """Remember that a person gave performances all their tries again: they are due, and any account may be asked."""
+        self._begun.update(performances)
         for performance in performances:
             self._charged.pop(performance, None)
+            self.forget_quotas(performance)
 
     def exited(self, event: Event) -> None:
         """GOES_ON: no fault ended it."""
@@ -118,7 +123,7 @@ class Laws(AccountChecks, StatusChecks, EndChecks):
         """NOTHING_LOST: each has ended, and failed only for a reason."""
         self.check_expected(process)
         for row in rows:
-            if row.performance in self.retried_meanwhile:
+            if self.is_just_retried(row.performance):
                 continue
             if row.stage not in ENDED:
                 self.breach(NOTHING_LOST, f"{process} ends, and {row.performance} is {row.stage.value}")

@@ -11,10 +11,11 @@ import anyio
 from rm360_async.budget import Budget, Shortage
 from rm360_async.budget.ticket_queue import QueuedTicket
 from rm360_async.domain.doubt import Attendance
-from rm360_async.domain.errors import Fault
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryDecision
 from rm360_async.domain.stage import Stage
+from rm360_async.domain.state import PlannedState
 from rm360_async.download.throttle import Throttle
 from rm360_async.ledger import Claims, Ledger
 from rm360_async.ledger.database import Database
@@ -74,6 +75,15 @@ class SleepingScheduler(WitnessedScheduler):
         await anyio.sleep(12 * 3600)
 
 
+class ForgetfulScheduler(WitnessedScheduler):
+    """Forget what has to wait for a quota."""
+
+    def update(self, performance: Performance, state: PlannedState) -> None:
+        """Count it as failed."""
+        forgotten = state.cause is Cause.FILE_QUOTA
+        super().update(performance, PlannedState(Stage.DOWNLOAD_FAILED) if forgotten else state)
+
+
 class LongPauses(Throttle):
     """Pause for two days after a limit."""
 
@@ -129,6 +139,7 @@ MUTANTS = {
     "lasting answers": Parts(attendance=Attendance.TERMINAL),
     "waits by account": Parts(waits_by_account=False),
     "due first": Parts(scheduler=PendingFirst),
+    "waits": Parts(scheduler=ForgetfulScheduler),
     "wake": Parts(scheduler=SleepingScheduler),
     "quota notes": Parts(ledger=ForgottenQuotas),
     "cleanup": Parts(stages=NoCleanup),

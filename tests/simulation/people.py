@@ -25,8 +25,8 @@ _CALM_SHARE = 0.8
 """The share of the last request that is done when all faults end."""
 _REMOVED_SHARE = 0.03
 _MAX_STARTS = 500
-_STOP_SHARE, _RETRY_SHARE = 0.05, 0.3
-"""How often, of the times that a person looks, the service is stopped, and what failed is retried meanwhile."""
+_STOP_SHARE, _RETRY_SHARE, _WAITING_SHARE = 0.05, 0.3, 0.5
+"""How often, of the times that a person looks, the service is stopped, and what failed or waits is retried."""
 
 
 class Person:
@@ -36,7 +36,6 @@ class Person:
         self.world = world
         self._dice = world.dice("person")
         self._requests = requests_of(world)
-        self._retried = world.laws.retried_meanwhile
         self._numbers = 0
 
     async def work(self) -> None:
@@ -53,9 +52,8 @@ class Person:
     async def _keep_running(self, changes: Changes, *, last: bool) -> None:
         """Run every instance until it ends by itself; the weather is calm when most of the last request is done."""
         is_first = True
-        while is_first or self._retried:
+        while is_first or self.world.laws.has_just_retried():
             is_first = False
-            self._retried.clear()
             async with anyio.create_task_group() as tasks:
                 around = await tasks.start(self._look_now_and_then, last)
                 async with anyio.create_task_group() as instances:
@@ -92,7 +90,7 @@ class Person:
                     if process.alive:  # it takes some minutes to look at the one before
                         await self._look_at(process, last)
                 if running and not self.world.calm:
-                    await self._interfere(last)
+                    await self._interfere()
 
     async def _look_at(self, process: Process, last: bool) -> None:
         await self.world.laws.check_status(process)
@@ -102,7 +100,7 @@ class Person:
             self.world.become_calm()
             self.world.laws.must_end(process)
 
-    async def _interfere(self, last: bool) -> None:
+    async def _interfere(self) -> None:
         """Add an account if one is needed; sometimes stop the service, or retry what failed while it runs."""
         world = self.world
         waits = [wait for process in world.processes for wait in process.scheduler.waiting.values()]
@@ -112,9 +110,9 @@ class Person:
             self._stop_all()
         elif world.scenario.interferes and self._dice.random() < _STOP_SHARE:
             self._stop_all()
-        elif world.scenario.interferes and not last and self._dice.random() < _RETRY_SHARE:
+        elif world.scenario.interferes and self._dice.random() < _RETRY_SHARE:
             command = self._new_process("person", {})
-            self._retried.update(await self._retry(command))
+            world.laws.retried_meanwhile(await self._retry(command, waiting=self._dice.random() < _WAITING_SHARE))
             command.close()
 
     def _stop_all(self) -> None:
@@ -122,12 +120,12 @@ class Person:
             if process.alive:
                 process.stop()
 
-    async def _retry(self, command: Process) -> list[Performance]:
-        """Put what has failed back to pending; return which."""
-        failed = await command.ledger.requests.retry()
-        self.world.laws.retried(failed)
-        self.world.note("retried", None, "", str(len(failed)))
-        return failed
+    async def _retry(self, command: Process, *, waiting: bool = False) -> list[Performance]:
+        """Put what has failed, or what waits, back to pending; return which."""
+        retried = await command.ledger.requests.retry(waiting=waiting)
+        self.world.laws.retried(retried)
+        self.world.note("retried", None, "", str(len(retried)))
+        return retried
 
     def _remove_folders(self) -> None:
         """Remove some published folders, as a person does who wants them again."""

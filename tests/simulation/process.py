@@ -30,6 +30,7 @@ from rm360_async.pipeline.pipeline import run as run_pipeline
 from rm360_async.service.end_summary import exit_code
 from rm360_async.service.progress import Progress
 from rm360_async.service.reconciler import Reconciler
+from rm360_async.service.requests import follow_requests
 from rm360_async.service.run_plan import RunPlan
 from rm360_async.service.signals import Stop
 from rm360_async.service.startup import list_patiently
@@ -176,6 +177,7 @@ class Process:
         self._stop.pipeline_running = True
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stages.budget.share_progress)
+            tasks.start_soon(follow_requests, self.ledger, scheduler, self.world.poll_seconds)
             await run_pipeline(scheduler, stages, width, self._policy, self.clock, self.world.parts.attendance)
             tasks.cancel_scope.cancel()
         self._stop.pipeline_running = False

@@ -32,7 +32,7 @@ class StatusChecks(Recorder):
                 scheduler.ended.get(row.performance) is not shown or scheduler.waiting.get(row.performance) != wait
             )
             others = self.world.scenario.instances > 1 and shown is not Stage.COMPLETED  # may be working on it
-            if changed or others or row.performance in self.retried_meanwhile:
+            if changed or others or self.is_just_retried(row.performance):
                 continue
             if row.stage is not (shown or Stage.WAITING) or (wait is not None and row.wait_until != wait.until):
                 self.breach(STATUS, f"{row.performance} is {row.stage.value} in the ledger; shown: {shown or wait}")

@@ -49,6 +49,7 @@ class SimulatedWorkers:
             await anyio.sleep(min(seconds, limits.deadline_seconds) / _STEPS)
             self.process.require_alive()
             disk.staging[staging] = new_bytes * step // _STEPS
+            self.world.laws.check_space()
             if disk.space(staging).free_bytes <= 0:
                 raise Fault(Cause.DISK_FULL, f"no room for {staging}")
             if step == dies_after:
