@@ -108,7 +108,7 @@ class Laws(AccountChecks, StatusChecks, EndChecks):
                 self._charged.pop(row.performance, None)
 
     def retried(self, performances: Sequence[Performance]) -> None:
-        """Remember that a person gave performances all their tries again: they are due, and any account may be asked."""
+        """Remember that a person gave performances all their tries again; any account may be asked."""
         self._begun.update(performances)
         for performance in performances:
             self._charged.pop(performance, None)
