@@ -53,6 +53,12 @@ def test_the_errno_decides_unless_the_caller_does(disk: SimpleNamespace, number:
     assert (fault.cause, fault.hint) == (Cause.LEDGER, "check storage.log_dir")
 
 
+def test_a_file_that_is_too_large_for_its_file_system_is_that_for_every_caller() -> None:
+    for fault in (os_fault(error_of(errno.EFBIG), "write", PATH, "x", Cause.LEDGER), fault_in(error_of(errno.EFBIG))):
+        assert fault is not None and fault.cause is Cause.TOO_LARGE
+        assert "larger than its file system or `ulimit -f` allows" in fault.message
+
+
 @pytest.mark.parametrize(
     ("number", "reason"), [(errno.ENOSPC, "no space left on the disk"), (errno.EDQUOT, "disk quota exceeded")]
 )

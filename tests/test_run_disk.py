@@ -306,3 +306,19 @@ def test_a_broken_connection_does_not_cost_the_part_although_others_wait_for_its
     fetched = rclone.downloads("e0_anno")
     assert len(fetched) == 2 and "--offset 5000 " in fetched[1] and len(rclone.downloads("e0_raw")) == 1
     assert (workspace.folder("0026/e0") / "flame" / "all_frames.npz").is_file()
+
+
+@pytest.mark.parametrize("fetch", ["whole", "ranges"])
+def test_a_file_larger_than_the_file_system_allows_costs_only_its_performance(workspace: Workspace, fetch: str) -> None:
+    put(workspace, "e0", 300)
+    put(workspace, "e1", 300)
+    with (workspace.remote / "0018" / "0018_e1_raw.smc").open("r+b") as file:
+        file.truncate(64 * MB)
+    config = workspace.config(processing__fetch=fetch, extraction__modalities=["metadata"])
+    limited = f'ulimit -f {32 * MB // 512} && exec "$@"'  # blocks of 512 bytes
+    command = ["sh", "-c", limited, "sh", sys.executable, "-m", "rm360_async", "run", str(config)]
+    assert subprocess.run(command, cwd=ROOT, timeout=300).returncode == 1
+    rows = workspace.manifest()
+    assert rows["0018/e0"]["status"] == "completed"
+    assert rows["0018/e1"]["status"] in ("failed", "download_failed")
+    assert "`ulimit -f` allows" in rows["0018/e1"]["error"]

@@ -1,7 +1,9 @@
 """Errors of the operating system as faults with a cause: the only place that reads an errno for a person.
 
-A full disk or an exhausted quota is always DISK_FULL, wherever it is met. The errno alone does not tell a full disk:
-libraries raise OSError without one, and network file systems answer EIO, so in these cases the file system is asked.
+A full disk or an exhausted quota is always DISK_FULL, wherever it is met. A file that its file system or `ulimit -f`
+does not allow is TOO_LARGE: a matter of that file alone, and not of the disk. The errno alone does not tell a full
+disk: libraries raise OSError without one, and network file systems answer EIO, so in these cases the file system is
+asked.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ def os_fault(error: OSError, action: str, path: Path, hint: str = "", cause: Cau
     """
     if _is_full(error, path):
         return _disk_full(error, f"cannot {action} {path}")
+    if error.errno == errno.EFBIG:
+        return _too_large(f"cannot {action} {path}")
     if cause is None:
         cause = _cause_of(error)
     return Fault(cause, f"cannot {action} {path}: {error.strerror or error}", hint or _HINTS.get(cause, ""))
@@ -67,6 +71,8 @@ def _unexpected(error: OSError) -> Fault | None:
     path = None if error.filename is None else os.fsdecode(error.filename)
     if error.errno in _FULL:
         return _disk_full(error, f"cannot write {path or 'the output'}")
+    if error.errno == errno.EFBIG:
+        return _too_large(f"cannot write {path or 'the output'}")
     if path is None or error.strerror is None:
         return None
     return Fault(Cause.NOT_WRITABLE, f"{path}: {error.strerror}", "check that it exists, its owner, mode and disk")
@@ -75,6 +81,11 @@ def _unexpected(error: OSError) -> Fault | None:
 def _disk_full(error: OSError, failure: str) -> Fault:
     reason = "disk quota exceeded" if error.errno == errno.EDQUOT else "no space left on the disk"
     return Fault(Cause.DISK_FULL, f"{failure}: {reason}", "free some space")
+
+
+def _too_large(failure: str) -> Fault:
+    hint = "raise `ulimit -f`, or choose a folder on another file system"
+    return Fault(Cause.TOO_LARGE, f"{failure}: it is larger than its file system or `ulimit -f` allows", hint)
 
 
 def _cause_of(error: OSError) -> Cause:

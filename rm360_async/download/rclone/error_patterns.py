@@ -109,6 +109,12 @@ ERROR_PATTERNS = (
         "free some space there",
     ),
     _pattern(
+        "file too large",
+        Cause.TOO_LARGE,
+        "the file is larger than the file system of storage.temp_dir or `ulimit -f` allows",
+        "raise `ulimit -f`, or set storage.temp_dir to a folder on another file system",
+    ),
+    _pattern(
         "didn't find section in config file",
         Cause.REMOTE_UNKNOWN,
         "rclone has no remote of this name",
