@@ -12,7 +12,7 @@ from drive_emulator import ROOT_ID, Drive, Request, serve
 from tiny_smc import Tiny
 from workspace import Workspace
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 
 
 class DriveServer:

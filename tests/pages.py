@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 from rm360_async.domain.cameras.rig import S3_CAMERAS, Array
 from rm360_async.domain.names import Modality, Performance, Structure
 from rm360_async.synthetic.remote import demo_plan

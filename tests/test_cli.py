@@ -13,7 +13,7 @@ import pytest
 from tiny_smc import Tiny
 from workspace import Workspace
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 from rm360_async.cli.main import rm360 as commands
 
 ROOT = Path(__file__).resolve().parent.parent

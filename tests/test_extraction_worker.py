@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
 import pytest
+from hooked import use_hooks
 from tiny_smc import Tiny
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import SourceFile
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.extraction.worker_client import WorkerLimits, run_extraction
+from rm360_async.extraction.worker_client import ExtractionWorkers, WorkerLimits
 from rm360_async.store.marker import MARKER
 
 pytestmark = pytest.mark.anyio
 GB = 2**30
-HOOK = Path(__file__).resolve().parent / "hook"
 
 
 @pytest.fixture
@@ -35,37 +35,42 @@ def job(tmp_path: Path) -> ExtractJob:
     )
 
 
+@pytest.fixture
+async def workers() -> AsyncIterator[ExtractionWorkers]:
+    async with ExtractionWorkers() as workers:
+        yield workers
+
+
 def hooked(monkeypatch: pytest.MonkeyPatch, do: str, **more: object) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(HOOK))
-    monkeypatch.setenv("RM360_FAULT_HOOKS", json.dumps([{"point": "sealing", "side": "worker", "do": do, **more}]))
+    use_hooks(monkeypatch, {"point": "sealing", "side": "worker", "do": do, **more})
 
 
 def limits(memory: float = 4, seconds: float = 60) -> WorkerLimits:
     return WorkerLimits(int(memory * GB), seconds)
 
 
-async def extract(job: ExtractJob, limits: WorkerLimits) -> list[tuple[int, int]]:
+async def extract(workers: ExtractionWorkers, job: ExtractJob, limits: WorkerLimits) -> list[tuple[int, int]]:
     """Extract, and return the progress that was reported."""
     progress: list[tuple[int, int]] = []
-    record = await run_extraction(job, limits, lambda files, size: progress.append((files, size)))
+    record = await workers.extract(job, limits, lambda files, size: progress.append((files, size)))
     assert (record.subject, record.performance, record.sources) == ("0018", "e0", job.sources)
     return progress
 
 
-async def fault_of(job: ExtractJob, limits: WorkerLimits) -> Fault:
+async def fault_of(workers: ExtractionWorkers, job: ExtractJob, limits: WorkerLimits) -> Fault:
     with pytest.raises(Fault) as caught:
-        await run_extraction(job, limits, lambda files, size: None)
+        await workers.extract(job, limits, lambda files, size: None)
     return caught.value
 
 
-async def test_a_worker_extracts_seals_and_reports_its_progress(job: ExtractJob) -> None:
-    progress = await extract(job, limits())
+async def test_a_worker_extracts_seals_and_reports_its_progress(workers: ExtractionWorkers, job: ExtractJob) -> None:
+    progress = await extract(workers, job, limits())
     assert progress and (Path(job.staging) / MARKER).is_file()
 
 
-async def test_the_fault_of_a_worker_is_raised(job: ExtractJob) -> None:
+async def test_the_fault_of_a_worker_is_raised(workers: ExtractionWorkers, job: ExtractJob) -> None:
     Path(job.raw or "").write_bytes(b"<html>quota</html>")
-    fault = await fault_of(job, limits())
+    fault = await fault_of(workers, job, limits())
     assert fault.cause is Cause.UNREADABLE and "a web page" in fault.message
 
 
@@ -78,52 +83,59 @@ async def test_the_fault_of_a_worker_is_raised(job: ExtractJob) -> None:
     ],
 )
 async def test_the_message_says_what_a_worker_died_of(
-    job: ExtractJob, monkeypatch: pytest.MonkeyPatch, do: str, words: str
+    workers: ExtractionWorkers, job: ExtractJob, monkeypatch: pytest.MonkeyPatch, do: str, words: str
 ) -> None:
     hooked(monkeypatch, do)
-    fault = await fault_of(job, limits(memory=2))
+    fault = await fault_of(workers, job, limits(memory=2))
     assert fault.cause is Cause.WORKER_DIED and fault.message == f"the extraction process of 0018/e0 {words}"
 
 
-async def test_a_worker_that_hangs_is_ended_at_its_deadline(job: ExtractJob, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_hangs_is_ended_at_its_deadline(
+    workers: ExtractionWorkers, job: ExtractJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hooked(monkeypatch, "hang")
-    fault = await fault_of(job, limits(seconds=0.3))
+    fault = await fault_of(workers, job, limits(seconds=0.3))
     assert fault.cause is Cause.DEADLINE and "within 0.005 minutes" in fault.message
-    assert workers_of(job.staging) == []
+    assert workers_of(job) == []
 
 
-async def test_a_worker_that_cannot_start_is_reported(job: ExtractJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.executable", "/nowhere/python")
-    monkeypatch.setattr(
-        "rm360_async.system.processes._launcher_command", lambda command: ["sh", "-c", "echo oops >&2; exit 7"]
-    )
-    fault = await fault_of(job, limits())
-    assert fault.message == "the extraction process of 0018/e0 ended with exit code 7: oops"
+async def test_a_worker_that_cannot_start_is_reported(
+    workers: ExtractionWorkers, job: ExtractJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho oops >&2\nexit 7\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
+    fault = await fault_of(workers, job, limits())
+    assert fault.cause is Cause.NOT_STARTED
+    assert fault.message == "a worker process ended with exit code 7: oops, before it had begun"
 
 
-async def test_cancelling_leaves_no_process(job: ExtractJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_cancelling_leaves_no_process(
+    workers: ExtractionWorkers, job: ExtractJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     barrier = tmp_path / "barrier"
     hooked(monkeypatch, "barrier", path=str(barrier))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(extract, job, limits())
+        tasks.start_soon(extract, workers, job, limits())
         with anyio.fail_after(30):
             while not Path(f"{barrier}.reached").exists():
                 await anyio.lowlevel.checkpoint()
-        assert len(workers_of(job.staging)) == 1
+        assert len(workers_of(job)) == 1
         tasks.cancel_scope.cancel()
-    assert workers_of(job.staging) == []
+    assert workers_of(job) == []
 
 
-def workers_of(staging: str) -> list[str]:
-    """Return the processes that have the job of that staging folder."""
+def workers_of(job: ExtractJob) -> list[str]:
+    """Return the processes of this one's descendants that have the name of the job's performance."""
     pids = []
     for folder in Path("/proc").glob("[0-9]*"):
-        if folder.name == str(os.getpid()):
-            continue
         try:
-            command = (folder / "cmdline").read_bytes()
+            named = (folder / "comm").read_text() == f"{job.performance}\n"
+            group = os.getsid(int(folder.name))
+            parent = int(Path(f"/proc/{group}/stat").read_text().rpartition(") ")[2].split()[1])
         except OSError:
             continue
-        if staging.encode() in command:
+        if named and parent == os.getpid():
             pids.append(folder.name)
     return pids

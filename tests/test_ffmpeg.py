@@ -1,4 +1,4 @@
-"""Which ffmpeg is used: the first one that runs."""
+"""Which ffmpeg is used: the first one that encodes MP3."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def program(path: Path, exit_code: int) -> Path:
-    path.write_text(f"#!/bin/sh\nexit {exit_code}\n")
+    path.write_text(f'#!/bin/sh\nfor output; do :; done\n/bin/echo sound > "$output"\nexit {exit_code}\n')
     path.chmod(0o755)
     return path
 

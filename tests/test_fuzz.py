@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sqlite3
@@ -44,10 +43,10 @@ from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.modalities import audio
 from rm360_async.ledger import Ledger
 from rm360_async.store.seal import open_file_system, seal
-from rm360_async.system.worker_protocol import run_worker
+from rm360_async.system.processes import PIPE, child_process
+from rm360_async.system.workers import run_worker
 
 SEED = 20_251_122
-_PYDUB_LEAVES_FILES_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 async def outcomes_of(cases: list[Case], folder: Path) -> Counter[str]:
@@ -284,19 +283,16 @@ def test_very_many_names_are_reported_in_a_few_lines(tmp_path: Path) -> None:
     assert text.count("is not a camera") == 20 and "/Camera/... and 980 more: not a camera" in text
 
 
-@_PYDUB_LEAVES_FILES_OPEN
 def test_an_encoder_that_fails_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(audio, "find_ffmpeg", lambda: "/bin/false")
     record = record_of(tmp_path, Tiny().write(tmp_path / "a.smc"))
-    gc.collect()  # now, while warnings about pydub's open files are ignored
     assert list((tmp_path / "tmp").iterdir()) == []
     files = sorted(path.name for path in (tmp_path / "o/.x.a.staging/audio").iterdir())
     assert files == ["audio.wav", "audio_data.npz"] and record.left_out == ()
 
 
-@_PYDUB_LEAVES_FILES_OPEN
 def test_a_disk_that_is_full_for_the_encoder_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "ffmpeg"
     program.write_text("#!/bin/sh\necho 'av_interleaved_write_frame(): No space left on device' >&2; exit 1\n")
@@ -305,8 +301,6 @@ def test_a_disk_that_is_full_for_the_encoder_is_a_full_disk(tmp_path: Path, monk
     with pytest.raises(Fault) as caught:
         record_of(tmp_path, Tiny().write(tmp_path / "a.smc"))
     assert caught.value.cause is Cause.DISK_FULL
-    del caught
-    gc.collect()
 
 
 def test_a_rate_that_no_mp3_has_makes_none(tmp_path: Path) -> None:
@@ -334,8 +328,12 @@ def test_inspect_of_far_apart_frames_and_links_ends_at_once(tmp_path: Path) -> N
 @pytest.mark.anyio
 async def test_a_line_that_comes_in_a_thousand_pieces_is_one_line(tmp_path: Path) -> None:
     messages: list[object] = []
-    code = "import json; print('noise'); print(json.dumps({'record': ['x' * 100] * 30000})); print('more')"
-    await run_worker([sys.executable, "-c", code], {}, messages.append)
+    code = (
+        "import json; print('noise'); print('{\"started\": true}');"
+        " print(json.dumps({'record': ['x' * 100] * 30000})); print('more')"
+    )
+    worker = child_process([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    await run_worker(worker, "a job", messages.append)
     assert messages == [{"record": ["x" * 100] * 30_000}]
 
 

@@ -96,6 +96,7 @@ class SimulatedStages:
         self.running: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self.barrier: anyio.Event | None = None
+        self.probes = 0
         self.kinds: tuple[Kind, ...] = (Kind.RAW,)
         self.no_space: set[Performance] = set()
         self.most_leases = len(PLAN)
@@ -139,6 +140,9 @@ class SimulatedStages:
             job.spooled_bytes += 1
             await self._step("fetch" if kind is Kind.RAW else "fetch anno", job)
             job.spooled[kind] = Path(f"{kind.value}.smc")
+
+    async def probe_workers(self) -> None:
+        self.probes += 1
 
     async def extract(self, job: Job) -> Record:
         if self.barrier is not None:
@@ -406,7 +410,8 @@ async def test_a_stop_does_not_retry_what_fails_then() -> None:
                 await anyio.lowlevel.checkpoint()
         scheduler.stop_admitting()
         stages.barrier.set()
-    assert not scheduler.ended and scheduler.planned == len(PLAN) and PLAN[0] in scheduler.waiting
+    assert not scheduler.ended and scheduler.planned == len(PLAN) and PLAN[0] in scheduler.pending
+    assert stages.job_log.rows[PLAN[0]].tries == 0, "what a stop brings about is no attempt of the performance"
     assert stages.leases == 0 and not stages.job_log.claimed
 
 

@@ -16,7 +16,6 @@ import pytest
 from anyio.abc import Process
 
 from rm360_async.system.processes import Tail, child_process, run_command
-from rm360_async.system.worker_protocol import worker_environment
 
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 FAMILY = f"""
@@ -172,9 +171,3 @@ def test_the_launcher_does_not_start_for_a_parent_that_is_gone(tmp_path: Path) -
     command = [sys.executable, "-I", "-S", str(launcher), "1", "touch", str(touched)]
     assert subprocess.run(command, check=False).returncode == 127
     assert not touched.exists()
-
-
-def test_a_worker_process_finds_the_package_and_nothing_inside_it() -> None:
-    """Where the package is not installed, its children still find it; its rooms are no top-level modules."""
-    first = Path(worker_environment()["PYTHONPATH"].split(os.pathsep)[0])
-    assert (first / "rm360_async" / "__init__.py").is_file() and not (first / "__init__.py").exists()

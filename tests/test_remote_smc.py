@@ -14,7 +14,7 @@ from test_run_ranges import WIDE
 from tiny_smc import Tiny
 from workspace import Workspace
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 
 TARGET = f"gdrive,root_folder_id={ROOT_ID}:0018/0018_e0_raw.smc"
 

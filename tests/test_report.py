@@ -17,7 +17,7 @@ from pages import extract_spec, failing_panels, pair_spec, speech_spec
 from tiny_smc import Tiny
 from workspace import Workspace
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 from rm360_async.commands.report import write_page_of_run
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
 from rm360_async.domain.errors import Fault

@@ -15,7 +15,7 @@ import pytest
 from tiny_smc import Tiny
 from workspace import Workspace, tree
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 from rm360_async.domain.formatting import size_text
 from rm360_async.domain.record import Record
 from rm360_async.store.file_list import read_file_list

@@ -11,13 +11,22 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from instance import Hook, Instance, RecordingRclone, barrier_at, command_lines, wait_until, wait_until_reached
+from instance import (
+    Hook,
+    Instance,
+    RecordingRclone,
+    barrier_at,
+    command_lines,
+    processes_of,
+    wait_until,
+    wait_until_reached,
+)
 from tiny_smc import Tiny
 from workspace import Workspace, tree
 
@@ -260,9 +269,9 @@ def test_a_second_signal_stops_at_once(workspace: Workspace) -> None:
 
 def worker_of(workspace: Workspace) -> int:
     for folder in Path("/proc").glob("[0-9]*"):
-        command = (folder / "cmdline").read_bytes()
-        if str(workspace.root).encode() in command and b"rm360_async.extraction.worker" in command:
-            return int(folder.name)
+        with suppress(OSError):
+            if int(folder.name) in processes_of(workspace) and (folder / "comm").read_text().startswith("0018/"):
+                return int(folder.name)
     raise AssertionError("there is no worker")
 
 
@@ -347,7 +356,7 @@ def test_each_death_of_a_worker_costs_an_attempt_of_its_own_performance_only(wor
     names = fill(workspace, 5)
     rclone = RecordingRclone(workspace)
     hooks: list[Hook] = [
-        {"point": "sealing", "side": "worker", "match": f'"{name}"', "do": do} for name, do in DEATHS.items()
+        {"point": "sealing", "side": "worker", "match": f"/{name}", "do": do} for name, do in DEATHS.items()
     ]
     limits: dict[str, Any] = {"processing__extraction_minutes": 0.1, "processing__worker_memory_gb": 2}
     with Instance(workspace, hooks=hooks, processing__max_retries=0, **limits) as run:

@@ -18,7 +18,7 @@ from small_disk import NoSmallDisk, SmallDisk
 from tiny_smc import Tiny
 from workspace import Workspace
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 from rm360_async.domain.formatting import size_text
 from rm360_async.store.marker import MARKER
 

@@ -22,7 +22,7 @@ from instance import Instance, RecordingRclone, command_lines, wait_until
 from tiny_smc import Tiny, end_without_closing
 from workspace import Workspace, tree
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 from rm360_async.store.marker import MARKER
 
 WIDE = Tiny(cameras=("00", "25", "31"), frames=12, filler=200_000)

@@ -23,7 +23,7 @@ from test_architecture import FILES, PACKAGE, room_of
 from tiny_smc import Tiny
 from workspace import Workspace, tree
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Structure, output_folder, remote_path
 from rm360_async.download import spool

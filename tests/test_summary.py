@@ -16,7 +16,7 @@ import pytest
 from tiny_smc import Tiny
 from workspace import Workspace
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 from rm360_async.visualization.summary import by_performance, by_subject, decode_manifest, read_manifest
 from rm360_async.visualization.theme import PERFORMANCE_COLOURS, bgr
 

@@ -15,7 +15,7 @@ from rm360_async.download.rclone import find_rclone
 TESTS = Path(__file__).parent
 A_TEST_THAT_STARTS_RCLONE = """
 import subprocess
-def test_it(): subprocess.run(["sh", "-c", "rclone version"])
+def test_it(): subprocess.run(["sh", "-c", "rclone listremotes"])
 """
 
 
@@ -39,7 +39,7 @@ def test_a_quick_test_that_starts_rclone_fails(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-c", os.devnull, str(file)]
     result = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True)
     assert result.returncode == 1, result.stdout + result.stderr
-    assert "a quick test started rclone; mark it with pytest.mark.rclone: rclone version" in result.stdout
+    assert "a quick test started rclone; mark it with pytest.mark.rclone: rclone listremotes" in result.stdout
 
 
 def test_every_test_of_whole_runs_is_marked(request: pytest.FixtureRequest) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 from rm360_async.domain.cameras.calibration.checks import check_calibration
 from rm360_async.domain.cameras.coverage import TIERS, coverage
 from rm360_async.domain.cameras.rig import RESOLUTION, S3_CAMERAS, rig

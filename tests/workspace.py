@@ -14,7 +14,7 @@ import pytest
 import yaml
 from tiny_smc import Tiny
 
-from rm360_async.cli import main
+from rm360_async.cli.main import main
 
 
 @dataclass

@@ -1,12 +1,19 @@
-"""Entry point. Installs signal handlers and repairs closed standard streams before importing anything else."""
+"""Entry point. Cleans the import path, repairs closed standard streams and installs signal handlers before all else.
 
-from __future__ import annotations
+The statements at its top are in that order because the second import would already run a `signal.py` or `types.py` of
+the current folder.
+"""
 
 import io
 import os
-import signal
 import sys
-from types import FrameType
+
+from rm360_async.system.import_path import remove_foreign_folders
+
+remove_foreign_folders()
+
+import signal  # noqa: E402
+from types import FrameType  # noqa: E402
 
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 _INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
@@ -18,7 +25,7 @@ def program() -> None:
     _repair_streams()
     _require_utf8_names()
     _escape_unencodable()
-    os.environ.setdefault("PATH", os.defpath)  # pydub needs one
+    os.environ.setdefault("PATH", os.defpath)  # rclone and ffmpeg are looked for there
     on_term = _TermHandler()
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, on_term)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from rm360_async.config import parsers
+from rm360_async.config.machine import MACHINE
 from rm360_async.config.parsers import ConfigErrors
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import Modality, Structure, is_subject
@@ -174,10 +175,10 @@ class Processing(_Section):
 
     @property
     def worker_count(self) -> int:
-        """Return the number of extractions at once: `workers`, or the cores that this process may use."""
+        """Return the number of extractions at once: `workers`, or the cores that the machine or container gives."""
         if self.workers:
             return self.workers
-        return len(os.sched_getaffinity(0))
+        return MACHINE.cores()
 
     @property
     def worker_memory_bytes(self) -> int:

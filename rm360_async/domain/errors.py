@@ -29,6 +29,7 @@ class Scope(Enum):
     PERFORMANCE = "this performance"
     REMOTE = "this remote"
     DISK = "the disk"
+    MACHINE = "the machine"
     SERVICE = "the service"
 
 
@@ -66,6 +67,8 @@ class Cause(Enum):
     DAMAGED = _Rule("damaged file", Answer.GIVE_UP, Scope.PERFORMANCE)
     IN_THE_WAY = _Rule("in the way", Answer.GIVE_UP, Scope.PERFORMANCE)
     WORKER_DIED = _Rule("worker died", Answer.BACK_OFF, Scope.PERFORMANCE)
+    NOT_STARTED = _Rule("process not started", Answer.BACK_OFF, Scope.MACHINE)
+    TERMINATED = _Rule("ended by a signal", Answer.BACK_OFF, Scope.PERFORMANCE)
     DEADLINE = _Rule("deadline", Answer.BACK_OFF, Scope.PERFORMANCE)
     NOT_WRITABLE = _Rule("not writable", Answer.STOP, Scope.SERVICE)
     LEDGER = _Rule("ledger", Answer.STOP, Scope.SERVICE)

@@ -9,6 +9,7 @@ count as a try may repeat without end, so its delay doubles too: no performance 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from rm360_async.domain.errors import Answer, Cause, Fault, Scope
@@ -23,6 +24,10 @@ _MAX_BACKOFF_SECONDS = HOUR
 MIN_PAUSE_SECONDS = 0.25
 """Between two attempts of which the first did not count as a try, however short `retry_delay` is."""
 _INTERRUPTIONS = frozenset({Cause.NETWORK, Cause.STALL, Cause.TRUNCATED, Cause.SERVER_ERROR})
+_DEATHS = frozenset({Cause.TERMINATED, Cause.WORKER_DIED})
+MAX_START_FAILURES = 3
+"""Processes of different performances that ended before they began, in a row."""
+_MIN_MACHINE_PAUSE_SECONDS = 60.0
 _FAULTS_OF_THE_FILE = frozenset({Cause.UNREADABLE, Cause.DAMAGED, Cause.TOO_LARGE})
 
 
@@ -60,7 +65,8 @@ def decide_retry(
     `row.tries` counts the attempts before this one that counted as a try; a performance is tried `1 + max_retries`
     times, then it has failed. A transfer that was interrupted after `PROGRESS_BYTES` does not count: a file of 60 GB
     may need more connections than that. A failure of the remote (a rate limit, no connection) does not count
-    either: all downloads slow down together instead (`download.throttle`). `fruitless` counts the attempts in a row
+    either: all downloads slow down together instead (`download.throttle`). Nor does a process that the machine did not
+    let start: the whole run pauses instead (`pipeline.machine_pause`). `fruitless` counts the attempts in a row
     before this one that failed and brought next to nothing (`is_fruitless`). `ends_run`: a person must fix it, and it
     has lasted (`domain.doubt`); until then the performance waits, at no cost.
     """
@@ -68,7 +74,7 @@ def decide_retry(
     if ends_run:
         return RetryDecision(Stage.PENDING, counts_as_try=False)
     # The budget waits for space on a full disk: the pause only keeps a wrong guess from running hot.
-    if answer is Answer.STOP or cause.scope is Scope.REMOTE or cause is Cause.DISK_FULL:
+    if answer is Answer.STOP or cause.scope in (Scope.REMOTE, Scope.MACHINE) or cause is Cause.DISK_FULL:
         return RetryDecision(Stage.WAITING, now + throttle_delay(fruitless, policy, chance), counts_as_try=False)
     if answer is Answer.WAIT_UNTIL:
         return RetryDecision(Stage.WAITING, fault.until or now + policy.quota_wait, counts_as_try=False)
@@ -79,6 +85,30 @@ def decide_retry(
         return RetryDecision(Stage.PENDING, counts_as_try=counts)
     until = now + backoff(row.tries, policy.retry_delay, chance)
     return RetryDecision(Stage.WAITING, until, counts_as_try=counts)
+
+
+def is_caused_by_stop(fault: Fault) -> bool:
+    """Return True if a failure while the service stops may come from the stop itself, and is therefore not recorded.
+
+    Batch systems and systemd's control-group mode send TERM to every process: an rclone ends, its connections break.
+    What is known of the file (damaged, not found, its quota) or needs a person stays true after the stop.
+    """
+    return fault.cause.answer in (Answer.BACK_OFF, Answer.RETRY_NOW)
+
+
+def may_precede_stop(fault: Fault) -> bool:
+    """Return True if a signal may have ended a child just before the service got the same signal."""
+    return fault.cause in _DEATHS
+
+
+def pauses_machine(performances: Collection[object]) -> bool:
+    """Return True if so many different performances in a row failed before their process began that all would."""
+    return len(performances) >= MAX_START_FAILURES
+
+
+def machine_pause(probes: int) -> float:
+    """Return the seconds until a worker is tried again, after `probes` trials that failed."""
+    return min(_MIN_MACHINE_PAUSE_SECONDS * float(2 ** min(probes, 20)), MAX_THROTTLE_SECONDS)
 
 
 def throttle_delay(failures: int, policy: RetryPolicy, chance: float) -> float:

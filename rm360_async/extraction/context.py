@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +11,13 @@ from typing import IO, Protocol
 
 from rm360_async.domain.names import Modality
 from rm360_async.domain.record import LeftOut
-from rm360_async.extraction.copier import CopiedItem, Item
+from rm360_async.extraction.copier import CopiedItem, FinishTask, Item
+from rm360_async.extraction.forks import TaskFunction
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.smc import FrameList, SmcPair
 from rm360_async.store.file_list import ListedFile
+
+Extractor = Callable[["ExtractionContext"], "ModalityResult"]
 
 
 class OutputFolder(Protocol):
@@ -40,6 +43,9 @@ class ItemCopier(Protocol):
     def run(self, items: Iterable[Item]) -> Iterator[CopiedItem]:
         """Yield the result of each item, in order."""
 
+    def start_task(self, name: str, function: TaskFunction) -> FinishTask:
+        """Start a function that writes files beside the copying; the returned function waits for it."""
+
     def require_space(self, size: int) -> None:
         """Raise Fault(DAMAGED) if `size` more bytes are out of proportion to the source."""
 
@@ -57,6 +63,10 @@ class ExtractionContext:
     cameras: frozenset[str]
     previous: PreviousFolder | None = None
     """The published folder whose files are reused."""
+    ffmpeg: str | None = None
+    """An ffmpeg that is known to work; without one it is looked for when it is needed."""
+    started: dict[Modality, Extractor] = field(default_factory=dict)
+    """What was started ahead of its turn: the function that waits for it and returns its result."""
 
 
 @dataclass

@@ -24,7 +24,7 @@ from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.copier import Copier
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.metadata import CollectedMetadata, add_completeness, collect_metadata, write_metadata
-from rm360_async.extraction.modalities.registry import EXTRACTORS, extract_modality
+from rm360_async.extraction.modalities.registry import EXTRACTORS, extract_modality, start_modalities
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.extraction.source import chosen_cameras, require_complete_source, require_known_content
 from rm360_async.smc import SmcPair, UnreadableData
@@ -94,7 +94,8 @@ def _fill(
         previous = PreviousFolder.of(job.previous)
         reach("previous folder read")
         cameras = chosen_cameras(job, source, previous)
-        context = ExtractionContext(source, folder, copier, frozenset(cameras), previous)
+        context = ExtractionContext(source, folder, copier, frozenset(cameras), previous, job.ffmpeg)
+        start_modalities(context, (modality for modality in EXTRACTORS if modality.value in job.modalities))
         _extract_modalities(job, context, results)
         _require_intact(job, results)
         metadata = _write_metadata(job, context, results)

@@ -16,6 +16,7 @@ class ExtractJob:
     `sources` is what the record will name. `damaged` is "publish" or "fail". With `verify` the written files are
     compared with the index. `raw` and `anno` may be sparse files that hold what this job needs; `fetched` is then
     "ranges". `previous` is a published folder of the same performance whose files are reused.
+    `ffmpeg` is one that is known to work.
     """
 
     performance: Performance
@@ -29,9 +30,10 @@ class ExtractJob:
     verify: bool = True
     fetched: str = "whole"
     previous: str | None = None
+    ffmpeg: str | None = None
 
     def to_json(self) -> str:
-        """Return the job as text for the command line of a worker."""
+        """Return the job as one line of text for a worker."""
         return json.dumps(asdict(self))
 
     @classmethod

@@ -9,7 +9,8 @@ ledger, removes the .smc files, and only then releases lease and claim.
 
 Every failure ends in `_handle_failure`, which asks `decide_retry` what follows and hands the performance back to
 the scheduler; so none is ever lost. A failure that a person must fix pauses the scheduler, and is raised after that
-once it has lasted (`domain.doubt`): the next job asks the question again, with another rclone.
+once it has lasted (`domain.doubt`): the next job asks the question again, with another rclone. A failure that a stop of
+the service itself brought about is none: the job is abandoned where it is, like any other that a stop meets.
 
 A job with bytes on disk keeps its lease and its claim while it waits for its next attempt, which runs in a task of
 its own. Without the lease its part would count against the budget and never be finished, and the next in line would
@@ -34,19 +35,29 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.doubt import Attendance
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Cause, Fault, Scope
 from rm360_async.domain.record import Record
-from rm360_async.domain.retry import RetryDecision, RetryPolicy, decide_retry, is_fruitless
+from rm360_async.domain.retry import (
+    RetryDecision,
+    RetryPolicy,
+    decide_retry,
+    is_caused_by_stop,
+    is_fruitless,
+    may_precede_stop,
+)
 from rm360_async.domain.stage import ENDED, Stage
 from rm360_async.domain.state import PlannedState
 from rm360_async.pipeline.doubts import Doubts
 from rm360_async.pipeline.job import Job
+from rm360_async.pipeline.machine_pause import MachinePause
 from rm360_async.pipeline.ports import StagePort
 from rm360_async.pipeline.scheduler import Scheduler
 
 _log = logging.getLogger(__name__)
 MAX_QUEUED = 64
 """Downloaded jobs that wait for an extractor, at most (each downloader may add one)."""
+_STOP_MARGIN_SECONDS = 1.0
+"""A signal to every process of a job reaches a child that much earlier than the service, at most."""
 _MAX_WRITE_PAUSE = 5.0
 """Seconds between two attempts to write to a ledger whose disk is full, at most."""
 
@@ -97,8 +108,9 @@ class _Pipeline:
         self.doubts = Doubts(scheduler, policy, clock, attendance)
         self.retries: TaskGroup | None = None
         """Runs the retries of jobs that keep their lease; None once no further job may come in."""
-        self.waiting_for_space: set[anyio.CancelScope] = set()
-        """Extractors that wait for disk space, which a stop ends."""
+        self.machine = MachinePause(stages.probe_workers, self._show_trouble)
+        self.ended_by_stop: set[anyio.CancelScope] = set()
+        """Waits for disk space, and for a machine that lets no process begin."""
         self._dequeued = anyio.Event()
         """Set, and replaced, when a job was taken out of the queue."""
 
@@ -119,10 +131,10 @@ class _Pipeline:
         scope.cancel()
 
     def _close(self) -> None:
-        """Let no further job in, and end every wait for space."""
+        """Let no further job in, and end every wait that a stop ends."""
         self.retries = None
         self._notify_dequeued()
-        for scope in list(self.waiting_for_space):
+        for scope in list(self.ended_by_stop):
             scope.cancel()
 
     async def _download_next(self) -> None:
@@ -134,6 +146,7 @@ class _Pipeline:
         """Return the next job, once the queue is short enough; None when there is none, or after a stop."""
         while self.queue.statistics().current_buffer_used >= MAX_QUEUED and not self.scheduler.stopping:
             await self._dequeued.wait()
+        await self._wait_unless_stopped(self.machine.wait)
         return await self.scheduler.next_job()
 
     def _notify_dequeued(self) -> None:
@@ -191,7 +204,11 @@ class _Pipeline:
         self.queue.send_nowait(job)
 
     async def _extract_and_publish(self, job: Job) -> None:
-        await self._wait_for_space(job)
+        if self.machine.paused():
+            job.progress.note = "paused: processes end before they begin"
+        await self._wait_unless_stopped(self.machine.wait)
+        job.progress.note = ""
+        await self._wait_unless_stopped(lambda: self.stages.wait_for_space(job))
         if self.scheduler.stopping:
             await self._abandon(job)
             return
@@ -199,21 +216,22 @@ class _Pipeline:
         await self._record_stage(job)
         with job.timed("extract"):
             record = await self.stages.extract(job)
+        self.machine.record_begun()
         job.enter(Stage.PUBLISHING)
         await self._record_stage(job)
         await self._publish(job, record)
         self.doubts.was_published()
         await self._finish(job, PlannedState(Stage.COMPLETED))
 
-    async def _wait_for_space(self, job: Job) -> None:
-        """Wait for space on the disks; a stop ends the wait."""
+    async def _wait_unless_stopped(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Wait for something; a stop ends the wait."""
         with anyio.CancelScope() as scope:
-            self.waiting_for_space.add(scope)
+            self.ended_by_stop.add(scope)
             try:
                 if not self.scheduler.stopping:
-                    await self.stages.wait_for_space(job)
+                    await wait()
             finally:
-                self.waiting_for_space.discard(scope)
+                self.ended_by_stop.discard(scope)
 
     async def _publish(self, job: Job, record: Record) -> None:
         unrecorded = False
@@ -249,6 +267,11 @@ class _Pipeline:
         job.progress.note = ""
 
     async def _handle_failure(self, job: Job, fault: Fault) -> None:
+        if fault.cause.scope is Scope.MACHINE or job.stage is Stage.EXTRACTING:
+            self.machine.record_failure(job.performance, fault)
+        if await self._is_from_stop(fault):
+            await self._abandon(job)
+            return
         doubt = self.doubts.confirm(fault, self.stages.fetched_bytes)
         ends_run = doubt is not None and self.doubts.is_believed(doubt)
         row = await self.stages.job_log.row(job)
@@ -267,6 +290,16 @@ class _Pipeline:
             self.retries.start_soon(self._retry_in_place, job, decision, fault)
             return
         await self._finish(job, PlannedState(decision.stage, fault.cause, str(fault), decision.wait_until))
+
+    def _show_trouble(self, trouble: str) -> None:
+        self.scheduler.trouble = trouble
+
+    async def _is_from_stop(self, fault: Fault) -> bool:
+        """Return True if a failure came from the stop itself; waits for a stop that may be about to come."""
+        if may_precede_stop(fault):
+            with anyio.move_on_after(_STOP_MARGIN_SECONDS):
+                await self.scheduler.stopped.wait()
+        return self.scheduler.stopping and is_caused_by_stop(fault)
 
     async def _retry_in_place(self, job: Job, decision: RetryDecision, fault: Fault) -> None:
         """Retry a job that keeps its lease and its claim."""

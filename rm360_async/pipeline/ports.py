@@ -69,6 +69,9 @@ class StagePort(Protocol):
     async def download(self, job: Job) -> None:
         """Download what is not in the spool yet; fills `spooled` with compared files."""
 
+    async def probe_workers(self) -> None:
+        """Start a worker as an extraction does, which does nothing. Raises Fault if it cannot begin."""
+
     async def extract(self, job: Job) -> Record:
         """Extract into a sealed staging folder."""
 

@@ -17,6 +17,7 @@ from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
 from rm360_async.download.rclone import Remote, RemoteListing
+from rm360_async.extraction.worker_client import ExtractionWorkers
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
@@ -160,11 +161,14 @@ class _Run:
     async def _process(self, plan: RunPlan) -> None:
         for each, state in plan.states.items():
             self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
-        stages = self._build_stages()
-        await on_disk_thread(stages.budget.remove_dead_tickets)
-        await on_disk_thread(remove_old_logs, self.settings)
-        await limit_quarantine(self.settings, self.ledger)
-        await self._run_pipeline(stages, plan)
+        async with ExtractionWorkers() as workers:
+            stages = self._build_stages(workers)
+            await on_disk_thread(stages.budget.remove_dead_tickets)
+            await on_disk_thread(remove_old_logs, self.settings)
+            await limit_quarantine(self.settings, self.ledger)
+            if self.scheduler.pending or self.scheduler.waiting:
+                await stages.probe_workers()  # before a byte is downloaded that could not be extracted
+            await self._run_pipeline(stages, plan)
         if not self.scheduler.stopping:
             ended = [each for each in plan.states if each not in self.scheduler.waiting]
             await self.ledger.requests.unforce(ended)
@@ -205,11 +209,11 @@ class _Run:
         snapshot = Snapshot.before_plan(time.time(), trouble)
         await record_snapshot(self.ledger, self.number, snapshot, log_failure=True)
 
-    def _build_stages(self) -> Stages:
+    def _build_stages(self, workers: ExtractionWorkers) -> Stages:
         job_log = JobLog(self.ledger, self.claims, self.number, self.manifest)
         stall_policy = stall_policy_of(self.settings)
         hints, policy, due_times = self.ledger.hints, self.retry_policy, self.scheduler.due_times
-        return build_stages(self.settings, job_log, hints, self.remotes, policy, stall_policy, due_times)
+        return build_stages(self.settings, job_log, hints, self.remotes, policy, stall_policy, due_times, workers)
 
     async def _run_pipeline(self, stages: Stages, plan: RunPlan) -> None:
         processing = self.settings.processing

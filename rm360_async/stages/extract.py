@@ -13,7 +13,7 @@ from rm360_async.domain.names import Kind
 from rm360_async.domain.record import Record
 from rm360_async.domain.selection import FetchMode
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.extraction.worker_client import RunExtraction, WorkerLimits, run_extraction
+from rm360_async.extraction.worker_client import RunExtraction, WorkerLimits
 from rm360_async.pipeline.job import Job
 from rm360_async.store.staging import remove_tree, staging_path
 from rm360_async.system.disk_threads import on_disk_thread
@@ -23,7 +23,7 @@ from rm360_async.system.log import logger
 log = logger(__name__)
 
 
-async def extract(job: Job, settings: Settings, limits: WorkerLimits, run: RunExtraction = run_extraction) -> Record:
+async def extract(job: Job, settings: Settings, limits: WorkerLimits, run: RunExtraction) -> Record:
     """Extract into a sealed staging folder, in a child process; a failed extraction leaves nothing behind."""
     job.staging_dir = staging_path(job.target, secrets.token_hex(4))
     job.progress.total_bytes = job.spool_need

@@ -17,7 +17,7 @@ from rm360_async.domain.selection import SelectionPolicy
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.range_downloader import RangeDownloader
-from rm360_async.extraction.worker_client import WorkerLimits
+from rm360_async.extraction.worker_client import WorkerLimits, Workers
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.cleanup import cleanup
 from rm360_async.stages.download import download
@@ -39,6 +39,7 @@ class Stages:
     range_downloader: RangeDownloader
     budget: Budget
     worker_limits: WorkerLimits
+    workers: Workers
     clock: Clock = SYSTEM_CLOCK
 
     @property
@@ -75,9 +76,13 @@ class Stages:
         """Download what is not in the spool yet."""
         await download(job, self.settings, self.budget, self.downloader, self.range_downloader)
 
+    async def probe_workers(self) -> None:
+        """Start a worker as an extraction does, with its limits. Raises Fault(NOT_STARTED)."""
+        await self.workers.probe(self.worker_limits)
+
     async def extract(self, job: Job) -> Record:
         """Extract into a sealed staging folder, in a child process."""
-        return await extract(job, self.settings, self.worker_limits)
+        return await extract(job, self.settings, self.worker_limits, self.workers.extract)
 
     async def publish(self, job: Job, record: Record) -> None:
         """Make the folder appear under its final name, in one step, durably."""

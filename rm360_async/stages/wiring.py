@@ -15,7 +15,7 @@ from rm360_async.download.downloader import Downloader
 from rm360_async.download.range_downloader import RangeDownloader
 from rm360_async.download.rclone import Remote, StallPolicy
 from rm360_async.download.throttle import Throttle
-from rm360_async.extraction.worker_client import WorkerLimits
+from rm360_async.extraction.worker_client import WorkerLimits, Workers
 from rm360_async.pipeline.ports import SourceNotes
 from rm360_async.stages.job_log import JobLog
 from rm360_async.stages.reserve import evict_orphans
@@ -30,6 +30,7 @@ def build_stages(
     retry_policy: RetryPolicy,
     stall_policy: StallPolicy,
     due_times: Callable[[], Mapping[Performance, float]],
+    workers: Workers,
 ) -> Stages:
     """Return the stages with the real parts; starts nothing. `due_times`: see `evict_orphans`."""
     processing, storage, limits = settings.processing, settings.storage, settings.limits
@@ -52,4 +53,4 @@ def build_stages(
     worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
     ignore_cost = processing.fetch == FetchMode.RANGES.value
     range_downloader = RangeDownloader(downloader, stall_policy, worker_limits, ignore_cost)
-    return Stages(settings, job_log, downloader, range_downloader, budget, worker_limits)
+    return Stages(settings, job_log, downloader, range_downloader, budget, worker_limits, workers)

@@ -9,6 +9,7 @@ import platform
 import re
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ EXCHANGE = 2
 _AT_FDCWD = -100
 _SYNC_FILE_RANGE_WRITE = 2
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _WRITE_ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
 _MIN_SYNCFS_KERNEL = (5, 8)
@@ -62,9 +64,18 @@ def die_with_parent(parent_pid: int) -> None:
     """Have the kernel kill this process when its parent dies; exit at once if the parent is already another one."""
     call = _libc_function("prctl")
     if call is not None:
-        _call(call, _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        with suppress(OSError):  # where it is forbidden, the work is possible all the same
+            _call(call, _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
         os._exit(1)
+
+
+def set_process_name(name: str) -> None:
+    """Set the name of this process in `ps` and `top`, as far as the kernel keeps it (15 bytes)."""
+    call = _libc_function("prctl")
+    if call is not None:
+        with suppress(OSError):
+            _call(call, _PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
 
 
 def rename(old: Path, new: Path, flag: int) -> bool:

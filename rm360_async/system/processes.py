@@ -14,6 +14,7 @@ Theory of operation. Three ways of leaving must not leave a child process:
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -28,6 +29,10 @@ import anyio
 from anyio import open_process  # here, because anyio would load it from the disk when it is used
 from anyio.abc import ByteReceiveStream, Process
 
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.system._launch import WORKER_OPTION
+from rm360_async.system.import_path import import_path
+
 GRACE_SECONDS = 2.0
 """Between TERM and KILL: what a child leaves half-done can be resumed, and a second Ctrl-C asks for speed."""
 _GROUP_EXIT_SECONDS = 5.0
@@ -36,7 +41,8 @@ _GROUP_POLL_SECONDS = 0.01
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 """A stream to read, and one that goes nowhere; other rooms take them from here, and do not import subprocess."""
 _TAIL_BYTES = 2**16
-_LAUNCHER = Path(__file__).with_name("_launch.py")
+_IMPORT_PATH = json.dumps(import_path())  # now: it looks at folders, and the event loop must not wait for a disk
+LAUNCHER = Path(__file__).with_name("_launch.py")
 _StreamTarget = int | IO[Any] | None
 
 
@@ -54,24 +60,62 @@ async def child_process(
 
     `stdin`, `stdout`, `stderr`: a descriptor, DEVNULL or PIPE; a PIPE must be read to its end. If the block is left
     early, the command's process group gets TERM and, `grace_seconds` later, KILL. A command that cannot be started
-    exits 127 with one line on stderr.
+    exits 127 with one line on stderr. Raises Fault(NOT_STARTED) if the system allows no further process.
     """
-    with anyio.CancelScope(shield=True):  # a task cancelled between fork and return would leave a child without owner
-        process = await open_process(
-            _launcher_command(command), env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
-        )
+    launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid())]
+    process = await _start([*launcher, *command], env, stdin, stdout, stderr)
     try:
         yield process
     finally:
         with anyio.CancelScope(shield=True):
             if process.returncode is None:
                 await _terminate(process, grace_seconds)
-            await _kill_group(process)
+            await kill_group(process.pid)
             await process.aclose()
 
 
-def _launcher_command(command: Sequence[str]) -> list[str]:
-    return [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command]
+@asynccontextmanager
+async def python_process(
+    function: str, arguments: Sequence[str], *, env: Mapping[str, str], stdin: _StreamTarget = PIPE
+) -> AsyncIterator[Process]:
+    """Run a function ("package.module:name") in a Python process of its own for the length of the block.
+
+    It imports from where this process does, and nothing from the current folder or from PYTHON* variables. It ignores
+    TERM (see `_launch`); if the block is left early, its process group gets KILL. Standard output and errors are pipes.
+    Raises Fault(NOT_STARTED) if the system allows no further process.
+    """
+    interpreter = [sys.executable, "-I", "-X", "utf8"]
+    launcher = [*interpreter, str(LAUNCHER), str(os.getpid()), WORKER_OPTION, _IMPORT_PATH]
+    process = await _start([*launcher, function, *arguments], env, stdin, PIPE, PIPE)
+    try:
+        yield process
+    finally:
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+            await kill_group(process.pid)
+            await process.aclose()
+
+
+async def _start(
+    command: list[str],
+    env: Mapping[str, str] | None,
+    stdin: _StreamTarget,
+    stdout: _StreamTarget,
+    stderr: _StreamTarget,
+) -> Process:
+    """Start a command in a session of its own."""
+    try:
+        with anyio.CancelScope(shield=True):  # a task cancelled after the fork would leave a child without owner
+            process = await open_process(
+                command, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
+            )
+    except OSError as error:
+        hint = "raise the limits of processes, open files and memory of this user, job or container"
+        raise Fault(Cause.NOT_STARTED, f"no process can be started: {error.strerror or error}", hint) from error
+    return process
 
 
 async def _terminate(process: Process, grace_seconds: float) -> None:
@@ -85,7 +129,7 @@ async def _terminate(process: Process, grace_seconds: float) -> None:
         await process.wait()
 
 
-async def _kill_group(process: Process) -> None:
+async def kill_group(group: int) -> None:
     """Kill what is left of the process group of a command that has ended, until nothing is.
 
     It is a poll, because only their new parent, init, can wait for those processes. Their group keeps its number from
@@ -93,7 +137,7 @@ async def _kill_group(process: Process) -> None:
     """
     with suppress(ProcessLookupError), anyio.move_on_after(_GROUP_EXIT_SECONDS):
         while True:
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(group, signal.SIGKILL)
             await anyio.sleep(_GROUP_POLL_SECONDS)
 
 
@@ -143,3 +187,17 @@ async def run_command(
                     output += chunk
         returncode = await process.wait()
     return ProcessResult(returncode, bytes(output), errors.text)
+
+
+def try_command(command: Sequence[str], env: Mapping[str, str], seconds: float) -> ProcessResult | None:
+    """Run a command that answers at once, and wait for it; return None if it does not start or end in time.
+
+    Blocks the event loop: only for what is tried before the work begins.
+    """
+    try:
+        ended = subprocess.run(
+            command, env=env, stdin=DEVNULL, capture_output=True, check=False, timeout=seconds, start_new_session=True
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ProcessResult(ended.returncode, ended.stdout, ended.stderr.decode(errors="replace"))

@@ -24,7 +24,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record, SourceFile
 from rm360_async.extraction.job import ExtractJob
-from rm360_async.extraction.worker_client import WorkerLimits, run_extraction
+from rm360_async.extraction.worker_client import ExtractionWorkers, WorkerLimits
 from rm360_async.store.staging import remove_tree
 
 LIMITS = WorkerLimits(memory_bytes=768 * 2**20, deadline_seconds=20)
@@ -131,7 +131,8 @@ class SmcRounds:
         sources = (SourceFile("0018/0018_s1_all_raw.smc", slot.source.stat().st_size),)
         job = ExtractJob(_PERFORMANCE, str(slot.source), None, sources, str(slot.staging))
         try:
-            return await run_extraction(job, LIMITS, lambda files, size: None)
+            async with ExtractionWorkers() as workers:
+                return await workers.extract(job, LIMITS, lambda files, size: None)
         except Exception as error:  # noqa: BLE001 (anything but a Fault is a violation, and reported as one)
             return error
 

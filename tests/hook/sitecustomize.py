@@ -1,9 +1,12 @@
 """Act at fault points: loaded by every Python that a test starts with this folder on PYTHONPATH.
 
+Workers heed no PYTHONPATH and get few variables. So in the service this module also replaces the launcher of its
+children by `launch.py` in this folder, and adds what it needs to the variables that workers get.
+
 RM360_FAULT_HOOKS holds a JSON list of hooks. Each has `point` (see rm360_async/system/fault_points.py), `nth` (which
 time that the process reaches the point, from 1; without it every time), `side` ("service", "worker" or "range
-worker"), `match` (a part of the process's command line), `once` (a path: only the first process that creates it
-acts), and `do`:
+worker"), `match` (a part of the process's command line, or of its name, which for a worker is its performance), `once`
+(a path: only the first process that creates it acts), and `do`:
 
 kill, kill_parent       SIGKILL to this process, or to the service that started it
 kill_all                SIGKILL to every process with the same RCLONE_CONFIG, this one last
@@ -34,7 +37,6 @@ from types import ModuleType
 from typing import Any
 
 Hook = dict[str, Any]
-FAULT_POINTS = "rm360_async.system.fault_points"
 SIDES = {"rm360_async.extraction.worker": "worker", "rm360_async.download.ranges.worker": "range worker"}
 """Which side a process is, by a part of its command line; every other one is the service."""
 PARENT = os.getppid()
@@ -120,44 +122,77 @@ def reach_with(hooks: Sequence[Hook]) -> Callable[[str], None]:
 
     def reach(point: str) -> None:
         for hook, times in counted:
-            if hook["point"] == point and hook.get("nth") in (None, next(times)):
+            if hook["point"] == point and matches_process(hook) and hook.get("nth") in (None, next(times)):
                 act(hook)
 
     return reach
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Puts the acting `reach` into the module of the fault points when that is imported."""
+    """Changes some modules of the package as soon as they are imported."""
 
-    def __init__(self, hooks: Sequence[Hook]) -> None:
-        self.hooks = hooks
+    def __init__(self, changes: dict[str, Callable[[Any], None]]) -> None:
+        self.changes = changes
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-        """Return the spec of the fault points with a loader that replaces `reach`; None for all other modules."""
-        if fullname != FAULT_POINTS:
+        """Return the spec of a module to change with a loader that changes it; None for all other modules."""
+        change = self.changes.pop(fullname, None)
+        if change is None:
             return None
-        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         assert spec is not None and spec.loader is not None
         load = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
             load(module)
-            module.reach = reach_with(self.hooks)  # type: ignore[attr-defined]
+            change(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
-def is_for_this_process(hook: Hook) -> bool:
-    """Return True if the hook's side and match are those of this process."""
+def is_for_this_side(hook: Hook) -> bool:
+    """Return True if the hook's side is that of this process."""
     command = " ".join(sys.orig_argv)
     side = next((side for module, side in SIDES.items() if module in command), "service")
-    return side == hook.get("side", "service") and hook.get("match", "") in command
+    return bool(side == hook.get("side", "service"))
 
 
+def matches_process(hook: Hook) -> bool:
+    """Return True if the command line or the name of this process contains the hook's match."""
+    match: str = hook.get("match", "")
+    return match in f"{sys.orig_argv} {Path('/proc/self/comm').read_text()}"
+
+
+def act_at_points(module: Any) -> None:
+    """Put the acting `reach` into the module of the fault points."""
+    module.reach = reach_with(list(filter(is_for_this_side, json.loads(os.environ[HOOKS]))))
+
+
+def launch_with_hooks(module: Any) -> None:
+    """Have the service start its children through `launch.py`."""
+    module.LAUNCHER = LAUNCHER
+
+
+def pass_hooks_on(module: Any) -> None:
+    """Have the service pass the hooks on to its workers, and what `kill_all` recognises them by."""
+    module.PASSED_VARIABLES |= PASSED
+
+
+HOOKS = "RM360_FAULT_HOOKS"
+LAUNCHER = Path(__file__).with_name("launch.py")
+PASSED = {HOOKS, "RCLONE_CONFIG"}
+if HOOKS in os.environ:
+    sys.meta_path.insert(
+        0,
+        Finder(
+            {
+                "rm360_async.system.fault_points": act_at_points,
+                "rm360_async.system.processes": launch_with_hooks,
+                "rm360_async.system.worker_environment": pass_hooks_on,
+            }
+        ),
+    )
 if "RM360_DISK_RECORD" in os.environ:  # tests/disk_calls.c raises it after each call that it records
     _RECORD = open(os.environ["RM360_DISK_RECORD"], "ab", buffering=0)  # noqa: SIM115 - as long as the process
     faulthandler.register(signal.SIGUSR1, _RECORD, all_threads=False)
-if "RM360_FAULT_HOOKS" in os.environ:
-    sys.meta_path.insert(0, Finder(list(filter(is_for_this_process, json.loads(os.environ["RM360_FAULT_HOOKS"])))))

@@ -63,8 +63,8 @@ def build_stages(
     )
     limits = WorkerLimits(settings.processing.worker_memory_bytes, _DEADLINE_SECONDS)
     ranges = SimulatedRanges(process, downloader, limits)
-    extraction = SimulatedWorkers(process).extract
-    return parts.stages(settings, log, downloader, ranges, _budget(process), limits, clock, extraction)
+    workers = SimulatedWorkers(process)
+    return parts.stages(settings, log, downloader, ranges, _budget(process), limits, workers, clock)
 
 
 def _budget(process: Process) -> Budget:

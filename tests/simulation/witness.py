@@ -9,11 +9,9 @@ from rm360_async.domain.errors import Fault
 from rm360_async.domain.record import Record
 from rm360_async.domain.retry import RetryDecision
 from rm360_async.domain.state import PerformanceRow
-from rm360_async.extraction.worker_client import RunExtraction, run_extraction
 from rm360_async.ledger import ManifestWriter
 from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.scheduler import Scheduler
-from rm360_async.stages.extract import extract
 from rm360_async.stages.job_log import JobLog
 from rm360_async.stages.stages import Stages
 
@@ -81,12 +79,6 @@ class WitnessedLog(JobLog):
 @dataclass(frozen=True)
 class WitnessedStages(Stages):
     """The real stages with simulated child processes; a folder that gets its final name is counted on the disk."""
-
-    run_extraction: RunExtraction = run_extraction
-
-    async def extract(self, job: Job) -> Record:
-        """Extract into a sealed staging folder."""
-        return await extract(job, self.settings, self.worker_limits, self.run_extraction)
 
     async def publish(self, job: Job, record: Record) -> None:
         """Make the folder appear under its final name."""

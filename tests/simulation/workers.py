@@ -33,6 +33,11 @@ class SimulatedWorkers:
         self.process, self.world = process, process.world
         self._dice = Random(f"{self.world.seed} workers {process.name} {process.number}")
 
+    async def probe(self, limits: WorkerLimits) -> None:
+        """Start a child that does nothing."""
+        await anyio.sleep(0)
+        self.process.require_alive()
+
     async def extract(self, job: ExtractJob, limits: WorkerLimits, on_progress: Callable[[int, int], None]) -> Record:
         """Extract one performance in simulated time."""
         record = self._record(job)

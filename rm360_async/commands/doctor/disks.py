@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rm360_async.budget import SystemDisk
+from rm360_async.budget.ticket_queue import TicketQueue
 from rm360_async.commands.doctor.result import CheckResult, fail, fail_of, ok, warn
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
@@ -27,6 +28,7 @@ _NETWORK_FILE_SYSTEMS = re.compile(
 _MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 _CONTAINER_FILE_SYSTEMS = ("overlay", "aufs")
 _MIN_INODES = 10_000
+_LOCKED = {"manifest": ", and locked a ledger", "temp_dir": ", and locked a queue of leases"}
 
 
 def folders(settings: Settings) -> dict[str, Path]:
@@ -99,7 +101,7 @@ def _check_operations(key: str, folder: Path) -> CheckResult:
         return fail_of(key, fault)
     except OSError as error:
         return fail_of(key, os_fault(error, "write", base))
-    done = "wrote, synced and renamed a file" + (", and locked a ledger" if key == "manifest" else "") + where
+    done = "wrote, synced and renamed a file" + _LOCKED.get(key, "") + where
     if missing:
         return warn(key, f"{done}; the file system lacks {', '.join(missing)}", "nothing to do: rm360 does without")
     return ok(key, done)
@@ -120,6 +122,8 @@ def _try_operations(key: str, trial: Path) -> list[str]:
         missing += [] if synced else ["syncfs that reports errors (each file is synced alone)"]
     if key == "manifest":
         _try_ledger(trial)
+    if key == "temp_dir":
+        _try_lease(trial)
     return missing
 
 
@@ -147,6 +151,12 @@ def _try_ledger(trial: Path) -> None:
         if not first.claim(1) or second.claim(1):
             hint = "set storage.manifest_path to a local disk"
             raise Fault(Cause.NOT_WRITABLE, f"file locks do not work in {trial.parent}", hint)
+
+
+def _try_lease(trial: Path) -> None:
+    """Hold the lock under which leases of disk space are taken: they are locked files in temp_dir."""
+    with TicketQueue(trial).guarded():
+        return
 
 
 def _check_devices(settings: Settings) -> CheckResult:

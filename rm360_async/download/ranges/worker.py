@@ -1,4 +1,4 @@
-"""The child process that downloads ranges: `python -m rm360_async.download.ranges.worker JOB`, JOB as JSON.
+"""The worker that downloads ranges.
 
 It writes JSON lines: `progress` (bytes downloaded), `discovering` (true or false), and last a result, which is one of
 - `done`: the bytes of disk that the files take;
@@ -13,7 +13,6 @@ The password of the rclone that serves the remote is in the environment, where n
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from rm360_async.download.ranges.range_connections import ServerAddress
 from rm360_async.download.ranges.range_worker import RangeWorker, TooExpensive
 from rm360_async.system.linux import require_linux
 from rm360_async.system.sparse_file import SparseFile
-from rm360_async.system.worker_protocol import MessageWriter, limit_process
+from rm360_async.system.worker import MessageWriter
 
 _CONNECTIONS = 48
 
@@ -43,12 +42,10 @@ class _ByteCounter:
         self._messages.send_progress(self.total)
 
 
-def main(arguments: list[str]) -> int:
-    """Do the job in `arguments`; the exit code is 0 whenever the last line tells the result."""
+def main(text: str, messages: MessageWriter) -> int:
+    """Do the job in `text` (JSON); the exit code is 0 whenever the last line tells the result."""
     require_linux("a worker process")
-    job = RangeJob.from_json(arguments[0])
-    limit_process(job.memory_bytes)
-    messages = MessageWriter()
+    job = RangeJob.from_json(text)
     received = _ByteCounter(messages)
     address = ServerAddress(job.port, job.user, os.environ.pop(PASSWORD_VARIABLE, ""))
     client = RangeClient(address, _CONNECTIONS, received)
@@ -84,7 +81,3 @@ def _result(worker: RangeWorker) -> dict[str, Any]:
         return {"refused": [error.path, error.offset, error.message, error.rejected]}
     except Fault as fault:
         return {"fault": [fault.cause.code, fault.message, fault.hint]}
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

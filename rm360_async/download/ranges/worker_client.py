@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,9 @@ from rm360_async.download.rclone import StallPolicy, StallWatch
 from rm360_async.pipeline.job import Job
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.exception_groups import unwraps_faults
-from rm360_async.system.worker_protocol import run_worker, worker_environment
+from rm360_async.system.workers import run_worker, single_worker
+
+_WORKER = "rm360_async.download.ranges.worker"
 
 
 class RangeWorkerWatchdog:
@@ -60,16 +61,14 @@ class RangeWorkerClient:
 
     async def run(self, password: str, policy: StallPolicy, deadline_seconds: float) -> dict[str, Any]:
         """Return the worker's result. Raises Fault for a stall, for the deadline and for its death."""
-        command = [sys.executable, "-X", "utf8", "-m", "rm360_async.download.ranges.worker", self._range_job.to_json()]
-        environment = {**worker_environment(), PASSWORD_VARIABLE: password}
+        worker = single_worker(_WORKER, self._range_job.memory_bytes, {PASSWORD_VARIABLE: password})
         with unwraps_faults():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch, RangeWorkerWatchdog(policy, deadline_seconds), policy.tick_seconds)
-                code, errors = await run_worker(command, environment, self._on_message)
+                end = await run_worker(worker, self._range_job.to_json(), self._on_message)
                 tasks.cancel_scope.cancel()
         if not self._result:
-            last_line = (errors.strip().splitlines() or ["it printed nothing"])[-1]
-            message = f"the process that downloads ranges of {self._job.performance} ended with {code}: {last_line}"
+            message = f"the process that downloads ranges of {self._job.performance} {end.reason()}"
             raise Fault(Cause.WORKER_DIED, message)
         return self._result
 

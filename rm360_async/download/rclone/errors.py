@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,6 +31,11 @@ _NOISE = re.compile(
 )
 
 
+_STOP_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+_SIGNALLED = frozenset(code for number in _STOP_SIGNALS for code in (-number, 128 + number))
+"""The exit codes of an rclone that got one of them: before it handles signals, and after."""
+
+
 @dataclass(frozen=True)
 class LogMessage:
     """One message of rclone: its text, and of a JSON line also the level and the path that it is about ("" if none)."""
@@ -46,6 +52,8 @@ def classify_failure(exit_code: int, stderr: str, action: str, remote: str = "RE
     sentence, e.g. `downloading 0018/0018_e1_raw.smc`; `remote` goes into hints. The fault's message contains the
     remote's own words without tokens or passwords.
     """
+    if exit_code in _SIGNALLED:
+        return Fault(Cause.TERMINATED, f"{action}: rclone was ended by a signal that this program did not send")
     messages = [message.text for message in log_messages(stderr)]
     for known in ERROR_PATTERNS:
         message = next((each for each in reversed(messages) if known.pattern.search(each)), None)

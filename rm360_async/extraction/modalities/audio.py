@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import io
-import os
 import struct
-import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,93 +12,71 @@ from numpy.typing import NDArray
 
 from rm360_async.domain.names import Modality
 from rm360_async.extraction.arrays import write_npz
-from rm360_async.extraction.context import ExtractionContext, ModalityResult
-from rm360_async.smc import UnreadableData, read_audio
+from rm360_async.extraction.context import ExtractionContext, Extractor, ModalityResult
+from rm360_async.smc import Audio, UnreadableData, read_audio
+from rm360_async.store.file_list import ListedFile
+from rm360_async.store.file_writer import FileWriter
 from rm360_async.system.fault_points import reach
-from rm360_async.system.ffmpeg import find_ffmpeg
-from rm360_async.system.os_errors import os_errors
+from rm360_async.system.ffmpeg import EncodingError, encode_mp3, find_ffmpeg
 
-_BITRATE = "320k"
 _MIN_MP3_RATE = 8000
 """Samples per second."""
 
 
 def extract(context: ExtractionContext) -> ModalityResult:
     """Write audio/audio_data.npz (audio as stored, sample_rate), audio.wav, and audio.mp3 if there is an ffmpeg."""
+    return start(context)(context)
+
+
+def start(context: ExtractionContext) -> Extractor:
+    """Read the audio and begin to write it, in a process of its own; return the function that waits for the result."""
     result = ModalityResult(Modality.AUDIO)
-    if context.source.raw is None:
-        return result
     try:
-        audio = read_audio(context.source.raw)
+        audio = read_audio(context.source.raw) if context.source.raw is not None else None
     except UnreadableData as error:
         result.leave_out("", None, error.reason)
-        return result
+        return lambda context: result
     if audio is None:
+        return lambda context: result
+    write = partial(_write, audio=audio, ffmpeg=context.ffmpeg)
+    finish = context.copier.start_task("writes the audio", write)
+
+    def wait(context: ExtractionContext) -> ModalityResult:
+        result.stored = True
+        result.files, result.notes = finish()
         return result
-    result.stored = True
-    with context.folder.open("audio/audio_data.npz") as file:
+
+    return wait
+
+
+def _write(writer: FileWriter, add: Callable[[ListedFile], None], audio: Audio, ffmpeg: str | None) -> list[str]:
+    """Write the files, report each with `add`, and return the notes about what is missing."""
+    with writer.open("audio/audio_data.npz", add) as file:
         write_npz(file, {"audio": audio.samples, "sample_rate": np.array(audio.rate)})
-    result.files += 1
-    _write_playable(context, result, audio.samples, audio.rate)
-    return result
-
-
-def _write_playable(context: ExtractionContext, result: ModalityResult, samples: NDArray[Any], rate: int) -> None:
     try:
-        channels = as_channels(samples)
-        context.folder.write("audio/audio.wav", wav_bytes(channels, rate))
-        result.files += 1
-        with _temporary_files_in(context.folder.path):
-            encoded = _mp3_bytes(channels, rate)
-            reach("mp3 encoded")
-        context.folder.write("audio/audio.mp3", encoded)
-        result.files += 1
+        channels = as_channels(audio.samples)
+        add(writer.write("audio/audio.wav", wav_bytes(channels, audio.rate)))
+        encoded = _mp3_bytes(channels, audio.rate, ffmpeg)
+        reach("mp3 encoded")
+        add(writer.write("audio/audio.mp3", encoded))
     except UnreadableData as error:
-        result.notes.append(f"audio {error.reason}; audio_data.npz has it as stored")
+        return [f"audio {error.reason}; audio_data.npz has it as stored"]
+    return []
 
 
-@contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """Have pydub put its temporary files into the staging folder.
-
-    It leaves them behind when ffmpeg fails, and so does a worker that is killed; then they are removed with the
-    folder.
-    """
-    default = tempfile.tempdir
-    with os_errors("write", folder), tempfile.TemporaryDirectory(prefix=".mp3-", dir=folder) as temporary:
-        tempfile.tempdir = temporary
-        try:
-            yield
-        finally:
-            tempfile.tempdir = default
-
-
-def _mp3_bytes(samples: NDArray[Any], rate: int) -> bytes:
+def _mp3_bytes(samples: NDArray[Any], rate: int, ffmpeg: str | None) -> bytes:
     """Return (n, channels) samples as MP3; raises UnreadableData without an ffmpeg, or if it cannot encode them."""
-    ffmpeg = find_ffmpeg()
+    ffmpeg = ffmpeg or find_ffmpeg()
     if ffmpeg is None:
         raise UnreadableData("has no audio.mp3, because there is no ffmpeg here")
     if samples.shape[1] > 2:
         raise UnreadableData(f"has {samples.shape[1]} channels, so no MP3 was made")
     if rate < _MIN_MP3_RATE:  # ffmpeg would resample to the lowest MP3 rate, and write without end
         raise UnreadableData(f"has {rate} samples a second, fewer than any MP3, so no MP3 was made")
-    with warnings.catch_warnings():
-        # pydub warns on import when no ffmpeg is on PATH, and about its own old idioms
-        warnings.simplefilter("ignore")
-        from pydub import AudioSegment
-        from pydub.exceptions import CouldntEncodeError
-    AudioSegment.converter = ffmpeg
-    data = as_int16(samples).tobytes()
-    segment = AudioSegment(data, sample_width=2, frame_rate=rate, channels=samples.shape[1])
-    encoded = io.BytesIO()
     try:
-        segment.export(encoded, format="mp3", bitrate=_BITRATE)
-    except (CouldntEncodeError, OSError) as error:
-        if "No space left" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        lines = str(error).strip().splitlines()
-        raise UnreadableData(f"could not be encoded as MP3 ({lines[-1] if lines else 'no reason given'})") from error
-    return encoded.getvalue()
+        return encode_mp3(ffmpeg, as_int16(samples).tobytes(), rate, samples.shape[1])
+    except EncodingError as error:
+        raise UnreadableData(f"could not be encoded as MP3 ({error})") from error
 
 
 _PCM, _FLOAT = 1, 3
