@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sqlite3
-import stat
 from contextlib import closing
 from pathlib import Path
 
@@ -442,17 +441,3 @@ def test_a_killed_worker_costs_one_attempt(
     assert workspace.run() == 0
     assert flag.exists() and workspace.status_of("0018/e0") == "completed"
     assert "was killed by SIGKILL" in workspace.log()
-
-
-def test_all_files_of_a_run_follow_the_umask(workspace: Workspace) -> None:
-    """A group shares a folder: what one member's run makes (by libraries too), the next member's run can write."""
-    workspace.put("0018/0018_e0_raw.smc", Tiny("0018", "e0", masks=True, anno=True))
-    old = os.umask(0o002)
-    try:
-        assert workspace.run(processing__delete_smc_after_extraction=False) == 0
-    finally:
-        os.umask(old)
-    modes = {path.relative_to(workspace.root): path.stat().st_mode for path in (workspace.root / "work").rglob("*")}
-    names = {path.name for path in modes}
-    assert {"MANIFEST.sqlite", "MANIFEST.sqlite-journal", "audio.mp3", "audio.wav", "audio_data.npz", "kept"} <= names
-    assert {path: oct(mode) for path, mode in modes.items() if stat.S_IMODE(mode) not in (0o664, 0o775)} == {}
