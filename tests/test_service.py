@@ -94,6 +94,16 @@ def test_the_live_picture_shows_each_one_in_hand(progress: tuple[Progress, Time,
     assert "0018/e1" in text and "downloading" in text and "1/4 done, 1 waiting" in text
 
 
+def test_a_snapshot_says_first_what_is_wrong(progress: tuple[Progress, Time, list[int]]) -> None:
+    """`line` is what the log, `rm360 status` and systemd's status line show."""
+    progress[0].scheduler.pause(60, "asking again: the remote does not accept this login")
+    snapshot = progress[0].snapshot()
+    assert snapshot.line().startswith("asking again: the remote does not accept this login, 1/4 done")
+    assert Snapshot.before_plan(1.0, "cannot start yet").line() == "cannot start yet"
+    of_earlier_version = {key: value for key, value in snapshot.as_dict().items() if key != "trouble"}
+    assert Snapshot.from_dict(of_earlier_version).trouble == ""
+
+
 def test_metrics_are_a_file_that_prometheus_reads(progress: tuple[Progress, Time, list[int]], tmp_path: Path) -> None:
     path = tmp_path / "rm360.prom"
     Metrics(path).write(progress[0].snapshot())
