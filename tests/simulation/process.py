@@ -34,6 +34,7 @@ from rm360_async.service.requests import follow_requests
 from rm360_async.service.run_plan import RunPlan
 from rm360_async.service.signals import Stop
 from rm360_async.service.startup import list_patiently
+from rm360_async.stages.stages import Stages
 from rm360_async.system.os_errors import fault_in
 from simulation.assembly import build_stages
 from simulation.laws import SOUND
@@ -161,28 +162,33 @@ class Process:
         return plan
 
     async def _process(self, plan: RunPlan, number: int) -> None:
-        processing, scheduler = self.settings.processing, self.scheduler
         for each, state in plan.states.items():
-            scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
+            self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
         stages = build_stages(self, self.remotes, self._policy, number)
         self.budget = stages.budget
         stages.budget.remove_dead_tickets()
-        sizes = {each: estimate.staging_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
-        fetched = stages.downloader
         self.planned_at = self.world.elapsed()
-        self.progress = self.world.parts.progress(
-            scheduler, sizes, stages.budget, lambda: fetched.fetched_bytes, self.clock
-        )
-        width = Width(processing.downloads, processing.worker_count)
+        self.progress = self._new_progress(plan, stages)
         self._stop.pipeline_running = True
+        await self._run_pipeline(stages)
+        self._stop.pipeline_running = False
+        if not self.scheduler.stopping:
+            await self.ledger.requests.unforce(each for each in plan.states if each not in self.scheduler.waiting)
+
+    def _new_progress(self, plan: RunPlan, stages: Stages) -> Progress:
+        fetch, downloader = self.settings.processing.fetch, stages.downloader
+        sizes = {each: estimate.staging_bytes(fetch) for each, estimate in plan.estimates.items()}
+        make = self.world.parts.progress
+        return make(self.scheduler, sizes, stages.budget, lambda: downloader.fetched_bytes, self.clock)
+
+    async def _run_pipeline(self, stages: Stages) -> None:
+        processing, attendance = self.settings.processing, self.world.parts.attendance
+        width = Width(processing.downloads, processing.worker_count)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stages.budget.share_progress)
-            tasks.start_soon(follow_requests, self.ledger, scheduler, self.world.poll_seconds)
-            await run_pipeline(scheduler, stages, width, self._policy, self.clock, self.world.parts.attendance)
+            tasks.start_soon(follow_requests, self.ledger, self.scheduler, self.world.poll_seconds)
+            await run_pipeline(self.scheduler, stages, width, self._policy, self.clock, attendance)
             tasks.cancel_scope.cancel()
-        self._stop.pipeline_running = False
-        if not scheduler.stopping:
-            await self.ledger.requests.unforce(each for each in plan.states if each not in scheduler.waiting)
 
     def close(self) -> None:
         """Give up what the kernel takes from a dead process: claims, the locks of its tickets, its open files."""
