@@ -24,6 +24,10 @@ def round_text(played: Round, *, known: bool = True) -> str:
             lines += [f"  known to fail: {breach.law.name}: {breach.message}"] if known else []
         else:
             lines += [f"  BROKEN: {breach}, after"] + [f"    {event}" for event in breach.before]
+    if played.unexpected:
+        is_short = played.scenario is not SCENARIOS.get(played.scenario.name)
+        form = f" --performances {played.scenario.performances}" if is_short else ""
+        lines.append(f'  again: scripts/simulate --scenario "{played.scenario.name}"{form} --seed {played.seed}')
     return "\n".join(lines)
 
 
