@@ -157,10 +157,10 @@ class _ListedPaths:
         try:
             for file in read_file_list(folder):
                 self._files.add(file.path)
-                folder = file.path.rpartition("/")[0]
-                while folder and folder not in self._folders:
-                    self._folders.add(folder)
-                    folder = folder.rpartition("/")[0]
+                parent = file.path.rpartition("/")[0]
+                while parent and parent not in self._folders:
+                    self._folders.add(parent)
+                    parent = parent.rpartition("/")[0]
         except (OSError, ValueError):
             self._by_layout = any(os.path.lexists(folder / name) for name in OWN_FILES)
 
