@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hooked import use_hooks
 from tiny_smc import Tiny
 from workspace import Workspace, tree
 
@@ -425,18 +426,9 @@ def test_what_a_crash_left_is_swept(workspace: Workspace) -> None:
 def test_a_killed_worker_costs_one_attempt(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The first child kills itself before it starts; the second try of the same performance does the work."""
+    """The first child is killed at its work; the second try of the same performance does the work."""
     flag = tmp_path / "died"
-    hook = tmp_path / "hook"
-    hook.mkdir()
-    (hook / "sitecustomize.py").write_text(
-        "import os, sys, signal\n"
-        f"flag = {str(flag)!r}\n"
-        "if 'rm360_async.extraction.worker' in ' '.join(sys.orig_argv) and not os.path.exists(flag):\n"
-        "    open(flag, 'w').close()\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(hook) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    use_hooks(monkeypatch, {"point": "sealing", "side": "worker", "do": "kill", "once": str(flag)})
     workspace.put("0018/0018_e0_raw.smc", whole("e0"))
     assert workspace.run() == 0
     assert flag.exists() and workspace.status_of("0018/e0") == "completed"

@@ -19,6 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from rm360_async.system.fault_points import reach
+
 _NICE = 5
 _OOM_SCORE = 500
 _PROGRESS_SECONDS = 0.5
@@ -29,6 +31,7 @@ def start_worker(module: str, memory_bytes: str) -> int:
     messages = MessageWriter()
     limit_process(int(memory_bytes))
     main: Callable[[str, MessageWriter], int] = import_module(module).main
+    reach("worker begins")
     messages.send({"started": True})
     job = sys.stdin.buffer.readline()
     return main(job.decode(), messages) if job else 0  # no job: the service has ended, or needs this worker no more

@@ -12,7 +12,7 @@ REAL = os.path.join(FOLDER, "..", "..", "rm360_async", "system", "_launch.py")
 if __name__ == "__main__":
     if sys.argv[2] == "--worker":
         sys.path.insert(0, FOLDER)
-        import_module("sitecustomize")
+        import_module("sitecustomize").act_at_launch()
 
         sys.path.remove(FOLDER)
     with open(REAL) as file:

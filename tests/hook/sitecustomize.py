@@ -169,6 +169,11 @@ def act_at_points(module: Any) -> None:
     module.reach = reach_with(list(filter(is_for_this_side, json.loads(os.environ[HOOKS]))))
 
 
+def act_at_launch() -> None:
+    """Act at the point that `launch.py` reaches before a worker imports anything."""
+    reach_with(list(filter(is_for_this_side, json.loads(os.environ[HOOKS]))))("worker launched")
+
+
 def launch_with_hooks(module: Any) -> None:
     """Have the service start its children through `launch.py`."""
     module.LAUNCHER = LAUNCHER
