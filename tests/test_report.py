@@ -8,17 +8,18 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import pytest
+from hooked import use_hooks
 from pages import extract_spec, failing_panels, pair_spec, speech_spec
 from tiny_smc import Tiny
 from workspace import Workspace
 
 from rm360_async.cli.main import main
-from rm360_async.commands.report import write_page_of_run
+from rm360_async.commands import report_page
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance, Structure
@@ -277,8 +278,7 @@ def test_a_page_that_kills_its_process_affects_only_that_page(
     ran: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hook = {"point": "page begun", "do": "segv"}
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "hook"))
-    monkeypatch.setenv("RM360_FAULT_HOOKS", json.dumps([hook | {"once": str(ran.root / "once")}]))
+    use_hooks(monkeypatch, hook | {"once": str(ran.root / "once")})
     assert report(ran) == 1
     captured = capsys.readouterr()
     assert "2 pages written" in captured.out and captured.err.count("the process that drew it died") == 1
@@ -346,10 +346,24 @@ def test_without_a_ledger_and_without_a_place_it_stops(
     assert len(capsys.readouterr().err.strip().splitlines()) <= 2
 
 
+def problem_of(folder: Path, page_dir: Path) -> str:
+    """Return why the worker of a page could not write it."""
+
+    class Messages:
+        sent: ClassVar[list[dict[str, Any]]] = []
+
+        def send(self, message: dict[str, Any]) -> None:
+            self.sent.append(message)
+
+    messages = Messages()
+    assert report_page.main(json.dumps([str(folder), str(page_dir), True]), messages) == 0  # type: ignore[arg-type]
+    return str(messages.sent[-1]["problem"])
+
+
 def test_a_page_that_cannot_be_written_is_reported(folders: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot write" in write_page_of_run(folders["1"], tmp_path / "file/below", True)
-    assert "not a published performance" in write_page_of_run(tmp_path, tmp_path / "x", True)
+    assert "cannot write" in problem_of(folders["1"], tmp_path / "file/below")
+    assert "not a published performance" in problem_of(tmp_path, tmp_path / "x")
 
 
 def big_run() -> RunData:

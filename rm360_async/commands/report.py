@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.to_process import run_sync as run_in_process
 from rich.console import Console
 from rich.progress import Progress
 
@@ -19,9 +19,10 @@ from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.names import Performance, matches_any, output_folder
 from rm360_async.system.disk_threads import on_disk_thread
+from rm360_async.system.workers import WorkerTemplate, run_worker
 from rm360_async.visualization.report import is_page_current, remove_orphan_pages, write_page, write_run_page
 
-_RUN_PAGE_LINK = "../../index.html"
+_WORKER = "rm360_async.commands.report_page"
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,26 @@ class _PageWriter:
         limiter = anyio.CapacityLimiter(self.settings.processing.worker_count)
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("pages", total=len(performances))
-            async with anyio.create_task_group() as tasks:
+            async with WorkerTemplate(_WORKER) as template, anyio.create_task_group() as tasks:
                 for performance in performances:
                     await limiter.acquire_on_behalf_of(performance)
-                    tasks.start_soon(self._write_one, performance, limiter, lambda: bar.advance(task))
+                    tasks.start_soon(self._write_one, template, performance, limiter, lambda: bar.advance(task))
+
+    async def _write_in_worker(self, template: WorkerTemplate, performance: Performance, job: str) -> str:
+        """Write a page in a process of its own; return why that failed, or ""."""
+        messages: list[dict[str, Any]] = []
+        memory_bytes = self.settings.processing.worker_memory_bytes
+        end = await run_worker(template.worker(_WORKER, memory_bytes, str(performance)), job, messages.append)
+        if not messages:
+            return f"the process that drew it died: it {end.reason()}"
+        return str(messages[-1]["problem"])
 
     async def _write_one(
-        self, performance: Performance, limiter: anyio.CapacityLimiter, on_done: Callable[[], None]
+        self,
+        template: WorkerTemplate,
+        performance: Performance,
+        limiter: anyio.CapacityLimiter,
+        on_done: Callable[[], None],
     ) -> None:
         folder = output_folder(self.settings.storage.output_dir, performance)
         page_dir = self.output / performance.subject / performance.name
@@ -99,27 +113,21 @@ class _PageWriter:
             if not self.options.force and is_page_current(folder, page_dir, faces=faces):
                 self.unchanged += 1
                 return
-            problem = await run_in_process(write_page_of_run, folder, page_dir, faces, cancellable=True)
+            problem = await self._write_in_worker(template, performance, _job(folder, page_dir, faces))
             if problem:
                 self.problems[performance] = problem
             else:
                 self.written += 1
-        except BadRequest as error:
+        except (BadRequest, Fault) as error:
             self.problems[performance] = str(error)
-        except anyio.BrokenWorkerProcess as error:
-            self.problems[performance] = f"the process that drew it died ({error})"
         finally:
             limiter.release_on_behalf_of(performance)
             on_done()
 
 
-def write_page_of_run(folder: Path, page_dir: Path, faces: bool) -> str:
-    """Write one page with a link to the run's page; return why that failed, or "". Runs in a process of its own."""
-    try:
-        write_page(folder, page_dir, faces=faces, back=_RUN_PAGE_LINK)
-    except (BadRequest, Fault) as error:
-        return str(error)
-    return ""
+def _job(folder: Path, page_dir: Path, faces: bool) -> str:
+    """Return the job of the worker, with absolute paths."""
+    return json.dumps([str(folder.absolute()), str(page_dir.absolute()), faces])
 
 
 def _print_totals(output: Path, run_page: dict[str, Any], writer: _PageWriter, removed: Collection[str]) -> None:
