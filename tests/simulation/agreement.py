@@ -3,8 +3,9 @@
 The simulation gets the cap of the real line, the time that an answer and an extraction took, the sizes and the faults.
 What happens when, in what order, and how long all of it takes is its own answer.
 
-Why the cap is low: at 16 MiB/s two gigabytes once took 181 s on a busy machine where the simulation said 129 s. On an idle
-one half of them took 68 s, of which the cap alone is 60 s: the processor that TLS and the emulator need was the line.
+Why the cap is low: at 16 MiB/s two gigabytes once took 181 s on a busy machine where the simulation said 129 s. On an
+idle one half of them took 68 s, of which the cap alone is 60 s. The processor, which TLS and the emulator need, was the
+line.
 """
 
 from __future__ import annotations
