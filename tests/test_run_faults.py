@@ -99,6 +99,16 @@ def test_what_failed_once_is_tried_again_before_anything_new_is_begun(drive_serv
     assert asked.index("e0", 1) <= 2, "at most one other was begun before the retry was due"
 
 
+def test_what_an_earlier_run_left_waiting_goes_first_once_it_is_due(drive_server: DriveServer) -> None:
+    drive_server.put("e0", "e1", "e2")
+    drive_server.drive.rules = [Rule("downloadQuotaExceeded", path="*_e2_raw.smc", times=1)]
+    short: dict[str, Any] = {"processing__quota_wait_hours": 0.0001, "processing__downloads": 1}
+    assert drive_server.run("--no-wait", "--performance", "e2", **short) == 1
+    assert drive_server.run(**short) == 0
+    asked = [request.path.rpartition("/")[2].split("_")[1] for request in drive_server.drive.media()]
+    assert asked == ["e2", "e2", "e0", "e1"]
+
+
 # --- quotas and accounts
 
 
