@@ -317,6 +317,18 @@ def test_a_login_that_is_refused_for_a_while_during_a_run_passes_at_no_cost(driv
     assert "asking again, and the run ends if this lasts until" in log and "does not accept this login" in log
 
 
+@pytest.mark.parametrize("answered", [7, 8])
+def test_a_root_folder_that_is_gone_for_a_while_during_a_run_loses_nothing(
+    drive_server: DriveServer, answered: int
+) -> None:
+    """Wherever it begins: in a listing of the lookup, or in that of the download."""
+    drive_server.put("e0", "e1", "e2")
+    drive_server.drive.rules = [Rule("notFound", op="list", skip=answered, times=5)]
+    assert drive_server.run(processing__downloads=1) == 0
+    assert set(drive_server.statuses().values()) == {"completed"}
+    assert drive_server.drive.rules[0].times == 0 and drive_server.tries() <= 1
+
+
 def test_a_config_that_another_rclone_is_just_replacing_is_no_missing_remote(drive_server: DriveServer) -> None:
     """rclone saves a token by renaming its config away and the new one into its place."""
     drive_server.put("e0", "e1", "e2")
