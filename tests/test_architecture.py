@@ -37,6 +37,7 @@ FENCES: dict[str, set[str]] = {
     "click": {"cli"},
     "rich": {"service", "commands"},
     "structlog": {"system"},
+    "pydub": {"extraction"},
     "plyfile": {"extraction"},
     "jinja2": {"visualization"},
     "xxhash": {"system"},

@@ -286,4 +286,4 @@ def test_importing_brings_no_heavy_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=True
     )
     assert "h5py" in done.stdout.split()
-    assert not {"cv2", "subprocess", "plyfile", "imageio_ffmpeg", "yaml", "pydantic"} & set(done.stdout.split())
+    assert not {"cv2", "pydub", "plyfile", "imageio_ffmpeg", "yaml", "pydantic"} & set(done.stdout.split())

@@ -24,7 +24,8 @@ from rm360_async.extraction.context import ExtractionContext, ModalityResult
 from rm360_async.extraction.copier import Copier
 from rm360_async.extraction.metadata import collect_metadata, write_metadata
 from rm360_async.extraction.modalities import audio
-from rm360_async.extraction.modalities.audio import as_channels, as_int16, wav_bytes
+from rm360_async.extraction.modalities.audio import as_channels, wav_bytes
+from rm360_async.extraction.modalities.mp3 import as_int16
 from rm360_async.extraction.modalities.registry import EXTRACTORS
 from rm360_async.smc import SmcPair, UnreadableData
 from rm360_async.store.staging import StagingFolder

@@ -27,6 +27,7 @@ from rm360_async.system.workers import NOT_STARTED_HINT, WorkerEnd, WorkerTempla
 
 OnProgress = Callable[[int, int], None]
 _WORKER = "rm360_async.extraction.worker"
+_PRELOADED = "rm360_async.extraction.modalities.mp3"
 _PROBE = "rm360_async.extraction.probe"
 _log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class ExtractionWorkers:
     """A context manager that runs extractions, each in a process of its own."""
 
     def __init__(self) -> None:
-        self._template = WorkerTemplate(_WORKER)
+        self._template = WorkerTemplate(_WORKER, _PRELOADED)
         self._ffmpeg: str | None = None
 
     async def __aenter__(self) -> ExtractionWorkers:

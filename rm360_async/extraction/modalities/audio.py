@@ -17,10 +17,7 @@ from rm360_async.smc import Audio, UnreadableData, read_audio
 from rm360_async.store.file_list import ListedFile
 from rm360_async.store.file_writer import FileWriter
 from rm360_async.system.fault_points import reach
-from rm360_async.system.ffmpeg import EncodingError, encode_mp3, find_ffmpeg
-
-_MIN_MP3_RATE = 8000
-"""Samples per second."""
+from rm360_async.system.ffmpeg import find_ffmpeg
 
 
 def extract(context: ExtractionContext) -> ModalityResult:
@@ -56,27 +53,17 @@ def _write(writer: FileWriter, add: Callable[[ListedFile], None], audio: Audio, 
     try:
         channels = as_channels(audio.samples)
         add(writer.write("audio/audio.wav", wav_bytes(channels, audio.rate)))
-        encoded = _mp3_bytes(channels, audio.rate, ffmpeg)
+        ffmpeg = ffmpeg or find_ffmpeg()
+        if ffmpeg is None:
+            raise UnreadableData("has no audio.mp3, because there is no ffmpeg here")
+        from rm360_async.extraction.modalities.mp3 import encode_mp3  # with pydub, which only an MP3 needs
+
+        encoded = encode_mp3(channels, audio.rate, ffmpeg, writer.path)
         reach("mp3 encoded")
         add(writer.write("audio/audio.mp3", encoded))
     except UnreadableData as error:
         return [f"audio {error.reason}; audio_data.npz has it as stored"]
     return []
-
-
-def _mp3_bytes(samples: NDArray[Any], rate: int, ffmpeg: str | None) -> bytes:
-    """Return (n, channels) samples as MP3; raises UnreadableData without an ffmpeg, or if it cannot encode them."""
-    ffmpeg = ffmpeg or find_ffmpeg()
-    if ffmpeg is None:
-        raise UnreadableData("has no audio.mp3, because there is no ffmpeg here")
-    if samples.shape[1] > 2:
-        raise UnreadableData(f"has {samples.shape[1]} channels, so no MP3 was made")
-    if rate < _MIN_MP3_RATE:  # ffmpeg would resample to the lowest MP3 rate, and write without end
-        raise UnreadableData(f"has {rate} samples a second, fewer than any MP3, so no MP3 was made")
-    try:
-        return encode_mp3(ffmpeg, as_int16(samples).tobytes(), rate, samples.shape[1])
-    except EncodingError as error:
-        raise UnreadableData(f"could not be encoded as MP3 ({error})") from error
 
 
 _PCM, _FLOAT = 1, 3
@@ -117,18 +104,6 @@ def wav_bytes(samples: NDArray[Any], rate: int) -> bytes:
         chunks += _chunk(b"fact", struct.pack("<I", len(samples)))
     chunks += _chunk(b"data", data)
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
-
-
-def as_int16(samples: NDArray[Any]) -> NDArray[np.int16]:
-    """Return the samples as int16; floats are scaled from -1 to 1 and clipped, NaN becomes silence."""
-    values: NDArray[Any]
-    if samples.dtype.kind == "f":
-        values = np.rint(np.clip(np.nan_to_num(samples), -1, 1) * 32767)
-    elif samples.dtype == np.uint8:
-        values = (samples.astype(np.int32) - 128) * 256
-    else:
-        values = np.floor(samples * (32768 / (float(np.iinfo(samples.dtype).max) + 1)))
-    return values.astype("<i2")
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
