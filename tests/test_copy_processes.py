@@ -117,7 +117,7 @@ def test_a_signal_stops_an_extraction_and_leaves_nothing(
     (os.killpg if group else os.kill)(process.pid, number)
     output = process.communicate(timeout=60)[1]
     assert "Traceback" not in output and "copy process" not in output and "stopped" in output
-    assert process.returncode == 128 + number and list((tmp_path / "out").iterdir()) == []
+    assert process.returncode == 128 + number and not (tmp_path / "out").exists()
 
 
 def test_batches_in_flight_count_against_the_limit_of_a_source(tmp_path: Path) -> None:

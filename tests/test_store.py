@@ -156,10 +156,10 @@ def test_links_inside_staging_are_not_followed(tmp_path: Path) -> None:
     assert [path.name for path in outside.iterdir()] == ["f"] and (outside / "f").read_bytes() == b"keep"
 
 
-def test_a_link_or_a_folder_in_place_of_staging_is_refused(tmp_path: Path) -> None:
+def test_a_link_or_a_filled_folder_in_place_of_staging_is_refused(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / ".x.staging").symlink_to(tmp_path / "outside")
-    (tmp_path / ".y.staging").mkdir()
+    (tmp_path / ".y.staging" / "images").mkdir(parents=True)
     (tmp_path / "0018").symlink_to(tmp_path / "outside")
     for path in (".x.staging", ".y.staging", "0018/.s1_all.a.staging"):
         with pytest.raises(Fault) as caught:

@@ -35,11 +35,11 @@ that moment. A stopped one (SIGSTOP) keeps its place and its leases.
 
 from __future__ import annotations
 
-from rm360_async.budget.budget import BUSY_SECONDS, Budget, Lease
+from rm360_async.budget.budget import Budget, Lease
 from rm360_async.budget.disk import Disk, Space, SystemDisk
 from rm360_async.budget.policy import Lack, Shortage
+from rm360_async.budget.ticket_queue import BUSY_SECONDS, Busy, leased_by_others, leased_names
 from rm360_async.budget.ticket_queue import FOLDER as LEASES
-from rm360_async.budget.ticket_queue import Busy, leased_names
 
 __all__ = [
     "BUSY_SECONDS",
@@ -52,5 +52,6 @@ __all__ = [
     "Shortage",
     "Space",
     "SystemDisk",
+    "leased_by_others",
     "leased_names",
 ]

@@ -24,7 +24,7 @@ from rm360_async.budget.policy import (
     grant_or_shortage,
     remaining_shortage,
 )
-from rm360_async.budget.ticket_queue import Busy, QueuedTicket, Ticket, TicketQueue
+from rm360_async.budget.ticket_queue import BUSY_SECONDS, Busy, QueuedTicket, Ticket, TicketQueue
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.system.changed import Changed
@@ -34,7 +34,6 @@ from rm360_async.system.fault_points import reach
 POLL_SECONDS = 2.0
 """Seconds between two checks of a waiting lease; a lease released in this process is noticed at once."""
 
-BUSY_SECONDS = 0.02
 MIN_FREE_FILES = 1000
 _PROGRESS_STEPS = 50
 """A lease's progress is shared with the other instances so many times while its output is written."""

@@ -13,8 +13,9 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.system.fault_points import reach
 from rm360_async.system.os_errors import os_errors
 
+BUSY_SECONDS = 0.02
+"""Seconds until the guard of the queue is tried again."""
 FOLDER = ".leases"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _PADDED_BYTES = 1024
@@ -203,6 +206,23 @@ def leased_names(temp_dir: Path) -> Iterator[frozenset[str]]:
     with queue.guarded():
         paths = [path for ticket in queue.live_tickets() for path in ticket.spool_paths]
         yield frozenset(Path(path).name for path in paths)
+
+
+@contextmanager
+def leased_by_others(temp_dir: Path, own: Iterable[Path]) -> Iterator[frozenset[str]]:
+    """Give the names of the files in temp_dir that live leases are for, but for one with the paths `own`.
+
+    Waits for the guard, so it is for a disk thread; in the block no lease is added. Raises Fault (NOT_WRITABLE).
+    """
+    own_names = frozenset(path.name for path in own)
+    with ExitStack() as stack:
+        while True:
+            try:
+                names = stack.enter_context(leased_names(temp_dir))
+                break
+            except Busy:
+                time.sleep(BUSY_SECONDS)
+        yield names - own_names
 
 
 def _read_live(path: Path) -> Ticket | None:

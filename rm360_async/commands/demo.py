@@ -16,6 +16,7 @@ from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.names import Structure
 from rm360_async.synthetic.remote import demo_plan, make_remote
+from rm360_async.system.files import write_atomically
 from rm360_async.system.os_errors import os_fault
 
 DEMO_MARKER = ".rm360-demo"
@@ -90,7 +91,7 @@ def _write_configs(folder: Path, structure: Structure, name: str) -> Path:
         "limits": {"max_temp_size_gb": 4, "min_free_space_gb": 1},
     }
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    write_atomically(path, yaml.safe_dump(config, sort_keys=False).encode())
     return path
 
 

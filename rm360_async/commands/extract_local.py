@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -20,9 +20,10 @@ from rm360_async.extraction.extract import extract
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.store.marker import read_marker
 from rm360_async.store.publish import publish
-from rm360_async.store.replacement import MovedEntries, finish_replacement, replaced_folders
+from rm360_async.store.replacement import MovedEntries, remove_staging, replaced_folders
 from rm360_async.store.seal import open_file_system, seal
-from rm360_async.store.staging import remove_tree, staging_path
+from rm360_async.store.staging import StagingLock, staging_path
+from rm360_async.system.files import discard
 
 
 def extract_local(
@@ -40,7 +41,7 @@ def extract_local(
     """
     target = output.parent.resolve() / output.name  # a link above the folder is followed: the user chose it
     for left in replaced_folders(target):
-        _print_moved(finish_replacement(left, target))
+        _print_moved(remove_staging(left, target))
     sources = [path for path in (raw, anno) if path is not None]
     problems = [f"{path}: no such file" for path in sources if not path.is_file()]
     refusal = _refusal(target, sources, force)
@@ -49,21 +50,31 @@ def extract_local(
     if problems:
         raise BadRequest(*problems)
     staging = staging_path(target, secrets.token_hex(4))
+    new_parents = [folder for folder in target.parents if not folder.exists()]
     try:
-        record = _extract(_extract_job(raw, anno, staging, cameras, modalities), staging)
-        moved = publish(staging, target, force)
+        with StagingLock(staging):
+            record = _extract(_extract_job(raw, anno, staging, cameras, modalities), staging)
+            moved = publish(staging, target, force)
     except Fault as fault:
-        remove_tree(staging)
+        _discard(staging, new_parents)
         if fault.cause.scope is not Scope.PERFORMANCE:
             raise
         print(f"failed: {fault}", file=sys.stderr)
         return ExitCode.SOME_FAILED
     except BaseException:
-        remove_tree(staging)
+        _discard(staging, new_parents)
         raise
     _print_result(output, record)
     _print_moved(moved)
     return ExitCode.DONE
+
+
+def _discard(staging: Path, new_parents: Sequence[Path]) -> None:
+    """Remove what a failed extraction left, and the folders that were created for it."""
+    discard(staging)
+    for folder in new_parents:
+        with suppress(OSError):  # something else is in it by now
+            folder.rmdir()
 
 
 def _print_moved(moved: MovedEntries | None) -> None:

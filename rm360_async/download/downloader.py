@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from rm360_async.budget import leased_by_others
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Answer, Cause, Fault
 from rm360_async.domain.names import Kind, Performance, Structure, remote_path
@@ -79,10 +80,15 @@ class Downloader:
             await on_disk_thread(self._remove_outdated, job.performance, kind, whole)
 
     def _remove_outdated(self, performance: Performance, kind: Kind, whole: Path) -> None:
-        for stale in spool.outdated_files(self.temp_dir, performance, kind, whole):
-            log.info("the remote's file has changed, starting over", performance=str(performance))
-            with os_errors("remove", stale):
-                spool.remove(stale)
+        outdated = spool.outdated_files(self.temp_dir, performance, kind, whole)
+        if not outdated:
+            return
+        with leased_by_others(self.temp_dir, spool.all_paths(whole)) as leased:
+            for stale in outdated:
+                if stale.name not in leased:
+                    log.info("the remote's file has changed, starting over", performance=str(performance))
+                    with os_errors("remove", stale):
+                        spool.remove(stale)
 
     def count(self, job: Job, size: int) -> None:
         """Count bytes that have crossed the network."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,8 +28,9 @@ from rm360_async.extraction.modalities.registry import EXTRACTORS, extract_modal
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.extraction.source import chosen_cameras, require_complete_source, require_known_content
 from rm360_async.smc import SmcPair, UnreadableData
-from rm360_async.store.staging import StagingFolder, remove_tree
+from rm360_async.store.staging import StagingFolder
 from rm360_async.system.fault_points import reach
+from rm360_async.system.files import discard
 
 OnProgress = Callable[[int, int], None]
 _log = logging.getLogger(__name__)
@@ -81,8 +82,7 @@ def extract(job: ExtractJob, on_progress: OnProgress = lambda files, size: None)
             try:
                 return _fill(job, source, folder, results, on_progress)
             except Exception:
-                with suppress(Fault):  # the next run removes it too; the first failure is the one to report
-                    remove_tree(folder.path)
+                discard(folder.path)
                 raise
 
 

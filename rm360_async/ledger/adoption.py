@@ -25,7 +25,7 @@ from rm360_async.ledger.rows import row_from_record
 from rm360_async.store.marker import MARKER, read_marker
 from rm360_async.system.disk_threads import on_disk_thread, stop_if_cancelled
 from rm360_async.system.fault_points import reach
-from rm360_async.system.files import free_name, put_in_place, write_temporary
+from rm360_async.system.files import free_name, replacement_of, write_all
 from rm360_async.system.os_errors import os_errors
 
 _IMPORTED_KEY = "imported"
@@ -128,9 +128,9 @@ def _copy_manifest(path: Path) -> Path | None:
     except FileNotFoundError:
         return None
     copy = free_name(path.with_name(f"{path.name}.earlier"), same_as=path)
-    temporary = write_temporary(copy, content)
-    shutil.copystat(path, temporary)
-    put_in_place(temporary, copy)
+    with replacement_of(copy) as temporary:
+        write_all(temporary.descriptor, content)
+        shutil.copystat(path, temporary.path)
     return copy
 
 

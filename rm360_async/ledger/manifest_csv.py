@@ -20,7 +20,7 @@ from rm360_async.ledger.claims import MANIFEST, Claims
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
-from rm360_async.system.files import put_in_place, write_temporary
+from rm360_async.system.files import remove_temporary_files, replacement_of, write_all
 from rm360_async.system.os_errors import os_errors
 
 COLUMNS = (
@@ -76,9 +76,9 @@ async def write_manifest(path: Path, rows: Iterable[PerformanceRow]) -> None:
 
 def _write(path: Path, rows: Iterable[PerformanceRow]) -> None:
     with os_errors("write", path, "check the path and its permissions", Cause.NOT_WRITABLE):
-        temporary = write_temporary(path, manifest_text(rows).encode(errors="backslashreplace"))
-        reach("manifest written")
-        put_in_place(temporary, path)
+        with replacement_of(path) as temporary:
+            write_all(temporary.descriptor, manifest_text(rows).encode(errors="backslashreplace"))
+            reach("manifest written")
         reach("manifest in place")
 
 
@@ -151,11 +151,6 @@ class ManifestWriter:
         await write_manifest(self._path, await self._ledger.rows(claims=self._claims))
 
     def _remove_temporary_files(self) -> None:
-        """Remove the temporary files of killed processes; under the claim, so that no process is writing one."""
-        if self._claims.claim(MANIFEST):
-            try:
-                for leftover in self._path.parent.glob(f".{self._path.name}.*.new"):
-                    with suppress(OSError):  # in a folder that cannot be written the next write fails and is reported
-                        leftover.unlink(missing_ok=True)
-            finally:
-                self._claims.release(MANIFEST)
+        """Remove the temporary files of killed processes."""
+        with suppress(OSError):  # in a folder that cannot be read the next write fails and is reported
+            remove_temporary_files(self._path)

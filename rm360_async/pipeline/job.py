@@ -33,6 +33,13 @@ class DiskLease(Protocol):
         """Return the bytes to the budget."""
 
 
+class FolderLock(Protocol):
+    """A lock that keeps other processes from removing a folder until it is released."""
+
+    async def release(self) -> None:
+        """Release it; does nothing the second time."""
+
+
 @dataclass
 class StageProgress:
     """How far a job is in the stage that it is in; sizes in bytes, `since` in seconds of the monotonic clock."""
@@ -75,6 +82,8 @@ class Job:
     """What to extract."""
     staging_dir: Path | None = None
     """The folder that is being written, sealed and then renamed to `target`."""
+    staging_lock: FolderLock | None = None
+    """Held from before the folder is made until it has its final name or is removed."""
 
     remote_files: dict[Kind, RemoteFile] = field(default_factory=dict)
     """The files as the remote lists them now."""
@@ -130,6 +139,12 @@ class Job:
         lease, self.lease = self.lease, None
         if lease is not None:
             await lease.release()
+
+    async def release_staging(self) -> None:
+        """Release the lock of the staging folder, if there is one."""
+        lock, self.staging_lock = self.staging_lock, None
+        if lock is not None:
+            await lock.release()
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

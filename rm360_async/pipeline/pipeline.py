@@ -324,6 +324,7 @@ class _Pipeline:
                 await self._finish(job, PlannedState(Stage.PENDING))
 
     async def _finish(self, job: Job, state: PlannedState) -> None:
+        await job.release_staging()
         await job.release_lease()
         try:
             await self.stages.job_log.release(job)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from rm360_async import __version__
 from rm360_async.service.snapshot import Snapshot
+from rm360_async.system.files import remove_temporary_files, write_atomically
 from rm360_async.system.log import logger
 
 log = logger(__name__)
@@ -30,7 +31,7 @@ class Metrics:
         self._due = self._gauge("next_due_timestamp_seconds", "when the first waiting performance is due, 0 if none")
         self._updated = self._gauge("last_update_timestamp_seconds", "when these metrics were written")
         self._gauge("build_info", "the version", ["version"]).labels(__version__).set(1)
-        self._failure_logged = False
+        self._failure_logged, self._has_swept = False, False
 
     def _gauge(self, name: str, text: str, labels: list[str] | None = None) -> Gauge:
         return Gauge(f"rm360_{name}", text, labels or [], registry=self._registry)
@@ -51,7 +52,10 @@ class Metrics:
 
     def _write_file(self) -> None:
         try:
-            write_to_textfile(str(self._path), self._registry)
+            if not self._has_swept:
+                remove_temporary_files(self._path)
+                self._has_swept = True
+            write_atomically(self._path, generate_latest(self._registry), durable=False)
             self._failure_logged = False
         except OSError as error:
             if not self._failure_logged:

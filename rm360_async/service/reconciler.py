@@ -17,7 +17,7 @@ from rm360_async.domain.state import HOUR
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.ledger import Claims, Ledger, adopt_folders, import_existing
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
-from rm360_async.stages.publish import log_moved_entries
+from rm360_async.stages.publish import log_removal
 from rm360_async.store.replacement import remove_staging
 from rm360_async.store.staging import find_staging_folders
 from rm360_async.system.disk_threads import on_disk_thread
@@ -71,9 +71,8 @@ class Reconciler:
         """Remove the staging folder of a crashed extraction, unless a live instance is working on the performance."""
         if number is not None and not await on_disk_thread(self.claims.claim, number):
             return
-        log.info("removing what an interrupted extraction left", folder=str(folder))
         final = output_folder(self.settings.storage.output_dir, performance)
-        log_moved_entries(performance, await on_disk_thread(remove_staging, folder, final))
+        log_removal(performance, folder, await on_disk_thread(remove_staging, folder, final))
         if number is not None:
             await on_disk_thread(self.claims.release, number)
 

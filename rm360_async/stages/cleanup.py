@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rm360_async.budget import Lease, leased_by_others
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Kind, Performance
@@ -23,18 +24,30 @@ async def cleanup(job: Job, settings: Settings, *, published: bool) -> None:
     whole files are removed or quarantined is `processing.delete_smc_after_extraction`.
     """
     spooled = None if published else list(job.spooled.values())
-    await on_disk_thread(_put_all_away, settings, job.performance, spooled)
+    own = job.lease.spool_paths if isinstance(job.lease, Lease) else []
+    await on_disk_thread(_put_all_away, settings, job.performance, spooled, own)
     job.spooled.clear()
     job.spooled_bytes = 0
 
 
-def _put_all_away(settings: Settings, performance: Performance, spooled: list[Path] | None) -> None:
-    """Remove or quarantine the files of a failed job, or (None) all that the spool has of a published performance."""
+def _put_all_away(settings: Settings, performance: Performance, spooled: list[Path] | None, own: list[Path]) -> None:
+    """Remove or quarantine the files of a failed job, or (None) all that the spool has of a published performance.
+
+    Files for which another instance has a lease stay: it has a ledger of its own, and is downloading or extracting
+    them. `own` are the paths of the job's own lease.
+    """
     temp_dir, published = settings.storage.temp_dir, spooled is None
     if spooled is None:
         spooled = [path for kind in Kind for path in spool.files_of(temp_dir, performance, kind)]
-    for path in spooled:
-        _put_away(path, remove=published and settings.processing.delete_smc_after_extraction)
+    if not spooled:
+        return
+    try:
+        with leased_by_others(temp_dir, own) as leased:
+            for path in spooled:
+                if path.name not in leased:
+                    _put_away(path, remove=published and settings.processing.delete_smc_after_extraction)
+    except Fault as fault:  # the queue of leases cannot be read
+        log.warning(f"downloaded files of {performance} stay in the spool: {fault}")
 
 
 def _put_away(path: Path, *, remove: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -15,9 +16,10 @@ from rm360_async.domain.selection import FetchMode
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.worker_client import RunExtraction, WorkerLimits
 from rm360_async.pipeline.job import Job
-from rm360_async.store.staging import remove_tree, staging_path
+from rm360_async.store.staging import StagingLock, staging_path
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
+from rm360_async.system.files import discard
 from rm360_async.system.log import logger
 
 log = logger(__name__)
@@ -25,7 +27,7 @@ log = logger(__name__)
 
 async def extract(job: Job, settings: Settings, limits: WorkerLimits, run: RunExtraction) -> Record:
     """Extract into a sealed staging folder, in a child process; a failed extraction leaves nothing behind."""
-    job.staging_dir = staging_path(job.target, secrets.token_hex(4))
+    await _make_staging(job)
     job.progress.total_bytes = job.spool_need
 
     def on_progress(files: int, size: int) -> None:
@@ -37,8 +39,7 @@ async def extract(job: Job, settings: Settings, limits: WorkerLimits, run: RunEx
     try:
         return await run(make_extract_job(job, settings), limits, on_progress)
     except BaseException as error:
-        with anyio.CancelScope(shield=True):
-            await on_disk_thread(_remove_staging, job.staging_dir)
+        await discard_staging(job)
         on_progress(0, 0)
         if isinstance(error, Fault) and error.cause is Cause.NOT_FETCHED:
             log.warning(f"{error}: byte ranges were not enough, downloading the whole file")
@@ -76,10 +77,35 @@ def with_source_advice(fault: Fault, job: Job) -> Fault:
     return Fault(fault.cause, fault.message, hint)
 
 
-def _remove_staging(staging: Path) -> None:
-    """Remove a staging folder, and the subject's folder if nothing else is in it."""
-    remove_tree(staging)
-    try:
+async def _make_staging(job: Job) -> None:
+    """Make a new staging folder, which other processes leave alone; one of an attempt that was given up is removed."""
+    await discard_staging(job)
+    job.staging_dir = staging_path(job.target, secrets.token_hex(4))
+    with anyio.CancelScope(shield=True):
+        job.staging_lock = _HeldFolder(await on_disk_thread(StagingLock, job.staging_dir))
+
+
+async def discard_staging(job: Job) -> None:
+    """Remove the job's staging folder as well as can be, and the subject's folder if nothing else is in it."""
+    staging, job.staging_dir = job.staging_dir, None
+    with anyio.CancelScope(shield=True):
+        await job.release_staging()
+        if staging is not None:
+            await on_disk_thread(_discard, staging)
+
+
+def _discard(staging: Path) -> None:
+    discard(staging)
+    with suppress(OSError):  # other performances are there
         staging.parent.rmdir()
-    except OSError:  # other performances are there
-        return
+
+
+class _HeldFolder:
+    """The lock of a staging folder as the pipeline releases it."""
+
+    def __init__(self, lock: StagingLock) -> None:
+        self._lock = lock
+
+    async def release(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await on_disk_thread(self._lock.release)

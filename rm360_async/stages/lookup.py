@@ -19,7 +19,7 @@ from rm360_async.ledger import adopt_folders
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.cleanup import cleanup
 from rm360_async.stages.job_log import JobLog
-from rm360_async.stages.publish import log_moved_entries
+from rm360_async.stages.publish import log_removal
 from rm360_async.store.marker import read_record
 from rm360_async.store.publish import is_marked_damaged, require_publishable
 from rm360_async.store.replacement import names_text, remove_staging, unlisted_entries
@@ -80,8 +80,7 @@ async def _finish_completed(job: Job, row: PerformanceRow, settings: Settings, j
 
 def _remove_stale_staging(job: Job) -> None:
     for folder in job.target.parent.glob(staging_path(job.target, "*").name):
-        log.info("removing what an interrupted extraction left", folder=str(folder))
-        log_moved_entries(job.performance, remove_staging(folder, job.target))
+        log_removal(job.performance, folder, remove_staging(folder, job.target))
 
 
 async def _announce_unlisted(job: Job) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 
 from rm360_async.domain.errors import Fault
@@ -9,11 +11,11 @@ from rm360_async.domain.names import Performance, Structure
 from rm360_async.domain.record import Record
 from rm360_async.download.ranges.estimate import full_sizes
 from rm360_async.pipeline.job import Job
+from rm360_async.stages.extract import discard_staging
 from rm360_async.stages.job_log import JobLog
 from rm360_async.stages.reserve import ratio_key
 from rm360_async.store import publish as store
 from rm360_async.store.replacement import MovedEntries
-from rm360_async.store.staging import remove_tree
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import logger
 
@@ -27,10 +29,19 @@ async def publish(job: Job, record: Record, job_log: JobLog, structure: Structur
         try:
             moved = await on_disk_thread(store.publish, job.staging_dir, job.target, job.replace)
         except Fault:
-            await on_disk_thread(remove_tree, job.staging_dir)
+            await discard_staging(job)
             raise
+        await job.release_staging()
+        job.staging_dir = None
         log_moved_entries(job.performance, moved)
         await _record_ratios(job, record, job_log, structure)
+
+
+def log_removal(performance: Performance, folder: Path, moved: MovedEntries | None) -> None:
+    """Log that a staging folder of a crashed extraction was removed, and what it held; nothing for one in use."""
+    if moved is not None:
+        log.info("removed what an interrupted extraction left", folder=str(folder))
+        log_moved_entries(performance, moved)
 
 
 def log_moved_entries(performance: Performance, moved: MovedEntries | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from rm360_async.system.hashing import hash_of, hash_of_range
 from rm360_async.system.linux import begin_write_back
 from rm360_async.system.os_errors import os_errors
 
+_log = logging.getLogger(__name__)
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -106,8 +108,12 @@ class FileWriter:
         return os.open(name, _NEW_FILE_FLAGS, 0o666, dir_fd=self._folder(folder))
 
     def _remove(self, relative: str) -> None:
+        """Remove a file that could not be written whole; the failure to be reported is the one before."""
         folder, _, name = relative.rpartition("/")
-        os.unlink(name, dir_fd=self._folder(folder))
+        try:
+            os.unlink(name, dir_fd=self._folder(folder))
+        except OSError as error:
+            _log.warning("cannot remove %s, which is not whole: %s", self.path / relative, error.strerror)
 
     def _folder(self, relative: str) -> int:
         """Return the descriptor of a folder below the root, created if it is missing; `close` closes it."""

@@ -11,6 +11,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.store.marker import DAMAGED, MARKER
 from rm360_async.store.replacement import MovedEntries, finish_replacement, replaced_path
 from rm360_async.system.fault_points import reach
+from rm360_async.system.file_locks import locked_if_unused
 from rm360_async.system.files import sync, sync_folder
 from rm360_async.system.linux import EXCHANGE, rename, rename_without_replacing
 from rm360_async.system.os_errors import os_errors
@@ -26,24 +27,32 @@ def publish(staging: Path, final: Path, replace: bool = False) -> MovedEntries |
     (see `store.replacement`). A file or a symbolic link is never replaced. Other failures are Faults as well.
     """
     reach("publishing")
-    replaced = None
-    with os_errors("publish", final):
-        try:
-            rename_without_replacing(staging, final)
-        except OSError as error:
-            if error.errno not in _OCCUPIED:
-                raise
-            _require_replaceable(final, replace)
-            replaced = replaced_path(staging)
-            _exchange(staging, replaced, final)
-            reach("folders exchanged")
-        reach("folder renamed")
-        sync(final.parent)
-        reach("subject folder synced")
-        sync_folder(final.parent.parent)
-    moved = None if replaced is None else finish_replacement(replaced, final)
+    # The folder that is replaced gets a staging name: locked, it is not removed by another process meanwhile.
+    with locked_if_unused(final, os.O_DIRECTORY):
+        with os_errors("publish", final):
+            replaced = _rename_to_final(staging, final, replace)
+            reach("folder renamed")
+            sync(final.parent)
+            reach("subject folder synced")
+            sync_folder(final.parent.parent)
+        moved = None if replaced is None else finish_replacement(replaced, final)
     reach("published")
     return moved
+
+
+def _rename_to_final(staging: Path, final: Path, replace: bool) -> Path | None:
+    """Give the staging folder its final name; return the folder that had it, under its new name."""
+    try:
+        rename_without_replacing(staging, final)
+        return None
+    except OSError as error:
+        if error.errno not in _OCCUPIED:
+            raise
+    _require_replaceable(final, replace)
+    replaced = replaced_path(staging)
+    _exchange(staging, replaced, final)
+    reach("folders exchanged")
+    return replaced
 
 
 def mark_damaged(final: Path) -> None:

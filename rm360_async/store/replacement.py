@@ -28,6 +28,7 @@ from rm360_async.store.file_list import FILE_LIST, read_file_list
 from rm360_async.store.marker import DAMAGED, MARKER
 from rm360_async.store.staging import remove_tree, staging_path
 from rm360_async.system.fault_points import reach
+from rm360_async.system.file_locks import locked_if_unused
 from rm360_async.system.files import free_name, sync
 from rm360_async.system.linux import rename_without_replacing
 from rm360_async.system.os_errors import os_errors
@@ -105,11 +106,17 @@ def names_text(paths: Sequence[str]) -> str:
 
 
 def remove_staging(staging: Path, final: Path) -> MovedEntries | None:
-    """Remove a staging folder that no process uses; return the unlisted entries if it is one that was replaced."""
-    if staging.name.endswith(_REPLACED):
-        return finish_replacement(staging, final)
-    remove_tree(staging)
-    return None
+    """Remove a staging folder; return the unlisted entries of it, if it is one that was replaced.
+
+    Returns None, and does nothing, if a process uses the folder. Raises Fault.
+    """
+    with locked_if_unused(staging, os.O_DIRECTORY) as is_unused:
+        if not is_unused:
+            return None
+        if staging.name.endswith(_REPLACED):
+            return finish_replacement(staging, final)
+        remove_tree(staging)
+        return MovedEntries(staging, final)
 
 
 def unlisted_entries(folder: Path) -> list[str]:

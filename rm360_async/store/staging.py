@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -16,24 +18,79 @@ from rm360_async.domain.names import Performance, is_performance, is_subject
 from rm360_async.store.file_list import FILE_LIST, ListedFile, write_file_list
 from rm360_async.store.file_writer import FileWriter
 from rm360_async.system.fault_points import reach
+from rm360_async.system.file_locks import SHARED, try_lock
 from rm360_async.system.hashing import hash_of_range
 from rm360_async.system.os_errors import os_errors
+
+_MAX_TRIES, _TRY_SECONDS = 100, 0.01
+
+
+class StagingLock:
+    """A staging folder that this process uses, so that no other removes it (see `system.file_locks`).
+
+    The folder is created, and the subject's folder above it; an empty one, locked by the process that has started this
+    one, is taken as it is. Several processes may have one folder locked. Raises Fault. A context manager.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with os_errors("create the folder", path):
+            self._descriptor = _lock_new_folder(path)
+
+    def release(self) -> None:
+        """Let others remove the folder if it is still there; does nothing the second time."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> StagingLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _lock_new_folder(path: Path) -> int:
+    """Return the descriptor of a new or empty folder, locked."""
+    for _ in range(_MAX_TRIES):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.parent.is_symlink():
+                raise Fault(Cause.IN_THE_WAY, f"{path.parent} is a symbolic link", "put a real folder there")
+            with suppress(FileExistsError):
+                path.mkdir()
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileNotFoundError, FileExistsError) as error:
+            if isinstance(error, FileExistsError) and os.path.lexists(path.parent) and not path.parent.is_dir():
+                raise  # something else has the subject's name
+            continue  # another extraction has just removed the subject's folder, which was empty
+        if try_lock(descriptor, path, SHARED):
+            _require_empty(descriptor, path)
+            return descriptor
+        os.close(descriptor)  # a process that sweeps has taken it in the moment before it was locked
+        time.sleep(_TRY_SECONDS)
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+
+
+def _require_empty(descriptor: int, path: Path) -> None:
+    if os.listdir(descriptor):
+        os.close(descriptor)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 class StagingFolder:
     """A new folder, and the sizes and hashes of its files; a context manager.
 
     `write`, `copy`, `link` and `open` write a file and add it. A file that another process wrote with `writer` is added
-    by `add_file`. Failures to write are Faults, see `FileWriter`.
+    by `add_file`. Failures to write are Faults, see `FileWriter`. The folder is locked until `close`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = StagingLock(path)
         with os_errors("create the folder", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.parent.is_symlink():
-                raise Fault(Cause.IN_THE_WAY, f"{path.parent} is a symbolic link", "put a real folder there")
-            path.mkdir()
             self.writer = FileWriter(path)
         self.sizes: dict[str, int] = {}
         self.hashes: dict[str, bytes | None] = {}
@@ -51,6 +108,7 @@ class StagingFolder:
     def close(self) -> None:
         """Close the folder; its files stay."""
         self.writer.close()
+        self._lock.release()
 
     @property
     def files(self) -> int:

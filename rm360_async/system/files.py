@@ -1,41 +1,96 @@
-"""Files that appear in one step, durable names, and names that are still free."""
+"""Files that appear in one step, durable names, names that are still free, and removal that hides no failure."""
 
 from __future__ import annotations
 
 import filecmp
+import logging
 import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from rm360_async.system.file_locks import SHARED, locked_if_unused, try_lock
+
+_log = logging.getLogger(__name__)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace the file at `path` by one with this content, in one step and durably. Raises OSError.
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace the file at `path` by one with this content, in one step. Raises OSError.
 
-    A symbolic link at `path` is replaced, not followed. A failure leaves the old file as it was.
+    A symbolic link at `path` is replaced, not followed. A failure leaves the old file as it was. A file that is not
+    `durable` may be lost or empty after a power cut, and costs no sync.
     """
-    put_in_place(write_temporary(path, data), path)
+    with replacement_of(path, durable=durable) as temporary:
+        write_all(temporary.descriptor, data)
 
 
-def write_temporary(path: Path, data: bytes) -> Path:
-    """Write the content for `path` durably to a file beside it, for `put_in_place`; return that file's path.
+@dataclass(frozen=True)
+class TemporaryFile:
+    """A new file beside the one that it replaces; locked as long as this process uses it (see `file_locks`)."""
 
-    Its name `.<name>.<pid>.new` belongs to this process, so a leftover is removed first. Raises OSError.
+    path: Path
+    descriptor: int
+
+
+@contextmanager
+def replacement_of(path: Path, *, durable: bool = True) -> Iterator[TemporaryFile]:
+    """Give a new file that replaces the one at `path`, in one step, when the block has written it. Raises OSError.
+
+    If the block or a later step fails, the old file stays as it was. Until then the new one has the name
+    `.<name>.<random>.new`; what a killed process leaves is removed by `remove_temporary_files`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    temporary.unlink(missing_ok=True)
-    create_file(temporary, data, durable=True)
-    return temporary
-
-
-def put_in_place(temporary: Path, path: Path) -> None:
-    """Rename what `write_temporary` wrote to its final name, durably. Raises OSError."""
+    temporary = _create_temporary(path)
     try:
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
-        raise
-    sync_folder(path.parent)
+        try:
+            yield temporary
+            if durable:
+                os.fsync(temporary.descriptor)
+            temporary.path.replace(path)
+        except BaseException:
+            discard(temporary.path)
+            raise
+    finally:
+        os.close(temporary.descriptor)
+    if durable:
+        sync_folder(path.parent)
+
+
+def _create_temporary(path: Path) -> TemporaryFile:
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        descriptor = os.open(temporary, _NEW_FILE, 0o666)
+        if try_lock(descriptor, temporary, SHARED):
+            return TemporaryFile(temporary, descriptor)
+        os.close(descriptor)  # removed in the moment before it was locked
+
+
+def remove_temporary_files(path: Path) -> None:
+    """Remove the files that killed processes left when they replaced `path`; never one that is being written."""
+    for temporary in path.parent.glob(f".{path.name}.*.new"):
+        with locked_if_unused(temporary) as is_unused:
+            if is_unused:
+                discard(temporary)
+
+
+def discard(path: Path) -> None:
+    """Remove a file, a link, or a folder with everything in it, if it exists; a failure is logged and not raised.
+
+    For what a failed step has left: the failure to be reported is that of the step. What stays is removed later, by
+    the next run or by a person. No symbolic link is followed.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _log.warning("cannot remove %s, which is of no use any more: %s", path, error.strerror or error)
 
 
 def create_file(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -46,7 +101,7 @@ def create_file(path: Path, data: bytes, *, durable: bool = False) -> None:
         if durable:
             os.fsync(descriptor)
     except BaseException:
-        path.unlink()
+        discard(path)
         raise
     finally:
         os.close(descriptor)

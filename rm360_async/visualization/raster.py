@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from rm360_async.domain.errors import Cause
+from rm360_async.system.files import write_atomically
 from rm360_async.system.os_errors import os_errors
 from rm360_async.visualization.svg import Anchor, Point, Size
 from rm360_async.visualization.theme import BAD, EMPTY, FAINT, INK, MUTED, PAPER, bgr
@@ -72,7 +73,14 @@ class Raster:
 
 
 def write_output_file(path: Path, data: bytes) -> None:
-    """Write a file, creating its folder; raise Fault if that fails."""
+    """Write a file in one step, creating its folder; raise Fault if that fails.
+
+    A symbolic link is followed: a person chose it. A pipe or a terminal is written to as it is.
+    """
     with os_errors("write", path, "choose another path", Cause.NOT_WRITABLE):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        target = path.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+        else:
+            write_atomically(target, data)

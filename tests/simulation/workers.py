@@ -42,7 +42,7 @@ class SimulatedWorkers:
         """Extract one performance in simulated time."""
         record = self._record(job)
         staging, disk = Path(job.staging), self.world.disk
-        staging.mkdir(parents=True)
+        staging.mkdir(parents=True, exist_ok=True)
         disk.staging[staging] = 0
         dies_after = self._steps_until_death(job)
         new_bytes = max(0, record.bytes - self._reused_bytes(job))

@@ -97,7 +97,9 @@ def _remove(settings: Settings, item: RemovableItem) -> None:
     with os_errors("remove", item.path):
         if item.kind is ItemKind.STAGING and item.performance is not None:
             moved = remove_staging(item.path, output_folder(settings.storage.output_dir, item.performance))
-            for message in moved.messages if moved is not None else ():
+            if moved is None:
+                raise InUse
+            for message in moved.messages:
                 print(message)
         elif item.kind is ItemKind.LOG:
             item.path.unlink(missing_ok=True)

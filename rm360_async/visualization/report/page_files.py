@@ -11,7 +11,7 @@ from rm360_async import __version__
 from rm360_async.domain.errors import BadRequest, Cause
 from rm360_async.domain.names import is_performance, is_subject
 from rm360_async.store.marker import MARKER
-from rm360_async.system.files import write_atomically
+from rm360_async.system.files import remove_temporary_files, write_atomically
 from rm360_async.system.hashing import hash_of
 from rm360_async.system.os_errors import os_errors
 
@@ -30,6 +30,7 @@ def write_page_files(page_dir: Path, html: str, content: Mapping[str, Any]) -> N
         page_dir.mkdir(parents=True, exist_ok=True)
         (page_dir / JSON_FILE).unlink(missing_ok=True)
         for name, written in ((HTML_FILE, html), (JSON_FILE, text)):
+            remove_temporary_files(page_dir / name)
             write_atomically(page_dir / name, written.encode("utf-8", "replace"))
 
 
