@@ -32,7 +32,6 @@ async def publish(job: Job, record: Record, job_log: JobLog, structure: Structur
             await discard_staging(job)
             raise
         await job.release_staging()
-        job.staging_dir = None
         log_moved_entries(job.performance, moved)
         await _record_ratios(job, record, job_log, structure)
 
