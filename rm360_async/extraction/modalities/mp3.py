@@ -32,7 +32,7 @@ _MIN_RATE = 8000
 def encode_mp3(samples: NDArray[Any], rate: int, ffmpeg: str, folder: Path) -> bytes:
     """Return audio of shape (n, channels) and any stored dtype as MP3; temporary files lie in `folder` meanwhile.
 
-    Raises UnreadableData for audio that no MP3 can hold and for an ffmpeg that fails, OSError(ENOSPC) for a full disk.
+    Raises UnreadableData for audio that no MP3 can hold and for an ffmpeg that fails, Fault(DISK_FULL) for a full disk.
     """
     if samples.shape[1] > 2:
         raise UnreadableData(f"has {samples.shape[1]} channels, so no MP3 was made")
@@ -42,14 +42,14 @@ def encode_mp3(samples: NDArray[Any], rate: int, ffmpeg: str, folder: Path) -> b
     data = as_int16(samples).tobytes()
     segment = AudioSegment(data, sample_width=2, frame_rate=rate, channels=samples.shape[1])
     encoded = io.BytesIO()
-    try:
-        with _temporary_files_in(folder):
+    with _temporary_files_in(folder):
+        try:
             segment.export(encoded, format="mp3", bitrate=_BITRATE)
-    except (CouldntEncodeError, OSError) as error:
-        if "No space left" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        lines = str(error).strip().splitlines()
-        raise UnreadableData(f"could not be encoded as MP3 ({lines[-1] if lines else 'no reason given'})") from error
+        except (CouldntEncodeError, OSError) as error:
+            if "No space left" in str(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            lines = str(error).strip().splitlines() or ["no reason given"]
+            raise UnreadableData(f"could not be encoded as MP3 ({lines[-1]})") from error
     return encoded.getvalue()
 
 
