@@ -52,11 +52,15 @@ class Downloader:
     async def look_up(self, job: Job, kinds: Sequence[Kind]) -> None:
         """Fill in the job's remote files as they are now, and where they will be in the spool."""
         for kind in kinds:
-            async with self.admitted(job):
-                file = await self.remotes[0].stat(remote_path(self.structure, job.performance, kind))
+            file = await self.stat(job, remote_path(self.structure, job.performance, kind))
             job.remote_files[kind] = file
             job.sources[kind] = file.source()
             job.spool_paths[kind] = spool.whole_path(self.temp_dir, job.performance, kind, job.sources[kind])
+
+    async def stat(self, job: Job, path: str, *, read: bool = False) -> RemoteFile:
+        """Return one file as the remote has it now, once the throttle admits the request; see `Remote.stat`."""
+        async with self.admitted(job):
+            return await self.remotes[0].stat(path, read=read)
 
     async def download(self, job: Job) -> None:
         """Download what is not in the spool yet; fills `spooled`, and the md5 of each source."""

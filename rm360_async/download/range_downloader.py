@@ -167,7 +167,7 @@ class RangeDownloader:
     async def _require_unchanged(self, job: Job) -> None:
         """Raise Fault(TRUNCATED) if the remote's files are others by now: no md5 would tell."""
         before = tuple(job.sources.values())
-        now = tuple([(await self.downloader.remotes[0].stat(source.path)).source() for source in before])
+        now = tuple([(await self.downloader.stat(job, source.path)).source() for source in before])
         if source_changed(before, now):
             message = f"{job.performance} changed on the remote while it was downloaded; starting over"
             raise Fault(Cause.TRUNCATED, message)
@@ -178,7 +178,7 @@ class RangeDownloader:
         incomplete = await on_disk_thread(_incomplete, job.fetch_mode, dict(job.spool_paths))
         for kind, whole in incomplete.items():
             sparse, source = spool.sparse_path(whole), job.sources[kind]
-            wanted = source.md5 or (await remote.stat(source.path, read=True)).md5
+            wanted = source.md5 or (await self.downloader.stat(job, source.path, read=True)).md5
             with os_errors("read", sparse):
                 md5 = await _md5(sparse)
             if wanted is not None and md5 != wanted:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import anyio
 
 from rm360_async.budget import Budget, Shortage
 from rm360_async.budget.ticket_queue import QueuedTicket
 from rm360_async.domain.doubt import Attendance
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryDecision
 from rm360_async.domain.stage import Stage
@@ -23,6 +23,23 @@ from rm360_async.ledger.hints import Hints
 from rm360_async.pipeline.job import Job
 from rm360_async.service.progress import Progress
 from simulation.assembly import Parts
+from simulation.laws import (
+    ASKED,
+    AT_REST,
+    DUE_FIRST,
+    EXPECTED,
+    GOES_ON,
+    LIVENESS,
+    NOTHING_LOST,
+    ONCE,
+    PROMISES,
+    QUOTA,
+    RATE,
+    STARTS,
+    STATUS,
+    TRIES,
+    Law,
+)
 from simulation.witness import WitnessedLog, WitnessedScheduler, WitnessedStages
 
 
@@ -76,11 +93,11 @@ class SleepingScheduler(WitnessedScheduler):
 
 
 class ForgetfulScheduler(WitnessedScheduler):
-    """Forget what has to wait for a quota."""
+    """Forget what has to wait."""
 
     def update(self, performance: Performance, state: PlannedState) -> None:
         """Count it as failed."""
-        forgotten = state.cause is Cause.FILE_QUOTA
+        forgotten = state.stage is Stage.WAITING
         super().update(performance, PlannedState(Stage.DOWNLOAD_FAILED) if forgotten else state)
 
 
@@ -129,19 +146,29 @@ class Pessimist(Progress):
         return super()._rate() / 5
 
 
+@dataclass(frozen=True)
+class Mutant:
+    """Parts that lack a safeguard, the law that is broken then, and the scenario that shows it."""
+
+    parts: Parts
+    law: Law
+    scenario: str = "one server"
+
+
 MUTANTS = {
-    "throttle": Parts(throttle=NoThrottle),
-    "short pauses": Parts(throttle=LongPauses),
-    "lease": Parts(budget=NoLeases),
-    "charge": Parts(log=NoCharge),
-    "record of waits": Parts(log=UnrecordedWaits),
-    "claim": Parts(claims=NoClaims),
-    "lasting answers": Parts(attendance=Attendance.TERMINAL),
-    "waits by account": Parts(waits_by_account=False),
-    "due first": Parts(scheduler=PendingFirst),
-    "waits": Parts(scheduler=ForgetfulScheduler),
-    "wake": Parts(scheduler=SleepingScheduler),
-    "quota notes": Parts(ledger=ForgottenQuotas),
-    "cleanup": Parts(stages=NoCleanup),
-    "rate": Parts(progress=Pessimist),
+    "throttle": Mutant(Parts(throttle=NoThrottle), RATE),
+    "short pauses": Mutant(Parts(throttle=LongPauses), LIVENESS),
+    "lease": Mutant(Parts(budget=NoLeases), PROMISES, "small disk"),
+    "charge": Mutant(Parts(log=NoCharge), TRIES),
+    "record of waits": Mutant(Parts(log=UnrecordedWaits), STATUS),
+    "claim": Mutant(Parts(claims=NoClaims), ONCE, "two instances"),
+    "lasting answers": Mutant(Parts(attendance=Attendance.TERMINAL), GOES_ON),
+    "waits by account": Mutant(Parts(waits_by_account=False), ASKED, "busy person"),
+    "due first": Mutant(Parts(scheduler=PendingFirst), DUE_FIRST),
+    "waits": Mutant(Parts(scheduler=ForgetfulScheduler), NOTHING_LOST),
+    "wake": Mutant(Parts(scheduler=SleepingScheduler), STARTS, "two instances"),
+    "quota notes": Mutant(Parts(ledger=ForgottenQuotas), QUOTA, "four accounts"),
+    "cleanup": Mutant(Parts(stages=NoCleanup), AT_REST, "small disk"),
+    "rate": Mutant(Parts(progress=Pessimist), EXPECTED, "thin lines"),
 }
+"""By the safeguard that each lacks."""

@@ -53,8 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scenario = small(chosen.scenario, chosen.performances) if chosen.performances else SCENARIOS[chosen.scenario]
     print(f"{scenario.name}: {scenario.sentence}")
     rounds = []
+    parts = MUTANTS[chosen.without].parts if chosen.without else REAL
     for seed in range(first, first + chosen.rounds):
-        rounds.append(play(scenario, str(seed), MUTANTS.get(chosen.without, REAL)))
+        rounds.append(play(scenario, str(seed), parts))
         print(round_text(rounds[-1]), flush=True)
     months, seconds = sum(each.virtual_seconds for each in rounds) / MONTH, sum(each.cpu_seconds for each in rounds)
     failed = [each.seed for each in rounds if each.unexpected]
