@@ -21,7 +21,14 @@ from rm360_async.store.check import FlawKind, check_folder
 from rm360_async.store.file_list import FILE_LIST, read_file_list
 from rm360_async.store.marker import DAMAGED, MARKER
 from rm360_async.store.publish import mark_damaged, publish
-from rm360_async.store.replacement import kept_folders, kept_path, remove_staging, unlisted_entries
+from rm360_async.store.replacement import (
+    kept_folders,
+    kept_path,
+    remove_staging,
+    replaced_folders,
+    replaced_path,
+    unlisted_entries,
+)
 from rm360_async.store.seal import open_file_system, seal
 from rm360_async.store.staging import StagingFolder, find_staging_folders, staging_path
 from rm360_async.system import linux
@@ -284,6 +291,14 @@ def test_a_user_s_read_only_folders_move_and_are_read_only_again() -> None:
         os.waitpid(child, 0)
         assert_replaced(output, before)
         assert stat.S_IMODE((output / FINAL / "locked").stat().st_mode) == 0o555
+
+
+def test_left_folders_are_found_whatever_the_name_of_the_new_one_is(tmp_path: Path) -> None:
+    for name in ("take[1]", "t*"):
+        left = replaced_path(staging_path(tmp_path / name, "0123abcd"))
+        left.mkdir()
+        assert replaced_folders(tmp_path / name) == [left]
+    assert replaced_folders(tmp_path / "take") == []
 
 
 def test_both_ways_to_rename_refuse_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

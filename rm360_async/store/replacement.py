@@ -14,6 +14,7 @@ folder with a marker are those whose paths are in the layout of published folder
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import stat
@@ -26,7 +27,7 @@ from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Modality, is_performance
 from rm360_async.store.file_list import FILE_LIST, read_file_list
 from rm360_async.store.marker import DAMAGED, MARKER
-from rm360_async.store.staging import remove_tree, staging_path
+from rm360_async.store.staging import remove_tree
 from rm360_async.system.fault_points import reach
 from rm360_async.system.file_locks import locked_if_unused
 from rm360_async.system.files import free_name, sync
@@ -84,7 +85,7 @@ def replaced_path(staging: Path) -> Path:
 
 def replaced_folders(final: Path) -> list[Path]:
     """Return the folders that were replaced by the one at `final` and that a killed process has left."""
-    return sorted(final.parent.glob(replaced_path(staging_path(final, "*")).name))
+    return sorted(final.parent.glob(f".{glob.escape(final.name)}.*{_REPLACED}"))
 
 
 def kept_path(final: Path) -> Path:
