@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from rm360_async.system.ffmpeg import find_ffmpeg
+from rm360_async.system.ffmpeg import choose_ffmpeg
 
 
 @pytest.fixture
-def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the path of a program `ffmpeg` that is alone on PATH, and a bundled one that works."""
     bundled = program(tmp_path / "bundled", 0)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", SimpleNamespace(get_ffmpeg_exe=lambda: str(bundled)))
-    find_ffmpeg.cache_clear()
-    yield tmp_path / "ffmpeg"
-    find_ffmpeg.cache_clear()
+    return tmp_path / "ffmpeg"
 
 
 def program(path: Path, exit_code: int) -> Path:
@@ -31,16 +28,16 @@ def program(path: Path, exit_code: int) -> Path:
 
 def test_the_one_on_path_comes_first(on_path: Path) -> None:
     path = program(on_path, 0)
-    assert find_ffmpeg() == str(path)
+    assert choose_ffmpeg()[0] == str(path)
 
 
 def test_one_that_does_not_run_is_passed_over(on_path: Path) -> None:
     program(on_path, 127)
-    assert find_ffmpeg() == str(on_path.with_name("bundled"))
+    assert choose_ffmpeg()[0] == str(on_path.with_name("bundled"))
 
 
 def test_without_one_on_path_the_bundled_one_is_used(on_path: Path) -> None:
-    assert find_ffmpeg() == str(on_path.with_name("bundled"))
+    assert choose_ffmpeg()[0] == str(on_path.with_name("bundled"))
 
 
 @pytest.mark.parametrize("bundled", ["absent", "broken"])
@@ -49,4 +46,4 @@ def test_there_may_be_none(on_path: Path, monkeypatch: pytest.MonkeyPatch, bundl
         monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     else:
         program(on_path.with_name("bundled"), 1)
-    assert find_ffmpeg() is None
+    assert choose_ffmpeg()[0] is None

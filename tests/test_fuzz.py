@@ -286,7 +286,7 @@ def test_very_many_names_are_reported_in_a_few_lines(tmp_path: Path) -> None:
 def test_an_encoder_that_fails_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setattr(audio, "find_ffmpeg", lambda: "/bin/false")
+    monkeypatch.setattr(audio, "ffmpeg_candidates", lambda: iter(["/bin/false"]))
     record = record_of(tmp_path, Tiny().write(tmp_path / "a.smc"))
     assert list((tmp_path / "tmp").iterdir()) == []
     files = sorted(path.name for path in (tmp_path / "o/.x.a.staging/audio").iterdir())
@@ -297,7 +297,7 @@ def test_a_disk_that_is_full_for_the_encoder_is_a_full_disk(tmp_path: Path, monk
     program = tmp_path / "ffmpeg"
     program.write_text("#!/bin/sh\necho 'av_interleaved_write_frame(): No space left on device' >&2; exit 1\n")
     program.chmod(0o755)
-    monkeypatch.setattr(audio, "find_ffmpeg", lambda: str(program))
+    monkeypatch.setattr(audio, "ffmpeg_candidates", lambda: iter([str(program)]))
     with pytest.raises(Fault) as caught:
         record_of(tmp_path, Tiny().write(tmp_path / "a.smc"))
     assert caught.value.cause is Cause.DISK_FULL

@@ -362,14 +362,14 @@ def test_sound_of_any_orientation_becomes_frames_by_channels(shape: tuple[int, .
         as_channels(np.zeros((50, 50)))
 
 
-def no_ffmpeg() -> None:
-    return None
+def no_ffmpeg() -> Iterator[str]:
+    return iter(())
 
 
 def test_without_ffmpeg_there_is_one_note_and_the_rest(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio, "find_ffmpeg", no_ffmpeg)
+    monkeypatch.setattr(audio, "ffmpeg_candidates", no_ffmpeg)
     result = run(Modality.AUDIO, Tiny().write(tmp_path / "a.smc"))
     assert list(run.files()) == ["audio/audio.wav", "audio/audio_data.npz"]
     assert len(result.notes) == 1 and "no ffmpeg" in result.notes[0]
@@ -379,7 +379,7 @@ def test_an_ffmpeg_that_fails_costs_the_mp3_only(tmp_path: Path, run: Run, monke
     program = tmp_path / "ffmpeg"
     program.write_text("#!/bin/sh\necho 'Unknown encoder libmp3lame' >&2\nexit 1\n")
     program.chmod(0o755)
-    monkeypatch.setattr(audio, "find_ffmpeg", lambda: str(program))
+    monkeypatch.setattr(audio, "ffmpeg_candidates", lambda: iter([str(program)]))
     result = run(Modality.AUDIO, Tiny().write(tmp_path / "a.smc"))
     assert result.files == 2 and "could not be encoded" in result.notes[0]
 

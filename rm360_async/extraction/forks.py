@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
+from pathlib import Path
 from typing import Any
 
 from rm360_async.domain.errors import Cause, Fault
@@ -154,9 +155,19 @@ class ForkedTask:
         return [listed_file(*each) for each in files], notes
 
     def stop(self) -> None:
-        """Kill the process, if it is still running, and wait."""
+        """Kill the process and the programs that it runs (ffmpeg), if it is still running, and wait."""
+        for pid in _children_of(self._fork.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._fork.kill()
         self._fork.join()
+
+
+def _children_of(pid: int | None) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # it has ended
+        return []
 
 
 def _do_task(connection: Connection, function: TaskFunction, writer: FileWriter) -> None:

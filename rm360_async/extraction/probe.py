@@ -11,7 +11,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 
 from rm360_async.extraction.forks import Fork, answer
-from rm360_async.system.ffmpeg import ffmpeg_candidates, ffmpeg_problem
+from rm360_async.system.ffmpeg import choose_ffmpeg
 from rm360_async.system.worker import MessageWriter
 
 
@@ -20,13 +20,7 @@ def main(text: str, messages: MessageWriter) -> int:
     fork = Fork("a process of the extraction", _answer_nothing, ())
     fork.receive()
     fork.join()
-    ffmpeg, problems = None, {}
-    for path in ffmpeg_candidates():
-        problem = ffmpeg_problem(path)
-        if problem is None:
-            ffmpeg = path
-            break
-        problems[path] = problem
+    ffmpeg, problems = choose_ffmpeg()
     libraries = {name: problem for name in json.loads(text) if (problem := _import_problem(name))}
     messages.send({"ffmpeg": ffmpeg, "ffmpeg_problems": problems, "library_problems": libraries})
     return 0

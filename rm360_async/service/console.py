@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, TextIO, cast
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 import anyio
 from rich.console import Console, Group, RenderableType
@@ -20,12 +20,14 @@ from rich.text import Text
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import duration_text, size_text
 from rm360_async.ledger import Ledger
-from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
 from rm360_async.service.snapshot import Snapshot, bar_text
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import Log, logger
 from rm360_async.system.systemd import Notifier
+
+if TYPE_CHECKING:  # its library is imported by those who want metrics
+    from rm360_async.service.metrics import Metrics
 
 log = logger(__name__)
 REFRESH_SECONDS = 0.5

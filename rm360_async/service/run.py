@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -25,7 +27,6 @@ from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.console import live_display, record_snapshot, report_progress
 from rm360_async.service.dry_run import dry_run
 from rm360_async.service.end_summary import exit_code, summary_lines
-from rm360_async.service.metrics import Metrics
 from rm360_async.service.progress import Progress
 from rm360_async.service.reconciler import Reconciler
 from rm360_async.service.requests import follow_requests
@@ -49,6 +50,9 @@ from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
 from rm360_async.system.os_errors import fault_in, os_errors
 from rm360_async.system.systemd import Notifier
+
+if TYPE_CHECKING:
+    from rm360_async.service.metrics import Metrics
 
 log = logs.logger(__name__)
 
@@ -106,6 +110,12 @@ def _make_folders_and_log(settings: Settings) -> logs.Log:
             folder.mkdir(parents=True, exist_ok=True)
     log_settings = settings.logging
     return logs.open_log(storage.log_dir, log_settings.level, log_settings.console_output, log_settings.max_file_bytes)
+
+
+def _open_metrics(path: Path) -> Metrics:
+    from rm360_async.service.metrics import Metrics  # with its library, which no other run needs
+
+    return Metrics(path)
 
 
 class _Run:
@@ -221,7 +231,7 @@ class _Run:
         sizes = {each: estimate.staging_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
         progress = Progress(self.scheduler, sizes, stages.budget, lambda: stages.downloader.fetched_bytes)
         path = self.settings.storage.metrics_path
-        metrics = Metrics(path) if path is not None else None
+        metrics = await on_disk_thread(_open_metrics, path) if path is not None else None
         with live_display(self.log_file, self.settings.logging.console_output) as live:
             try:
                 async with anyio.create_task_group() as tasks:

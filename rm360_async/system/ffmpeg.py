@@ -5,21 +5,25 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
-from functools import cache
 
 _TRIAL_SECONDS = 60
 _SILENCE, _TRIAL_RATE = bytes(2 * 4410), 44100
 """A tenth of a second."""
 
 
-@cache
-def find_ffmpeg() -> str | None:
-    """Return the path of the ffmpeg on PATH, else of the one that imageio-ffmpeg bundles; None if none encodes MP3."""
-    return next((path for path in ffmpeg_candidates() if ffmpeg_problem(path) is None), None)
+def choose_ffmpeg() -> tuple[str | None, dict[str, str]]:
+    """Return the first ffmpeg that encodes MP3, None if there is none, and why those before it do not."""
+    problems: dict[str, str] = {}
+    for path in ffmpeg_candidates():
+        problem = ffmpeg_problem(path)
+        if problem is None:
+            return path, problems
+        problems[path] = problem
+    return None, problems
 
 
 def ffmpeg_candidates() -> Iterator[str]:
-    """Yield the programs that may be used, the preferred one first."""
+    """Yield the programs that may be used: the one on PATH, then the one that imageio-ffmpeg bundles."""
     path = shutil.which("ffmpeg")
     if path:
         yield path

@@ -17,7 +17,7 @@ from rm360_async.smc import Audio, UnreadableData, read_audio
 from rm360_async.store.file_list import ListedFile
 from rm360_async.store.file_writer import FileWriter
 from rm360_async.system.fault_points import reach
-from rm360_async.system.ffmpeg import find_ffmpeg
+from rm360_async.system.ffmpeg import ffmpeg_candidates
 
 
 def extract(context: ExtractionContext) -> ModalityResult:
@@ -53,12 +53,10 @@ def _write(writer: FileWriter, add: Callable[[ListedFile], None], audio: Audio, 
     try:
         channels = as_channels(audio.samples)
         add(writer.write("audio/audio.wav", wav_bytes(channels, audio.rate)))
-        ffmpeg = ffmpeg or find_ffmpeg()
-        if ffmpeg is None:
-            raise UnreadableData("has no audio.mp3, because there is no ffmpeg here")
+        programs = [ffmpeg] if ffmpeg is not None else ffmpeg_candidates()
         from rm360_async.extraction.modalities.mp3 import encode_mp3  # with pydub, which only an MP3 needs
 
-        encoded = encode_mp3(channels, audio.rate, ffmpeg, writer.path)
+        encoded = encode_mp3(channels, audio.rate, programs, writer.path)
         reach("mp3 encoded")
         add(writer.write("audio/audio.mp3", encoded))
     except UnreadableData as error:

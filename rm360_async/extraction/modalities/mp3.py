@@ -7,7 +7,7 @@ import io
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,29 @@ _MIN_RATE = 8000
 """Samples per second."""
 
 
-def encode_mp3(samples: NDArray[Any], rate: int, ffmpeg: str, folder: Path) -> bytes:
+def encode_mp3(samples: NDArray[Any], rate: int, programs: Iterable[str], folder: Path) -> bytes:
     """Return audio of shape (n, channels) and any stored dtype as MP3; temporary files lie in `folder` meanwhile.
 
-    Raises UnreadableData for audio that no MP3 can hold and for an ffmpeg that fails, Fault(DISK_FULL) for a full disk.
+    `programs` are ffmpegs: the next one is asked when one fails. Raises UnreadableData for audio that no MP3 can hold
+    and when none encodes, Fault(DISK_FULL) for a full disk.
     """
     if samples.shape[1] > 2:
         raise UnreadableData(f"has {samples.shape[1]} channels, so no MP3 was made")
     if rate < _MIN_RATE:  # ffmpeg would resample to the lowest MP3 rate, and write without end
         raise UnreadableData(f"has {rate} samples a second, fewer than any MP3, so no MP3 was made")
-    AudioSegment.converter = ffmpeg
     data = as_int16(samples).tobytes()
     segment = AudioSegment(data, sample_width=2, frame_rate=rate, channels=samples.shape[1])
+    failure = "has no audio.mp3, because there is no ffmpeg here"
+    for ffmpeg in programs:
+        try:
+            return _encode(segment, ffmpeg, folder)
+        except UnreadableData as error:
+            failure = error.reason
+    raise UnreadableData(failure)
+
+
+def _encode(segment: AudioSegment, ffmpeg: str, folder: Path) -> bytes:
+    AudioSegment.converter = ffmpeg
     encoded = io.BytesIO()
     with _temporary_files_in(folder):
         try:
