@@ -85,7 +85,7 @@ def _unsafe_entries(listing: RemoteListing, structure: Structure) -> list[str]:
 
 def _lost_entries(answer: bytes, listing: RemoteListing) -> list[str]:
     """Return the paths of the answer that are not in the listing, and duplicates that are not marked."""
-    paths = [str(entry["Path"]) for entry in json.loads(answer)]
+    paths = [str(entry["Path"]) for entry in json.loads(answer) if entry.get("IsDir") is not True]
     listed = {file.path: file for kinds in listing.files.values() for file in kinds.values()}
     unrecognized = set(listing.unrecognized)
     violations = [f"{path!r} is lost" for path in paths if path not in listed and path not in unrecognized]

@@ -87,7 +87,7 @@ def parse_listing(output: bytes, action: str) -> Entries:
     folders: list[RemoteFolder] = []
     try:
         for entry in json.loads(output):
-            if entry.get("IsDir"):
+            if entry.get("IsDir") is True:
                 folders.append(RemoteFolder(_path(entry), _plain_text(entry.get("ID")) or ""))
             else:
                 files.append(_parse_file(entry))
