@@ -120,18 +120,10 @@ def files_in(workspace: Workspace) -> set[str]:
     return {re.sub(r"(kept/0018_e1_raw\.)\w+", r"\1{}", path) for path in paths}
 
 
-def clean(workspace: Workspace, *arguments: str, answer: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, with a terminal as standard input if there is an answer."""
+def clean(workspace: Workspace, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
     command = [sys.executable, "-m", "rm360_async", "clean", str(workspace.root / "config.yaml"), *arguments]
-    if answer is None:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    terminal, end = os.openpty()
-    os.write(terminal, answer.encode())
-    try:
-        return subprocess.run(command, stdin=end, capture_output=True, text=True)
-    finally:
-        os.close(terminal)
-        os.close(end)
+    return subprocess.run(command, input=answer, capture_output=True, text=True)
 
 
 def test_clean_shows_asks_and_removes_what_is_not_needed(cluttered: Workspace) -> None:
@@ -148,7 +140,7 @@ def test_clean_shows_asks_and_removes_what_is_not_needed(cluttered: Workspace) -
     assert f"not removed: your files in {cluttered.output}/0018/.e0.kept" in done.stdout
     done = clean(cluttered, answer="n\n")
     assert done.returncode == 0 and "nothing was removed" in done.stdout and files_in(cluttered) == before
-    done = clean(cluttered, answer="y\n")
+    done = clean(cluttered, answer="yes\n")
     assert done.returncode == 0 and f"removed {len(GOES)}, " in done.stdout, done.stderr
     assert before - files_in(cluttered) >= set(GOES) and set(STAYS) <= files_in(cluttered)
     assert (cluttered.folder("0018/e0") / "images").is_dir()

@@ -37,9 +37,17 @@ def command(config: Path | None, config_option: Path | None, *, yes: bool) -> in
     click.echo(listing_text(found))
     if not found.items:
         return ExitCode.DONE
-    if not yes and not sys.stdin.isatty():
-        raise BadRequest("nothing was removed: standard input is not a terminal that could answer; use --yes")
-    if not yes and not click.confirm(f"Remove these {len(found.items)}?"):
+    if not yes and not _is_confirmed(f"Remove these {len(found.items)}? [y/N] "):
         click.echo("nothing was removed")
         return ExitCode.DONE
     return run_async(remove, settings, found)
+
+
+def _is_confirmed(question: str) -> bool:
+    """Return True if the answer on standard input is yes; raise BadRequest if there is none."""
+    click.echo(question, nl=False)
+    answer = sys.stdin.readline()
+    if not answer:
+        click.echo()
+        raise BadRequest("nothing was removed: there was no answer on standard input; use --yes in scripts")
+    return answer.strip().lower() in ("y", "yes")

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from rm360_async.budget import BUSY_SECONDS, Busy, leased_names
 from rm360_async.commands.clean.removable import ItemKind, Removable, RemovableItem, list_removable
 from rm360_async.config import Settings
-from rm360_async.domain.errors import Fault
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.formatting import size_text
 from rm360_async.domain.names import Performance, output_folder
@@ -99,6 +99,8 @@ def _remove(settings: Settings, item: RemovableItem) -> None:
             moved = remove_staging(item.path, output_folder(settings.storage.output_dir, item.performance))
             if moved is None:
                 raise InUse
+            if moved.remaining:
+                raise Fault(Cause.IN_THE_WAY, "; ".join(moved.messages), "check its owner and mode")
             for message in moved.messages:
                 print(message)
         elif item.kind is ItemKind.LOG:
