@@ -78,9 +78,14 @@ def _list(settings: Settings, rows: Mapping[Performance, PerformanceRow], in_use
         found.remarks = [f"not removed: your files in {folder}" for folder in kept_folders(storage.output_dir)]
     found.items = [item for item in found.items if item.performance not in in_use]
     with os_errors("read", storage.log_dir):
-        logs = old_logs(storage.log_dir, settings.logging.keep_days)
-        found.items += [RemovableItem(ItemKind.LOG, path, path.lstat().st_size) for path in logs]
+        found.items += _logs(settings)
     return found
+
+
+def _logs(settings: Settings) -> Iterator[RemovableItem]:
+    for path in old_logs(settings.storage.log_dir, settings.logging.keep_days):
+        with suppress(FileNotFoundError):  # another process has just removed it
+            yield RemovableItem(ItemKind.LOG, path, path.lstat().st_size)
 
 
 def _leased_names(temp_dir: Path) -> frozenset[str]:
@@ -129,8 +134,7 @@ def _orphans(settings: Settings, rows: Mapping[Performance, PerformanceRow]) -> 
 def _staging_folders(output_dir: Path) -> Iterator[RemovableItem]:
     """Yield the staging folders to which nothing was written for some time: `rm360 extract` may work in the others."""
     for performance, folder in find_staging_folders(output_dir):
-        paths = [folder, *folder.rglob("*")]
-        with suppress(FileNotFoundError):  # its extraction has just ended
-            entries = [path.lstat() for path in paths]
+        with suppress(FileNotFoundError):  # its extraction has just ended, or another process removes it
+            entries = [path.lstat() for path in (folder, *folder.rglob("*"))]
             if max(entry.st_mtime for entry in entries) < time.time() - AGED_SECONDS:
                 yield RemovableItem(ItemKind.STAGING, folder, sum(entry.st_size for entry in entries), performance)
