@@ -88,11 +88,12 @@ class Laws(AccountChecks, StatusChecks, EndChecks):
         if spooled > limit + _BLOCK * scenario.downloads:
             self.breach(PROMISES, f"{spooled} bytes lie in the spool, {limit} are allowed")
         floor = int(scenario.min_free_gb * 2**30)
-        for folder in (disk.temp_dir, disk.output_dir):
-            space = disk.space(folder)
-            strangers = disk.strangers if space.device == disk.space(disk.temp_dir).device else 0
-            if space.free_bytes + strangers < floor:
-                self.breach(PROMISES, f"{space.free_bytes} bytes are free in {folder.name}, {floor} are to stay free")
+        free = {disk.temp_dir: disk.space(disk.temp_dir).free_bytes + disk.strangers}
+        if disk.output_capacity is not None:
+            free[disk.output_dir] = disk.space(disk.output_dir).free_bytes
+        for folder, free_bytes in free.items():
+            if free_bytes < floor:
+                self.breach(PROMISES, f"{free_bytes} bytes are free in {folder.name}, {floor} are to stay free")
 
     def charged(self, process: Process, performance: Performance, decision: RetryDecision) -> None:
         """TRIES: not more tries are charged than there are."""
