@@ -11,7 +11,7 @@ import signal
 from collections.abc import Sequence
 from contextvars import ContextVar
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -191,9 +191,12 @@ class Process:
             tasks.cancel_scope.cancel()
 
     def close(self) -> None:
-        """Give up what the kernel takes from a dead process: claims, the locks of its tickets, its open files."""
+        """Give up what the kernel takes from a dead process: claims, locks of tickets and folders, open files."""
         self.claims.close()
         self._connection.close()
+        locks: list[Any] = [job.staging_lock for job in self.scheduler.active.values() if job.staging_lock]
+        for lock in locks:
+            lock._lock.release()
         tickets = self.budget._tickets._own if self.budget is not None else {}
         for entry in list(tickets.values()):
             if entry.descriptor is not None:
