@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +17,8 @@ from typing import Any
 import pytest
 from drive_emulator import Rule
 from drive_server import DriveServer
+from fault_injection.disk import built_library
+from hooked import use_hooks
 from tiny_smc import Tiny
 from workspace import Workspace, tree
 
@@ -374,6 +379,60 @@ def test_locks_that_do_not_work_fail(patient: Patient, monkeypatch: pytest.Monke
     monkeypatch.setattr(Claims, "claim", lambda self, number: True)
     assert patient.see() == 1
     assert patient.line("manifest", "fail")["text"].startswith("file locks do not work in ")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, for calls that fail")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_temp_dir_without_locks_fails(workspace: Workspace, tmp_path: Path, number: int) -> None:
+    """Lustre without the option flock answers ENOSYS, NFS without its lock service ENOLCK."""
+    faulty = {
+        "BELOW": str(workspace.temp),
+        "CALLS": ",flock,",
+        "PROCESS": "doctor",
+        "FIRST": "1",
+        "ERROR": str(number),
+        "ONCE": "0",
+        "HAPPENED": str(tmp_path / "happened"),
+        "STOPPED": str(tmp_path / "stopped"),
+    }
+    workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
+    workspace.temp.mkdir(parents=True)
+    environment = {f"RM360_FAULTY_{name}": value for name, value in faulty.items()}
+    environment["LD_PRELOAD"] = str(built_library(tmp_path))
+    command = [sys.executable, "-m", "rm360_async", "doctor", str(workspace.config()), "--json"]
+    ended = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+    lines = json.loads(ended.stdout)["lines"]
+    (failed,) = [line for line in lines if line["state"] == "fail"]
+    assert failed["about"] == "temp_dir" and "cannot lock files in" in failed["text"], failed
+    assert failed["mend"] == "put storage.temp_dir on a local disk"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_config_of_rclone_that_cannot_be_written(patient: Patient) -> None:
+    config = patient.workspace.root / "rclone.conf"
+    config.chmod(0o400)
+    assert patient.see() == 0
+    line = patient.line("rclone", "warn")
+    assert "cannot store refreshed tokens" in line["text"] and "RCLONE_CONFIG" in line["mend"]
+
+
+def test_a_worker_that_cannot_start_fails(patient: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_hooks(monkeypatch, {"point": "worker launched", "side": "worker", "do": "kill"})
+    assert patient.see() == 1 and patient.fails == ["worker"]
+    line = patient.line("worker", "fail")
+    assert "was killed by SIGKILL" in line["text"] and "ulimit -a" in line["mend"]
+
+
+def test_an_ffmpeg_that_does_not_encode_is_passed_over(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ffmpeg").write_text("#!/bin/sh\necho 'Unknown encoder libmp3lame' >&2\nexit 1\n")
+    (folder / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    assert patient.see() == 0
+    assert f"passed over {folder}/ffmpeg: Unknown encoder libmp3lame" in patient.line("ffmpeg", "ok")["text"]
 
 
 def test_room_against_the_limits(patient: Patient) -> None:

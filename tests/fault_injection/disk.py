@@ -220,7 +220,7 @@ def _fail_calls(session: Session) -> bool:
         "STOPPED": stopped,
     }
     environment = {f"RM360_FAULTY_{name}": str(value) for name, value in settings.items()}
-    environment["LD_PRELOAD"] = str(_built_library(root.parent))
+    environment["LD_PRELOAD"] = str(built_library(root.parent))
     with session.run(*_waiting_hooks(session), environment=environment, logging__console_output=True) as run:
         if full and not once:
             _waits(session, run, happened)
@@ -232,7 +232,7 @@ def _fail_calls(session: Session) -> bool:
     return code != 0
 
 
-def _built_library(folder: Path) -> Path:
+def built_library(folder: Path) -> Path:
     """Return the library to preload, built once."""
     library = folder / "faulty.so"
     if not library.exists():

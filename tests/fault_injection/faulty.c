@@ -132,6 +132,11 @@ int linkat(int from, const char *old, int to, const char *new, int flags) {
     return NEXT(int, "linkat", int, const char *, int, const char *, int)(from, old, to, new, flags);
 }
 
+int flock(int file, int operation) {
+    if (number && fails("flock", file, NULL)) return -1;
+    return NEXT(int, "flock", int, int)(file, operation);
+}
+
 #define OPENS(name)                                                              \
     int name(const char *path, int flags, ...) {                                 \
         va_list more;                                                            \

@@ -180,13 +180,13 @@ def launch_with_hooks(module: Any) -> None:
 
 
 def pass_hooks_on(module: Any) -> None:
-    """Have the service pass the hooks on to its workers, and what `kill_all` recognises them by."""
+    """Have the service pass on to its workers what tests set, and what `kill_all` recognises them by."""
     module.PASSED_VARIABLES |= PASSED
 
 
 HOOKS = "RM360_FAULT_HOOKS"
 LAUNCHER = Path(__file__).with_name("launch.py")
-PASSED = {HOOKS, "RCLONE_CONFIG"}
+PASSED = {"RCLONE_CONFIG", *(name for name in os.environ if name.startswith("RM360_"))}
 if HOOKS in os.environ:
     sys.meta_path.insert(
         0,
