@@ -13,6 +13,7 @@ Parts:
   overlap    whole runs with no cap and under caps
   download   downloads over HTTPS
   growth     1, 4 and 16 times the work
+  loop       the longest silence of the event loop on a slow disk
   ranges     bytes, requests and seconds of a part of a file (its own table and options; not among "all")
 
 \b
@@ -32,7 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from benchmarks import big, catalogue, download, extract, growth, overlap, soak
+from benchmarks import big, catalogue, download, extract, growth, loop, overlap, soak
 from benchmarks.ranges import ranges
 from benchmarks.table import Bench, require_disk
 
@@ -44,6 +45,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "overlap": overlap.measure,
     "download": download.measure,
     "growth": growth.measure,
+    "loop": loop.measure,
 }
 _QUICK_GB, _FULL_GB = 4.0, 15.0
 

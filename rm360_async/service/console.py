@@ -33,8 +33,7 @@ log = logger(__name__)
 REFRESH_SECONDS = 0.5
 _REFRESHES_PER_STATUS = 4
 _REFRESHES_PER_RECORD = 20
-"""Ten seconds: the ledger syncs its disk for every change."""
-"""The ledger, systemd and the metrics get every fourth snapshot."""
+"""Ten seconds: the ledger syncs its disk for every change. systemd and the metrics get every fourth snapshot."""
 LOG_LINE_SECONDS = 60.0
 _BAR_WIDTH = 28
 
