@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -198,20 +199,22 @@ def test_which_paths_may_hold_selected_files(path: str, expected: bool) -> None:
     assert may_hold(["raw/*"], "raw") and may_hold(["*"], "0777") and not may_hold(["*"], "077")
 
 
+def line(level: str, message: str, path: str, kind: str = "string") -> str:
+    """Return a line of rclone's JSON log."""
+    return json.dumps({"level": level, "msg": message, "object": path, "objectType": kind}) + "\n"
+
+
 @pytest.mark.parametrize(
     ("exit_code", "stderr", "expected"),
     [
         (0, "", 0),
-        (0, '{"level":"notice","msg":"Dangling shortcut detected","object":"0018"}', 1),
-        (6, '{"level":"error","msg":"permission denied","object":"x"}\n2026/11/29 13:38:01 Failed to lsjson: x', 1),
-        (
-            6,
-            '{"level":"error","msg":"a","object":"x"}\n{"level":"notice","msg":"Failed to lsf with 2 errors: a"}',
-            None,
-        ),
+        (0, line("notice", "Dangling shortcut detected", "0018", "*drive.Object"), 1),
+        (6, line("error", "permission denied", "x") + "2026/11/29 13:38:01 Failed to lsjson: x", 1),
+        (6, line("error", "a", "x") + "Failed to lsf with 2 errors: last error was: a", None),
         (1, "2026/11/29 13:38:01 Failed to lsjson: googleapi: Error 403", None),
         (1, "", None),
-        (0, '{"level":"error","msg":"search result INCOMPLETE","object":""}', None),
+        (1, line("error", "a", "Google drive root ''", "*drive.Fs") + "Failed to lsjson: a", None),
+        (0, line("error", "search result INCOMPLETE", ""), None),
     ],
 )
 def test_what_rclone_says_of_single_entries(exit_code: int, stderr: str, expected: int | None) -> None:
@@ -225,7 +228,9 @@ async def test_an_entry_that_may_come_back_makes_the_listing_fail(
 ) -> None:
     put(workspace, "0018/s1_all")
     script = workspace.root / "rclone"
-    error = '{"level":"error","msg":"failed to open directory: input/output error","object":"0018"}'
+    error = (
+        '{"level":"error","msg":"failed to open directory: input/output error","object":"0018","objectType":"string"}'
+    )
     script.write_text(
         f'#!/bin/sh\n[ $1 != lsjson ] && exec {find_rclone()} "$@"\n'
         f"echo '['; echo ']'; echo '{error}' >&2; echo 'Failed to lsjson: x' >&2; exit 6\n"

@@ -19,6 +19,8 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.download.rclone.error_patterns import ERROR_PATTERNS, EXIT_CODES
 from rm360_async.system.secrets import masked
 
+_ENTRY_TYPE = re.compile(r"^string$|\.(?:Object|Dir\w*)$")
+"""Type of what a message is about if that is a file or a folder, and not a whole remote (`*drive.Fs`)."""
 _MAX_MESSAGE_CHARS = 300
 _LINE_PREFIX = re.compile(
     r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? )?(?:(?:DEBUG|INFO|NOTICE|ERROR|CRITICAL|FATAL)\s*: )?"
@@ -95,7 +97,8 @@ def _json_message(line: str) -> LogMessage | None:
     if not isinstance(record, dict) or "msg" not in record:
         return None
     text = "" if "stats" in record else " ".join(str(record["msg"]).split())
-    return LogMessage(text, str(record.get("level", "")), str(record.get("object", "")))
+    is_entry = _ENTRY_TYPE.search(str(record.get("objectType", ""))) is not None
+    return LogMessage(text, str(record.get("level", "")), str(record.get("object", "")) if is_entry else "")
 
 
 def cleaned(message: str) -> str:
