@@ -93,5 +93,7 @@ class ExpectationChecks(Recorder):
                 self._quota_at[event.subject] = event.at
 
     def tail_seconds(self, size: int) -> float:
-        """Return the seconds that a last performance of so many bytes may take alone."""
-        return size / self.world.line.profile.cap + 2 * size / self.world.extract_rate + _TAIL_SECONDS
+        """Return the seconds that a last performance of so many bytes may take alone, at the worst time of the day."""
+        line = self.world.line.profile
+        rate = min(line.cap, line.width * line.day_share * (1 - line.noise))
+        return size / rate + 2 * size / self.world.extract_rate + _TAIL_SECONDS
