@@ -47,14 +47,17 @@ def test_the_laws_hold(scenario: str) -> None:
 
 @pytest.mark.slow
 def test_the_laws_hold_for_a_minute_from_a_random_seed() -> None:
-    """A seed that breaks a law is printed with the command that plays it again."""
+    """A seed that breaks a law is printed with the command that plays it again.
+
+    Laws whose bounds are estimates decide on fixed seeds only.
+    """
     seed = secrets.randbelow(10**9)
     rounds = {name: rounds_of(name, seed) for name in SHORT}
     end = time.monotonic() + MINUTE
     for name in cycle(SHORT):
         if time.monotonic() > end:
             return
-        assert not next(rounds[name]).unexpected
+        assert not [breach for breach in next(rounds[name]).unexpected if not breach.law.estimated]
 
 
 @pytest.mark.parametrize("scenario", ["one server", "two instances"])
