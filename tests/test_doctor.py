@@ -382,9 +382,9 @@ def test_locks_that_do_not_work_fail(patient: Patient, monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, for calls that fail")
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, 524])
 def test_a_temp_dir_without_locks_fails(workspace: Workspace, tmp_path: Path, number: int) -> None:
-    """Lustre without the option flock answers ENOSYS, NFS without its lock service ENOLCK."""
+    """Lustre without the option flock answers ENOSYS, NFS without its lock service ENOLCK, autofs 524."""
     faulty = {
         "BELOW": str(workspace.temp),
         "CALLS": ",flock,",

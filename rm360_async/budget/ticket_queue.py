@@ -27,7 +27,8 @@ from rm360_async.system.os_errors import os_errors
 BUSY_SECONDS = 0.02
 """Seconds until the guard of the queue is tried again."""
 FOLDER = ".leases"
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, 524)
+"""Answers of file systems without locks; 524 is the kernel's own ENOTSUPP, which autofs and some FUSE let through."""
 _PADDED_BYTES = 1024
 _SPOOL_PATHS_KEY = "staged"
 """Key of the spool paths in a ticket's file; the other keys are the names of the fields."""

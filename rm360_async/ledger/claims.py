@@ -49,7 +49,12 @@ class Claims:
         hint = "let this user write there, or set storage.manifest_path"
         with os_errors("open the lock file", path, hint, Cause.NOT_WRITABLE):
             self._descriptor = _open(path, read_only=read_only)
-            self._is_locked_elsewhere(CREATION)  # fails here, in one line, if the file system has no locks
+        try:
+            with os_errors("lock", path, "put storage.manifest_path on a local disk", Cause.NOT_WRITABLE):
+                self._is_locked_elsewhere(CREATION)  # fails here, in one line, if the file system has no locks
+        except BaseException:
+            self.close()
+            raise
 
     def claim(self, number: int) -> bool:
         """Claim a number for this process; return False if any process has it, this one included."""
