@@ -36,11 +36,12 @@ def disk_environment(
     delay_seconds: float = 0.0,
     gate: Path | None = None,
     record: Path | None = None,
+    process: str = "rm360_async run",
 ) -> dict[str, str]:
     """Return the variables that make the disk of a run slow or silent, or record its calls (see disk_calls.c)."""
     variables = {
         "LD_PRELOAD": str(library),
-        "RM360_DISK_PROCESS": "rm360_async run",
+        "RM360_DISK_PROCESS": process,
         "RM360_DISK_BELOW": str(below),
         "RM360_DISK_DELAY_US": str(round(delay_seconds * 1e6)),
     }

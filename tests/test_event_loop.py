@@ -23,6 +23,7 @@ from workspace import Workspace
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.record import Record, SourceFile
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.download.rclone import RemoteListing
@@ -260,3 +261,20 @@ def test_a_network_that_comes_after_ten_minutes_is_waited_for_under_the_watchdog
     moments = [moment for moment, message in sent if message == b"WATCHDOG=1"]
     assert sent[0][1] == b"READY=1" and moments[-1] >= 600.0
     assert max(later - earlier for earlier, later in pairwise(moments)) <= 60.0
+
+
+@pytest.mark.slow
+@pytest.mark.rclone
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_a_command_names_the_disk_that_does_not_answer(workspace: Workspace, library: Path, command: str) -> None:
+    workspace.put("0018/0018_e0_raw.smc", Tiny("0018", "e0"))
+    assert workspace.run() == 0
+    gate = workspace.root / "gate"
+    gate.touch()
+    environment = disk_environment(library, workspace.root / "work", gate=gate, process=f"rm360_async {command}")
+    arguments = [sys.executable, "-m", "rm360_async", command, str(workspace.root / "config.yaml")]
+    ended = subprocess.run(
+        arguments, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert ended.returncode in (ExitCode.SOME_FAILED, ExitCode.CANNOT_CONTINUE)
+    assert f"cannot read {workspace.root / 'work'}: its disk did not answer within 5 s" in (ended.stdout + ended.stderr)

@@ -10,13 +10,14 @@ from typing import Any
 import anyio
 
 from rm360_async.config import Settings
-from rm360_async.domain.errors import Fault
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.formatting import duration_text, size_text, time_text
 from rm360_async.domain.stage import CLAIMED_STAGES, FAILURES, Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Run, opened
 from rm360_async.service.snapshot import Snapshot, bar_text
+from rm360_async.system.disk_threads import on_disk_thread, unreadable_reason
 
 _MAX_ROWS_SHOWN = 20
 _WATCH_SECONDS = 2.0
@@ -41,6 +42,10 @@ async def print_status(settings: Settings, as_json: bool, watch: bool) -> int:
 
 async def read_status(settings: Settings) -> dict[str, Any]:
     """Return the status as JSON values; sizes in bytes, times in unix seconds."""
+    folder = settings.storage.manifest_path.parent
+    if reason := await on_disk_thread(unreadable_reason, folder):
+        hint = "check its mode, its owner and its mount"
+        raise Fault(Cause.LEDGER, f"the status is unknown: cannot read {folder}: {reason}", hint)
     async with opened(settings.storage.manifest_path) as (ledger, claims):
         totals, rows = await ledger.overview(claims)
         running = await ledger.runs.running(claims)

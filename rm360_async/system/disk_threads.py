@@ -18,7 +18,11 @@ terminal, and reads below /proc and /dev.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, Queue
 from typing import TypeVar
 
 from anyio import CapacityLimiter, from_thread, to_thread
@@ -26,6 +30,7 @@ from anyio.lowlevel import RunVar
 
 Result = TypeVar("Result")
 MAX_DISK_THREADS = 256
+ANSWER_SECONDS = 5.0
 _limiter: RunVar[CapacityLimiter] = RunVar("disk threads")
 
 
@@ -39,6 +44,30 @@ async def on_disk_thread(function: Callable[..., Result], *arguments: object, ab
         limiter = CapacityLimiter(MAX_DISK_THREADS)
         _limiter.set(limiter)
     return await to_thread.run_sync(function, *arguments, limiter=limiter, abandon_on_cancel=abandon)
+
+
+def unreadable_reason(folder: Path, seconds: float = ANSWER_SECONDS) -> str:
+    """Return why a folder cannot be read, "" if it can or does not exist; a disk has so many seconds to answer.
+
+    The thread that asks is left behind if it gets no answer, and does not keep the program from ending. So this is
+    for commands that report about disks; a run waits for them.
+    """
+    answers: Queue[str] = Queue()
+
+    def ask() -> None:
+        try:
+            os.scandir(folder).close()
+            answers.put("")
+        except FileNotFoundError:
+            answers.put("")
+        except OSError as error:
+            answers.put(error.strerror or str(error))
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return answers.get(timeout=seconds)
+    except Empty:
+        return f"its disk did not answer within {seconds:.0f} s"
 
 
 def stop_if_cancelled() -> None:

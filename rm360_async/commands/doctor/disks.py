@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from rm360_async.budget import SystemDisk
@@ -17,6 +17,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.ledger import Claims, create_ledger, lock_path
 from rm360_async.store.seal import open_file_system
+from rm360_async.system.disk_threads import unreadable_reason
 from rm360_async.system.files import sync, sync_folder
 from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename, sync_file_system
 from rm360_async.system.os_errors import os_fault
@@ -42,11 +43,25 @@ def folders(settings: Settings) -> dict[str, Path]:
     }
 
 
-def check_disks(settings: Settings) -> Iterator[CheckResult]:
-    """Yield the checks of all folders."""
+def unreadable_folders(settings: Settings) -> dict[str, CheckResult]:
+    """Return a failed check for each folder that cannot be read or whose disk does not answer, by the config's key."""
+    reasons = {key: unreadable_reason(folder) for key, folder in folders(settings).items()}
+    hint = "check its mode, its owner and its mount; what lies there was not checked"
+    return {
+        key: fail(key, f"cannot read {folder}: {reasons[key]}", hint)
+        for key, folder in folders(settings).items()
+        if reasons[key]
+    }
+
+
+def check_disks(settings: Settings, skipped: Collection[str] = ()) -> Iterator[CheckResult]:
+    """Yield the checks of all folders but those whose keys are `skipped`."""
     for key, folder in folders(settings).items():
-        yield _check_file_system(key, folder)
-        yield _check_operations(key, folder)
+        if key not in skipped:
+            yield _check_file_system(key, folder)
+            yield _check_operations(key, folder)
+    if skipped:
+        return
     yield _check_devices(settings)
     yield from _check_space(settings)
 

@@ -51,12 +51,26 @@ async def check_all(config: Path) -> AsyncIterator[CheckResult]:
         yield result
     if settings is None:
         return
-    for result in await _check_in_thread("disks", lambda: disks.check_disks(settings)):
+    async for result in _check_with_config(settings):
         yield result
-    async for result in ledger.check_ledger(settings):
+
+
+async def _check_with_config(settings: Settings) -> AsyncIterator[CheckResult]:
+    """Yield the checks of folders, ledger and remotes; what cannot be read is named and left out."""
+    unreadable = await on_disk_thread(disks.unreadable_folders, settings)
+    for result in unreadable.values():
         yield result
-    async for result in _check_remotes(settings):
+    for result in await _check_in_thread("disks", lambda: disks.check_disks(settings, unreadable)):
         yield result
+    if "manifest" in unreadable:
+        yield warn("ledger", "not checked, because its folder cannot be read")
+    else:
+        async for result in ledger.check_ledger(settings):
+            yield result
+    async for result in _check_remotes(settings, with_plan=not unreadable):
+        yield result
+    if unreadable:
+        yield warn("work", "not checked, because a folder of the config cannot be read")
 
 
 async def _check_in_thread(subject: str, check: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
@@ -68,14 +82,16 @@ async def _check_in_thread(subject: str, check: Callable[[], Iterable[CheckResul
         return [fail(subject, text, "check the path and its permissions")]
 
 
-async def _check_remotes(settings: Settings) -> AsyncIterator[CheckResult]:
+async def _check_remotes(settings: Settings, *, with_plan: bool) -> AsyncIterator[CheckResult]:
     """Yield the checks of rclone, the remotes and the listing; a remote that does not answer is a result too."""
     results: list[CheckResult] = []
     with anyio.move_on_after(_REMOTE_TIMEOUT_SECONDS) as timeout:
         try:
             async for result in remote.check_remotes(settings):
                 results.append(result)
-            if not any(result.subject == "remote" and result.state is CheckState.FAIL for result in results):
+            if with_plan and not any(
+                result.subject == "remote" and result.state is CheckState.FAIL for result in results
+            ):
                 results += await _check_listing(settings)
         except (Fault, BadRequest) as error:
             results.append(fail_of("remote", error) if isinstance(error, Fault) else fail("config", str(error)))
