@@ -111,7 +111,7 @@ WORKER = (
     Step("uv_textures extracted", "worker"),
     Step("scan extracted", "worker"),
     Step("scan_masks extracted", "worker"),
-    Step("file written", "worker", times=3),
+    Step("file written", "worker", times=2),
     Step("image checked", "worker", times=12),
     Step("new file written", "worker", times=12),
     Step("batch sent", "worker"),
