@@ -15,7 +15,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Performance
 from rm360_async.domain.record import Record, SourceFile
 from rm360_async.domain.retry import RetryDecision, RetryPolicy
-from rm360_async.domain.stage import Stage, check_move
+from rm360_async.domain.stage import CLAIMED_STAGES, Stage, check_move
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.pipeline import pipeline
 from rm360_async.pipeline.job import Job
@@ -70,6 +70,8 @@ class SimulatedLog:
 
     async def release(self, job: Job) -> None:
         self.claimed.remove(job.performance)
+        if self.rows[job.performance].stage in CLAIMED_STAGES:  # interrupted
+            self.rows[job.performance] = replace(self.rows[job.performance], stage=Stage.PENDING)
 
 
 class SimulatedLease:
@@ -364,6 +366,23 @@ async def test_a_person_ends_the_wait_of_a_job_that_keeps_its_lease() -> None:
             while not scheduler.ended:
                 await anyio.lowlevel.checkpoint()
     assert scheduler.ended == {PLAN[0]: Stage.COMPLETED} and stages.taken == 1
+
+
+async def test_what_waits_for_space_and_is_new_gives_way_to_what_is_due() -> None:
+    """e0 waits for its quota; e1 holds the only lease, e2 and e3 wait for it when e0 is due."""
+    stages = SimulatedStages({("fetch", PLAN[0]): [Cause.FILE_QUOTA]})
+    stages.most_leases, stages.barrier = 1, anyio.Event()
+    scheduler = scheduler_of(PLAN)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, scheduler, stages, Width(2, 1), RetryPolicy(quota_wait=0.2))
+        with anyio.fail_after(20):
+            while [step for step in stages.steps if step == ("look up", PLAN[0])] != [("look up", PLAN[0])] * 2:
+                await anyio.lowlevel.checkpoint()
+            gave_way = {PLAN[2], PLAN[3]} & set(scheduler.pending)
+            assert len(gave_way) == 1 and PLAN[0] in scheduler.active
+            stages.barrier.set()
+    assert set(scheduler.ended.values()) == {Stage.COMPLETED}
+    assert stages.leases == 0 and not stages.job_log.claimed
 
 
 async def test_a_quota_releases_the_lease() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rm360_async.budget import Budget, Lack, Lease, Shortage
+from rm360_async.domain.clock import Clock
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Performance
 from rm360_async.domain.record import SourceFile
@@ -105,12 +106,24 @@ def test_which_orphans_are_evicted(
 
 
 def test_what_this_run_needs_is_evicted_last_and_of_that_what_is_finished_soonest(tmp_path: Path) -> None:
-    """e2 waits for a quota until 9, e1 until 5; e3 and the whole e4 are of no performance of this run."""
+    """e2 waits for a quota for 9 hours, e1 for 5; e3 and the whole e4 are of no performance of this run."""
     leftovers = left(tmp_path, *PARTS, WHOLE)
-    due = {Performance("0018", "e1"): 5.0, Performance("0018", "e2"): 9.0}
+    due = {Performance("0018", "e1"): 5 * 3600.0, Performance("0018", "e2"): 9 * 3600.0}
     gone = []
     for _ in range(4):
-        assert evict_orphans(Shortage(Lack.STAGING, "", 1, 1, leftovers, stuck=True), lambda: due)
+        shortage = Shortage(Lack.STAGING, "", 1, 1, leftovers, stuck=True)
+        assert evict_orphans(shortage, lambda: due, Clock(now=lambda: 0.0))
         gone += [path.name for path, _ in leftovers if not path.exists()]
         leftovers = tuple(each for each in leftovers if each[0].exists())
     assert gone == [PARTS[2], WHOLE, PARTS[1], PARTS[0]]
+
+
+@pytest.mark.parametrize(("now", "evicted"), [(0.0, True), (2 * 3600.0, False), (4 * 3600.0, False)])
+def test_what_a_wait_has_on_disk_is_kept_in_its_last_hour_and_until_it_starts(
+    tmp_path: Path, now: float, evicted: bool
+) -> None:
+    leftovers = left(tmp_path, PARTS[0])
+    due = {Performance("0018", "e1"): 3 * 3600.0}
+    shortage = Shortage(Lack.STAGING, "", 1, 1, leftovers, stuck=True)
+    assert evict_orphans(shortage, lambda: due, Clock(now=lambda: now)) is evicted
+    assert leftovers[0][0].exists() is not evicted

@@ -99,6 +99,29 @@ def test_what_failed_once_is_tried_again_before_anything_new_is_begun(drive_serv
     assert asked.index("e0", 1) <= 2, "at most one other was begun before the retry was due"
 
 
+def test_what_waits_for_a_quota_is_finished_before_its_part_would_have_to_make_room(drive_server: DriveServer) -> None:
+    """Half of e0 fills the spool while e0 waits for its quota: e1, which is new and does not fit, gives way to it."""
+    drive_server.put("e0", "e1")
+    size = drive_server.file("e0").stat().st_size
+    drive_server.drive.rules = [
+        Rule("reset", path="*_e0_raw.smc", at=size // 2, times=1),
+        Rule("downloadQuotaExceeded", path="*_e0_raw.smc", skip=1, times=1),
+    ]
+    assert (
+        drive_server.run(
+            processing__downloads=1,
+            processing__fetch="whole",
+            processing__quota_wait_hours=0.001,
+            limits__max_temp_size_gb=1.3 * size / 2**30,
+        )
+        == 0
+    )
+    assert set(drive_server.statuses().values()) == {"completed"}
+    assert "to free space" not in drive_server.workspace.log()
+    sent = sum(request.sent for request in drive_server.downloads_of("e0"))
+    assert sent < 1.2 * size, "its first half was not downloaded again"
+
+
 def test_what_an_earlier_run_left_waiting_goes_first_once_it_is_due(drive_server: DriveServer) -> None:
     drive_server.put("e0", "e1", "e2")
     drive_server.drive.rules = [Rule("downloadQuotaExceeded", path="*_e2_raw.smc", times=1)]

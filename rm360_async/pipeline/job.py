@@ -67,6 +67,9 @@ class Job:
     """Attempts in a row before this one that failed and brought next to nothing; the scheduler knows it of its
     earlier jobs."""
 
+    is_new: bool = False
+    """True if its performance was never begun in this run: while it waits for space it gives way to one that was."""
+
     row_number: int | None = None
     """Number of its ledger row, and of its claim; None until claimed."""
     attempt_open: bool = False

@@ -196,12 +196,46 @@ class _Pipeline:
         await self._record_stage(job)
         await self.stages.look_up_sources(job)
         self.doubts.answered()
-        await self.stages.reserve(job)
+        if not await self._reserve(job):
+            return
         with job.timed("download"):
             await self.stages.download(job)
         job.enter(Stage.DOWNLOADED)
         await self._record_stage(job)
         self.queue.send_nowait(job)
+
+    async def _reserve(self, job: Job) -> bool:
+        """Take the job's lease; return False if it gave way to a performance that was begun and may start now."""
+        if not job.is_new or self.retries is None:
+            await self.stages.reserve(job)
+            return True
+        reserving, watching, gives_way = anyio.CancelScope(), anyio.CancelScope(), False
+        self.retries.start_soon(self._cancel_if_passed_over, watching, reserving)
+        try:
+            with reserving:
+                await self.stages.reserve(job)
+            gives_way = reserving.cancel_called and job.lease is None
+        finally:
+            watching.cancel()
+            if reserving.cancel_called and not gives_way:
+                self.scheduler.keep_place()
+        if gives_way:
+            await self._give_way(job)
+        return not gives_way
+
+    async def _cancel_if_passed_over(self, watching: anyio.CancelScope, reserving: anyio.CancelScope) -> None:
+        with watching:
+            await self.scheduler.wait_until_passed_over()
+            if watching.cancel_called:  # it has got its lease in the same moment
+                self.scheduler.keep_place()
+            else:
+                reserving.cancel()
+
+    async def _give_way(self, job: Job) -> None:
+        try:
+            await self.stages.job_log.release(job)
+        finally:
+            self.scheduler.give_way(job.performance)
 
     async def _extract_and_publish(self, job: Job) -> None:
         if self.machine.paused():

@@ -8,7 +8,8 @@ those that were begun the one with the fewest fruitless attempts in a row goes f
 order decides. "May start now" is: pending, or a wait that is due, or held by another instance and to be tried again.
 "Begun" is: handed out in this run, or left waiting by an earlier one; what else an earlier run began comes first in
 the plan (`service.run_plan`). Two things follow, and are tested as properties.
-No due performance waits behind one that was never begun, however many are pending. And none starves, whatever fails
+No due performance waits behind one that was never begun, however many are pending; one that was handed out and still
+waits for disk space gives way (`wait_until_passed_over`). And none starves, whatever fails
 how often: an attempt that brings nothing moves its performance behind the others that were begun, and each such
 failure waits twice as long as the one before (`domain.retry`), which leaves the turn to those never begun.
 
@@ -34,6 +35,8 @@ MAX_RETRY_INTERVAL = 60.0
 """Seconds that this time grows to, doubled each time, while the other instance keeps working."""
 _MAX_SLEEP = 60.0
 """Seconds; a wall clock that is set back must not let the scheduler sleep for years."""
+_IN_VAIN = 4
+"""Attempts in a row that brought nothing, after which a quota is not expected back at the end of the next wait."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,10 @@ class Scheduler:
         self._past: dict[Performance, _Past] = {}
         self._requeued: set[Performance] = set()
         """Those of `pending` that were begun."""
+        self._idle = 0
+        """Callers of `next_job` that wait."""
+        self._giving_way = 0
+        """Jobs that give way, whose downloader has not asked for another one yet."""
         self._changed = anyio.Event()
 
     @property
@@ -162,14 +169,43 @@ class Scheduler:
                 return self._begin(performance)
             if self._nothing_to_come():
                 return None
-            await self._wait_for_change()
+            self._idle += 1
+            try:
+                await self._wait_for_change()
+            finally:
+                self._idle -= 1
         return None
+
+    async def wait_until_passed_over(self) -> None:
+        """Return once a performance that was begun may start, and no downloader is free: a new job is to give way.
+
+        Its downloader then calls `give_way`, or `keep_place` if it has got its space in the same moment.
+        """
+        while len(self._begun_to_start()) <= self._giving_way + self._idle:
+            changed, now = self._changed, self._clock.now()
+            later = [wait.until - now for wait in self.waiting.values() if wait.until > now]
+            with anyio.move_on_after(min([*later, _MAX_SLEEP])):
+                await changed.wait()
+        self._giving_way += 1
+
+    def keep_place(self) -> None:
+        """Note that a job that was to give way does not."""
+        self._giving_way -= 1
+
+    def give_way(self, performance: Performance) -> None:
+        """Take an active performance back as one that was never begun, in plan order."""
+        self._past[performance].begun = False
+        self._remove(performance)
+        in_order = sorted([performance, *self.pending], key=lambda each: self._past[each].position)
+        self.pending = dict.fromkeys(in_order)
+        self._giving_way -= 1
+        self._notify()
 
     def _begin(self, performance: Performance) -> Job:
         self._remove(performance)
         past = self._past[performance]
+        job = Job(performance, fruitless_attempts=past.fruitless_attempts, is_new=not past.begun, clock=self._clock)
         past.begun = True
-        job = Job(performance, fruitless_attempts=past.fruitless_attempts, clock=self._clock)
         self.active[performance] = job
         return job
 
@@ -178,28 +214,37 @@ class Scheduler:
         return min((wait.until for wait in self.waiting.values()), default=None)
 
     def due_times(self) -> dict[Performance, float]:
-        """Return when each performance that has still to be done may start (unix seconds; 0: now).
+        """Return when each performance that has still to be done is expected to go on (unix seconds; 0: unknown).
 
-        It may be called from another thread: a copy of a dict is one step of the interpreter.
+        An active one is about to, and one that waits for a quota does at the end of its wait, unless it has waited so
+        in vain. It may be called from another thread: a copy of a dict is one step of the interpreter.
         """
         waits = self.waiting.copy()
-        return dict.fromkeys(self.pending.copy(), 0.0) | {each: wait.until for each, wait in waits.items()}
+        first = {each: wait.until for each, wait in waits.items() if wait.cause is Cause.FILE_QUOTA}
+        first = {each: until for each, until in first.items() if self._past[each].fruitless_attempts < _IN_VAIN}
+        active = dict.fromkeys(self.active.copy(), self._clock.now())
+        return dict.fromkeys([*self.pending.copy(), *waits], 0.0) | active | first
 
     def _next_performance(self) -> Performance | None:
         """Return what starts next, by the rule above; None if nothing may start now."""
         if self._paused_until > self._clock.monotonic():
             return None
-        begun = [*self._requeued, *self._due()]
+        begun = [*self._begun_to_start(), *self._held_to_try()]
         if begun:
             return min(begun, key=lambda each: self._past[each].turn)
         return next(iter(self.pending), None)
 
-    def _due(self) -> list[Performance]:
+    def _begun_to_start(self) -> list[Performance]:
+        if self._paused_until > self._clock.monotonic():
+            return []
         now = self._clock.now()
-        due = [each for each, wait in self.waiting.items() if is_due(wait.until, now)]
+        return [*self._requeued, *(each for each, wait in self.waiting.items() if is_due(wait.until, now))]
+
+    def _held_to_try(self) -> list[Performance]:
+        now = self._clock.now()
         # A moment further away than it can be means that the wall clock was set back.
         latest = now + self._max_interval
-        return due + [each for each, at in self.held_by_others.items() if at <= now or at > latest]
+        return [each for each, at in self.held_by_others.items() if at <= now or at > latest]
 
     def _nothing_to_come(self) -> bool:
         if self.pending or self.active or self.held_by_others:

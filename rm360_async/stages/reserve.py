@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 
 from rm360_async.budget import Budget, Lack, Lease, Shortage
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, Structure
 from rm360_async.domain.selection import FetchMode
@@ -22,6 +23,8 @@ _BLOCK_BYTES = 4096
 """Files take whole blocks of the disk; this is the size of one nearly everywhere."""
 _BYTES_PER_FILE = 50_000
 """A careful guess of the mean size of an extracted file: small masks beside images of 280 KB."""
+_SOON_SECONDS = 3600.0
+"""For so long space is waited for rather than freed by removing what would have to be downloaded again."""
 OUTPUT_RATIO = 1.1
 """Output bytes per input byte before any was measured: verbatim images, plus wav and npz of the audio."""
 
@@ -125,29 +128,41 @@ def _reporting(job: Job) -> Callable[[Shortage | None], None]:
     return on_wait
 
 
-def evict_orphans(shortage: Shortage, due_times: Callable[[], Mapping[Performance, float]] = dict) -> bool:
+def evict_orphans(
+    shortage: Shortage, due_times: Callable[[], Mapping[Performance, float]] = dict, clock: Clock = SYSTEM_CLOCK
+) -> bool:
     """Remove spool files that no job uses, as many as it takes; return True if that was enough.
 
     Nothing else would ever free that space. A part never arrived whole, so it is removed, and no byte is lost that
     the remote does not have; a whole file is moved to the quarantine (which frees the budget, not the disk), and is
     restored when its job runs. If all of them would not be enough, nothing is touched.
 
-    `due_times` returns when each performance that this run has still to do may start (unix seconds). First go the
-    files that this run does not need, parts before whole files, the oldest first; then those of what it needs, and
-    of these last what is finished soonest.
+    `due_times` returns when each performance that this run has still to do goes on (`Scheduler.due_times`). First go
+    the files that this run does not need, parts before whole files, the oldest first; then those of what it needs, and
+    of these last what is finished soonest. A wait that ends within an hour keeps its files: it is waited for, as
+    what is new gives way to it then.
     """
-    orphans = [(path, taken) for path, taken in shortage.orphans if spool.is_spool_file(path)]
+    due = {name: at for each, at in due_times().items() for name in spool.stems_of(each)}
+    orphans = [
+        (path, taken)
+        for path, taken in shortage.orphans
+        if spool.is_spool_file(path) and not _is_finished_soon(due.get(spool.stem_of(path)), clock.now())
+    ]
     if shortage.lack is not Lack.STAGING:
         orphans = [(path, taken) for path, taken in orphans if spool.is_unfinished(path)]
     if sum(taken for _, taken in orphans) < shortage.lacking:
         return False
-    due = {name: at for each, at in due_times().items() for name in spool.stems_of(each)}
     freed = 0
     for path, taken in sorted(orphans, key=lambda each: _eviction_rank(each[0], due)):
         if freed < shortage.lacking:
             _evict(path)
             freed += taken
     return True
+
+
+def _is_finished_soon(due: float | None, now: float) -> bool:
+    """Return True if a wait with that end is over, or will be soon; None and 0: nothing is waited for."""
+    return due is not None and 0 < due <= now + _SOON_SECONDS
 
 
 def _eviction_rank(path: Path, due: Mapping[str, float]) -> tuple[bool, float, bool, float]:
