@@ -75,7 +75,7 @@ def _budget(process: Process) -> Budget:
         limits.max_temp_bytes,
         limits.min_free_bytes,
         excluded_dirs=(storage.temp_dir / spool.QUARANTINE,),
-        evict_orphans=partial(evict_orphans, due_times=process.scheduler.due_times, clock=clock),
+        evict_orphans=partial(evict_orphans, due_times=process.scheduler.due_times, clock=process.clock),
         disk=world.disk,
         poll_seconds=world.poll_seconds,
     )
