@@ -115,7 +115,7 @@ def test_a_healthy_place_has_no_fail_and_nothing_is_changed(patient: Patient) ->
     assert patient.workspace.run() == 0
     assert patient.again() == 0 and "0 of 1 performances to do" in patient.line("work", "ok")["text"]
     assert patient.about("ledger") == [
-        ("ok", f"{patient.workspace.root}/work/MANIFEST.sqlite is intact: 1 performances")
+        ("ok", f"{patient.workspace.output.with_name('MANIFEST.sqlite')} is intact: 1 performances")
     ]
     assert not list(patient.workspace.root.rglob(".rm360-doctor-*"))
 
