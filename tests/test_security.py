@@ -440,7 +440,11 @@ def keyword(call: ast.Call, name: str) -> str | None:
 
 PICKLING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "multiprocessing", "torch"}
 
-MAY_IMPORT = [("extraction/arrays.py", {"pickle"}), ("extraction/copy_processes.py", {"multiprocessing"})]
+MAY_IMPORT = [
+    ("extraction/arrays.py", {"pickle"}),
+    ("extraction/copy_processes.py", {"multiprocessing"}),
+    ("extraction/forks.py", {"multiprocessing"}),
+]
 """What is given to others as a pickle; processes that we fork, and speak to in JSON."""
 
 

@@ -124,6 +124,17 @@ def answer(connection: Connection, function: Callable[[], object]) -> None:
     connection.send_bytes(json.dumps(message).encode())
 
 
+def try_fork() -> None:
+    """Fork a process that does nothing. Raises ForkRefused, and Fault(WORKER_DIED)."""
+    fork = Fork("a process of the extraction", _answer_nothing, ())
+    fork.receive()
+    fork.join()
+
+
+def _answer_nothing(connection: Connection) -> None:
+    answer(connection, lambda: None)
+
+
 def _reported_error(name: str, code: str, message: str, hint: str) -> Fault | MemoryError:
     if code == MemoryError.__name__:
         return MemoryError(f"in {name}")

@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
-from multiprocessing.connection import Connection
 
-from rm360_async.extraction.forks import Fork, answer
+from rm360_async.extraction.forks import try_fork
 from rm360_async.system.ffmpeg import choose_ffmpeg
 from rm360_async.system.worker import MessageWriter
 
 
 def main(text: str, messages: MessageWriter) -> int:
     """Do the job: the names of further libraries to import (JSON); return the exit code. Raises Fault."""
-    fork = Fork("a process of the extraction", _answer_nothing, ())
-    fork.receive()
-    fork.join()
+    try_fork()
     ffmpeg, problems = choose_ffmpeg()
     libraries = {name: problem for name in json.loads(text) if (problem := _import_problem(name))}
     messages.send({"ffmpeg": ffmpeg, "ffmpeg_problems": problems, "library_problems": libraries})
     return 0
-
-
-def _answer_nothing(connection: Connection) -> None:
-    answer(connection, lambda: None)
 
 
 def _import_problem(name: str) -> str:

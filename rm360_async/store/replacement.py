@@ -111,6 +111,9 @@ def remove_staging(staging: Path, final: Path) -> MovedEntries | None:
 
     Returns None, and does nothing, if a process uses the folder. Raises Fault.
     """
+    if staging.is_symlink():  # what a process uses is a folder
+        remove_tree(staging)
+        return MovedEntries(staging, final)
     with locked_if_unused(staging, os.O_DIRECTORY) as is_unused:
         if not is_unused:
             return None
