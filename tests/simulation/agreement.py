@@ -35,9 +35,15 @@ TOLERANCE = 0.1
 
 
 def history(attempts: Iterable[Attempt]) -> dict[str, list[str]]:
-    """Return how the attempts at each performance ended, in their order: outcome, cause, and if bytes had arrived."""
+    """Return how the attempts at each performance ended, in their order: outcome, cause, and if bytes had arrived.
+
+    An attempt that was interrupted before its first byte is left out: it gave way to a performance that was due, and
+    which of those that had just begun does so is a matter of milliseconds.
+    """
     ends: defaultdict[str, list[str]] = defaultdict(list)
     for each in attempts:
+        if each.outcome == "interrupted" and not each.fetched_bytes:
+            continue
         cause = each.cause.code if each.cause else "-"
         ends[str(each.performance)].append(f"{each.outcome}, {cause}, {'bytes' if each.fetched_bytes else 'no bytes'}")
     return dict(ends)
