@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import sqlite3
+from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,7 @@ def test_the_soak_finds_what_was_done_twice_and_what_starved() -> None:
         (1, "10:04", "10:05", "completed"),
         (2, "10:06", "10:07", "completed"),
     )
-    assert done_more_than_once(ledger) == ["0018/e2 was completed 2 times"]
-    assert starved(ledger, most=2) == []
-    assert starved(ledger, most=1) == ["2 performances were begun before row 1 was tried again"]
+    with closing(ledger):
+        assert done_more_than_once(ledger) == ["0018/e2 was completed 2 times"]
+        assert starved(ledger, most=2) == []
+        assert starved(ledger, most=1) == ["2 performances were begun before row 1 was tried again"]

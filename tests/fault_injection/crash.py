@@ -37,6 +37,10 @@ STEP_NAMES = frozenset(step.point for step in STEPS)
 _WEIGHTS = {"group-step": 4, "service-step": 2, "worker-step": 2, "rclone-byte": 2, "group-start": 3, "group-stop": 4}
 _STOPPED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of a stopped run; negative: the signal came before the run could catch it."""
+_STOPPED_AT_ONCE = 3
+"""The exit code after a second signal."""
+_SECOND_SIGNAL = 0.3
+"""How often there is one."""
 _LARGE_FILLER = 30_000
 _SLOW = {"RCLONE_BWLIMIT": "200k"}
 """An environment in which an rclone lives long enough to be found."""
@@ -136,24 +140,26 @@ def _kill_at_start(session: Session, target: str) -> bool:
 
 def _kill_at_stop(session: Session, target: str) -> bool:
     """Ask a run to stop, sometimes twice, and kill it before it has, if it is still there."""
-    delays = [session.random.uniform(0.3, 2.5), *sorted(session.random.uniform(0, 0.4) for _ in range(2))]
+    first, *later = session.random.uniform(0.3, 2.5), *sorted(session.random.uniform(0, 0.4) for _ in range(2))
+    delays = [first, later[0]] if session.random.random() < _SECOND_SIGNAL else [first]
     with session.run() as run:
-        for delay in delays[:-1] if session.random.random() < 0.3 else delays[:1]:
+        for delay in delays:
             with suppress(TimeoutError):
                 wait(run, delay)
             run.signal(session.random.choice((signal.SIGTERM, signal.SIGINT)))
         with suppress(TimeoutError):
-            wait(run, delays[-1])
+            wait(run, later[-1])
         killed = run.process.poll() is None
         if killed:
             kill_all(session.workspace, session.random)
         code = run.process.wait()
-        ended = not killed and code == 0
-        if not killed and code not in _STOPPED:
+        stopped = code in _STOPPED or (code == _STOPPED_AT_ONCE and len(delays) > 1)
+        if not killed and not stopped:
             session.violations.append(f"the stopped run ended with {code}: {run.output[-2000:]}")
-    session.rounds += not ended
-    session.check_at_rest(f"{delays[-1]:.2f} s after it was told to stop")
-    return not ended
+    through = not killed and code == 0
+    session.rounds += not through
+    session.check_at_rest(f"{later[-1]:.2f} s after it was told to stop")
+    return not through
 
 
 def _kill_workers_at_steps(session: Session) -> None:
