@@ -599,12 +599,14 @@ async def main():
     first = await budget.lease("a", 8 * MB, spool_paths=[folder / "temp" / "a"])
     (folder / "temp" / "a").write_bytes(b"x" * 8 * MB)
     second = await budget.lease("b", 3 * MB)
+    async def give_back():
+        await first.release()
+        again.set()
     def on_wait(shortage):
         reported.append(str(shortage))
-        if shortage is not None:
+        if len(reported) == 1:
             (folder / "temp" / "a").unlink()
-            group.start_soon(first.release)
-            again.set()
+            group.start_soon(give_back)
     async with anyio.create_task_group() as group:
         await budget.lease("c", 3 * MB, on_wait=on_wait)
     print(reported)
