@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from instance import RecordingRclone, processes_of
@@ -82,7 +84,12 @@ def run_session(case: Case, workspace: Workspace, original: OriginalRemote) -> S
     elif target in ("worker", "rclone"):
         _kill_children_when_found(session)
     else:
-        kill = {"step": _kill_at_step, "time": _kill_at_random_time, "start": _kill_at_start, "stop": _kill_at_stop}
+        kill: dict[str, Callable[[Session, str], bool]] = {
+            "step": _kill_at_step,
+            "time": partial(_kill_at_random_time, 0.2, 2.5),
+            "start": partial(_kill_at_random_time, 0.0, 0.9),  # imports, claims, the adoption of folders, the plan
+            "stop": _kill_at_stop,
+        }
         while session.rounds < MAX_KILLS and not session.violations:
             if not kill[moment](session, target):
                 break
@@ -105,8 +112,8 @@ def _kill_at_step(session: Session, target: str) -> bool:
     return killed
 
 
-def _kill_at_random_time(session: Session, target: str) -> bool:
-    seconds = session.random.uniform(0.2, 2.5)
+def _kill_at_random_time(earliest: float, latest: float, session: Session, target: str) -> bool:
+    seconds = session.random.uniform(earliest, latest)
     with session.run() as run:
         with suppress(TimeoutError):
             wait(run, seconds)
@@ -119,22 +126,6 @@ def _kill_at_random_time(session: Session, target: str) -> bool:
             session.require_exit(run, 0)
     session.rounds += killed
     session.check_at_rest(f"after {seconds:.2f} s")
-    return killed
-
-
-def _kill_at_start(session: Session, target: str) -> bool:
-    """Kill a run within its first second: imports, claims, the adoption of folders, the plan."""
-    seconds = session.random.uniform(0, 0.9)
-    with session.run() as run:
-        with suppress(TimeoutError):
-            wait(run, seconds)
-        killed = run.process.poll() is None
-        if killed:
-            kill_all(session.workspace, session.random)
-        else:
-            session.require_exit(run, 0)
-    session.rounds += killed
-    session.check_at_rest(f"{seconds:.2f} s after its start")
     return killed
 
 
