@@ -22,7 +22,8 @@ from rm360_async.system.file_locks import SHARED, try_lock
 from rm360_async.system.hashing import hash_of_range
 from rm360_async.system.os_errors import os_errors
 
-_MAX_TRIES, _TRY_SECONDS = 100, 0.01
+_MAX_SECONDS, _TRY_SECONDS = 30.0, 0.01
+"""How long the folder may be taken away: a bound in time, because a busy machine loses many tries in a row."""
 
 
 class StagingLock:
@@ -54,7 +55,8 @@ class StagingLock:
 
 def _lock_new_folder(path: Path) -> int:
     """Return the descriptor of a new or empty folder, locked."""
-    for _ in range(_MAX_TRIES):
+    end = time.monotonic() + _MAX_SECONDS
+    while time.monotonic() < end:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.parent.is_symlink():
