@@ -71,9 +71,9 @@ def test_a_stop_before_anything_has_begun_is_a_clean_one(tmp_path: Path, number:
     config = tmp_path / "config.yaml"
     os.mkfifo(config)  # the program waits in its opening for somebody who writes
     running = subprocess.Popen([*PROGRAM, "run", str(config)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    with config.open("w"):
+    with config.open("w"):  # closed again, because a signal just before the read begins does not interrupt it
         running.send_signal(number)
-        assert running.communicate(timeout=60)[1].strip() == "stopped"
+    assert running.communicate(timeout=60)[1].strip() == "stopped"
     assert running.returncode == 128 + number
 
 
