@@ -72,6 +72,7 @@ def test_a_pair_becomes_a_published_performance(tmp_path: Path) -> None:
 
     assert read_marker(final) == record
     assert record.cameras == {"25": 29, "31": 29} and record.frames == 29 and record.fps == 30
+    assert record.audio_seconds == pytest.approx(1.0)
     assert record.left_out == (LeftOut("images", "25", 3, "ends without its JPEG end marker"),)
     assert record.modalities == tuple(m.value for m in Modality) and record.absent == ()
     assert record.sources == extract_job.sources and set(record.seconds) >= {"open", "images", "verify", "metadata"}

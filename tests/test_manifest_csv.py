@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import anyio
@@ -74,6 +74,7 @@ def output(tmp_path: Path) -> Path:
 
 def test_the_text_has_one_sorted_row_a_performance() -> None:
     moment = datetime(2026, 11, 23, 14, 5, 9).timestamp()
+    finished = datetime.fromtimestamp(moment, timezone.utc).isoformat()
     broken = "left out: images cam_05 frame 3: not a JPEG,\nreally"
     rows = [
         PerformanceRow(
@@ -85,16 +86,27 @@ def test_the_text_has_one_sorted_row_a_performance() -> None:
                 A, Stage.COMPLETED, reason=broken, cameras_extracted=38, frames=486, bytes=3 * 2**29, updated=moment
             ),
             verdict="damaged:\ngaps",
+            fps=30.0,
+            audio_seconds=16.2,
         ),
         PerformanceRow(
             B, Stage.DOWNLOAD_FAILED, cause=Cause.NOT_FOUND, reason="the remote does not have it", updated=moment
         ),
     ]
     text = manifest_text(rows)
-    assert text.splitlines()[0] == "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error,verdict"
+    assert text.splitlines()[0] == (
+        "subject,performance,status,cameras_extracted,frames,size_gb,timestamp,error,verdict,"
+        "folder,finished,fps,audio_seconds"
+    )
     assert [tuple(line.values()) for line in table(text)] == [
-        ("0018", "e2", "download_failed", "0", "0", "0.0000", "2026-11-23T14:05:09", "the remote does not have it", ""),
-        ("0018", "e10", "failed", "0", "0", "0.0000", "2026-11-23T14:05:09", "deadline", ""),
+        (
+            *("0018", "e2", "download_failed", "0", "0", "0.0000", "2026-11-23T14:05:09"),
+            *("the remote does not have it", "", "0018/e2", "", "", ""),
+        ),
+        (
+            *("0018", "e10", "failed", "0", "0", "0.0000", "2026-11-23T14:05:09"),
+            *("deadline", "", "0018/e10", "", "", ""),
+        ),
         (
             "0018",
             "s1_all",
@@ -105,6 +117,10 @@ def test_the_text_has_one_sorted_row_a_performance() -> None:
             "2026-11-23T14:05:09",
             " ".join(broken.split()),
             "damaged: gaps",
+            "0018/s1_all",
+            finished,
+            "30",
+            "16.200",
         ),
         (
             "0026",
@@ -115,6 +131,10 @@ def test_the_text_has_one_sorted_row_a_performance() -> None:
             "0.0000",
             "2026-11-23T14:05:09",
             "quota of this file, until 2026-11-23 14:05",
+            "",
+            "0026/e10",
+            "",
+            "",
             "",
         ),
     ]

@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,12 @@ def test_single_files_are_published_verbatim(workspace: Workspace) -> None:
         assert workspace.info(f"0018/{name}")["missing_frames"] == {"25": [1]}
     row = workspace.manifest()["0018/s1_all"]
     assert (row["status"], row["cameras_extracted"], row["frames"], row["error"]) == ("completed", "2", "4", "")
+    seconds = len(files["s1_all"].sound()) / files["s1_all"].rate
+    assert row["folder"] == "0018/s1_all" and float(row["audio_seconds"]) == pytest.approx(seconds, abs=0.001)
+    assert float(row["fps"]) == pytest.approx(workspace.info("0018/s1_all")["fps"])
+    record = read_marker(workspace.folder("0018/s1_all"))
+    assert isinstance(record, Record)
+    assert datetime.fromisoformat(row["finished"]) == datetime.fromisoformat(record.published)
     assert workspace.leftovers() == []
 
 

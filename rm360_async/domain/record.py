@@ -94,6 +94,8 @@ class Record:
     """Bytes written of each modality."""
     verdict: str = ""
     """Complete, complete as released, or damaged and with what; "" in markers from before there were verdicts."""
+    audio_seconds: float | None = None
+    """Length of the source's audio; None without audio, and in markers of earlier versions."""
 
     @property
     def cameras_extracted(self) -> int:

@@ -6,7 +6,7 @@ hundredth resume alike: it looks only at the row, at what is on disk, and at wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance
@@ -40,6 +40,14 @@ class PerformanceRow:
     """The remote's files as last listed."""
     verdict: str = ""
     """Of a published folder: complete, complete as released, or damaged and with what."""
+    fps: float | None = None
+    """Frames a second, and below the seconds of audio, of a published folder; None if unknown."""
+    audio_seconds: float | None = None
+
+    def without_folder(self) -> PerformanceRow:
+        """Return the row without what it holds of its published folder, which is gone."""
+        row = replace(self, cameras_extracted=0, frames=0, bytes=0, verdict="")
+        return replace(row, fps=None, audio_seconds=None)
 
 
 @dataclass(frozen=True)

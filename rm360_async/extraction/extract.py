@@ -195,6 +195,7 @@ def _record(job: ExtractJob, folder: StagingFolder, results: _Results, metadata:
         sizes=_bytes_by_modality(folder),
         seconds=results.seconds,
         verdict=str(metadata.verdict or ""),
+        audio_seconds=metadata.audio_seconds,
     )
 
 

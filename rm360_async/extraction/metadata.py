@@ -31,6 +31,7 @@ class CollectedMetadata:
     frames: int = 0
     fps: float | None = None
     fps_note: str = ""
+    audio_seconds: float | None = None
     absent: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     warnings: list[str] = field(default_factory=list)
@@ -128,7 +129,10 @@ def _add_frame_rate(context: ExtractionContext, metadata: CollectedMetadata, fra
         audio = read_audio_shape(context.source.raw) if context.source.raw is not None else None
     except UnreadableData:  # the audio modality reports it
         audio = None
-    rate = frame_rate(frames, audio.seconds) if audio is not None else None
+    if audio is None:
+        return
+    metadata.audio_seconds = audio.seconds
+    rate = frame_rate(frames, audio.seconds)
     if rate is not None:
         metadata.fps, metadata.fps_note = rate.fps, rate.note
 

@@ -131,7 +131,7 @@ class Ledger:
             number, row = await select_row(sql, performance)
             check_move(row.stage, stage)
             if row.stage is Stage.COMPLETED and stage is not Stage.COMPLETED and not row.forced:
-                row = replace(row, cameras_extracted=0, frames=0, bytes=0, verdict="")
+                row = row.without_folder()
             tries = row.tries + int(counts_as_try)
             row = replace(row, stage=stage, tries=tries, cause=cause, reason=reason, wait_until=wait_until, updated=now)
             await table.update_rows(sql, {number: row})

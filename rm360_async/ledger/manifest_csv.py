@@ -7,7 +7,7 @@ import io
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from rm360_async.system.os_errors import os_errors
 
 COLUMNS = (
     *("subject", "performance", "status", "cameras_extracted", "frames", "size_gb", "timestamp", "error"),
-    "verdict",
+    *("verdict", "folder", "finished", "fps", "audio_seconds"),
 )
+"""Columns are only added, at the end: scripts read them."""
 WRITE_INTERVAL_SECONDS = 10.0
 _MAX_WAITS_FOR_OTHERS = 100
 _WAIT_SECONDS = 0.1
@@ -35,7 +36,10 @@ _log = logging.getLogger(__name__)
 
 
 def manifest_text(rows: Iterable[PerformanceRow]) -> str:
-    """Return the CSV text of the rows, sorted; ids with their zeros, size_gb in 2**30 bytes, times local."""
+    """Return the CSV text of the rows, sorted; ids with their zeros, size_gb in 2**30 bytes.
+
+    `timestamp` is local and without a zone, `finished` (of a published folder) in UTC with its zone.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -54,7 +58,18 @@ def _values(row: PerformanceRow) -> tuple[str, ...]:
         datetime.fromtimestamp(row.updated).isoformat(timespec="seconds"),
         error_text(row),
         " ".join(row.verdict.split()),
+        str(row.performance),
+        _finished_text(row),
+        "" if row.fps is None else f"{row.fps:g}",
+        "" if row.audio_seconds is None else f"{row.audio_seconds:.3f}",
     )
+
+
+def _finished_text(row: PerformanceRow) -> str:
+    """Return when the folder was published, in one zone for all rows, so that a table's reader sees one type."""
+    if row.stage is not Stage.COMPLETED:
+        return ""
+    return datetime.fromtimestamp(row.updated, timezone.utc).isoformat(timespec="seconds")
 
 
 def error_text(row: PerformanceRow) -> str:

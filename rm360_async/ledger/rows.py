@@ -21,7 +21,7 @@ FETCHED_BEFORE_KEY = "fetched_before"
 """Key of the ledger's metadata: the bytes that attempts which are not kept any more have fetched."""
 COLUMNS = (
     "id, subject, name, stage, tries, cause, reason, wait_until, forced, cameras_extracted, frames, bytes, updated, "
-    "verdict"
+    "verdict, fps, audio_seconds"
 )
 
 _STAGE_COLUMN = 3
@@ -46,15 +46,19 @@ def row_from_record(performance: Performance, record: Record, default_updated: f
         updated=updated,
         sources=record.sources,
         verdict=record.verdict,
+        fps=record.fps,
+        audio_seconds=record.audio_seconds,
     )
 
 
 def row_from_values(values: Sequence[Any], sources: Sequence[SourceFile] = ()) -> PerformanceRow:
     """Return the row that the values of COLUMNS hold."""
-    _, subject, name, stage, tries, code, reason, wait_until, forced, cameras, frames, size, updated, verdict = values
+    _, subject, name, stage, tries, code, reason, wait_until, forced, *facts = values
+    cameras, frames, size, updated, verdict, fps, audio_seconds = facts
     cause = None if code is None else Cause.from_code(code)
     state = (Stage(stage), tries, cause, reason, wait_until, bool(forced))
-    return PerformanceRow(Performance(subject, name), *state, cameras, frames, size, updated, tuple(sources), verdict)
+    counts = (cameras, frames, size, updated, tuple(sources), verdict)
+    return PerformanceRow(Performance(subject, name), *state, *counts, fps, audio_seconds)
 
 
 def rows_from_values(
@@ -154,7 +158,7 @@ async def update_rows(sql: Transaction, rows: Mapping[int, PerformanceRow]) -> N
     """Store whole rows by number, and the sources of those that have any."""
     query = (
         "UPDATE performance SET stage=?, tries=?, cause=?, reason=?, wait_until=?, forced=?, "
-        "cameras_extracted=?, frames=?, bytes=?, updated=?, verdict=? WHERE id=?"
+        "cameras_extracted=?, frames=?, bytes=?, updated=?, verdict=?, fps=?, audio_seconds=? WHERE id=?"
     )
     await sql.execute_many(query, [(*_values(row), number) for number, row in rows.items()])
     await replace_sources(sql, {number: row.sources for number, row in rows.items() if row.sources})
@@ -163,7 +167,7 @@ async def update_rows(sql: Transaction, rows: Mapping[int, PerformanceRow]) -> N
 def _values(row: PerformanceRow) -> tuple[Any, ...]:
     code = row.cause.code if row.cause else None
     state = (row.stage.value, row.tries, code, row.reason, row.wait_until, int(row.forced))
-    return (*state, row.cameras_extracted, row.frames, row.bytes, row.updated, row.verdict)
+    return (*state, row.cameras_extracted, row.frames, row.bytes, row.updated, row.verdict, row.fps, row.audio_seconds)
 
 
 async def replace_sources(sql: Transaction, sources: Mapping[int, Sequence[SourceFile]]) -> None:
@@ -214,7 +218,7 @@ def _row_in_state(row: PerformanceRow, state: PlannedState, now: float) -> Perfo
     check_move(row.stage, Stage.PENDING)
     check_move(Stage.PENDING, state.stage)
     if row.stage is Stage.COMPLETED and not row.forced:  # its folder is gone
-        row = replace(row, cameras_extracted=0, frames=0, bytes=0, verdict="")
+        row = row.without_folder()
     return replace(
         row,
         stage=state.stage,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 APPLICATION_ID = 0x524D3336  # "RM36"
-VERSION = 3
+VERSION = 4
 """The version of TABLES. It rises with every change, and MIGRATIONS gets the statements from the one before.
 
 Columns keep their names, because people read them.
@@ -28,6 +28,8 @@ CREATE TABLE performance (
     bytes INTEGER NOT NULL DEFAULT 0,
     updated REAL NOT NULL,
     verdict TEXT NOT NULL DEFAULT '',
+    fps REAL,
+    audio_seconds REAL,
     UNIQUE (subject, name)
 ) {_STRICT};
 CREATE TABLE source (
@@ -89,6 +91,10 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     ),
     2: (  # when a quota was found used up: a shorter processing.quota_wait_hours counts from then
         "ALTER TABLE quota ADD COLUMN refused REAL",
+    ),
+    3: (  # columns of MANIFEST.csv
+        "ALTER TABLE performance ADD COLUMN fps REAL",
+        "ALTER TABLE performance ADD COLUMN audio_seconds REAL",
     ),
 }
 """The statements that bring a ledger of each version to the next version."""
