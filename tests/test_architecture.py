@@ -15,7 +15,7 @@ LAYERS: list[set[str]] = [
     {"system", "config"},  # the machine; the config file
     {"store", "smc", "budget", "synthetic"},  # formats and the disk budget
     {"__init__"},  # the package's face
-    {"ledger", "extraction", "visualization", "pipeline"},  # capabilities that know no network
+    {"ledger", "extraction", "visualization", "pipeline", "export"},  # capabilities that know no network
     {"download"},
     {"stages"},
     {"service"},
@@ -27,9 +27,9 @@ LAYERS: list[set[str]] = [
 
 FENCES: dict[str, set[str]] = {
     "aiofiles": {"download"},
-    "numpy": {"domain", "smc", "extraction", "visualization", "synthetic"},
+    "numpy": {"domain", "smc", "extraction", "export", "visualization", "synthetic"},
     "h5py": {"smc", "synthetic"},
-    "cv2": {"visualization", "synthetic"},
+    "cv2": {"export", "visualization", "synthetic"},
     "sqlite3": {"ledger"},
     "aiosqlite": {"ledger"},
     "yaml": {"config", "commands"},

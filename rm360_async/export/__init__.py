@@ -1,0 +1,1 @@
+"""Exports: published performances as other programs read them."""
