@@ -12,13 +12,12 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from rm360_async.domain.picture_header import JPEG_START, MAX_SIDE_PX, PNG_START, jpeg_size
 from rm360_async.smc.blobs import Blob
 from rm360_async.smc.errors import UnreadableData
 from rm360_async.smc.file import SmcFile
 
-_JPEG = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
-_PNG = b"\x89PNG\r\n\x1a\n"
 _OTHER_FORMATS = (
     b"RIFF",
     b"BM",
@@ -30,9 +29,7 @@ _OTHER_FORMATS = (
     b"\0\0\0\x0cjP  ",
     b"\xff\x4f\xff\x51",
 )
-_FRAME_HEADER_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HEADER_BYTES = 4096
-_MAX_SIDE_PX = 65_500
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,9 @@ def check_picture(blob: Blob) -> Picture:
     head = blob.read(0, _HEADER_BYTES)
     if not any(head) and not any(blob.read()):
         raise UnreadableData(f"holds zeros only ({blob.size} bytes)")
-    if head.startswith(_JPEG):
+    if head.startswith(JPEG_START):
         return _check_jpeg(blob, head)
-    if head.startswith(_PNG):
+    if head.startswith(PNG_START):
         return _check_png(blob.read())
     if head.startswith(_OTHER_FORMATS) or head[4:8] == b"ftyp":
         return Picture(".bin")
@@ -63,7 +60,7 @@ def _check_jpeg(blob: Blob, head: bytes) -> Picture:
     if size is None:
         raise UnreadableData("ends before its JPEG header does")
     width, height = size
-    if not (0 < width <= _MAX_SIDE_PX and 0 < height <= _MAX_SIDE_PX):
+    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
         raise UnreadableData(f"has a JPEG header with an impossible size ({width} x {height})")
     tail = blob.read(max(0, blob.size - _HEADER_BYTES)).rstrip(b"\0") or blob.read().rstrip(b"\0")
     if not tail.endswith(_JPEG_END):
@@ -73,27 +70,14 @@ def _check_jpeg(blob: Blob, head: bytes) -> Picture:
 
 def _frame_header(data: bytes) -> tuple[int, int] | None:
     """Return (width, height) from the first SOF segment; None if the data end before it."""
-    offset = len(_JPEG)
-    while offset + 9 <= len(data):
-        if data[offset] != 0xFF:
-            raise UnreadableData(f"has a JPEG header that breaks off at byte {offset}")
-        marker = data[offset + 1]
-        if marker == 0xFF:  # fill byte
-            offset += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # markers without a segment
-            offset += 2
-        elif marker in _FRAME_HEADER_MARKERS:
-            height, width = struct.unpack_from(">HH", data, offset + 5)
-            return width, height
-        elif marker in (0xD9, 0xDA, 0x00):
-            raise UnreadableData("has a JPEG header without a frame size")
-        else:
-            offset += 2 + max(2, struct.unpack_from(">H", data, offset + 2)[0])
-    return None
+    try:
+        return jpeg_size(data)
+    except ValueError as error:
+        raise UnreadableData(str(error)) from error
 
 
 def _check_png(data: bytes) -> Picture:
-    offset, width, height, kind = len(_PNG), 0, 0, b""
+    offset, width, height, kind = len(PNG_START), 0, 0, b""
     while kind != b"IEND":
         if offset + 12 > len(data):
             raise UnreadableData("ends without its PNG end chunk")
@@ -103,7 +87,7 @@ def _check_png(data: bytes) -> Picture:
             raise UnreadableData("ends inside a PNG chunk")
         if zlib.crc32(data[offset + 4 : body_end]) != struct.unpack_from(">I", data, body_end)[0]:
             raise UnreadableData(f"has a PNG chunk with a wrong checksum at byte {offset}")
-        if offset == len(_PNG):
+        if offset == len(PNG_START):
             width, height = _png_size(kind, size, data)
         offset = body_end + 4
     if any(data[offset:]):
@@ -114,8 +98,8 @@ def _check_png(data: bytes) -> Picture:
 def _png_size(kind: bytes, size: int, data: bytes) -> tuple[int, int]:
     if kind != b"IHDR" or size != 13:
         raise UnreadableData("begins without a PNG header chunk")
-    width, height = struct.unpack_from(">II", data, len(_PNG) + 8)
-    if not (0 < width <= _MAX_SIDE_PX and 0 < height <= _MAX_SIDE_PX):
+    width, height = struct.unpack_from(">II", data, len(PNG_START) + 8)
+    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
         raise UnreadableData(f"has a PNG header with an impossible size ({width} x {height})")
     return width, height
 

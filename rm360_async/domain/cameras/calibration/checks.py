@@ -88,7 +88,7 @@ def check_calibration(
     `size` is (height, width) of the images in pixels, where known; the cameras in `needed` must have a calibration.
     Nothing in the input raises: a value that is not finite or has another shape is a failed check.
     """
-    usable = {camera: matrices for camera, matrices in sorted(cameras.items()) if _is_usable(matrices)}
+    usable = {camera: matrices for camera, matrices in sorted(cameras.items()) if is_usable(matrices)}
     present = _check_present(cameras, usable, sorted(needed))
     if not usable:
         return CalibrationResult((present,), STATED_CONVENTION, None, (), {})
@@ -108,7 +108,8 @@ def check_calibration(
     return CalibrationResult(checks, convention, (x, y, z), _camera_positions(calibrated), matrices)
 
 
-def _is_usable(matrices: Matrices) -> bool:
+def is_usable(matrices: Matrices) -> bool:
+    """Return True if K, D and RT have their shapes, and finite values that a camera can have."""
     try:
         K, D, RT = (np.asarray(matrices[key], np.float64) for key in ("K", "D", "RT"))
     except (KeyError, TypeError, ValueError):
