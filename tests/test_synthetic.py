@@ -239,7 +239,8 @@ def test_flame_scan_and_textures_belong_to_the_head(demo: Path) -> None:
         assert not np.array_equal(anno["FLAME/0/exp"][()], anno["FLAME/1/exp"][()])
         vertices, triangles = anno["Scan/vertex"][()], anno["Scan/vertex_indices"][()]
         assert triangles.shape[1] == 3 and triangles.max() < len(vertices)
-        for points in (vertices, anno["FLAME/0/verts"][()]):
+        fitted = anno["FLAME/0/verts"][()] + anno["FLAME/0/cam"][()][-3:]
+        for points in (vertices, fitted):
             u, v = project(points, anno["Calibration/40/K"][()], anno["Calibration/40/RT"][()]).round().astype(int).T
             assert (decoded(anno, "ScanMask/40")[v, u] > 0).mean() > 0.98
         assert sorted(anno["ScanMask"]) == list(rig())
@@ -372,3 +373,23 @@ def test_the_plan_is_plain_data_that_can_be_changed() -> None:
     longer = replace(first, frames=30, seed=5)
     assert (longer.frames, longer.performance) == (30, first.performance)
     assert json.dumps([longer.opening(frame) for frame in range(8)]) == "[0.0, 0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25]"
+
+
+def test_everything_is_drawn_through_the_lens(tmp_path: Path) -> None:
+    """With another lens for each camera, the landmarks lie on the mask and the head moves where the lens says."""
+    wild = (-0.8, 6.0, 0.01, -0.005, -30.0)
+    spec = SmcSpec(Performance("0026", "e0"), frozenset(Modality), ("20", "25"), frames=1, distortion=wild)
+    with h5py.File(write_smc(tmp_path / "lens.smc", spec)) as file:
+        assert file["Calibration/20/D"][()] == pytest.approx(np.array(wild) * (0.5 + 20 / 60))
+        for camera in spec.cameras:
+            mask = decoded(file, f"Camera/{camera}/mask/0") > 0
+            points = file[f"Keypoints2d/{camera}/0"][()]
+            u, v = points.round().astype(int).T
+            assert mask[v, u].mean() > 0.95
+            straight = draw_view(rig()[camera], SPEAKER, 1 / 8).mask > 0
+            world = to_world(head_points(2000))
+            K, D, RT = (file[f"Calibration/{camera}/{key}"][()] for key in ("K", "D", "RT"))
+            through = project_with_distortion(world, K, D, RT).round().astype(int)
+            without = project(world, K, RT).round().astype(int)
+            assert mask[through[:, 1], through[:, 0]].mean() > 0.99
+            assert (mask != straight).sum() > 100 and np.abs(through - without).max() >= 2

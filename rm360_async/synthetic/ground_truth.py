@@ -12,22 +12,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rm360_async.domain.cameras.rig import Array, project, rig, scale_intrinsics
+from rm360_async.domain.cameras.calibration.landmarks import project_with_distortion
+from rm360_async.domain.cameras.rig import Array, rig, scale_intrinsics
 from rm360_async.synthetic import shape
 from rm360_async.synthetic.appearance import Appearance, appearance_of
 from rm360_async.synthetic.encoded import encode
 from rm360_async.synthetic.spec import SmcSpec
 
 FLAME_VERTICES = 5023
+FLAME_OFFSET = np.array([-0.04, -0.26, 0.0])
+"""From the fit's own frame, whose origin is near the neck, to the world (m): the real fits lack as much."""
 _FRONTAL_CAMERAS = range(18, 33)
 
 
 def calibration(spec: SmcSpec) -> dict[str, dict[str, Array]]:
-    """Return K, D and RT of the 60 cameras, K for the spec's image scale, with swapped cameras exchanged."""
+    """Return K, D and RT of the 60 cameras, for the spec's scale and lenses, with swapped cameras exchanged."""
     partner = dict(spec.swapped) | {second: first for first, second in spec.swapped}
     cameras = {camera: rig()[partner.get(camera, camera)] for camera in rig()}
     return {
-        camera: {"K": scale_intrinsics(real.K, spec.scale), "D": real.D, "RT": real.RT}
+        camera: {
+            "K": scale_intrinsics(real.K, spec.scale),
+            "D": np.array(spec.distortion_of(real.id)),
+            "RT": real.RT,
+        }
         for camera, real in cameras.items()
     }
 
@@ -42,7 +49,8 @@ def keypoints2d(spec: SmcSpec, camera: str) -> dict[int, Array]:
     real = rig()[camera]
     K = scale_intrinsics(real.K, spec.scale)
     frames = (frame for frame in spec.frames_of(camera) if (frame + int(camera)) % 4 != 3)
-    return {frame: project(_landmarks(spec, frame), K, real.RT) for frame in frames}
+    D = np.array(spec.distortion_of(camera))
+    return {frame: project_with_distortion(_landmarks(spec, frame), K, D, real.RT) for frame in frames}
 
 
 def keypoints3d(spec: SmcSpec) -> dict[int, Array]:
@@ -52,7 +60,7 @@ def keypoints3d(spec: SmcSpec) -> dict[int, Array]:
 
 
 def flame(spec: SmcSpec, frame: int) -> Mapping[str, NDArray[Any]]:
-    """Return the parameters of one frame; the vertices are world points on the drawn head."""
+    """Return the parameters of one frame; the vertices plus the last three of `cam` are points on the drawn head."""
     random = np.random.default_rng([spec.seed, frame])
     person = np.random.default_rng(int(spec.performance.subject))
     poses: dict[str, NDArray[np.float64]] = {
@@ -62,12 +70,12 @@ def flame(spec: SmcSpec, frame: int) -> Mapping[str, NDArray[Any]]:
     poses["jaw_pose"] = np.array([0.3 * spec.opening(frame), 0.0, 0.0])
     return {
         **poses,
-        "trans": shape.to_world((0.0, 0.0, 0.0)),
+        "trans": person.normal(0.0, 0.005, 3),
         "shape": person.normal(0.0, 1.0, 100),
         "exp": random.normal(0.0, 0.5, 50),
-        "verts": shape.to_world(shape.head_points(FLAME_VERTICES)),
+        "verts": shape.to_world(shape.head_points(FLAME_VERTICES)) - FLAME_OFFSET,
         "albedos": _albedo(spec).transpose(2, 0, 1).astype(np.float32) / 255,
-        "cam": np.array([8.0, 0.0, 0.0]),
+        "cam": np.array([8.0, *FLAME_OFFSET]),
         "tex": person.normal(0.0, 1.0, 50),
         "lit": person.normal(0.5, 0.1, (9, 3)),
     }

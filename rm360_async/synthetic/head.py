@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rm360_async.domain.cameras.calibration.landmarks import project_with_distortion
 from rm360_async.domain.cameras.rig import RESOLUTION, Array, RigCamera, project, scale_intrinsics
 from rm360_async.synthetic import shape
 from rm360_async.synthetic.appearance import Appearance, Colour
@@ -63,6 +64,9 @@ def draw_view(
     )
     mask = cv2.inRange(canvas, (1, 1, 1), (255, 255, 255))
     canvas = np.asarray(cv2.copyTo(canvas, mask, _backdrop(camera, canvas.shape)), np.uint8)
+    if camera.D.any():
+        lens = _lens_map(camera.D, scale_intrinsics(K, factor), (mask.shape[0], mask.shape[1]))
+        canvas, mask = _through_lens(canvas, lens), _through_lens(np.asarray(mask, np.uint8), lens)
     interpolation = cv2.INTER_AREA if factor > 1 else cv2.INTER_LINEAR
     image = cv2.resize(canvas, (width, height), interpolation=interpolation)
     if noise is not None:
@@ -92,8 +96,23 @@ def draw_frame(view: CameraView, opening: float) -> Image:
 
 def _fill(image: Image, rim: Array, view: CameraView, colour: Colour) -> None:
     """Fill the outline of points (n, 3) in head axes."""
-    pixels = _fixed_point(project(shape.to_world(rim), view.K, view.camera.RT))
+    points = project_with_distortion(shape.to_world(rim), view.K, view.camera.D, view.camera.RT)
+    pixels = _fixed_point(points)
     cv2.fillPoly(image, [pixels], colour, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
+
+
+def _lens_map(D: Array, K: Array, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return which pixel (height, width, 2) x y of a picture without a lens each pixel of one with a lens shows."""
+    x, y = np.meshgrid(np.arange(size[1], dtype=np.float64), np.arange(size[0], dtype=np.float64))
+    pixels = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
+    until = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 40, 1e-10)
+    straight = cv2.undistortPoints(pixels, K, D, P=K, criteria=until)
+    return np.asarray(straight.reshape(*size, 2), np.float32)
+
+
+def _through_lens(picture: Image, lens: NDArray[np.float32]) -> Image:
+    warped = cv2.remap(picture, lens, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(warped, np.uint8)
 
 
 def _fixed_point(pixels: Array) -> NDArray[np.int32]:

@@ -109,7 +109,9 @@ class _Writer:
 
     def _encoded_image(self, camera: str, kind: str, frame: int) -> bytes:
         """Return the encoded bytes of one frame, distinct from all others, broken if the spec says so."""
-        images, mask = self.renderer.encode_frames(self.appearance, camera, self.spec.openings)
+        images, mask = self.renderer.encode_frames(
+            self.appearance, camera, self.spec.openings, self.spec.distortion_of(camera)
+        )
         blob = add_label(
             images[self.spec.opening(frame)] if kind == "color" else mask, label_text(self.spec, camera, kind, frame)
         )
@@ -165,7 +167,7 @@ class _Writer:
 
     def _scan_masks(self) -> None:
         for camera in self.spec.cameras:
-            mask = self.renderer.encode_frames(self.appearance, camera, [])[1]
+            mask = self.renderer.encode_frames(self.appearance, camera, [], self.spec.distortion_of(camera))[1]
             self._blob(f"ScanMask/{camera}", add_label(mask, label_text(self.spec, camera, "scan_mask")))
 
     def _remove_omitted(self) -> None:

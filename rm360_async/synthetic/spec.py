@@ -14,6 +14,9 @@ SINGLE_RELEASE = frozenset({Modality.METADATA, Modality.CALIBRATION, Modality.IM
 """The modalities in a file of the 500-subject layout."""
 
 AUDIO_CAMERA = "00"
+NO_DISTORTION = (0.0, 0.0, 0.0, 0.0, 0.0)
+LENS_DISTORTION = (-0.08, 0.6, 1e-3, -5e-4, -3.0)
+"""A lens as in the release's calibrations that have one: it moves the outline of the head by some pixels."""
 _DEFAULT_PERFORMANCE = Performance("0018", "s1_all")
 
 
@@ -26,7 +29,8 @@ class SmcSpec:
     are enough for big files). `scale` 1 is 2448 x 2048 px. `broken` and `broken_masks` name blobs by (camera,
     frame). `omit` names HDF5 objects (`Calibration`, `Camera/00/audio/sample_rate`) or attributes (`@actor_id`,
     `Camera@num_frame`) that the file lacks. `swapped` exchanges the calibrations of pairs of cameras. Compact
-    storage is only for blobs below 64 KB.
+    storage is only for blobs below 64 KB. `distortion` is k1 k2 p1 p2 k3 of the lenses, through which everything is
+    drawn; each camera has its own share of it (`distortion_of`).
     """
 
     performance: Performance = _DEFAULT_PERFORMANCE
@@ -49,6 +53,7 @@ class SmcSpec:
     broken_masks: Mapping[tuple[str, int], BlobBreak] = field(default_factory=dict)
     omit: Collection[str] = ()
     swapped: tuple[tuple[str, str], ...] = ()
+    distortion: tuple[float, float, float, float, float] = NO_DISTORTION
 
     def __post_init__(self) -> None:
         unknown = sorted({*self.cameras, *self.camera_frames} - set(rig()))
@@ -59,6 +64,10 @@ class SmcSpec:
         """Return the frames of a camera, in order."""
         missing = set(self.holes.get(camera, ()))
         return tuple(frame for frame in range(self.camera_frames.get(camera, self.frames)) if frame not in missing)
+
+    def distortion_of(self, camera: str) -> tuple[float, ...]:
+        """Return k1 k2 p1 p2 k3 of a camera: half of `distortion` for camera 00, up to one and a half for 59."""
+        return tuple((0.5 + int(camera) / len(rig())) * coefficient for coefficient in self.distortion)
 
     def opening(self, frame: int) -> float:
         """Return the opening of the mouth in a frame, from 0 to 1."""
