@@ -187,9 +187,9 @@ def test_sound_flame_and_scan(subjects: Path, expression: PublishedPerformance) 
     fit = expression.flame(7)
     assert set(fit.parameters) == set(truth)
     assert all(np.array_equal(fit[name], values) for name, values in truth.items())
-    assert (fit.choice.name, fit.choice.reference) == ("none", "landmarks")
-    assert fit.choice.distances["none"] < 0.12 < fit.choice.distances["trans"]
-    assert "offset none, by the landmarks" in str(fit.choice)
+    assert (fit.choice.name, fit.choice.reference) == ("cam", "landmarks")
+    assert fit.choice.distances["cam"] < 0.12 < fit.choice.distances["none"]
+    assert "offset cam, by the landmarks" in str(fit.choice)
     assert len(expression.scan.faces) == len(ground_truth.scan()[1])
 
 

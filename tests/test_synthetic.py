@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+from rm360_async.domain.cameras.calibration.landmarks import project_with_distortion
 from rm360_async.domain.cameras.rig import S3_CAMERAS, project, rig
 from rm360_async.domain.names import Modality, Performance, Structure, parse_remote_path
 from rm360_async.synthetic import shape
@@ -387,7 +388,7 @@ def test_everything_is_drawn_through_the_lens(tmp_path: Path) -> None:
             u, v = points.round().astype(int).T
             assert mask[v, u].mean() > 0.95
             straight = draw_view(rig()[camera], SPEAKER, 1 / 8).mask > 0
-            world = to_world(head_points(2000))
+            world = shape.to_world(shape.head_points(2000))
             K, D, RT = (file[f"Calibration/{camera}/{key}"][()] for key in ("K", "D", "RT"))
             through = project_with_distortion(world, K, D, RT).round().astype(int)
             without = project(world, K, RT).round().astype(int)
