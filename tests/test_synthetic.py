@@ -377,8 +377,8 @@ def test_the_plan_is_plain_data_that_can_be_changed() -> None:
 
 
 def test_everything_is_drawn_through_the_lens(tmp_path: Path) -> None:
-    """With another lens for each camera, the landmarks lie on the mask and the head moves where the lens says."""
-    wild = (-0.8, 6.0, 0.01, -0.005, -30.0)
+    """Each camera has another lens; the landmarks lie on the mask, and the head moves where the lens says."""
+    wild = (-2.0, 15.0, 0.03, -0.01, -75.0)
     spec = SmcSpec(Performance("0026", "e0"), frozenset(Modality), ("20", "25"), frames=1, distortion=wild)
     with h5py.File(write_smc(tmp_path / "lens.smc", spec)) as file:
         assert file["Calibration/20/D"][()] == pytest.approx(np.array(wild) * (0.5 + 20 / 60))
@@ -392,5 +392,5 @@ def test_everything_is_drawn_through_the_lens(tmp_path: Path) -> None:
             K, D, RT = (file[f"Calibration/{camera}/{key}"][()] for key in ("K", "D", "RT"))
             through = project_with_distortion(world, K, D, RT).round().astype(int)
             without = project(world, K, RT).round().astype(int)
-            assert mask[through[:, 1], through[:, 0]].mean() > 0.99
+            assert mask[through[:, 1], through[:, 0]].mean() > 0.98
             assert (mask != straight).sum() > 100 and np.abs(through - without).max() >= 2
