@@ -22,7 +22,7 @@ from rm360_async.domain.cameras.rig import (
     world_to_camera,
 )
 from rm360_async.domain.cameras.set_names import is_named_set
-from rm360_async.domain.cameras.sets import resolve_cameras
+from rm360_async.domain.cameras.sets import explicitly_selected, is_chosen_among_present, resolve_cameras
 from rm360_async.domain.errors import BadRequest
 
 # camera: azimuth, elevation in degrees, radius in metres, tier; from an independent measurement of the same file
@@ -192,23 +192,79 @@ def test_benchmark_sets_partition_the_rig() -> None:
 
 def test_lists_and_all_keep_what_is_present() -> None:
     assert resolve_cameras("all", ["31", "07", "07"]) == ("07", "31")
-    assert resolve_cameras(["7", "31", "31", "99"], ["07", "08", "31"]) == ("07", "31")
+    assert resolve_cameras(("7", "31", "31", "99"), ["07", "08", "31"]) == ("07", "31")
     with pytest.raises(ValueError, match="not a camera id"):
-        resolve_cameras(["../.."], ["07"])
+        resolve_cameras(("../..",), ["07"])
 
 
-@pytest.mark.parametrize("text", ["all", "ring:1", "ring:60", "front:5", "s3-38", "bench:setting2-test"])
+@pytest.mark.parametrize(
+    "text", ["all", "ring:1", "ring:60", "cover:12", "face:5", "front:5", "s3-38", "bench:setting2-test"]
+)
 def test_names_that_are_sets(text: str) -> None:
     assert is_named_set(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ring:0", "ring:61", "ring:06", "ring:", "ring:x", "ring:10 ", "25", "bench:", "ALL"]
+    "text", ["", "ring:0", "ring:61", "ring:06", "ring:", "ring:x", "bench:", "ALL", "cover", "face:"]
 )
 def test_names_that_are_not_sets(text: str) -> None:
     assert not is_named_set(text)
-    with pytest.raises(BadRequest, match="is not a camera set"):
+    with pytest.raises(BadRequest, match="is not a camera"):
         resolve_cameras(text, rig())
+
+
+def test_a_face_set_is_about_where_the_face_looks_and_a_front_set_about_camera_25() -> None:
+    assert resolve_cameras("face:2", rig()) == ("28", "56")
+    for count in range(1, 61):
+        chosen = resolve_cameras(f"face:{count}", rig())
+        others = set(rig()) - set(chosen)
+        angles = {camera: np.degrees(np.arccos(directions()[int(camera)] @ [0, 0, -1])) for camera in rig()}
+        assert len(chosen) == count
+        assert max(angles[each] for each in chosen) <= min((angles[each] for each in others), default=180)
+    azimuths_of_five = [rig()[camera].azimuth for camera in resolve_cameras("face:5", rig())]
+    assert abs(sum(azimuths_of_five)) / 5 < 5
+    assert resolve_cameras("face:3", ["59", "55", "03"]) == ("03", "55", "59")
+
+
+@pytest.mark.parametrize("count", [4, 6, 8, 10, 12, 20])
+@pytest.mark.parametrize("pool", [60, 38])
+def test_a_cover_set_has_a_share_for_each_height_and_sees_nearly_as_well_as_a_ring(pool: int, count: int) -> None:
+    cameras = tuple(rig()) if pool == 60 else S3_CAMERAS
+    chosen, ring = (resolve_cameras(f"{family}:{count}", cameras) for family in ("cover", "ring"))
+    elevations = [rig()[camera].elevation for camera in chosen]
+    share = count // 4
+    assert len(chosen) == count and FRONT_CAMERA in chosen and set(chosen) <= set(cameras)
+    assert sum(angle > 15 for angle in elevations) >= share
+    assert sum(-15 <= angle <= 15 for angle in elevations) >= share
+    assert sum(angle < -15 for angle in elevations) >= share
+    assert coverage(chosen).mean <= coverage(ring).mean + 3
+    assert coverage(chosen).worst <= coverage(ring).worst + 15
+
+
+def test_a_cover_set_takes_what_is_there() -> None:
+    assert resolve_cameras("cover:12", ["25"]) == ("25",)
+    assert resolve_cameras("cover:12", []) == ()
+    level = [camera for camera in rig() if rig()[camera].tier == "middle"]
+    assert len(resolve_cameras("cover:8", level)) == 8
+    assert resolve_cameras("cover:60", rig()) == tuple(rig())
+    assert "77" not in resolve_cameras("cover:2", ["25", "77", "01", "40"])
+
+
+def test_sets_are_combined_from_left_to_right() -> None:
+    ten = set(resolve_cameras("ring:10", rig()))
+    assert set(resolve_cameras("ring:10 +26 -49", rig())) == (ten | {"26"}) - {"49"}
+    assert "49" in ten and "26" not in ten
+    assert resolve_cameras("all -s3-38", rig()) == resolve_cameras("bench:setting2-test", rig())
+    assert resolve_cameras("-0-57", rig()) == ("58", "59")
+    assert resolve_cameras("s3-38 -30-59 2*", rig())[-3:] == ("27", "28", "29")
+
+
+def test_only_ids_and_fixed_sets_select_explicitly() -> None:
+    every = tuple(rig())
+    assert explicitly_selected("ring:10 +25 -49", every) == {"25"}
+    assert explicitly_selected("ring:60", every) == set(every)
+    assert explicitly_selected("all -49", every) == set(every) - {"49"}
+    assert is_chosen_among_present("25 +face:3") and not is_chosen_among_present("all -49")
 
 
 def test_a_misspelt_set_gets_a_suggestion() -> None:

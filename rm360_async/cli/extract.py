@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+from rm360_async.cli.options import content_selection
+from rm360_async.domain.terms import ALL
+
 PATH = click.Path(path_type=Path)
 
 
@@ -14,10 +17,11 @@ PATH = click.Path(path_type=Path)
 @click.argument("raw", type=PATH)
 @click.option("--anno", type=PATH, help="The annotation file of a pair (21-subject layout).")
 @click.option("--output", required=True, type=PATH, help="The folder to write.")
-@click.option("--cameras", metavar="SPEC", default="all", help="'all', '0,6,12', or a named set such as 'ring:10'.")
-@click.option("--modalities", metavar="A,B", help="E.g. 'images,audio'; by default all.")
+@content_selection
 @click.option("--force", is_flag=True, help="Replace the folder if it exists.")
-def command(raw: Path, anno: Path | None, output: Path, cameras: str, modalities: str | None, *, force: bool) -> int:
+def command(
+    raw: Path, anno: Path | None, output: Path, cameras: tuple[str, ...], modalities: tuple[str, ...], *, force: bool
+) -> int:
     """Extract one local .smc file (or raw + anno pair) to one folder; no remote, no ledger.
 
     \b
@@ -30,4 +34,4 @@ def command(raw: Path, anno: Path | None, output: Path, cameras: str, modalities
     from rm360_async.config import parse_cameras, parse_modalities
 
     selected = parse_modalities(modalities) if modalities else None
-    return extract_local(raw, anno, output, parse_cameras(cameras), selected, force=force)
+    return extract_local(raw, anno, output, parse_cameras(cameras or ALL), selected, force=force)

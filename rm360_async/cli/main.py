@@ -32,6 +32,7 @@ _COMMANDS = {
     "cameras": "Check a calibration, suggest camera sets, make contact sheets.",
     "report": "Write HTML quality reports: one page per performance, one for the run.",
     "summary": "Show the manifest as tables or as a plot.",
+    "selection": "Explain how subjects, performances, cameras and modalities are selected.",
     "demo": "Run on a synthetic remote and show the result.",
 }
 

@@ -13,7 +13,6 @@ import click
 
 from rm360_async.domain.errors import BadRequest
 
-ALL = "all"
 Result = TypeVar("Result")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,20 +33,23 @@ def resolve_config(config: Path | None, config_option: Path | None) -> Path:
 
 def selection(function: Command) -> Command:
     """Add --subject and --performance, each any number of times."""
-    subject = click.option("--subject", "subjects", multiple=True, metavar="ID", help="Only this subject, e.g. 0018.")
-    performance = click.option(
-        "--performance",
-        "performances",
-        multiple=True,
-        metavar="NAME",
-        help="Only this performance, e.g. s1_all or 's*'.",
-    )
+    subject = selection_option("--subject", "subjects", "Subjects, e.g. 0018 or '0018-0040 -0033'.")
+    performance = selection_option("--performance", "performances", "Performances, e.g. s1_all or 's*,e0-e5'.")
     return subject(performance(function))
 
 
-def without_all(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of a selection; none, which selects everything, for `all`."""
-    return () if names == (ALL,) else names
+def content_selection(function: Command) -> Command:
+    """Add --cameras and --modalities, each any number of times."""
+    cameras = selection_option("--cameras", "cameras", "Cameras, e.g. 20-25 or 'ring:10 +25 -49'.")
+    modalities = selection_option(
+        "--modalities", "modalities", "Modalities, e.g. images,audio; `rm360 selection` explains all four."
+    )
+    return cameras(modalities(function))
+
+
+def selection_option(name: str, parameter: str, text: str) -> Callable[[Command], Command]:
+    """Add one option that takes a selection, any number of times."""
+    return click.option(name, parameter, multiple=True, metavar="SELECTION", help=text)
 
 
 def run_async(function: Callable[..., Awaitable[Result]], *arguments: object) -> Result:

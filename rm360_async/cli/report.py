@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import resolve_config, run_async, selection, without_all
+from rm360_async.cli.options import resolve_config, run_async, selection
 from rm360_async.domain.errors import BadRequest
 
 PATH = click.Path(path_type=Path)
@@ -43,12 +43,12 @@ def command(
       rm360 report lab.yaml --output report/ --subject 0018 --no-faces
     """
     from rm360_async.commands.report import ReportOptions, report_folder, report_run
-    from rm360_async.config import load_settings
+    from rm360_async.config import load_settings, parse_filter
 
     if target is not None and target.is_dir():
         if config_option is not None or subjects or performances:
             raise BadRequest(f"{target} is a folder; --config, --subject and --performance cannot be used with it")
         return report_folder(target, output, faces=not no_faces)
     settings = load_settings(resolve_config(target, config_option), subjects=subjects, performances=performances)
-    options = ReportOptions(not no_faces, force, without_all(subjects), without_all(performances))
+    options = ReportOptions(not no_faces, force, parse_filter(subjects, performances))
     return run_async(report_run, settings, output, options)

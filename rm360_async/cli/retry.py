@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import config_path, resolve_config, run_async, selection, without_all
+from rm360_async.cli.options import config_path, resolve_config, run_async, selection
 
 
 @click.command("retry")
@@ -34,7 +34,7 @@ def command(
       rm360 retry lab.yaml --waiting
     """
     from rm360_async.commands.ledger import retry
-    from rm360_async.config import load_settings
+    from rm360_async.config import load_settings, parse_filter
 
     settings = load_settings(resolve_config(config, config_option), subjects=subjects, performances=performances)
-    return run_async(retry, settings, without_all(subjects), without_all(performances), waiting)
+    return run_async(retry, settings, parse_filter(subjects, performances), waiting)

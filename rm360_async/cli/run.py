@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import config_path, resolve_config, run_async, selection
+from rm360_async.cli.options import config_path, content_selection, resolve_config, run_async, selection
 from rm360_async.system.linux import require_linux
 
 
 @click.command("run")
 @config_path
 @selection
-@click.option("--cameras", metavar="SPEC", help="'all', '0,6,12', or a named set such as 'ring:10'.")
-@click.option("--modalities", metavar="A,B", help="E.g. 'images,audio'; config.yaml lists the names.")
+@content_selection
 @click.option(
     "--force", is_flag=True, help="Extract published performances again; each folder is replaced in one step."
 )
@@ -30,8 +29,8 @@ def command(
     config_option: Path | None,
     subjects: tuple[str, ...],
     performances: tuple[str, ...],
-    cameras: str | None,
-    modalities: str | None,
+    cameras: tuple[str, ...],
+    modalities: tuple[str, ...],
     *,
     force: bool,
     dry_run: bool,
@@ -46,7 +45,8 @@ def command(
     Examples:
       rm360 run                                    with ./config.yaml
       rm360 run lab.yaml --dry-run --at 100MB/s
-      rm360 run lab.yaml --subject 0018 --performance 's*' --modalities audio
+      rm360 run lab.yaml --subject 0018-0040 --performance 's*' --modalities audio
+      rm360 run lab.yaml --cameras 'ring:10 +25 -49'
       rm360 run lab.yaml --subject 0018 --performance s3_all --force
     """
     require_linux("rm360 run")

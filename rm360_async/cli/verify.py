@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import config_path, resolve_config, run_async, selection, without_all
+from rm360_async.cli.options import config_path, resolve_config, run_async, selection
 
 
 @click.command("verify")
@@ -39,8 +39,8 @@ def command(
       rm360 verify lab.yaml --json | jq '.performances | map_values(.state)'
     """
     from rm360_async.commands.verify.verify import VerifyOptions, verify
-    from rm360_async.config import load_settings
+    from rm360_async.config import load_settings, parse_filter
 
     settings = load_settings(resolve_config(config, config_option), subjects=subjects, performances=performances)
-    options = VerifyOptions(deep, repair, without_all(subjects), without_all(performances), as_json)
+    options = VerifyOptions(deep, repair, parse_filter(subjects, performances), as_json)
     return run_async(verify, settings, options)

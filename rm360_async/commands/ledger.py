@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rm360_async.config import Settings
 from rm360_async.domain.exit_code import ExitCode
-from rm360_async.domain.names import matches_any
 from rm360_async.domain.stage import FAILURES, Stage
+from rm360_async.domain.terms import PerformanceFilter
 from rm360_async.ledger import Ledger, ledger_path, manifest_text, opened, write_manifest
 
 
@@ -25,17 +25,15 @@ async def export_manifest(settings: Settings, output: str | None) -> int:
     return ExitCode.DONE
 
 
-async def retry(settings: Settings, subjects: tuple[str, ...], performances: tuple[str, ...], waiting: bool) -> int:
+async def retry(settings: Settings, wanted: PerformanceFilter, waiting: bool) -> int:
     """Requeue the selected performances that failed, or that wait, and print them; return the exit code."""
     stages = (Stage.WAITING,) if waiting else FAILURES
     async with Ledger.open(ledger_path(settings.storage.manifest_path), create=False) as ledger:
-        candidates = [row.performance for row in await ledger.rows() if row.stage in stages]
-        selected = [
-            each
-            for each in candidates
-            if (not subjects or each.subject in subjects) and (not performances or matches_any(each.name, performances))
-        ]
-        requeued = await ledger.requests.retry(selected, waiting=waiting)
+        rows = await ledger.rows()
+        candidates = [row.performance for row in rows if row.stage in stages]
+        requeued = await ledger.requests.retry(list(filter(wanted.selects, candidates)), waiting=waiting)
+    for remark in wanted.unmatched(row.performance for row in rows):
+        print(f"note: {remark}", file=sys.stderr)
     for each in requeued:
         print(f"{each}: pending")
     print(f"{len(requeued)} of {len(candidates)} {'waiting' if waiting else 'failed'} performances requeued")

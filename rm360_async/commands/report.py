@@ -17,7 +17,8 @@ from rm360_async.commands.report_data import read_ledger, run_data
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.exit_code import ExitCode
-from rm360_async.domain.names import Performance, matches_any, output_folder
+from rm360_async.domain.names import Performance, output_folder
+from rm360_async.domain.terms import PerformanceFilter
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.workers import WorkerTemplate, run_worker
 from rm360_async.visualization.report import is_page_current, remove_orphan_pages, write_page, write_run_page
@@ -31,14 +32,7 @@ class ReportOptions:
 
     faces: bool = True
     force: bool = False
-    subjects: tuple[str, ...] = ()
-    performances: tuple[str, ...] = ()
-
-    def selects(self, performance: Performance) -> bool:
-        """Return True if the page of this performance is to be written."""
-        return (not self.subjects or performance.subject in self.subjects) and (
-            not self.performances or matches_any(performance.name, self.performances)
-        )
+    wanted: PerformanceFilter = field(default_factory=PerformanceFilter)
 
 
 def report_folder(folder: Path, output: Path, *, faces: bool) -> int:
@@ -54,7 +48,9 @@ async def report_run(settings: Settings, output: Path, options: ReportOptions) -
     _require_outside(output, settings.storage.output_dir, "output_dir")
     ledger = await read_ledger(settings)
     writer = _PageWriter(settings, output, options)
-    await writer.write_all([each for each in ledger.published if options.selects(each)])
+    for remark in options.wanted.unmatched(ledger.published):
+        print(f"note: {remark}", file=sys.stderr)
+    await writer.write_all(list(filter(options.wanted.selects, ledger.published)))
     names = {str(each) for each in ledger.published}
     removed = await on_disk_thread(lambda: remove_orphan_pages(output, names, faces=options.faces))
     run_page = await on_disk_thread(lambda: write_run_page(run_data(settings, output, ledger, writer.problems), output))

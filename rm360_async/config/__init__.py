@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rm360_async.config.parsers import parse_cameras, parse_modalities
+from rm360_async.config.parsers import parse_cameras, parse_filter, parse_modalities
 
 if TYPE_CHECKING:
     from rm360_async.config.load import load_settings
@@ -25,6 +25,7 @@ __all__ = [
     "Storage",
     "load_settings",
     "parse_cameras",
+    "parse_filter",
     "parse_modalities",
 ]
 

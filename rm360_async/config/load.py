@@ -20,19 +20,26 @@ def load_settings(
     *,
     subjects: Sequence[str] = (),
     performances: Sequence[str] = (),
-    cameras: str | None = None,
-    modalities: str | None = None,
+    cameras: str | Sequence[str] = (),
+    modalities: str | Sequence[str] = (),
 ) -> Settings:
     """Return the settings of a config file; options of the command line replace those of the file.
 
-    `subjects` and `performances` are ids and names (or patterns), `cameras` and `modalities` texts as `parse_cameras`
-    and `parse_modalities` take them. Relative paths start at the config's folder. Raises BadRequest with one line for
+    Each option is a selection, or several that are joined; see `domain.selectors`. Relative paths start at the config's
+    folder. Raises BadRequest with one line for
     every error in the file and the options.
     """
     path = Path(path)
     document = read_document(path)
     sections = _drop_empty(document.value)
-    options, option_errors = _parse_options(subjects, performances, cameras, modalities)
+    options, option_errors = _parse_options(
+        {
+            "subjects": (subjects, parse_subjects),
+            "performances": (performances, parse_performances),
+            "cameras": (cameras, parse_cameras),
+            "modalities": (modalities, _parse_modality_names),
+        }
+    )
     if isinstance(sections["extraction"], dict):
         sections["extraction"].update(options)
     settings, errors = _validate(sections, path, document.lines)
@@ -45,30 +52,26 @@ def load_settings(
     return settings
 
 
-def _parse_options(
-    subjects: Sequence[str], performances: Sequence[str], cameras: str | None, modalities: str | None
-) -> tuple[dict[str, Any], list[str]]:
+def _parse_options(options: dict[str, tuple[Any, Callable[[Any], Any]]]) -> tuple[dict[str, Any], list[str]]:
     """Return the options as values of the section `extraction`, and what is wrong with others.
 
-    A wrong value is left out, so that the file's own is validated in its place.
+    `options`: what was given for each key, and its parser. A wrong value is left out, so that the file's own is
+    validated in its place.
     """
-    parsers: list[tuple[str, Callable[[], Any]]] = []
-    if subjects:
-        parsers.append(("subjects", lambda: parse_subjects(subjects)))
-    if performances:
-        parsers.append(("performances", lambda: parse_performances(performances)))
-    if cameras is not None:
-        parsers.append(("cameras", lambda: parse_cameras(cameras)))
-    if modalities is not None:
-        parsers.append(("modalities", lambda: [modality.value for modality in parse_modalities(modalities)]))
     values: dict[str, Any] = {}
     errors: list[str] = []
-    for key, parse in parsers:
+    for key, (given, parse) in options.items():
+        if not given and given != "":
+            continue
         try:
-            values[key] = parse()
+            values[key] = parse(given)
         except BadRequest as error:
             errors += error.problems
     return values, errors
+
+
+def _parse_modality_names(given: str | Sequence[str]) -> list[str]:
+    return [modality.value for modality in parse_modalities(given)]
 
 
 def _validate(

@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rm360_async.config.parsers import ConfigErrors, suggestion, value_text
+from rm360_async.config.parsers import ConfigErrors, value_text
 from rm360_async.config.settings import Settings
 from rm360_async.config.yaml_document import ConfigError, KeyPath, key_text
+from rm360_async.domain.selectors import suggestion
 
 _MISSING_HINTS = {
     "subjects": 'write a list such as ["0018"], or "all"',

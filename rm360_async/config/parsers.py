@@ -7,20 +7,28 @@ for every wrong entry, so that the user sees all wrong ids of a list at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rm360_async.config.yaml_document import IntAsTyped, one_line
-from rm360_async.domain.cameras.set_names import is_named_set
 from rm360_async.domain.errors import BadRequest
-from rm360_async.domain.names import LAST_CAMERA, Modality, camera_id, is_pattern, is_performance, is_subject
+from rm360_async.domain.names import Modality, is_subject
+from rm360_async.domain.selectors import (
+    CAMERAS,
+    MODALITIES,
+    PERFORMANCES,
+    SUBJECTS,
+    UnknownTerm,
+    Vocabulary,
+    parse_terms,
+    to_camera_selector,
+    to_selector,
+)
+from rm360_async.domain.terms import ALL, PerformanceFilter, Selector, is_selected
 
 Parsed = TypeVar("Parsed")
 
-ALL = "all"
-_COMMON_NAMES = [*(f"e{n}" for n in range(12)), "h0", "h2", *(f"s{n}_all" for n in range(1, 7))]
 _TEXT_IN_YAML = re.compile(r"0[0-9]*[89][0-9]*")
 """Digits that YAML 1.1 reads as text; a program that writes YAML writes such an id without quotes."""
 _RESOURCE_KEY = re.compile(r"[?&]resourcekey=(?P<key>[\w-]+)")
@@ -49,62 +57,52 @@ def value_text(value: object) -> str:
     return "a list" if isinstance(value, list | tuple) else one_line(str(value))
 
 
-def suggestion(text: str, names: Iterable[str]) -> str:
-    """Return `; did you mean X?` for the name that is most similar to the text, or "" without one."""
-    typed, known = text.lower().replace("-", "_"), sorted(names, key=len)
-    close = [name for name in known if len(typed) > 1 and name.startswith(typed)] or get_close_matches(typed, known)
-    return f"; did you mean {close[0]}?" if close else ""
+def to_subjects(value: object) -> Selector:
+    """Return "all" or the terms of a selection of subjects, in the order given."""
+    return to_selector(_to_terms(value, SUBJECTS))
 
 
-def to_subjects(value: object) -> str | tuple[str, ...]:
-    """Return "all" or subject ids, each once, in the order given."""
-    return _to_all_or_list(value, _to_subject, '["0018"]')
+def to_performances(value: object) -> Selector:
+    """Return "all" or the terms of a selection of performances, in the order given."""
+    return to_selector(_to_terms(value, PERFORMANCES))
 
 
-def to_performances(value: object) -> str | tuple[str, ...]:
-    """Return "all" or names and patterns of performances, each once, in the order given."""
-    return _to_all_or_list(value, _to_performance, '["s1_all"] or ["s*"]')
-
-
-def to_cameras(value: object) -> str | tuple[str, ...]:
-    """Return "all", a named set such as "ring:10", or two-digit camera ids, sorted."""
-    if isinstance(value, str) and value != ALL and not value.isdigit():
-        if is_named_set(value):
-            return value
-        raise ConfigErrors(
-            (None, f'{value_text(value)} is not a camera set; write "all", a list, or a set such as "ring:10"')
-        )
-    chosen = _to_all_or_list(value, _to_camera, '[0, 6, 12], "all", or a set such as "ring:10"')
-    return chosen if isinstance(chosen, str) else tuple(sorted(chosen))
+def to_cameras(value: object) -> Selector:
+    """Return "all", two-digit camera ids, sorted, or, with a set, a text such as "ring:10 +25 -49"."""
+    return _not_empty(to_camera_selector(_to_terms(value, CAMERAS)))
 
 
 def to_modalities(value: object) -> tuple[Modality, ...]:
-    """Return modalities in the order of extraction; "all" means all eleven."""
-    chosen = _to_all_or_list(value, _to_modality, "[images, audio]")
-    return tuple(modality for modality in Modality if chosen == ALL or modality.value in chosen)
+    """Return the selected modalities in the order of extraction."""
+    selector = to_selector(_to_terms(value, MODALITIES))
+    return _not_empty(tuple(modality for modality in Modality if is_selected(selector, modality.value)))
 
 
-def parse_subjects(given: Sequence[str]) -> str | tuple[str, ...]:
-    """Return the subjects of a command line, or "all" if that is the only one. Raises BadRequest."""
-    return _parse_option("--subject", lambda: to_subjects(ALL if list(given) == [ALL] else given))
+def parse_subjects(given: str | Sequence[str]) -> Selector:
+    """Return the subjects of a command line. Raises BadRequest."""
+    return _parse_option("--subject", given, to_subjects)
 
 
-def parse_performances(given: Sequence[str]) -> str | tuple[str, ...]:
-    """Return the performances of a command line, or "all". Raises BadRequest."""
-    return _parse_option("--performance", lambda: to_performances(ALL if list(given) == [ALL] else given))
+def parse_performances(given: str | Sequence[str]) -> Selector:
+    """Return the performances of a command line. Raises BadRequest."""
+    return _parse_option("--performance", given, to_performances)
 
 
-def parse_cameras(text: str) -> str | tuple[str, ...]:
-    """Return the cameras of a command line: `all`, `ring:10`, or `0,6,12`. Raises BadRequest."""
-    listed = _split_option(text)
-    is_set = len(listed) == 1 and not listed[0].isdigit()
-    return _parse_option("--cameras", lambda: to_cameras(listed[0] if is_set else listed))
+def parse_cameras(given: str | Sequence[str]) -> Selector:
+    """Return the cameras of a command line: `all`, `ring:10 -49`, or `0,6,12`. Raises BadRequest."""
+    return _parse_option("--cameras", given, to_cameras)
 
 
-def parse_modalities(text: str) -> tuple[Modality, ...]:
+def parse_modalities(given: str | Sequence[str]) -> tuple[Modality, ...]:
     """Return the modalities of a command line: `images,audio`, or `all`. Raises BadRequest."""
-    listed = _split_option(text)
-    return _parse_option("--modalities", lambda: to_modalities(ALL if listed == [ALL] else listed))
+    return _parse_option("--modalities", given, to_modalities)
+
+
+def parse_filter(subjects: Sequence[str], performances: Sequence[str]) -> PerformanceFilter:
+    """Return which performances a command line selects; without options all. Raises BadRequest."""
+    return PerformanceFilter(
+        parse_subjects(subjects) if subjects else ALL, parse_performances(performances) if performances else ALL
+    )
 
 
 def to_remote_name(value: object) -> str:
@@ -167,10 +165,6 @@ def _to_text(value: object) -> str:
     return value
 
 
-def _to_all_or_list(value: object, to_entry: Callable[[Any], str], example: str) -> str | tuple[str, ...]:
-    return ALL if value == ALL else _to_list(value, to_entry, example)
-
-
 def _to_list(value: object, to_entry: Callable[[Any], str], example: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise ConfigErrors((None, f"{value_text(value)} is not a list; write a list, such as {example}"))
@@ -188,55 +182,55 @@ def _to_list(value: object, to_entry: Callable[[Any], str], example: str) -> tup
     return tuple(parsed)
 
 
-def _to_subject(value: object) -> str:
-    if isinstance(value, IntAsTyped) and _TEXT_IN_YAML.fullmatch(value.text) and is_subject(value.text):
+def _to_terms(value: object, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return the terms of a selection that is a text, or a list of texts. Raises ConfigErrors."""
+    if isinstance(value, list | tuple):
+        if not value:
+            raise ConfigErrors((None, f"the list is empty; {vocabulary.hint}, or all"))
+        terms: list[str] = []
+        errors: list[tuple[int | None, str]] = []
+        for index, item in enumerate(value):
+            try:
+                terms += _terms_of(item, vocabulary)
+            except ConfigErrors as error:
+                errors += [(index, sentence) for _, sentence in error.entries]
+        if errors:
+            raise ConfigErrors(*errors)
+        return tuple(terms)
+    return _terms_of(value, vocabulary)
+
+
+def _not_empty(selected: Parsed) -> Parsed:
+    if not selected:
+        raise ConfigErrors((None, "selects nothing: what it adds is removed again"))
+    return selected
+
+
+def _terms_of(value: object, vocabulary: Vocabulary) -> tuple[str, ...]:
+    if isinstance(value, IntAsTyped):
+        value = _number_text(value, vocabulary)
+    if isinstance(value, int) and not isinstance(value, bool) and vocabulary is CAMERAS:
+        value = str(value)
+    if not isinstance(value, str):
+        raise ConfigErrors((None, f"{value_text(value)} is not a {vocabulary.noun}; {vocabulary.hint}"))
+    try:
+        return parse_terms(vocabulary, value)
+    except UnknownTerm as error:
+        raise ConfigErrors((None, str(error))) from None
+
+
+def _number_text(value: IntAsTyped, vocabulary: Vocabulary) -> object:
+    """Return the text of a number that may be meant as a name, or the number itself, which is none."""
+    if vocabulary is CAMERAS or (_TEXT_IN_YAML.fullmatch(value.text) and is_subject(value.text)):
         return value.text
-    if isinstance(value, IntAsTyped) and len(value.text) <= 4:
+    if vocabulary is SUBJECTS and len(value.text) <= 4:
         reason = "is a number to YAML (which reads 0026 as 22), and ids are text"
         raise ConfigErrors((None, f'{value.text} {reason}; write "{value.text.zfill(4)}"'))
-    if isinstance(value, str) and is_subject(value):
-        return value
-    all_hint = '; for all subjects write "all" without a list' if value == ALL else ""
-    raise ConfigErrors(
-        (None, f'{value_text(value)} is not a subject id; write four digits in quotes, such as "0018"{all_hint}')
-    )
+    return value
 
 
-def _to_performance(value: object) -> str:
-    if isinstance(value, str) and (is_performance(value) or is_pattern(value)):
-        return value
-    hint = suggestion(value, _COMMON_NAMES) if isinstance(value, str) else ""
-    examples = '; write names such as "s1_all", "e0", "h1_7bk", or a pattern such as "s*"'
-    raise ConfigErrors((None, f"{value_text(value)} is not a performance name{hint or examples}"))
-
-
-def _to_camera(value: object) -> str:
+def _parse_option(option: str, given: str | Sequence[str], parse: Callable[[object], Parsed]) -> Parsed:
     try:
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise ValueError
-        camera = camera_id(value)
-    except ValueError:
-        hint = f"write numbers from 0 to {LAST_CAMERA}"
-        raise ConfigErrors((None, f"{value_text(value)} is not a camera id; {hint}")) from None
-    if int(camera) > LAST_CAMERA:
-        raise ConfigErrors((None, f"there is no camera {camera}; the rig has the cameras 00 to {LAST_CAMERA}"))
-    return camera
-
-
-def _to_modality(value: object) -> str:
-    names = [modality.value for modality in Modality]
-    if isinstance(value, str) and value in names:
-        return str(value)
-    hint = suggestion(value, names) if isinstance(value, str) else ""
-    raise ConfigErrors((None, f"{value_text(value)} is not a modality{hint or '; write some of ' + ', '.join(names)}"))
-
-
-def _split_option(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")] if text.strip() else []
-
-
-def _parse_option(option: str, parse: Callable[[], Parsed]) -> Parsed:
-    try:
-        return parse()
+        return parse(given)
     except ConfigErrors as error:
         raise BadRequest(*(f"{option}: {sentence}" for _, sentence in error.entries)) from None

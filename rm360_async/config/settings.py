@@ -18,6 +18,7 @@ from rm360_async.config.parsers import ConfigErrors
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import Modality, Structure, is_subject
 from rm360_async.domain.state import HOUR, MAX_WAIT_SECONDS
+from rm360_async.domain.terms import ALL, PerformanceFilter, Selector
 
 if TYPE_CHECKING:
     from rm360_async.domain.selection import SelectionPolicy
@@ -26,8 +27,6 @@ GB = 2**30
 MB = 2**20
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-
-IdSelection = str | tuple[str, ...]
 
 
 def _to_structure(value: object) -> Structure:
@@ -86,12 +85,17 @@ class GoogleDrive(_Section):
 
 
 class Extraction(_Section):
-    """The selection; each of the first three is "all" or a tuple of names."""
+    """The selection, as `domain.selectors` parses it."""
 
-    subjects: Annotated[IdSelection, BeforeValidator(parsers.to_subjects)]
-    performances: Annotated[IdSelection, BeforeValidator(parsers.to_performances)] = parsers.ALL
-    cameras: Annotated[IdSelection, BeforeValidator(parsers.to_cameras)] = parsers.ALL
+    subjects: Annotated[Selector, BeforeValidator(parsers.to_subjects)]
+    performances: Annotated[Selector, BeforeValidator(parsers.to_performances)] = ALL
+    cameras: Annotated[Selector, BeforeValidator(parsers.to_cameras)] = ALL
     modalities: Annotated[tuple[Modality, ...], BeforeValidator(parsers.to_modalities)] = tuple(Modality)
+
+    @property
+    def performance_filter(self) -> PerformanceFilter:
+        """Return which performances are selected."""
+        return PerformanceFilter(self.subjects, self.performances)
 
 
 class Storage(_Section):

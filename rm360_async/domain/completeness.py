@@ -14,16 +14,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from rm360_async.domain.cameras.rig import rig
+from rm360_async.domain.cameras.sets import explicitly_selected
 from rm360_async.domain.formatting import number_ranges
 from rm360_async.domain.names import BY_CAMERA, RAW_ONLY, Modality, Performance, Structure
 from rm360_async.domain.record import LeftOut
-from rm360_async.domain.release import (
-    CameraSelection,
-    ReleasedContent,
-    explicitly_selected,
-    possible_layouts,
-    released_content,
-)
+from rm360_async.domain.release import ReleasedContent, possible_layouts, released_content
+from rm360_async.domain.terms import ALL, Selector, asks_for_all
 
 MAX_IDS_SHOWN = 8
 MAX_TEXT_CHARS = 600
@@ -75,7 +71,7 @@ class ExtractionFacts:
     performance: Performance
     sources: tuple[str, ...]
     """Paths of the source files, below the remote's root or local."""
-    wanted_cameras: CameraSelection = "all"
+    wanted_cameras: Selector = ALL
     wanted: frozenset[Modality] = frozenset(Modality)
     absent: frozenset[Modality] = frozenset()
     """Modalities of which the source holds nothing."""
@@ -139,7 +135,7 @@ def _loss_findings(
 ) -> Iterable[Finding]:
     """Yield what is wanted and released, but not in the source."""
     lost = facts.absent & facts.wanted & promised
-    if facts.wanted_cameras != "all":  # the modalities of the chosen cameras may be absent without any loss
+    if facts.wanted_cameras != ALL:  # the modalities of the chosen cameras may be absent without any loss
         lost -= BY_CAMERA
     if lost:
         names = ", ".join(modality.value for modality in Modality if modality in lost)
@@ -210,7 +206,7 @@ def _not_released(facts: ExtractionFacts, released: ReleasedContent | None) -> I
     if facts.wanted != frozenset(Modality):
         missing = facts.absent & facts.wanted - released.modalities
         yield from (each.value for each in Modality if each in missing)
-    if facts.wanted_cameras != "all" and not BY_CAMERA.isdisjoint(facts.wanted & released.modalities):
+    if not asks_for_all(facts.wanted_cameras) and not BY_CAMERA.isdisjoint(facts.wanted & released.modalities):
         wanted = explicitly_selected(facts.wanted_cameras, tuple(rig()))
         cameras = sorted(wanted - set(released.cameras) - set(facts.frames))
         if cameras:

@@ -10,12 +10,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 _SUBJECT = re.compile(r"[0-9]{4}")
 _PERFORMANCE = re.compile(r"(?P<family>[ehs])(?P<number>[0-9]{1,2})(?:_(?P<part>all|[0-9]{1,2}[a-z]{1,8}))?")
-_PATTERN = re.compile(r"[a-z0-9_*?]{1,16}")
 LAST_CAMERA = 59
 """The rig has the cameras 00 to 59."""
 _CAMERA = re.compile(r"[0-9]{2}")
@@ -93,16 +91,6 @@ def is_performance(text: str) -> bool:
         return False
     has_valid_part = {"e": match["part"] is None, "s": match["part"] == "all", "h": match["part"] != "all"}
     return has_valid_part[match["family"]]
-
-
-def is_pattern(text: str) -> bool:
-    """Return True if the text is a pattern of performance names, such as `s*` or `e?`."""
-    return _PATTERN.fullmatch(text) is not None and ("*" in text or "?" in text)
-
-
-def matches_any(name: str, patterns: Iterable[str]) -> bool:
-    """Return True if a performance name equals one of the names or fits one of the patterns."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def camera_id(value: int | str) -> str:

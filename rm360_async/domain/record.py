@@ -92,6 +92,10 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     """Bytes written of each modality."""
+    resolved_cameras: tuple[str, ...] = ()
+    """The ids that `wanted_cameras` selected of this file; empty in markers of earlier versions."""
+    camera_pool: tuple[str, ...] = ()
+    """The cameras among which a set such as ring:10 chose; empty without such a set."""
     verdict: str = ""
     """Complete, complete as released, or damaged and with what; "" in markers from before there were verdicts."""
     audio_seconds: float | None = None

@@ -9,11 +9,9 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from rm360_async.domain.cameras.rig import FRONT_CAMERA, S3_CAMERAS, rig
-from rm360_async.domain.cameras.sets import resolve_cameras
+from rm360_async.domain.cameras.sets import explicitly_selected, is_chosen_among_present, resolve_cameras
 from rm360_async.domain.names import BY_CAMERA, Kind, Modality, Performance, Structure, is_performance
-
-CameraSelection = str | tuple[str, ...]
-"""Cameras as a config or a record has them: "all", a named set, or ids."""
+from rm360_async.domain.terms import Selector
 
 MAX_IDS_SHOWN = 24
 USUAL_RATES = (30.0, 15.0)
@@ -93,7 +91,7 @@ def released_content_of(name: str, sources: Iterable[str], cameras: Iterable[str
     return next((content for content in known if present <= set(content.cameras)), known[-1] if known else None)
 
 
-def absence_of_camera(camera: str, released: ReleasedContent | None, wanted: CameraSelection) -> Absence:
+def absence_of_camera(camera: str, released: ReleasedContent | None, wanted: Selector) -> Absence:
     """Return why a camera has no images in a folder for which the cameras `wanted` were selected."""
     if released is None:
         return Absence.UNKNOWN
@@ -102,18 +100,8 @@ def absence_of_camera(camera: str, released: ReleasedContent | None, wanted: Cam
     return Absence.LOST if camera in explicitly_selected(wanted, released.cameras) else Absence.NOT_WANTED
 
 
-def explicitly_selected(wanted: CameraSelection, pool: tuple[str, ...]) -> frozenset[str]:
-    """Return the cameras of the pool that were selected by id or by a fixed set.
-
-    Sets that are chosen among the cameras present (ring:N, front:N) select none explicitly, unless they take all.
-    """
-    depends_on_pool = isinstance(wanted, str) and wanted.startswith(("ring:", "front:"))
-    chosen = resolve_cameras(wanted, pool)
-    return frozenset() if depends_on_pool and len(chosen) < len(pool) else frozenset(chosen)
-
-
 def obtainable_modalities(
-    structure: Structure, name: str, modalities: Collection[Modality], cameras: CameraSelection
+    structure: Structure, name: str, modalities: Collection[Modality], cameras: Selector
 ) -> frozenset[Modality]:
     """Return those of `modalities` of which the release has anything for these cameras; all if it is not known."""
     released = released_content(structure, name)
@@ -136,7 +124,7 @@ def modality_remarks(
     return [f"{', '.join(names)}: {remark}" for remark, names in names_by_remark.items()]
 
 
-def camera_remarks(structure: Structure, performances: Iterable[Performance], wanted: CameraSelection) -> list[str]:
+def camera_remarks(structure: Structure, performances: Iterable[Performance], wanted: Selector) -> list[str]:
     """Return a line for each kind of performance of which the release does not hold all wanted cameras."""
     names_by_remark: dict[str, list[str]] = {}
     for name in dict.fromkeys(performance.name for performance in performances):
@@ -147,7 +135,7 @@ def camera_remarks(structure: Structure, performances: Iterable[Performance], wa
     return [f"{', '.join(names)}: {remark}" for remark, names in names_by_remark.items()]
 
 
-def _camera_remark(released: ReleasedContent, wanted: CameraSelection) -> str:
+def _camera_remark(released: ReleasedContent, wanted: Selector) -> str:
     available = resolve_cameras(wanted, released.cameras)
     requested = wanted if isinstance(wanted, tuple) else resolve_cameras(wanted, rig())
     if len(available) >= len(requested):
@@ -158,7 +146,7 @@ def _camera_remark(released: ReleasedContent, wanted: CameraSelection) -> str:
     if wanted == "all":
         return f"{remark}, as released"
     remark += f"; the release has only {len(released.cameras)}"
-    if isinstance(wanted, str) and not explicitly_selected(wanted, tuple(rig())):
+    if is_chosen_among_present(wanted) and len(explicitly_selected(wanted, tuple(rig()))) < len(requested):
         return remark
     return f"{remark}, not {_ids_text(camera for camera in requested if camera not in released.cameras)}"
 

@@ -11,18 +11,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from rm360_async.domain.cameras.rig import rig
-from rm360_async.domain.cameras.sets import resolve_cameras
+from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
+from rm360_async.domain.cameras.sets import is_chosen_among_present, resolve_cameras
 from rm360_async.domain.names import BY_CAMERA, Modality, Performance, Structure
 from rm360_async.domain.record import EarlierRecord, Record, SourceFile
-from rm360_async.domain.release import (
-    CameraSelection,
-    camera_remarks,
-    modality_remarks,
-    obtainable_modalities,
-    released_content,
-)
+from rm360_async.domain.release import camera_remarks, modality_remarks, obtainable_modalities, released_content
 from rm360_async.domain.state import source_changed
+from rm360_async.domain.terms import ALL, Selector, asks_for_all
 
 
 class FetchMode(str, Enum):
@@ -40,7 +35,7 @@ class FetchMode(str, Enum):
 class Selection:
     """What to extract of a performance; `has` are the cameras and modalities that its published folder has already."""
 
-    cameras: CameraSelection = "all"
+    cameras: Selector = ALL
     modalities: Collection[Modality] = ()
     has: tuple[Collection[str], Collection[Modality]] = ((), ())
 
@@ -54,15 +49,21 @@ class Selection:
 class SelectionPolicy:
     """What the config wants: of which performances, and what of each."""
 
-    subjects: str | tuple[str, ...]
-    performances: str | tuple[str, ...]
-    cameras: CameraSelection
+    subjects: Selector
+    performances: Selector
+    cameras: Selector
     modalities: tuple[Modality, ...]
     structure: Structure
 
     def fingerprint(self) -> str:
-        """Return a text that differs if the config wants something else; the ledger keeps it between runs."""
-        return repr((self.subjects, self.performances, self.cameras, [each.value for each in self.modalities]))
+        """Return a text that differs if the config wants something else; the ledger keeps it between runs.
+
+        It does so too if a set such as ring:10 chooses other cameras of the rig, or of the 38 of s3_all, than before.
+        """
+        wanted = repr((self.subjects, self.performances, self.cameras, [each.value for each in self.modalities]))
+        if not is_chosen_among_present(self.cameras):
+            return wanted
+        return f"{wanted} {[resolve_cameras(self.cameras, pool) for pool in (rig(), S3_CAMERAS)]}"
 
     def is_obtainable(self, performance: Performance) -> bool:
         """Return True if the release has anything of what is wanted of a performance."""
@@ -75,7 +76,7 @@ class SelectionPolicy:
         """
         performances = list(performances)
         lines: list[str] = []
-        if self.cameras != "all" and not BY_CAMERA.isdisjoint(self.modalities):
+        if not asks_for_all(self.cameras) and not BY_CAMERA.isdisjoint(self.modalities):
             lines += camera_remarks(self.structure, performances, self.cameras)
         if set(self.modalities) != set(Modality):
             lines += modality_remarks(self.structure, performances, self.modalities)
@@ -144,8 +145,15 @@ def _published(
     if isinstance(record.wanted_cameras, tuple) or record.wanted_cameras == "all":
         return chosen | set(record.cameras), modalities
     # a set such as ring:10 chose among the cameras that the file had
-    cameras = set(record.cameras) or chosen
+    cameras = {*record.resolved_cameras, *record.cameras} or chosen
     return cameras | (chosen if record.wanted_cameras == policy.cameras else set()), modalities
+
+
+def chooses_otherwise_now(record: Record | EarlierRecord | None, cameras: Selector) -> bool:
+    """Return True if a set of cameras (ring:10) would choose others now than for this published folder, of the same."""
+    if not isinstance(record, Record) or record.wanted_cameras != cameras or not record.camera_pool:
+        return False
+    return not set(resolve_cameras(cameras, record.camera_pool)) <= set(record.resolved_cameras)
 
 
 def _modalities(record: Record) -> frozenset[Modality]:
@@ -153,7 +161,7 @@ def _modalities(record: Record) -> frozenset[Modality]:
     return frozenset(known[name] for name in record.wanted_modalities if name in known)
 
 
-def _union(before: CameraSelection, now: CameraSelection) -> CameraSelection:
+def _union(before: Selector, now: Selector) -> Selector:
     """Return the cameras to extract so that none of `before` is lost (a set keeps its cameras in any case)."""
     if "all" in (before, now):
         return "all"

@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from rm360_async import __version__
+from rm360_async.domain.cameras.sets import is_chosen_among_present
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Modality
 from rm360_async.domain.record import LeftOut, Record
@@ -26,7 +27,7 @@ from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.metadata import CollectedMetadata, add_completeness, collect_metadata, write_metadata
 from rm360_async.extraction.modalities.registry import EXTRACTORS, extract_modality, start_modalities
 from rm360_async.extraction.previous import PreviousFolder
-from rm360_async.extraction.source import chosen_cameras, require_complete_source, require_known_content
+from rm360_async.extraction.source import camera_pool, chosen_cameras, require_complete_source, require_known_content
 from rm360_async.smc import SmcPair, UnreadableData
 from rm360_async.store.staging import StagingFolder
 from rm360_async.system.fault_points import reach
@@ -108,7 +109,9 @@ def _fill(
         with _timed(results.seconds, "list"):
             folder.write_list()
         copier.report_progress()
-        return _record(job, folder, results, metadata)
+        record = _record(job, folder, results, metadata)
+        pool = camera_pool(source) if is_chosen_among_present(job.cameras) else ()
+        return replace(record, resolved_cameras=cameras, camera_pool=pool)
 
 
 def _extract_modalities(job: ExtractJob, context: ExtractionContext, results: _Results) -> None:

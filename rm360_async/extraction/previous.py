@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from rm360_async.domain.names import Modality, camera_folder
 from rm360_async.domain.record import Record
+from rm360_async.domain.terms import ALL
 from rm360_async.store.file_list import FILE_LIST, ListedFile, read_file_list
 from rm360_async.store.marker import read_marker
 
@@ -57,7 +58,9 @@ class PreviousFolder:
         wanted = self.record.wanted_cameras
         if isinstance(wanted, tuple):
             return set(wanted) & set(cameras)
-        return set(cameras) if wanted == "all" else set(self.record.cameras)
+        if wanted == ALL:
+            return set(cameras)
+        return {*self.record.cameras, *self.record.resolved_cameras}
 
     def has(self, modality: Modality, camera: str = "") -> bool:
         """Return True if all of a modality (of a camera) was published and is still there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.terms import ALL
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.previous import PreviousFolder
 from rm360_async.smc import SmcPair
@@ -33,11 +34,15 @@ def require_known_content(job: ExtractJob, source: SmcPair) -> None:
 def chosen_cameras(job: ExtractJob, source: SmcPair, previous: PreviousFolder | None = None) -> tuple[str, ...]:
     """Return the chosen cameras, sorted, together with those of the previous folder.
 
-    A named set such as ring:10 is resolved among the cameras with images, everything else among all cameras that the
-    source names.
+    A selection with a set such as ring:10 is resolved among the cameras with images, everything else among all cameras
+    that the source names.
     """
-    is_named_set = not isinstance(job.cameras, tuple) and job.cameras != "all"
-    with_images = source.cameras_with_images()
     every = source.all_cameras()
-    chosen = set(resolve_cameras(job.cameras, with_images if is_named_set and with_images else every))
+    pool = camera_pool(source) if isinstance(job.cameras, str) and job.cameras != ALL else every
+    chosen = set(resolve_cameras(job.cameras, pool))
     return tuple(sorted(chosen | (set() if previous is None else previous.cameras_among(every))))
+
+
+def camera_pool(source: SmcPair) -> tuple[str, ...]:
+    """Return the cameras among which a set of cameras chooses: those with images, or all if none has any."""
+    return tuple(source.cameras_with_images() or source.all_cameras())

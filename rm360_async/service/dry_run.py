@@ -94,7 +94,7 @@ def dry_run_text(settings: Settings, plan: RunPlan, listing: RemoteListing) -> s
     lines += plan.replacement_lines(settings)
     lines += [f"cameras: {remark}" for remark in _camera_remarks(settings, plan)]
     lines += [f"not released: {warning}" for warning in plan.warnings]
-    lines += [f"note: {remark}" for remark in plan.remarks]
+    lines += [f"note: {remark}" for remark in [*plan.notes, *plan.remarks]]
     if listing.unrecognized:
         count, example = len(listing.unrecognized), listing.unrecognized[0]
         lines.append(f"note: {count} remote files do not match the dataset layout, e.g. {example}")

@@ -149,7 +149,7 @@ def _log_plan(settings: Settings, plan: RunPlan) -> None:
         log.error(f"{each} will fail: {reason}")
     for remark in plan.remarks:
         log.error(remark)
-    for warning in plan.warnings:
+    for warning in [*plan.warnings, *plan.notes]:
         log.warning(warning)
     if plan.incomplete:
         log.info(f"{len(plan.incomplete)} published performances lack data that is now selected; adding it")

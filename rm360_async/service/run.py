@@ -186,7 +186,9 @@ class _Run:
     async def _sum_up(self, plan: RunPlan, seconds: float) -> int:
         """Write the end of the log and the manifest; return the exit code."""
         rows = await self.ledger.rows(plan.states.keys(), claims=self.claims)
-        for line in await on_disk_thread(summary_lines, self.settings, rows, [*plan.remarks, *plan.warnings], seconds):
+        for line in await on_disk_thread(
+            summary_lines, self.settings, rows, [*plan.remarks, *plan.warnings, *plan.notes], seconds
+        ):
             log.info(line)
         reach("summary logged")
         if self.plan is None and self.stop.exit_code is not None:

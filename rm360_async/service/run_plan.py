@@ -13,16 +13,15 @@ from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import (
     Kind,
     Performance,
-    is_pattern,
     kinds_needed,
-    matches_any,
     output_folder,
     remote_path,
 )
 from rm360_async.domain.record import Record, SourceFile
-from rm360_async.domain.selection import SelectionPolicy, selection_for
+from rm360_async.domain.selection import SelectionPolicy, chooses_otherwise_now, selection_for
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import Observed, PerformanceRow, PlannedState, decide_state
+from rm360_async.domain.terms import Selector, expand, is_single_name, nearest_text, single_names, unmatched_terms
 from rm360_async.download import spool
 from rm360_async.download.ranges.estimate import Estimate, estimate_sizes
 from rm360_async.download.rclone import RemoteListing
@@ -32,6 +31,7 @@ from rm360_async.store.replacement import names_text, unlisted_entries
 from rm360_async.system.disk_threads import stop_if_cancelled
 
 _MAX_PASSED_OVER_SHOWN = 5
+_CHECK_REMOTE = "; check google_drive.structure and google_drive.root_folder_id"
 UNFINISHED = (Stage.PENDING, Stage.WAITING)
 
 
@@ -54,6 +54,10 @@ class RunPlan:
     """What each fetch mode would download."""
     unobtainable: list[Performance] = field(default_factory=list)
     """Selected ones of which nothing that is asked for was released; they are in no other field."""
+    other_cameras: list[Performance] = field(default_factory=list)
+    """Published folders for which the selected set of cameras (ring:10) chose others than it would now."""
+    notes: list[str] = field(default_factory=list)
+    """What a user should know besides; like the warnings it does not change the exit code."""
     warnings: list[str] = field(default_factory=list)
     """What is asked for and was not released; it does not change the exit code."""
     forced: set[Performance] = field(default_factory=set)
@@ -111,23 +115,43 @@ def select_performances(settings: Settings, listing: RemoteListing) -> tuple[lis
     listed: dict[str, list[Performance]] = {}
     for each in sorted(listing.files, key=lambda each: each.sort_key):
         listed.setdefault(each.subject, []).append(each)
-    subjects = list(listed) if isinstance(selected.subjects, str) else selected.subjects
-    patterns = ("*",) if isinstance(selected.performances, str) else selected.performances
-    performances: dict[Performance, None] = {}
-    hint = "" if listed else "; check google_drive.structure and google_drive.root_folder_id"
-    remarks = [] if subjects else [f"the remote lists no subject at all{hint}"]
+    subjects = expand(selected.subjects, list(listed))
+    remarks = _subject_remarks(selected.subjects, list(listed))
+    performances: list[Performance] = []
     for subject in subjects:
-        for pattern in patterns:
-            matching = [each for each in listed.get(subject, ()) if matches_any(each.name, [pattern])]
-            if pattern != "*" and not is_pattern(pattern):
-                matching = [Performance(subject, pattern)]
-            if not matching and not isinstance(selected.subjects, str):
-                what = "nothing" if pattern == "*" else f"no performance {pattern!r}"
-                remarks.append(f"the remote lists {what} for subject {subject}{hint}")
-            performances.update(dict.fromkeys(matching))
+        names = [each.name for each in listed.get(subject, ())]
+        performances += [Performance(subject, name) for name in expand(selected.performances, names)]
+        if subject in selected.subjects:
+            remarks += _performance_remarks(subject, selected.performances, names, listed)
     if subjects and not performances and not remarks:
-        remarks.append(f"the remote lists no performance that matches {', '.join(patterns)}")
-    return list(performances), remarks
+        terms, every = " ".join(selected.performances), [each.name for each in listing.files]
+        remarks.append(f"the remote lists no performance that matches {terms}{nearest_text(terms, every)}")
+    return performances, remarks
+
+
+def _subject_remarks(selector: Selector, listed: Sequence[str]) -> list[str]:
+    """Return a remark for each range and pattern of subjects that matches nothing which the remote lists."""
+    if not listed and single_names(selector) is None:
+        return [f"the remote lists no subject at all{_CHECK_REMOTE}"]
+    unmatched = [term for term in unmatched_terms(selector, listed) if not is_single_name(term)]
+    return [f"the remote lists no subject that matches {term}{nearest_text(term, listed)}" for term in unmatched]
+
+
+def _performance_remarks(
+    subject: str, selector: Selector, names: Sequence[str], listed: Mapping[str, object]
+) -> list[str]:
+    """Return remarks on a subject that was selected by its name, of which the remote lists not all that is selected.
+
+    Nothing is said about a full name: it fails if it is not there, unless it is published already.
+    """
+    if not names and single_names(selector) is None:
+        nearest = nearest_text(subject, listed) if listed else _CHECK_REMOTE
+        return [f"the remote lists nothing for subject {subject}{nearest}"]
+    unmatched = [term for term in unmatched_terms(selector, names) if not is_single_name(term)]
+    return [
+        f"the remote lists no performance {term!r} for subject {subject}{nearest_text(term, names)}"
+        for term in unmatched
+    ]
 
 
 def listing_remarks(listing: RemoteListing) -> list[str]:
@@ -170,7 +194,17 @@ def make_plan(
         elif plan.states[each].stage is Stage.COMPLETED and _has_spooled_files(each, spooled):
             plan.needs_cleanup.add(each)
     _add_unmet(settings, plan)
+    if plan.other_cameras:
+        plan.notes.append(_other_cameras_note(settings, plan.other_cameras))
     return plan
+
+
+def _other_cameras_note(settings: Settings, performances: Iterable[Performance]) -> str:
+    folders = names_text(sorted(map(str, performances)))
+    return (
+        f"{settings.extraction.cameras} chose other cameras for {folders} than it would now; these folders keep theirs"
+        " (listed in the marker): write ids instead of the set, or extract them again with --force"
+    )
 
 
 def _is_obtainable(settings: Settings, plan: RunPlan, performance: Performance) -> bool:
@@ -220,12 +254,15 @@ def _kinds_for(policy: SelectionPolicy, performance: Performance, previous: Reco
 
 def _incomplete_record(settings: Settings, plan: RunPlan, performance: Performance) -> Record | None:
     """Return the record of a published folder that lacks selected data; None for any other."""
+    cameras = settings.extraction.cameras
     try:
         record = read_record(output_folder(settings.storage.output_dir, performance))
     except Fault as fault:  # leave it as it is; the next run compares it again
         plan.comparison_failed.add(performance)
         plan.remarks.append(f"{performance} cannot be compared with the selection: {fault}")
         return None
+    if chooses_otherwise_now(record, cameras):
+        plan.other_cameras.append(performance)
     if isinstance(record, Record) and settings.selection_policy.is_lacking(performance, record):
         return record
     return None

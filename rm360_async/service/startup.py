@@ -16,6 +16,7 @@ from rm360_async.domain.doubt import Attendance, Doubt, confirmed, is_believed, 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import duration_text
 from rm360_async.domain.retry import RetryPolicy
+from rm360_async.domain.terms import single_names
 from rm360_async.download.rclone import Remote, RemoteListing, StallPolicy, find_rclone, rclone_environment
 from rm360_async.system.log import logger
 from rm360_async.system.systemd import Notifier
@@ -58,9 +59,8 @@ def stall_policy_of(settings: Settings) -> StallPolicy:
 
 async def list_remote(settings: Settings, remote: Remote) -> RemoteListing:
     """Return what the remote has of the configured subjects; raise Fault, with a hint, if it cannot be listed."""
-    subjects = settings.extraction.subjects
     try:
-        return await remote.list_files(settings.google_drive.structure, None if isinstance(subjects, str) else subjects)
+        return await remote.list_files(settings.google_drive.structure, single_names(settings.extraction.subjects))
     except Fault:
         await remote.check()  # raises a more helpful Fault if the remote cannot be reached at all
         raise

@@ -30,8 +30,8 @@ def parse_marker(text: str) -> Record | EarlierRecord:
             return EarlierRecord(text)
         value["sources"] = tuple(SourceFile(**source) for source in value["sources"])
         value["left_out"] = tuple(LeftOut(**item) for item in value["left_out"])
-        for key in ("wanted_modalities", "modalities", "absent"):
-            value[key] = tuple(value[key])
+        for key in ("wanted_modalities", "modalities", "absent", "resolved_cameras", "camera_pool"):
+            value[key] = tuple(value.get(key, ()))
         if not isinstance(value["wanted_cameras"], str):
             value["wanted_cameras"] = tuple(value["wanted_cameras"])
         return Record(**value)

@@ -6,15 +6,13 @@ from pathlib import Path
 
 from rm360_async.domain.cameras.coverage import Coverage, coverage
 from rm360_async.domain.cameras.rig import rig
-from rm360_async.domain.cameras.set_names import is_named_set
 from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.errors import BadRequest
-from rm360_async.domain.names import camera_id
 from rm360_async.visualization.published_folder import open_folder
 
 
 def parse_pool(text: str) -> tuple[str, ...]:
-    """Return the cameras to choose from: those of a folder, of a named set, or ids (`0,6,12`); "" is the whole rig.
+    """Return the cameras to choose from: those of a folder, or a selection (`0-30 -12`); "" is the whole rig.
 
     Raises BadRequest for any other text.
     """
@@ -25,15 +23,10 @@ def parse_pool(text: str) -> tuple[str, ...]:
         if not pool:
             raise BadRequest(f"{text} has no images of any camera")
         return pool
-    if is_named_set(text):
-        return resolve_cameras(text, rig())
     try:
-        ids = tuple(sorted({camera_id(part.strip()) for part in text.split(",") if part.strip()}))
-    except ValueError as error:
-        raise BadRequest(f"--from {text}: no folder, no named set, and no ids: {error}") from error
-    if unknown := [camera for camera in ids if camera not in rig()]:
-        raise BadRequest(f"--from {text}: the rig has no camera {', '.join(unknown)}")
-    return ids
+        return resolve_cameras(text, rig())
+    except BadRequest as error:
+        raise BadRequest(f"--from {text}: no folder and no selection of cameras: {error}") from error
 
 
 def every_kth(pool: tuple[str, ...], count: int) -> tuple[str, ...]:

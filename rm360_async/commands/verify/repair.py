@@ -14,7 +14,7 @@ import anyio
 from rm360_async.commands.verify.result import VerifyReport, is_repairable
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.names import Performance, matches_any, output_folder
+from rm360_async.domain.names import Performance, output_folder
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
@@ -76,6 +76,4 @@ def _add_remark(settings: Settings, report: VerifyReport) -> None:
 
 def is_selected(settings: Settings, performance: Performance) -> bool:
     """Return True if the config selects a performance."""
-    selected = settings.extraction
-    subject = isinstance(selected.subjects, str) or performance.subject in selected.subjects
-    return subject and (isinstance(selected.performances, str) or matches_any(performance.name, selected.performances))
+    return settings.extraction.performance_filter.selects(performance)

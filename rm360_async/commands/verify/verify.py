@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from rm360_async.commands.verify.result import VerifyReport, as_dict, as_text
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.exit_code import ExitCode
-from rm360_async.domain.names import Performance, is_performance, is_subject, matches_any, output_folder
+from rm360_async.domain.names import Performance, is_performance, is_subject, output_folder
 from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
+from rm360_async.domain.terms import PerformanceFilter
 from rm360_async.ledger import ledger_path, opened
 from rm360_async.store.check import Depth, FolderCheck, check_folder
 from rm360_async.store.marker import read_marker
@@ -34,18 +35,12 @@ _MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """Options of `rm360 verify` that are not in the config; no subjects or performances select all."""
+    """Options of `rm360 verify` that are not in the config."""
 
     deep: bool = False
     repair: bool = False
-    subjects: tuple[str, ...] = ()
-    performances: tuple[str, ...] = ()
+    wanted: PerformanceFilter = field(default_factory=PerformanceFilter)
     as_json: bool = False
-
-    def selects(self, performance: Performance) -> bool:
-        """Return True if this performance is to be checked."""
-        by_subject = not self.subjects or performance.subject in self.subjects
-        return by_subject and (not self.performances or matches_any(performance.name, self.performances))
 
 
 async def verify(settings: Settings, options: VerifyOptions) -> int:
@@ -53,7 +48,9 @@ async def verify(settings: Settings, options: VerifyOptions) -> int:
     report = VerifyReport(options.deep)
     rows = await _read_rows(settings, options, report)
     output_dir = settings.storage.output_dir
-    performances = [each for each in await on_disk_thread(find_folders, output_dir) if options.selects(each)]
+    folders = await on_disk_thread(find_folders, output_dir)
+    report.remarks += options.wanted.unmatched(folders)
+    performances = list(filter(options.wanted.selects, folders))
     await _check_all(output_dir, performances, report)
     if rows is not None:
         _compare_with_ledger(report, rows)
@@ -78,7 +75,7 @@ async def _read_rows(
             raise
         report.remarks.append(f"only the folders were checked: {fault}")
         return None
-    return {row.performance: row for row in rows if options.selects(row.performance)}
+    return {row.performance: row for row in rows if options.wanted.selects(row.performance)}
 
 
 def find_folders(output_dir: Path) -> list[Performance]:
