@@ -304,6 +304,10 @@ def test_a_dataset_is_found_filtered_and_iterated(subjects: Path) -> None:
     assert dataset["0026/e0"].subject == dataset[1].subject == "0026"
     assert dataset.filter(subject="0018").names == ("0018/s3_all",)
     assert dataset.filter(performance=["e*"]).names == ("0026/e0",)
+    assert dataset.filter(subject="0020-0030").names == ("0026/e0",)
+    assert dataset.filter(performance="all -e*").names == ("0018/s3_all",)
+    with pytest.raises(BadRequest, match="did you mean"):
+        dataset.filter(subject="18")
     assert dataset.filter(modalities="audio").names == ("0018/s3_all",)
     assert dataset.filter(modalities=("images", "flame")).names == ("0026/e0",)
     assert len(dataset.filter(subject="0018", performance="e0")) == 0

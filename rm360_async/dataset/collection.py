@@ -10,7 +10,9 @@ from typing import overload
 from rm360_async.dataset.errors import MissingData
 from rm360_async.dataset.performance import PublishedPerformance, open_performance
 from rm360_async.domain.errors import BadRequest
-from rm360_async.domain.names import Performance, is_performance, is_subject, matches_any
+from rm360_async.domain.names import Performance, is_performance, is_subject
+from rm360_async.domain.selectors import PERFORMANCES, SUBJECTS, UnknownTerm, Vocabulary, parse_terms, to_selector
+from rm360_async.domain.terms import ALL, Selector, is_selected
 from rm360_async.store.marker import MARKER
 
 Folders = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -64,12 +66,17 @@ class PublishedDataset:
     ) -> PublishedDataset:
         """Return the performances of these subjects and names that hold all of these modalities.
 
-        A subject is an id ("0018"), a performance a name or a pattern ("s*"). Only `modalities` reads any file: the
-        marker of each folder that is left.
+        Subjects and performances are selected as in options: names, patterns ("s*"), ranges ("0018-0040"), and minus
+        ("all -s3_all"). Only `modalities` reads any file: the marker of each folder that is left. Raises BadRequest for
+        what is no selection.
         """
-        subjects, names, needed = _as_set(subject), _as_set(performance), _as_set(modalities)
-        folders = (folder for folder in self.folders if subjects is None or folder.parent.name in subjects)
-        folders = (folder for folder in folders if names is None or matches_any(folder.name, names))
+        subjects, names, needed = (
+            _selector(SUBJECTS, subject),
+            _selector(PERFORMANCES, performance),
+            _as_set(modalities),
+        )
+        folders = (folder for folder in self.folders if is_selected(subjects, folder.parent.name))
+        folders = (folder for folder in folders if is_selected(names, folder.name))
         if needed is not None:
             folders = (folder for folder in folders if needed <= set(open_performance(folder).modalities))
         return PublishedDataset(tuple(folders))
@@ -118,6 +125,17 @@ def _is_published(folder: Path) -> bool:
 
 def _sort_key(folder: Path) -> tuple[str, str, int, str]:
     return Performance(folder.parent.name, folder.name).sort_key
+
+
+def _selector(vocabulary: Vocabulary, selection: str | Iterable[str] | None) -> Selector:
+    if selection is None:
+        return ALL
+    texts = [selection] if isinstance(selection, str) else selection
+    try:
+        terms = [term for text in texts for term in parse_terms(vocabulary, text)]
+    except UnknownTerm as error:
+        raise BadRequest(str(error)) from None
+    return to_selector(terms) if terms else ()
 
 
 def _as_set(names: str | Iterable[str] | None) -> set[str] | None:
