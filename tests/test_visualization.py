@@ -17,6 +17,7 @@ from rm360_async.cli.main import main
 from rm360_async.domain.cameras.calibration.checks import check_calibration
 from rm360_async.domain.cameras.coverage import TIERS, coverage
 from rm360_async.domain.cameras.rig import RESOLUTION, S3_CAMERAS, rig
+from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.names import Performance, Structure
 from rm360_async.synthetic.remote import demo_plan
@@ -26,13 +27,13 @@ from rm360_async.synthetic.spec import SINGLE_RELEASE, SmcSpec
 from rm360_async.visualization.calibration_source import read_calibration_source
 from rm360_async.visualization.calibration_text import analysis_json, analyze
 from rm360_async.visualization.camera_suggestion import every_kth, parse_pool, suggestion_text
-from rm360_async.visualization.contact_sheet import cell_positions, column_azimuths, contact_sheet
+from rm360_async.visualization.contact_sheet import cell_corner, cell_positions, column_azimuths, contact_sheet
 from rm360_async.visualization.coverage_plot import coverage_map
 from rm360_async.visualization.frame_strip import frame_strip
 from rm360_async.visualization.published_folder import open_folder
 from rm360_async.visualization.raster import CELL_SIZE, Raster
 from rm360_async.visualization.rig_plot import rig_views
-from rm360_async.visualization.theme import BAD, EMPTY, GOOD, bgr, degrees_text
+from rm360_async.visualization.theme import BAD, EMPTY, GOOD, MARK, bgr, degrees_text
 from rm360_async.visualization.thumbnail import decode_thumbnail
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -305,20 +306,57 @@ def test_a_folder_without_calibration_is_an_error(published: Path, tmp_path: Pat
             read_calibration_source(tmp_path / "s1")
 
 
+@pytest.mark.parametrize(("name", "start"), [("g.jpg", b"\xff\xd8\xff"), ("g.PNG", b"\x89PNG"), ("g.webp", b"RIFF")])
+def test_an_image_is_written_in_the_format_of_its_name(
+    name: str, start: bytes, published: Path, tmp_path: Path
+) -> None:
+    for arguments in (["grid"], ["strip", "--camera", "25"]):
+        command, *options = arguments
+        target = tmp_path / command / name
+        assert main(["cameras", command, str(published / "s3_all"), *options, "--output", str(target)]) == 0
+        assert target.read_bytes().startswith(start) and pixels_of(target).shape[1] > 500
+
+
+@pytest.mark.parametrize("name", ["g.gif", "g", "g.jpg.tmp"])
+def test_an_image_of_an_unknown_format_is_refused_before_anything_is_drawn(
+    name: str, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cameras", "grid", str(published / "s3_all"), "--output", str(tmp_path / name)]) == 2
+    assert "the name of an image ends in .png, .jpg" in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
+
+
+def test_a_contact_sheet_frames_the_cameras_of_a_set(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, marked = tmp_path / "plain.png", tmp_path / "marked.png"
+    assert main(["cameras", "grid", str(published / "s3_all"), "--output", str(plain)]) == 0
+    assert main(["cameras", "grid", str(published / "s3_all"), "--mark", "face:1", "--output", str(marked)]) == 0
+    chosen = resolve_cameras("face:1", open_folder(published / "s3_all").frames)
+    assert f"1 marked: {chosen[0]}" in capsys.readouterr().out
+    is_mark = (pixels_of(marked) == bgr(MARK)).all(axis=2)
+    assert not (pixels_of(plain) == bgr(MARK)).all(axis=2).any()
+    column, row = cell_positions()[chosen[0]]
+    x, y = cell_corner(column, row)
+    assert is_mark[y - 2, x : x + CELL_SIZE[0]].all() and is_mark[y : y + CELL_SIZE[1], x - 2].all()
+    assert main(["cameras", "grid", str(published / "s3_all"), "--mark", "rign:3"]) == 2
+    assert "did you mean ring:10?" in capsys.readouterr().err
+
+
 def test_suggest_beats_every_kth_and_takes_only_present_cameras(
     published: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(["cameras", "suggest", "10", "--plots", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     chosen = lines[0].split(": ")[1].split()
-    rows = {line.split("  ")[1]: line.split() for line in lines[3:5]}
+    rows = {line.split("  ")[1]: line.split() for line in lines[3:6]}
     assert len(chosen) == 10 and "25" in chosen and f"kept {len(chosen)}" in (tmp_path / "coverage.svg").read_text()
     assert [float(each) for each in rows["ring:10"][2:4]] == pytest.approx([43.1, 33.2], abs=0.8)
     assert [float(each) for each in rows["every k=6"][3:5]] == pytest.approx([44.9, 60.7], abs=0.06)
-    text, few = suggestion_text(8, parse_pool(str(published / "s3_all")), front=False)
+    text, few = suggestion_text(8, parse_pool(str(published / "s3_all")), "ring")
     assert set(few) <= set(S3_CAMERAS) and len(few) == 8 and 'cameras: "ring:8"' in text
-    assert suggestion_text(3, parse_pool(""), front=True)[1] == ("22", "25", "28")
-    text, all_three = suggestion_text(5, parse_pool("0, 6,12"), front=False)
+    assert suggestion_text(3, parse_pool(""), "front")[1] == ("22", "25", "28")
+    text, all_three = suggestion_text(5, parse_pool("0, 6,12"), "ring")
     assert all_three == ("00", "06", "12") and text.startswith("only 3 cameras are there")
     assert every_kth(tuple(rig()), 10) == tuple(f"{number:02d}" for number in range(0, 60, 6))
     assert parse_pool("s3-38") == S3_CAMERAS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import run_async
+from rm360_async.cli.options import run_async, selection_option
 from rm360_async.domain.exit_code import ExitCode
 
 PATH = click.Path(path_type=Path)
@@ -62,32 +62,46 @@ def analyze_calibration(target: Path, *, as_json: bool, plots: Path | None) -> i
     return ExitCode.SOME_FAILED if report.failures else ExitCode.DONE
 
 
-@command.command("suggest", short_help="Suggest N cameras with even coverage.")
+@command.command("suggest", short_help="Suggest N cameras: all around, at all heights, or about the face.")
 @click.argument("count", metavar="N", type=int)
 @click.option(
-    "--from", "pool", default="", metavar="FOLDER|IDS", help="Choose among these cameras, e.g. '0,6,12' or s3-38."
+    "--from",
+    "pool",
+    default="",
+    metavar="FOLDER|SELECTION",
+    help="Choose among these cameras, e.g. '0-30 -12' or s3-38.",
 )
-@click.option("--front", is_flag=True, help="The N cameras nearest to the front, instead of all around.")
+@click.option(
+    "--as",
+    "family",
+    type=click.Choice(["ring", "cover", "face", "front"]),
+    default="ring",
+    show_default=True,
+    help="All around; all around at all heights; about the face; about camera 25.",
+)
+@click.option("--front", is_flag=True, help="The same as --as front.")
 @click.option("--plots", type=PATH, metavar="DIR", help="Write the map coverage.svg to this folder.")
-def suggest_cameras(count: int, pool: str, *, front: bool, plots: Path | None) -> int:
-    """Suggest N cameras with even coverage, and compare them with "every k-th camera".
+def suggest_cameras(count: int, pool: str, family: str, *, front: bool, plots: Path | None) -> int:
+    """Suggest N cameras, show how well they cover the rig, and compare them with the other sets.
 
     \b
     Examples:
       rm360 cameras suggest 10
       rm360 cameras suggest 8 --from s3-38
-      rm360 cameras suggest 5 --front --from subjects/0018/s3_all
+      rm360 cameras suggest 12 --as cover --plots plots/
+      rm360 cameras suggest 5 --as face --from subjects/0018/s3_all
     """
     from rm360_async.visualization.camera_suggestion import parse_pool, suggestion_text
     from rm360_async.visualization.coverage_plot import coverage_map
     from rm360_async.visualization.raster import write_output_file
 
     candidates = parse_pool(pool)
-    text, suggested = suggestion_text(count, candidates, front=front)
+    family = "front" if front else family
+    text, suggested = suggestion_text(count, candidates, family)
     click.echo(text)
     if plots is not None:
         path = plots / "coverage.svg"
-        title = f"{'front' if front else 'ring'}:{count} of {len(candidates)} cameras"
+        title = f"{family}:{count} of {len(candidates)} cameras"
         write_output_file(path, coverage_map(title, suggested, candidates).encode(errors="backslashreplace"))
         click.echo(f"written: {path}", err=True)
     return ExitCode.DONE
@@ -98,21 +112,28 @@ def suggest_cameras(count: int, pool: str, *, front: bool, plots: Path | None) -
 @click.option(
     "--frame", type=click.IntRange(0), help="Frame number; by default the first frame that most cameras have."
 )
-@click.option("--output", type=PATH, default=Path("grid.png"), show_default=True, help="The PNG file to write.")
-def write_contact_sheet(folder: Path, frame: int | None, output: Path) -> int:
+@selection_option("--mark", "mark", "Frame these cameras, e.g. ring:10; chosen among those of the folder.")
+@click.option("--output", type=PATH, default=Path("grid.png"), show_default=True, help="The .png, .jpg or .webp file.")
+def write_contact_sheet(folder: Path, frame: int | None, mark: tuple[str, ...], output: Path) -> int:
     """Write a contact sheet of one frame: all cameras, in the order of their positions around the head.
 
     \b
     Examples:
-      rm360 cameras grid subjects/0018/s3_all --frame 100 --output grid.png
+      rm360 cameras grid subjects/0018/s3_all --frame 100 --output grid.jpg
+      rm360 cameras grid subjects/0018/s3_all --mark cover:12
     """
+    from rm360_async.config import parse_cameras
     from rm360_async.visualization.contact_sheet import contact_sheet
     from rm360_async.visualization.published_folder import open_folder
+    from rm360_async.visualization.raster import image_suffix
 
-    sheet = contact_sheet(open_folder(folder), frame)
+    image_suffix(output)
+    sheet = contact_sheet(open_folder(folder), frame, parse_cameras(mark) if mark else ())
     sheet.raster.save(output)
     absent = ", ".join(f"{number} {reason}" for reason, number in sorted(sheet.absent.items()))
-    click.echo(f"{output}: frame {sheet.frame}, {len(sheet.shown)} cameras" + (f"; {absent}" if absent else ""))
+    parts = [f"frame {sheet.frame}, {len(sheet.shown)} cameras", absent]
+    parts.append(f"{len(sheet.marked)} marked: {' '.join(sheet.marked)}" if sheet.marked else "")
+    click.echo(f"{output}: {'; '.join(filter(None, parts))}")
     return ExitCode.DONE
 
 
@@ -120,7 +141,7 @@ def write_contact_sheet(folder: Path, frame: int | None, output: Path) -> int:
 @FOLDER
 @click.option("--camera", required=True, metavar="ID", help="The camera, e.g. 25.")
 @click.option("--count", type=click.IntRange(1, 400), default=24, show_default=True, help="Number of images.")
-@click.option("--output", type=PATH, default=Path("strip.png"), show_default=True, help="The PNG file to write.")
+@click.option("--output", type=PATH, default=Path("strip.png"), show_default=True, help="The .png, .jpg or .webp file.")
 def write_strip(folder: Path, camera: str, count: int, output: Path) -> int:
     """Write one camera over time: evenly spaced frames, and a bar that marks every missing one.
 
@@ -131,7 +152,9 @@ def write_strip(folder: Path, camera: str, count: int, output: Path) -> int:
     from rm360_async.domain.formatting import number_ranges
     from rm360_async.visualization.frame_strip import frame_strip
     from rm360_async.visualization.published_folder import open_folder
+    from rm360_async.visualization.raster import image_suffix
 
+    image_suffix(output)
     strip = frame_strip(open_folder(folder), camera, count)
     strip.raster.save(output)
     missing = f"; missing: {number_ranges(strip.missing)}" if strip.missing else "; no frame is missing"

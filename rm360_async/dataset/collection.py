@@ -67,8 +67,8 @@ class PublishedDataset:
         """Return the performances of these subjects and names that hold all of these modalities.
 
         Subjects and performances are selected as in options: names, patterns ("s*"), ranges ("0018-0040"), and minus
-        ("all -s3_all"). Only `modalities` reads any file: the marker of each folder that is left. Raises BadRequest for
-        what is no selection.
+        ("all -s3_all"). Only `modalities` reads any file: the marker of each folder that is left. Raises BadRequest if
+        one of them is not a selection.
         """
         subjects, names, needed = (
             _selector(SUBJECTS, subject),

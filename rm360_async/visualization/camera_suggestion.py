@@ -10,6 +10,9 @@ from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.errors import BadRequest
 from rm360_async.visualization.published_folder import open_folder
 
+_COMPARED = {"ring": "cover", "cover": "ring"}
+"""The family of sets that a suggestion of one family is compared with."""
+
 
 def parse_pool(text: str) -> tuple[str, ...]:
     """Return the cameras to choose from: those of a folder, or a selection (`0-30 -12`); "" is the whole rig.
@@ -34,14 +37,20 @@ def every_kth(pool: tuple[str, ...], count: int) -> tuple[str, ...]:
     return pool[:: max(1, len(pool) // count)][:count]
 
 
-def suggestion_text(count: int, pool: tuple[str, ...], *, front: bool) -> tuple[str, tuple[str, ...]]:
-    """Return the suggestion as text, and its cameras. Raises BadRequest for an impossible number."""
+def suggestion_text(count: int, pool: tuple[str, ...], family: str = "ring") -> tuple[str, tuple[str, ...]]:
+    """Return the suggestion as text, and its cameras; `family` is ring, cover, face or front.
+
+    Raises BadRequest for an impossible number.
+    """
     if not 1 <= count <= len(rig()):
         raise BadRequest(f"{count} is not a number of cameras (1 to {len(rig())})")
-    name = f"{'front' if front else 'ring'}:{count}"
+    name = f"{family}:{count}"
     chosen = resolve_cameras(name, pool)
     rows = [(name, chosen, coverage(chosen))]
     if len(chosen) < len(pool):
+        if other := _COMPARED.get(family):
+            others = resolve_cameras(f"{other}:{count}", pool)
+            rows.append((f"{other}:{count}", others, coverage(others)))
         kth = every_kth(pool, count)
         rows.append((f"every k={max(1, len(pool) // count)}", kth, coverage(kth)))
     rows.append(("all of them", pool, coverage(pool)))

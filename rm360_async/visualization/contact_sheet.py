@@ -14,8 +14,10 @@ import numpy as np
 
 from rm360_async.domain.cameras.coverage import TIERS
 from rm360_async.domain.cameras.rig import rig
+from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.formatting import number_ranges
+from rm360_async.domain.terms import Selector
 from rm360_async.visualization.published_folder import BROKEN, LOSS_REASONS, PublishedFolder
 from rm360_async.visualization.raster import CELL_SIZE, LABEL_HEIGHT, Raster
 from rm360_async.visualization.svg import Anchor
@@ -24,6 +26,7 @@ from rm360_async.visualization.theme import (
     FAINT,
     GOOD,
     INK,
+    MARK,
     MUTED,
     SIDES,
     TIER_COLOURS,
@@ -50,6 +53,7 @@ class ContactSheet:
     frame: int
     shown: tuple[str, ...]
     absent: dict[str, int]
+    marked: tuple[str, ...] = ()
 
 
 @cache
@@ -72,30 +76,36 @@ def cell_positions() -> dict[str, tuple[int, int]]:
     return positions
 
 
-def contact_sheet(folder: PublishedFolder, frame: int | None = None) -> ContactSheet:
+def contact_sheet(folder: PublishedFolder, frame: int | None = None, mark: Selector = ()) -> ContactSheet:
     """Return the contact sheet of one frame; by default of the first that most cameras have.
 
-    Raises BadRequest if no camera has that frame.
+    The cameras that `mark` chooses among those of the folder get a frame. Raises BadRequest if no camera has that
+    frame.
     """
     frame = _most_common_frame(folder) if frame is None else frame
     _require_frame(folder, frame)
     cameras = [camera for camera in cell_positions() if frame in folder.frames.get(camera, {})]
     paths = [folder.frames[camera][frame] for camera in cameras]
     pictures = dict(zip(cameras, decode_thumbnails(paths, CELL_SIZE[0]), strict=True))
+    marked = resolve_cameras(mark, folder.frames)
     raster = _empty_sheet()
     absent: Counter[str] = Counter()
     for camera, (column, row) in cell_positions().items():
         label = f"{camera}   {degrees_text(rig()[camera].azimuth)}"
+        if camera in marked:
+            raster.mark_cell(cell_corner(column, row))
         picture = pictures.get(camera)
         if picture is not None:
-            raster.picture_cell(_cell_corner(column, row), label, picture)
+            raster.picture_cell(cell_corner(column, row), label, picture)
             continue
         reason = absence_text(folder, camera, frame, has_file=camera in pictures)
         absent[reason] += 1
-        raster.empty_cell(_cell_corner(column, row), label, reason, is_loss=reason in LOSS_REASONS)
+        raster.empty_cell(cell_corner(column, row), label, reason, is_loss=reason in LOSS_REASONS)
     shown = tuple(camera for camera, picture in pictures.items() if picture is not None)
     _draw_header(raster, folder, frame, len(shown), absent)
-    return ContactSheet(raster, frame, shown, dict(absent))
+    if marked:
+        _draw_mark_note(raster, mark, marked)
+    return ContactSheet(raster, frame, shown, dict(absent), marked)
 
 
 def absence_text(folder: PublishedFolder, camera: str, frame: int, *, has_file: bool) -> str:
@@ -118,7 +128,7 @@ def _require_frame(folder: PublishedFolder, frame: int) -> None:
         raise BadRequest(f"no camera of {folder.path} has frame {frame}; there are frames {number_ranges(frames)}")
 
 
-def _cell_corner(column: int, row: int) -> tuple[int, int]:
+def cell_corner(column: int, row: int) -> tuple[int, int]:
     """Return the upper left corner of a cell in pixels."""
     x = _MARGIN + _TIER_WIDTH + column * (CELL_SIZE[0] + _GAP)
     return x, _HEADER_HEIGHT + row * (CELL_SIZE[1] + LABEL_HEIGHT + _GAP)
@@ -126,10 +136,10 @@ def _cell_corner(column: int, row: int) -> tuple[int, int]:
 
 def _empty_sheet() -> Raster:
     """Return the sheet without pictures: names of rows and sides, and the line below."""
-    right, bottom = _cell_corner(len(column_azimuths()), len(TIERS))
+    right, bottom = cell_corner(len(column_azimuths()), len(TIERS))
     raster = Raster(right - _GAP + _MARGIN, bottom + _FOOTER_HEIGHT)
     for row, tier in enumerate(TIERS):
-        y = _cell_corner(0, row)[1] + CELL_SIZE[1] / 2
+        y = cell_corner(0, row)[1] + CELL_SIZE[1] / 2
         raster.text((_MARGIN, y), tier, 20, TIER_COLOURS[tier])
         raster.text((_MARGIN, y + 22), TIER_ELEVATIONS[tier], 15, MUTED)
     _draw_sides(raster)
@@ -141,7 +151,7 @@ def _empty_sheet() -> Raster:
 
 def _draw_sides(raster: Raster) -> None:
     """Write the names of the sides of the head above the columns at their azimuths."""
-    centres = [_cell_corner(column, 0)[0] + CELL_SIZE[0] / 2 for column in range(len(column_azimuths()))]
+    centres = [cell_corner(column, 0)[0] + CELL_SIZE[0] / 2 for column in range(len(column_azimuths()))]
     for azimuth, side in SIDES:
         anchor: Anchor = "start" if azimuth == -180 else "end" if azimuth == 180 else "middle"
         to_edge = {"start": -CELL_SIZE[0] / 2, "middle": 0.0, "end": CELL_SIZE[0] / 2}[anchor]
@@ -157,3 +167,10 @@ def _draw_header(raster: Raster, folder: PublishedFolder, frame: int, shown: int
         end = raster.text((end + 28, 38), f"{count} {reason}", 22, colour)
     if folder.verdict:
         raster.text((_MARGIN, 66), folder.verdict, 18, BAD if folder.verdict.startswith("damaged") else GOOD)
+
+
+def _draw_mark_note(raster: Raster, mark: Selector, marked: tuple[str, ...]) -> None:
+    """Write which cameras are marked, at the right of the line below the sheet."""
+    name = mark if isinstance(mark, str) else "marked"
+    height, width = raster.pixels.shape[:2]
+    raster.text((width - _MARGIN, height - 20), f"{name}: {' '.join(marked)}", 16, MARK, "end")

@@ -7,15 +7,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rm360_async.domain.errors import Cause
+from rm360_async.domain.errors import BadRequest, Cause
 from rm360_async.system.files import write_atomically
 from rm360_async.system.os_errors import os_errors
 from rm360_async.visualization.svg import Anchor, Point, Size
-from rm360_async.visualization.theme import BAD, EMPTY, FAINT, INK, MUTED, PAPER, bgr
+from rm360_async.visualization.theme import BAD, EMPTY, FAINT, INK, MARK, MUTED, PAPER, bgr
 from rm360_async.visualization.thumbnail import Image
 
 CELL_SIZE = (132, 110)
 """Width and height in pixels of a picture in a contact sheet or strip."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MARK_WIDTH = 3
+"""Width in pixels of the frame around a cell that is marked."""
 LABEL_HEIGHT = 24
 """Height in pixels of the line below a picture."""
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -66,10 +69,28 @@ class Raster:
     def _cell_label(self, position: tuple[int, int], label: str, colour: str) -> None:
         self.text((position[0] + 2, position[1] + CELL_SIZE[1] + 18), label, 16, colour)
 
+    def mark_cell(self, position: tuple[int, int]) -> None:
+        """Draw a thick frame around a cell."""
+        for width in range(1, MARK_WIDTH + 1):
+            corner = (position[0] - width, position[1] - width)
+            self.box(corner, (CELL_SIZE[0] + 2 * width, CELL_SIZE[1] + 2 * width), stroke=MARK)
+
     def save(self, path: Path) -> None:
-        """Write the image as a PNG; raise Fault if it cannot be written."""
-        encoded = cv2.imencode(".png", self.pixels)[1].tobytes()
-        write_output_file(path, encoded)
+        """Write the image in the format of the path's suffix; a device or pipe without one gets a PNG.
+
+        Raises BadRequest for a suffix of another format, Fault if the file cannot be written.
+        """
+        write_output_file(path, cv2.imencode(image_suffix(path), self.pixels)[1].tobytes())
+
+
+def image_suffix(path: Path) -> str:
+    """Return the suffix that names the format of an image file; raise BadRequest if there is no such format."""
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return suffix
+    if not suffix and path.exists() and not path.is_file():
+        return ".png"
+    raise BadRequest(f"{path}: the name of an image ends in {', '.join(IMAGE_SUFFIXES)}")
 
 
 def write_output_file(path: Path, data: bytes) -> None:
