@@ -13,10 +13,10 @@ from workspace import Workspace
 
 from rm360_async.cli.main import main
 from rm360_async.domain.cameras.rig import S3_CAMERAS, rig
-from rm360_async.domain.completeness import CompletenessLevel, ExtractionFacts, assess_completeness
+from rm360_async.domain.completeness import ExtractionFacts, assess_completeness
 from rm360_async.domain.formatting import number_ranges
 from rm360_async.domain.names import Modality, Performance, Structure
-from rm360_async.domain.record import LeftOut, Record, SourceFile
+from rm360_async.domain.record import CompletenessLevel, LeftOut, Record, SourceFile
 from rm360_async.domain.release import (
     Absence,
     absence_of_camera,

@@ -126,7 +126,7 @@ async def test_the_stages_of_one_performance_and_its_attempts(path: Path) -> Non
         assert second.ended is not None and first.ended is not None and first.ended < second.started < second.ended
         with Claims(lock_path(path), read_only=True) as claims:
             totals, rows = await ledger.overview(claims)
-        assert (totals.planned, totals.stages[Stage.COMPLETED], rows) == (1, 1, [])
+        assert (totals.counts.planned, totals.stages[Stage.COMPLETED], rows) == (1, 1, [])
         assert (totals.published_bytes, totals.fetched_bytes) == (5000, 1241)
 
 
@@ -161,7 +161,7 @@ async def test_after_a_crash_the_row_is_pending_and_its_attempt_crashed(path: Pa
             assert own.claim(number)
             assert (await ledger.rows({A}, claims=reader))[0].stage is Stage.DOWNLOADING
             totals, active = await ledger.overview(reader)
-            assert (totals.planned, [row.performance for row in active]) == (2, [A])
+            assert (totals.counts.planned, [row.performance for row in active]) == (2, [A])
             assert (totals.stages[Stage.PENDING], totals.stages[Stage.DOWNLOADING]) == (1, 1)
             assert (await ledger.attempts.begin(A)).stage is Stage.PENDING
             await ledger.move(A, Stage.DOWNLOADING)

@@ -146,7 +146,7 @@ async def test_readers_see_the_migrated_ledger_and_change_nothing(path: Path) ->
     async with opened(path.with_name("MANIFEST.csv")) as (ledger, claims):
         rows = await rows_of(ledger)
         totals, _ = await ledger.overview(claims)
-        assert (sorted(rows), rows["e1"].verdict, totals.planned) == (NAMES, "complete", 9)
+        assert (sorted(rows), rows["e1"].verdict, totals.counts.planned) == (NAMES, "complete", 9)
         assert await ledger.runs.running(claims) == [] and len(await ledger.attempts.all()) == 7
         with pytest.raises(Fault, match="readonly"):
             await ledger.requests.retry()
@@ -156,7 +156,7 @@ async def test_readers_see_the_migrated_ledger_and_change_nothing(path: Path) ->
 @pytest.mark.parametrize(
     ("command", "text"),
     [
-        (["status"], "9 performances: 4 pending, 1 waiting, 2 completed, 1 failed, 1 download_failed"),
+        (["status"], "9 performances: 2 completed (1 damaged), 2 failed, 1 waiting, 4 pending"),
         (["summary", "--json"], '"performances": 9'),
         (["export-manifest", "--output", "-"], "0018,e1,completed,1,2,"),
         (["verify", "--deep"], "3 folders (every byte), 25 files, 35.8 KB: all as published"),

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from rm360_async.config import Settings
+from rm360_async.domain.counts import StateCounts
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.formatting import duration_text, size_text, time_text
@@ -50,8 +51,9 @@ async def read_status(settings: Settings) -> dict[str, Any]:
         totals, rows = await ledger.overview(claims)
         running = await ledger.runs.running(claims)
     return {
-        "planned": totals.planned,
+        "planned": totals.counts.planned,
         "stages": {stage.value: totals.stages[stage] for stage in Stage if totals.stages[stage]},
+        "damaged": totals.damaged,
         "bytes_published": totals.published_bytes,
         "bytes_fetched": totals.fetched_bytes,
         "in_hand": [
@@ -80,9 +82,10 @@ def _instance(run: Run) -> dict[str, Any]:
 
 def as_text(status: Mapping[str, Any]) -> str:
     """Return the status as text for a terminal."""
-    stages = ", ".join(f"{count} {stage}" for stage, count in status["stages"].items()) or "nothing is planned yet"
+    stages = {Stage(stage): count for stage, count in status["stages"].items()}
+    counts = str(StateCounts(stages, status["damaged"])) or "nothing is planned yet"
     lines = [
-        f"{status['planned']} performances: {stages}",
+        f"{status['planned']} performances: {counts}",
         f"{size_text(status['bytes_published'])} published, {size_text(status['bytes_fetched'])} downloaded",
     ]
     for instance in status["running"]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from rm360_async.config.yaml_document import IntAsTyped, one_line
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import Modality, is_subject
+from rm360_async.domain.notification import NotifyEvent
 from rm360_async.domain.selectors import (
     CAMERAS,
     MODALITIES,
@@ -22,6 +23,7 @@ from rm360_async.domain.selectors import (
     UnknownTerm,
     Vocabulary,
     parse_terms,
+    suggestion,
     to_camera_selector,
     to_selector,
 )
@@ -33,6 +35,7 @@ _TEXT_IN_YAML = re.compile(r"0[0-9]*[89][0-9]*")
 """Digits that YAML 1.1 reads as text; a program that writes YAML writes such an id without quotes."""
 _RESOURCE_KEY = re.compile(r"[?&]resourcekey=(?P<key>[\w-]+)")
 _RESOURCE_KEY_GOES = "its resource key belongs to the remote in the rclone config: resource_key ="
+_COMMAND_HINT = 'write a program and its arguments, which no shell reads, such as ["/home/me/bin/report-run", "lab"]'
 _FOLDER_LINK = re.compile(r"https?://\S*?(?:folders/|[?&]id=)(?P<id>[\w-]+)\S*")
 
 
@@ -154,6 +157,36 @@ def to_path(base: Path, value: object) -> Path:
         return base / Path(text).expanduser()
     except RuntimeError:
         raise ConfigErrors((None, f"{value_text(text)}: there is no such user; write the whole path")) from None
+
+
+def to_command(value: object) -> tuple[str, ...]:
+    """Return a program and its arguments, in their order; empty for none."""
+    if not isinstance(value, list | tuple):
+        raise ConfigErrors((None, f"{value_text(value)} is not a list; {_COMMAND_HINT}"))
+    errors = [
+        (index, f"{value_text(item)} is not text; write each argument in quotes")
+        for index, item in enumerate(value)
+        if not isinstance(item, str) or "\0" in item
+    ]
+    if value and not errors and not str(value[0]).strip():
+        errors.append((0, f"is empty; {_COMMAND_HINT}"))
+    if errors:
+        raise ConfigErrors(*errors)
+    return tuple(value)
+
+
+def to_events(value: object) -> tuple[NotifyEvent, ...]:
+    """Return the events of a list, each once."""
+    names = _to_list(value, _to_event, "[done, failed]")
+    return tuple(NotifyEvent(name) for name in names)
+
+
+def _to_event(value: object) -> str:
+    names = [event.value for event in NotifyEvent]
+    if isinstance(value, str) and value in names:
+        return str(value)
+    hint = suggestion(value, names) if isinstance(value, str) else ""
+    raise ConfigErrors((None, f"{value_text(value)} is not an event{hint or '; write some of ' + ', '.join(names)}"))
 
 
 def _to_text(value: object) -> str:

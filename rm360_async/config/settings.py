@@ -17,6 +17,7 @@ from rm360_async.config.machine import MACHINE
 from rm360_async.config.parsers import ConfigErrors
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import Modality, Structure, is_subject
+from rm360_async.domain.notification import NotifyEvent
 from rm360_async.domain.state import HOUR, MAX_WAIT_SECONDS
 from rm360_async.domain.terms import ALL, PerformanceFilter, Selector
 
@@ -222,6 +223,14 @@ class Logging(_Section):
         return int(self.max_file_size_mb * MB)
 
 
+class Notify(_Section):
+    """A command of the user that is run when something happens to a run."""
+
+    command: Annotated[tuple[str, ...], BeforeValidator(parsers.to_command)] = ()
+    """A program and its arguments; empty for none."""
+    on: Annotated[tuple[NotifyEvent, ...], BeforeValidator(parsers.to_events)] = tuple(NotifyEvent)
+
+
 class Settings(_Section):
     """All settings, with defaults for those that the config does not give."""
 
@@ -231,6 +240,7 @@ class Settings(_Section):
     processing: Processing = Processing()
     limits: Limits = Limits()
     logging: Logging = Logging()
+    notify: Notify = Notify()
 
     @property
     def selection_policy(self) -> SelectionPolicy:

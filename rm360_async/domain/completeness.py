@@ -11,26 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.cameras.sets import explicitly_selected
 from rm360_async.domain.formatting import number_ranges
 from rm360_async.domain.names import BY_CAMERA, RAW_ONLY, Modality, Performance, Structure
-from rm360_async.domain.record import LeftOut
+from rm360_async.domain.record import CompletenessLevel, LeftOut
 from rm360_async.domain.release import ReleasedContent, possible_layouts, released_content
 from rm360_async.domain.terms import ALL, Selector, asks_for_all
 
 MAX_IDS_SHOWN = 8
 MAX_TEXT_CHARS = 600
-
-
-class CompletenessLevel(str, Enum):
-    """How complete an extraction is, as the `verdict` of the manifest says it."""
-
-    COMPLETE = "complete"
-    AS_RELEASED = "complete as released"
-    DAMAGED = "damaged"
 
 
 @dataclass(frozen=True)

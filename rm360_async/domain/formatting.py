@@ -1,4 +1,4 @@
-"""Sizes, counts, number ranges, times and durations as people read them."""
+"""Sizes, rates, counts, number ranges, times and durations as people read them: the one place that writes them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,32 @@ import math
 from collections.abc import Iterable
 from datetime import datetime
 
+_LARGER_UNITS = ("KB", "MB", "GB", "TB")
+
 
 def size_text(size: float) -> str:
     """Return a number of bytes as e.g. `5.97 GB` (2**30 bytes)."""
-    for unit, scale in (("TB", 2**40), ("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
-        if size >= scale:
-            return f"{size / scale:.3g} {unit}" if size < 1000 * scale else f"{size / scale:.0f} {unit}"
-    return f"{size:.0f} B"
+    unit, number = "B", float(size)
+    for larger in _LARGER_UNITS:
+        if round(number) < 1024:
+            break
+        unit, number = larger, number / 1024
+    return f"{number:.0f} {unit}" if unit == "B" or number >= 999.5 else f"{number:.3g} {unit}"
+
+
+def rate_text(rate: float) -> str:
+    """Return bytes a second as e.g. `48.2 MB/s` (MB is 2**20 bytes)."""
+    return f"{size_text(rate)}/s"
+
+
+def percent_text(done: float, total: float) -> str:
+    """Return a share as e.g. `42 %`: never more than 100 %, and 100 % only if everything is done."""
+    return f"{math.floor(100 * share(done, total))} %"
+
+
+def share(done: float, total: float) -> float:
+    """Return how much of `total` is done, from 0 to 1; 0 of nothing."""
+    return min(1.0, max(0.0, done / total)) if total > 0 else 0.0
 
 
 def time_text(timestamp: float) -> str:
@@ -27,14 +46,15 @@ def duration_text(seconds: float) -> str:
     """Return seconds as e.g. `45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`; `unknown` if not finite."""
     if not math.isfinite(seconds):
         return "unknown"
-    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
-    if minutes < 1.5:
+    seconds = max(0.0, seconds)
+    if round(seconds) < 90:
         return f"{seconds:.0f} s"
-    if hours < 1.5:
-        return f"{minutes:.0f} min"
-    if days < 1.5:
-        return f"{hours // 1:.0f} h {minutes % 60:.0f} min"
-    return f"{days // 1:.0f} d {hours % 24:.0f} h"
+    minutes, hours = round(seconds / 60), round(seconds / 3600)  # rounded first: 59.7 minutes are an hour
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 36 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{hours // 24} d {hours % 24} h"
 
 
 def count_text(count: int) -> str:

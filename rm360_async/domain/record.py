@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 
 SCHEMA = 1
+
+
+class CompletenessLevel(str, Enum):
+    """How complete an extraction is, as the `verdict` of the manifest says it."""
+
+    COMPLETE = "complete"
+    AS_RELEASED = "complete as released"
+    DAMAGED = "damaged"
+
+
+def is_damaged(verdict: str) -> bool:
+    """Return True if the verdict of a published folder is that something in it is damaged."""
+    return verdict.startswith(CompletenessLevel.DAMAGED.value)
 
 
 @dataclass(frozen=True)

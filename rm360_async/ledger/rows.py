@@ -10,7 +10,7 @@ from typing import Any
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
-from rm360_async.domain.record import Record, SourceFile
+from rm360_async.domain.record import CompletenessLevel, Record, SourceFile
 from rm360_async.domain.stage import CLAIMED_STAGES, ENDED, Stage, check_move
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.ledger.claims import Claims
@@ -104,11 +104,13 @@ async def select_sources(sql: Transaction, number: int) -> tuple[SourceFile, ...
 
 async def select_totals(sql: Transaction) -> Totals:
     """Return the number of performances in each stage as stored, and the bytes published and fetched."""
-    counts = await sql.fetch_all("SELECT stage, count(*), sum(bytes) FROM performance GROUP BY stage")
+    query = "SELECT stage, count(*), sum(bytes), sum(verdict LIKE ?) FROM performance GROUP BY stage"
+    counts = await sql.fetch_all(query, f"{CompletenessLevel.DAMAGED.value}%")
     query = "SELECT coalesce(sum(fetched), 0) + coalesce((SELECT value FROM meta WHERE key = ?), 0) FROM attempt"
     fetched = await sql.fetch_one(query, FETCHED_BEFORE_KEY)
-    stages = {stage: 0 for stage in Stage} | {Stage(stage): count for stage, count, _ in counts}
-    return Totals(stages, sum(size for *_, size in counts), fetched[0] if fetched else 0)
+    stages = {stage: 0 for stage in Stage} | {Stage(stage): count for stage, count, *_ in counts}
+    damaged = sum(count for stage, _, _, count in counts if stage == Stage.COMPLETED.value)
+    return Totals(stages, sum(size for _, _, size, _ in counts), fetched[0] if fetched else 0, damaged)
 
 
 async def select_overview(sql: Transaction, claims: Claims) -> tuple[Totals, list[PerformanceRow]]:

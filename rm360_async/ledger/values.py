@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rm360_async.domain.counts import StateCounts
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.formatting import number_ranges
 from rm360_async.domain.names import Performance
@@ -48,16 +49,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Totals:
-    """The number of performances in each stage, the bytes published, and the bytes fetched so far."""
+    """The number of performances in each stage, the bytes published, the bytes fetched so far, and how many of the
+    completed performances are damaged."""
 
     stages: Mapping[Stage, int]
     published_bytes: int
     fetched_bytes: int
+    damaged: int = 0
 
     @property
-    def planned(self) -> int:
-        """Return the number of all performances that the ledger knows."""
-        return sum(self.stages.values())
+    def counts(self) -> StateCounts:
+        """Return how many performances are in each state."""
+        return StateCounts(self.stages, self.damaged)
 
 
 def left_out_text(left_out: Iterable[LeftOut]) -> str:

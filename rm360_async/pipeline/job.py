@@ -50,6 +50,8 @@ class StageProgress:
     files: int = 0
     note: str = ""
     """What the job waits for; empty while it works."""
+    lacks_disk: bool = False
+    """True while it waits because a disk is full."""
 
 
 @dataclass

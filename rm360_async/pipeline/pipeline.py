@@ -296,9 +296,10 @@ class _Pipeline:
                     raise
                 if not job.progress.note:
                     job.progress.note = f"Insufficient storage space: {fault.message}; waiting"
+                    job.progress.lacks_disk = True
                     _log.warning("%s (%s)", job.progress.note, job.performance)
             await anyio.sleep(min(max(self.policy.retry_delay, 0.05), _MAX_WRITE_PAUSE))
-        job.progress.note = ""
+        job.progress.note, job.progress.lacks_disk = "", False
 
     async def _handle_failure(self, job: Job, fault: Fault) -> None:
         if fault.cause.scope is Scope.MACHINE or job.stage is Stage.EXTRACTING:

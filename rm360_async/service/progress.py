@@ -75,6 +75,7 @@ class Progress:
             seconds,
             rate,
             progress.note,
+            progress.lacks_disk,
         )
 
     def _rate(self) -> float:

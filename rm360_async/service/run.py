@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import anyio
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.exit_code import ExitCode
+from rm360_async.domain.notification import event_at_end
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
@@ -26,7 +27,8 @@ from rm360_async.pipeline.pipeline import run as run_pipeline
 from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.console import live_display, record_snapshot, report_progress
 from rm360_async.service.dry_run import dry_run
-from rm360_async.service.end_summary import exit_code, summary_lines
+from rm360_async.service.end_summary import RunSummary, exit_code, summary_lines
+from rm360_async.service.notify import Notifications, watch_events
 from rm360_async.service.progress import Progress
 from rm360_async.service.reconciler import Reconciler
 from rm360_async.service.requests import follow_requests
@@ -65,14 +67,19 @@ async def run(settings: Settings, options: RunOptions) -> int:
     async with service_heartbeat() as notifier:
         remotes = await on_disk_thread(connect, settings)
         async with _opened_log(settings) as log_file:
+            notifications = Notifications(settings)
+            notifications.log_path = str(log_file.path)
             try:
                 async with (
                     opened(settings.storage.manifest_path, create=True) as (ledger, claims),
                     _registered_run(settings, ledger, claims) as number,
                 ):
-                    return await _Run(settings, options, notifier, remotes, ledger, claims, number, log_file).execute()
+                    parts = (notifier, remotes, ledger, claims, number, log_file, notifications)
+                    return await _Run(settings, options, *parts).execute()
             except BaseException as error:
                 log.error(f"the run cannot continue: {fault_in(error) or repr(error)}")
+                if isinstance(error, Exception):
+                    await notifications.cannot_continue(str(fault_in(error) or repr(error)))
                 raise
 
 
@@ -131,11 +138,12 @@ class _Run:
         claims: Claims,
         number: int,
         log_file: logs.Log,
+        notifications: Notifications,
     ) -> None:
         self.settings, self.options, self.remotes = settings, options, remotes
         self.ledger, self.claims, self.number, self.log_file = ledger, claims, number, log_file
         self.reconciler = Reconciler(settings, ledger, claims)
-        self.notifier = notifier
+        self.notifier, self.notifications = notifier, notifications
         self.manifest = ManifestWriter(settings.storage.manifest_path, ledger, claims)
         self.scheduler = Scheduler(wait_for_quota=options.wait)
         processing = settings.processing
@@ -144,17 +152,40 @@ class _Run:
         )
         self.stop = Stop(self.scheduler, processing.grace_seconds, self.notifier.notify_stopping)
         self.plan: RunPlan | None = None
+        self.started = time.monotonic()
+        self.fetched: Callable[[], int] = lambda: 0
+        """Returns the bytes that this run has downloaded."""
 
     async def execute(self) -> int:
         """Do the run while signals are handled; return the exit code."""
         async with anyio.create_task_group() as tasks:
             await tasks.start(self.stop.watch_signals)
-            code = await self._plan_and_process()
+            try:
+                code = await self._plan_and_process()
+                await self._report_end(code)
+            except Exception as error:
+                with self.stop.renewed_scope():
+                    await self.notifications.cannot_continue(str(fault_in(error) or repr(error)), self.ledger)
+                raise
             tasks.cancel_scope.cancel()
         return code
 
+    async def _report_end(self, code: int) -> None:
+        """Run the user's command for the end of the run; a signal ends the wait for it."""
+        with self.stop.renewed_scope():
+            summary = await self._summarize()
+            stopped = self.stop.exit_code is not None and code == self.stop.exit_code
+            await self.notifications.at_end(event_at_end(code, summary.counts, stopped=stopped), code, summary)
+
+    async def _summarize(self) -> RunSummary:
+        """Return what the run has done so far, by the ledger."""
+        plan = self.plan or RunPlan()
+        rows = await self.ledger.rows(plan.states.keys(), claims=self.claims)
+        return RunSummary(
+            rows, [*plan.remarks, *plan.warnings, *plan.notes], time.monotonic() - self.started, self.fetched()
+        )
+
     async def _plan_and_process(self) -> int:
-        started = time.monotonic()
         try:
             with self.stop.scope:
                 await self.reconciler.import_existing(self.notifier.show_status)
@@ -165,7 +196,7 @@ class _Run:
         finally:
             self.notifier.notify_stopping()
             with anyio.CancelScope(shield=True):
-                code = await self._sum_up(self.plan or RunPlan(), time.monotonic() - started)
+                code = await self._sum_up(self.plan or RunPlan())
         return code
 
     async def _process(self, plan: RunPlan) -> None:
@@ -173,6 +204,7 @@ class _Run:
             self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
         async with ExtractionWorkers() as workers:
             stages = self._build_stages(workers)
+            self.fetched = lambda: stages.fetched_bytes
             await on_disk_thread(stages.budget.remove_dead_tickets)
             await on_disk_thread(remove_old_logs, self.settings)
             await limit_quarantine(self.settings, self.ledger)
@@ -183,18 +215,16 @@ class _Run:
             ended = [each for each in plan.states if each not in self.scheduler.waiting]
             await self.ledger.requests.unforce(ended)
 
-    async def _sum_up(self, plan: RunPlan, seconds: float) -> int:
+    async def _sum_up(self, plan: RunPlan) -> int:
         """Write the end of the log and the manifest; return the exit code."""
-        rows = await self.ledger.rows(plan.states.keys(), claims=self.claims)
-        for line in await on_disk_thread(
-            summary_lines, self.settings, rows, [*plan.remarks, *plan.warnings, *plan.notes], seconds
-        ):
+        summary = await self._summarize()
+        for line in await on_disk_thread(summary_lines, self.settings, summary):
             log.info(line)
         reach("summary logged")
         if self.plan is None and self.stop.exit_code is not None:
             code = self.stop.exit_code  # stopped before it was known what there is to do
         else:
-            code = exit_code(rows, plan.remarks, self.stop.exit_code)
+            code = exit_code(summary.rows, plan.remarks, self.stop.exit_code)
         try:
             await self.manifest.finish()
         except Fault as fault:  # nothing is lost: the ledger has everything
@@ -231,7 +261,7 @@ class _Run:
         processing = self.settings.processing
         width = Width(processing.downloads, processing.worker_count)
         sizes = {each: estimate.staging_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
-        progress = Progress(self.scheduler, sizes, stages.budget, lambda: stages.downloader.fetched_bytes)
+        progress = Progress(self.scheduler, sizes, stages.budget, self.fetched)
         path = self.settings.storage.metrics_path
         metrics = await on_disk_thread(_open_metrics, path) if path is not None else None
         with live_display(self.log_file, self.settings.logging.console_output) as live:
@@ -241,6 +271,7 @@ class _Run:
                     tasks.start_soon(follow_requests, self.ledger, self.scheduler)
                     tasks.start_soon(stages.budget.share_progress)
                     tasks.start_soon(progress.measure_free_bytes)
+                    tasks.start_soon(watch_events, progress.snapshot, self._summarize, self.notifications)
                     tasks.start_soon(report_progress, progress, self.ledger, self.number, self.notifier, live, metrics)
                     self.stop.pipeline_running = True
                     await run_pipeline(

@@ -36,6 +36,12 @@ class Stop:
         self.exit_code: ExitCode | None = None
         """What the run returns if the stop leaves work; None as long as no signal came."""
 
+    def renewed_scope(self) -> anyio.CancelScope:
+        """Return a new scope for work after the pipeline, which any signal cancels at once."""
+        self.scope = anyio.CancelScope()
+        self.pipeline_running = False
+        return self.scope
+
     async def watch_signals(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Handle signals until cancelled."""
         handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rm360_async.domain.formatting import duration_text, size_text, time_text
@@ -22,6 +22,8 @@ class ActiveJob:
     rate: float
     note: str
     """What it waits for; empty while it works."""
+    lacks_disk: bool = False
+    """True while it waits because a disk is full."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ class Snapshot:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Snapshot:
-        """Return the snapshot that `as_dict` made these values of."""
-        return cls(**{**values, "in_hand": tuple(ActiveJob(**each) for each in values["in_hand"])})
+        """Return the snapshot that `as_dict` made these values of, perhaps that of a newer version."""
+        jobs = tuple(ActiveJob(**_known(ActiveJob, each)) for each in values["in_hand"])
+        return cls(**{**_known(cls, values), "in_hand": jobs})
 
     @classmethod
     def before_plan(cls, at: float, trouble: str) -> Snapshot:
@@ -79,6 +82,11 @@ class Snapshot:
         if self.next_due is not None and not self.in_hand and not self.pending:
             parts.append(f"next retry {time_text(self.next_due)}")
         return ", ".join(parts)
+
+
+def _known(kind: type[ActiveJob | Snapshot], values: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def bar_text(job: ActiveJob) -> str:

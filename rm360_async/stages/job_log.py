@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import anyio
 
-from rm360_async.domain.completeness import CompletenessLevel
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text, time_text
-from rm360_async.domain.record import Record
+from rm360_async.domain.record import Record, is_damaged
 from rm360_async.domain.retry import RetryDecision
 from rm360_async.domain.stage import ENDED
 from rm360_async.domain.state import PerformanceRow
@@ -83,7 +82,7 @@ class JobLog:
         )
         for item in record.left_out:
             log.warning(f"{job.performance} left out: {item}")
-        if record.verdict.startswith(CompletenessLevel.DAMAGED):
+        if is_damaged(record.verdict):
             log.warning(f"{job.performance} is {record.verdict}")
 
     async def row(self, job: Job) -> PerformanceRow:

@@ -119,6 +119,7 @@ def _reporting(job: Job) -> Callable[[Shortage | None], None]:
     def on_wait(shortage: Shortage | None) -> None:
         nonlocal logged
         job.progress.note = str(shortage or "")
+        job.progress.lacks_disk = shortage is not None and shortage.lack in (Lack.SPACE, Lack.INODES)
         if shortage is None:
             log.info("space available again, continuing", performance=str(job.performance))
         elif (shortage.lack, shortage.stuck) != logged:
