@@ -39,7 +39,7 @@ FENCES: dict[str, set[str]] = {
     "rich": {"service", "commands"},
     "structlog": {"system"},
     "pydub": {"extraction"},
-    "plyfile": {"dataset", "extraction"},
+    "plyfile": {"dataset", "extraction", "export"},
     "jinja2": {"visualization"},
     "xxhash": {"system"},
     "imageio_ffmpeg": {"system"},

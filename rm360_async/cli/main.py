@@ -31,6 +31,7 @@ _COMMANDS = {
     "inspect": "Show the contents of an .smc file.",
     "cameras": "Check a calibration, suggest camera sets, make contact sheets.",
     "report": "Write HTML quality reports: one page per performance, one for the run.",
+    "export": "Export published performances to what training programs read.",
     "summary": "Show the manifest as tables or as a plot.",
     "selection": "Explain how subjects, performances, cameras and modalities are selected.",
     "demo": "Run on a synthetic remote and show the result.",

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 FILE_LIST = ".extraction_files.csv"
+EXPORT_RECORD, EXPORT_LIST = ".rm360_export.json", ".rm360_export_files.csv"
+"""The record of an export, and the list of its files: written by `export`, replaced with it."""
 HASH_NAME = "xxh3_128"
 """The name of the hash and of its column, which the list of an earlier version lacks."""
 _HASH_BYTES = 16
@@ -30,9 +32,9 @@ def write_file_list(target: TextIO, files: Iterable[ListedFile]) -> None:
     rows.writerows((file.path, file.size, file.hash.hex() if file.hash else "") for file in files)
 
 
-def read_file_list(folder: Path) -> Iterator[ListedFile]:
+def read_file_list(folder: Path, name: str = FILE_LIST) -> Iterator[ListedFile]:
     """Yield every file of a folder's list. Raises OSError, and ValueError for a damaged list."""
-    with (folder / FILE_LIST).open(newline="", encoding="utf-8") as lines:
+    with (folder / name).open(newline="", encoding="utf-8") as lines:
         rows = csv.DictReader(lines)
         try:
             for row in rows:

@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Modality, is_performance
-from rm360_async.store.file_list import FILE_LIST, read_file_list
+from rm360_async.store.file_list import EXPORT_LIST, EXPORT_RECORD, FILE_LIST, read_file_list
 from rm360_async.store.marker import DAMAGED, MARKER
 from rm360_async.store.staging import remove_tree
 from rm360_async.system.fault_points import reach
@@ -34,8 +34,8 @@ from rm360_async.system.files import free_name, sync
 from rm360_async.system.linux import rename_without_replacing
 from rm360_async.system.os_errors import os_errors
 
-OWN_FILES = (MARKER, DAMAGED, FILE_LIST)
-"""The files of a published folder that its list does not name, in the order in which they are removed."""
+OWN_FILES = (MARKER, DAMAGED, FILE_LIST, EXPORT_RECORD, EXPORT_LIST)
+"""The files of a published folder or an export that its list does not name; see `_Emptying.run` for their removal."""
 _REPLACED = "-replaced.staging"
 _KEPT = ".kept"
 _LAYOUT_FOLDER = re.compile(rf"(?:{'|'.join(each.value for each in Modality)})(?:/cam_[0-9]+)?")
@@ -165,8 +165,9 @@ class _ListedPaths:
         self._files = set[str](OWN_FILES)
         self._folders = set[str]()
         self._by_layout = False
+        self._is_export = os.path.lexists(folder / EXPORT_LIST)
         try:
-            for file in read_file_list(folder):
+            for file in read_file_list(folder, EXPORT_LIST if self._is_export else FILE_LIST):
                 self._files.add(file.path)
                 parent = file.path.rpartition("/")[0]
                 while parent and parent not in self._folders:
@@ -174,6 +175,11 @@ class _ListedPaths:
                     parent = parent.rpartition("/")[0]
         except (OSError, ValueError):
             self._by_layout = any(os.path.lexists(folder / name) for name in OWN_FILES)
+
+    def has_entry(self, entry: os.DirEntry[str], path: str) -> bool:
+        """Return True for a listed file; symbolic links are listed in exports only."""
+        is_own = entry.is_file(follow_symlinks=False) or (self._is_export and entry.is_symlink())
+        return is_own and self.has_file(path)
 
     def has_file(self, path: str) -> bool:
         return path in self._files or (self._by_layout and _LAYOUT_FILE.fullmatch(path) is not None)
@@ -189,7 +195,7 @@ def _unlisted(folder: Path, below: str, listed: _ListedPaths) -> list[str]:
             path = f"{below}/{entry.name}" if below else entry.name
             if entry.is_dir(follow_symlinks=False) and listed.has_folder(path):
                 paths += _unlisted_or_whole(folder, path, listed)
-            elif not (entry.is_file(follow_symlinks=False) and listed.has_file(path)):
+            elif not listed.has_entry(entry, path):
                 paths.append(path)
     return paths
 
@@ -282,7 +288,7 @@ class _Emptying:
                     self._remove_listed(folder, path)
                     with suppress(OSError):  # something unlisted is still in it
                         Path(entry.path).rmdir()
-                elif path not in OWN_FILES and entry.is_file(follow_symlinks=False) and self.listed.has_file(path):
+                elif path not in OWN_FILES and self.listed.has_entry(entry, path):
                     Path(entry.path).unlink()
 
 

@@ -47,9 +47,14 @@ def seal(staging: Path, record: Record, file_system: int) -> None:
         reach("files counted")
         create_file(staging / MARKER, record.to_json().encode())
         reach("marker written")
-        if not sync_file_system(file_system):
-            _sync_each(staging)
+        make_durable(staging, file_system)
     reach("sealed")
+
+
+def make_durable(staging: Path, file_system: int) -> None:
+    """Sync everything in a folder, and its name; see `open_file_system`. Raises OSError."""
+    if not sync_file_system(file_system):
+        _sync_each(staging)
 
 
 def files_below(folder: Path) -> Iterator[tuple[str, int]]:

@@ -1,0 +1,1 @@
+"""`rm360 export` and the verification of exports: performances side by side, each in a process of its own."""

@@ -1,0 +1,46 @@
+"""What an export worker is asked to do, and how it is written as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rm360_async.export.options import ExportOptions
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """One performance, or every `parts`-th of its units from number `part` on."""
+
+    format: str
+    folder: Path
+    output: Path
+    options: ExportOptions
+    force: bool = False
+    part: int = 0
+    parts: int = 1
+
+    @property
+    def name(self) -> str:
+        """Return the performance's name by its folder, for messages."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    def to_json(self) -> str:
+        """Return the job as text."""
+        options = {**self.options.to_json(), "threads": self.options.threads}
+        paths = {"folder": str(self.folder.absolute()), "output": str(self.output.absolute())}
+        return json.dumps({**vars(self), **paths, "options": options})
+
+    @classmethod
+    def from_json(cls, text: str) -> ExportJob:
+        """Return the job that a text holds."""
+        values = json.loads(text)
+        options = ExportOptions.from_json(values.pop("options"))
+        folder, output = Path(values.pop("folder")), Path(values.pop("output"))
+        return cls(folder=folder, output=output, options=options, **values)
+
+    def split(self, parts: int) -> Iterator[ExportJob]:
+        """Yield jobs that do this one together."""
+        return (replace(self, part=part, parts=parts) for part in range(parts))

@@ -1,0 +1,93 @@
+"""Write, check and publish one unit: its name appears in one step, and only if it passed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.export.format import Format, Unit
+from rm360_async.export.record import ExportRecord, make_record
+from rm360_async.store.file_list import EXPORT_LIST, EXPORT_RECORD, ListedFile, write_file_list
+from rm360_async.store.marker import MARKER
+from rm360_async.store.publish import publish
+from rm360_async.store.replacement import MovedEntries, remove_staging
+from rm360_async.store.seal import make_durable, open_file_system
+from rm360_async.store.staging import StagingLock, staging_path
+from rm360_async.system.fault_points import reach
+from rm360_async.system.files import create_file, discard
+from rm360_async.system.hashing import hash_of_range
+from rm360_async.system.os_errors import os_errors
+
+
+def export_unit(unit: Unit, fmt: Format, output: Path) -> tuple[ExportRecord, MovedEntries | None]:
+    """Export one unit and return its record, and a person's files that moved from the export that it replaces.
+
+    Whatever has its name is replaced. Raises CheckFailed, Fault, and what reading the source raises; then nothing of
+    the new export is left, and what was there before stays.
+    """
+    started = time.monotonic()
+    final = output / unit.place
+    _require_not_published(final)
+    staging = staging_path(final, secrets.token_hex(4))
+    with open_file_system(staging) as file_system:
+        try:
+            with StagingLock(staging), os_errors("write", staging):
+                written = fmt.write(unit, staging, unit.options)
+                reach("export written")
+                figures = fmt.check(staging, unit)
+                reach("export checked")
+                files = _list_files(staging)
+                totals = _totals(files)
+                record = make_record(unit, fmt, written, figures, totals, time.monotonic() - started)
+                with (staging / EXPORT_LIST).open("x", encoding="utf-8", newline="") as target:
+                    write_file_list(target, files)
+                create_file(staging / EXPORT_RECORD, record.to_json().encode())
+                make_durable(staging, file_system)
+                moved = publish(staging, final, replace=True)
+        except BaseException:
+            discard(staging)
+            raise
+    return record, moved
+
+
+def _list_files(staging: Path) -> list[ListedFile]:
+    """Return every file of a new export: links, hard or soft, without a hash, since their bytes are published ones."""
+    files = []
+    for folder, _, names in os.walk(staging):
+        for name in names:
+            path = Path(folder, name)
+            state = path.stat()
+            is_link = path.is_symlink() or state.st_nlink > 1
+            hashed = None if is_link else _hash(path, state.st_size)
+            files.append(ListedFile(path.relative_to(staging).as_posix(), state.st_size, hashed))
+    return sorted(files, key=lambda file: file.path)
+
+
+def _hash(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return hash_of_range(file.fileno(), 0, size)
+
+
+def _totals(files: list[ListedFile]) -> tuple[int, int, int]:
+    own = [file for file in files if file.hash is not None]
+    return len(own), sum(file.size for file in own), len(files) - len(own)
+
+
+def remove_leftovers(final: Path) -> list[str]:
+    """Remove what killed exports of one unit have left beside its place; return messages about a person's files."""
+    messages: list[str] = []
+    for staging in final.parent.glob(f".{final.name}.*.staging"):
+        moved = remove_staging(staging, final)
+        messages += [] if moved is None else moved.messages
+    return messages
+
+
+def _require_not_published(final: Path) -> None:
+    """Raise Fault(IN_THE_WAY) if a published performance has the name of an export: it is never replaced by one."""
+    for folder in (final, *final.parents):
+        if os.path.lexists(folder / MARKER):
+            message = f"{final} cannot be written: {folder} is a published performance"
+            raise Fault(Cause.IN_THE_WAY, message, "choose another --output")
