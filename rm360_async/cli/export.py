@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rm360_async.cli.options import run_async, selection, without_all
+from rm360_async.cli.options import run_async, selection, selection_option
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.exit_code import ExitCode
 
@@ -20,7 +20,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--output", type=PATH, metavar="OUT", help="The folder to export to.")
 @click.option("--list", "list_all", is_flag=True, help="List the formats: what each is and needs.")
 @selection
-@click.option("--cameras", metavar="SPEC", help="'all', '0,6,12', or a named set such as 'ring:10'.")
+@selection_option("--cameras", "cameras", "Cameras, e.g. 20-25 or 'ring:10 +25 -49'; `rm360 selection` explains.")
 @click.option("--frames", metavar="SPEC", help="A frame (0), a range (0:100 or 0:100:10), or all.")
 @click.option(
     "--images",
@@ -47,7 +47,7 @@ def command(
     list_all: bool,
     subjects: tuple[str, ...],
     performances: tuple[str, ...],
-    cameras: str | None,
+    cameras: tuple[str, ...],
     frames: str | None,
     images: str,
     size: str | None,
@@ -85,7 +85,7 @@ def command(
     if format_name is None or output is None:
         raise BadRequest("give a FORMAT and --output OUT; `rm360 export --list` lists the formats")
     options = ExportOptions(
-        parse_cameras(cameras) if cameras is not None else None,
+        parse_cameras(cameras) if cameras else None,
         frames,
         images,
         _parse_size(size),
@@ -95,7 +95,7 @@ def command(
         split,
         text,
     )
-    selected = select_performances(targets, config, without_all(subjects), without_all(performances))
+    selected = select_performances(targets, config, subjects, performances)
     return run_async(export, format_name, selected, output, options, jobs, force, dry_run)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from rm360_async.dataset import DamagedData, MissingData
+from rm360_async.domain.terms import asks_for_all
 from rm360_async.export.format import Format, Unit
 from rm360_async.export.options import ExportOptions
 from rm360_async.export.record import ExportRecord, read_record, recorded_options, source_differences, source_state
@@ -70,6 +71,9 @@ def _source_reasons(record: ExportRecord, unit: Unit, fmt: Format) -> list[str]:
     if record.format_version != fmt.version:
         reasons.append(f"an earlier version of rm360 wrote it ({record.made_by})")
     more = len(set(unit.cameras) - set(record.cameras))
+    if not asks_for_all(unit.options.cameras or fmt.default_cameras):
+        unit = _with_recorded_cameras(unit, record)
+        more = 0
     try:
         differences = source_differences(record.source, source_state(unit))
     except (OSError, MissingData, DamagedData) as error:
@@ -77,6 +81,12 @@ def _source_reasons(record: ExportRecord, unit: Unit, fmt: Format) -> list[str]:
     if more and not set(record.cameras) - set(unit.cameras):
         return [*reasons, f"{more} cameras more since"]
     return reasons + differences
+
+
+def _with_recorded_cameras(unit: Unit, record: ExportRecord) -> Unit:
+    """Return a unit of the exported cameras if all are still there: ring:N of more cameras would be another set."""
+    are_there = set(record.cameras) <= set(unit.performance.cameras)
+    return replace(unit, cameras=tuple(record.cameras)) if are_there else unit
 
 
 def damage(folder: Path, *, deep: bool = False) -> StateResult:
