@@ -131,7 +131,7 @@ def _sample(picture: NDArray[np.uint8], camera: Camera, points: Array, outside: 
     return values
 
 
-def probe_points(head: Array, count: int, radius: float = 0.12) -> Array:
+def probe_points(head: Array, count: int, radius: float = 0.25) -> Array:
     """Return points (count, 3) in a ball at the head, world metres, to be projected by two ways: always the same."""
     random = np.random.default_rng(7)
     directions = random.normal(size=(count, 3))
