@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,3 +151,30 @@ def test_no_arguments_show_the_commands(arguments: list[str], capsys: pytest.Cap
     assert main(arguments) == 0
     said = capsys.readouterr()
     assert "Commands:" in said.out and said.err == ""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not on this machine")
+@pytest.mark.parametrize(
+    ("words", "completed"), [("rm360 ex", {"extract", "export-manifest"}), ("rm360 retry --wai", {"--waiting"})]
+)
+def test_bash_completes_commands_and_options(words: str, completed: set[str], tmp_path: Path) -> None:
+    program = tmp_path / "rm360"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rm360_async "$@"\n')
+    program.chmod(0o755)
+    script = """
+eval "$(rm360 completion bash)"
+COMP_WORDS=($WORDS) COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+_rm360_completion rm360
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "WORDS": words}
+    ended = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert completed <= set(ended.stdout.split()), ended.stderr
+
+
+@pytest.mark.parametrize(("shell", "start"), [("zsh", "#compdef rm360"), ("fish", "function _rm360_completion")])
+def test_other_shells_get_a_script_too(shell: str, start: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    assert capsys.readouterr().out.startswith(start)
+    assert main(["completion", "tcsh"]) == 2
+    assert "is not one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err

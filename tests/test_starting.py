@@ -35,6 +35,9 @@ ARGUMENTS = {
     "cameras": ["suggest", "4"],
     "report": ["CONFIG", "--output", "OUTPUT"],
     "summary": ["CONFIG"],
+    "service": ["CONFIG"],
+    "completion": ["bash"],
+    "selection": [],
     "demo": ["--help"],
 }
 LOCALES = {

@@ -13,6 +13,7 @@ import pwd
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from pathlib import Path
 
 import anyio
@@ -42,7 +43,7 @@ def service_name(config: Path) -> str:
     return f"rm360-{stem}-{hashlib.sha256(os.fsencode(config)).hexdigest()[:_NAME_DIGITS]}"
 
 
-def print_unit(config: Path, user: str, template: Path) -> None:
+def print_unit(config: Path, user: str) -> None:
     """Print the unit for a config and an account; notes on what it cannot contain go to standard error.
 
     The folders that the service writes to are made, and belong to the account. Raises BadRequest for an unknown one.
@@ -50,7 +51,7 @@ def print_unit(config: Path, user: str, template: Path) -> None:
     try:
         account = pwd.getpwnam(user)
     except KeyError:
-        raise BadRequest(f"SERVICE_USER={user}: there is no such account on this machine") from None
+        raise BadRequest(f"{user}: there is no such account on this machine") from None
     caller = account.pw_uid == os.getuid()
     if not caller:
         os.environ["HOME"] = account.pw_dir  # what `~` in the config will mean for the service
@@ -61,15 +62,14 @@ def print_unit(config: Path, user: str, template: Path) -> None:
     for folder in folders:
         make_folder(folder, account)
     name = service_name(config)
-    print(unit_text(template.read_text(), config, user, variables, [*folders, rclone.parent], name), end="")
+    print(unit_text(config, user, variables, [*folders, rclone.parent], name), end="")
     for note in _notes(variables, rclone, user, name):
         print(f"note: {note}", file=sys.stderr)
 
 
-def unit_text(
-    template: str, config: Path, user: str, variables: Mapping[str, str], folders: Iterable[Path], name: str
-) -> str:
-    """Return the template without its first line and with its marks filled in; secrets are left out."""
+def unit_text(config: Path, user: str, variables: Mapping[str, str], folders: Iterable[Path], name: str) -> str:
+    """Return the template `rm360.service` without its first line and with its marks filled in, without secrets."""
+    template = (resources.files(__package__) / "rm360.service").read_text(encoding="utf-8")
     *required, rclone = dict.fromkeys(folders)
     writable = [*map(str, required), f"-{rclone}"]  # rclone's folder may be missing: its config may be in variables
     shown = {key: value for key, value in variables.items() if not is_secret(key, value)}
