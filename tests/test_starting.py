@@ -35,6 +35,7 @@ ARGUMENTS = {
     "cameras": ["suggest", "4"],
     "report": ["CONFIG", "--output", "OUTPUT"],
     "summary": ["CONFIG"],
+    "ls": ["CONFIG", "0018"],
     "service": ["CONFIG"],
     "completion": ["bash"],
     "selection": [],

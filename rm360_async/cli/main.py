@@ -21,6 +21,7 @@ from rm360_async.system.os_errors import fault_in
 
 _COMMANDS = {
     "run": "Download, extract and publish until nothing is left to do.",
+    "ls": "List what the remote has: subjects, performances, files, sizes.",
     "status": "Show what is done, running, waiting and failed.",
     "verify": "Compare published folders with their records.",
     "doctor": "Check everything a long run depends on; rebuild a lost ledger.",

@@ -19,6 +19,7 @@ from rm360_async.download.ranges.probe import RangesUnsupported, probe_range_sup
 from rm360_async.download.ranges.range_client import RangeClient, RangeRefused, RangeSource
 from rm360_async.download.ranges.range_connections import ServerAddress
 from rm360_async.download.rclone import Remote, RequestQuota, find_rclone, rclone_environment
+from rm360_async.download.rclone.missing import path_on
 from rm360_async.download.rclone.request_quota import RequestRate
 from rm360_async.service.startup import connect, list_remote
 from rm360_async.system.disk_threads import on_disk_thread
@@ -71,9 +72,8 @@ async def read_performance(settings: Settings, performance: Performance, read: R
         others = sorted(each.name for each in listing.files if each.subject == performance.subject)
         holds = f"it has {', '.join(others)} of {performance.subject}" if others else "; ".join(listing.notes)
         raise Fault(Cause.NOT_FOUND, f"{remote} has no file of {performance}", holds)
-    separator = "" if str(remote).endswith((":", "/")) else "/" if ":" in str(remote) else ":"
     paths = [remote_path(structure, performance, kind) for kind in Kind if kind in files]
-    return [await _read_file(remote, path, partial(_named, read, f"{remote}{separator}{path}")) for path in paths]
+    return [await _read_file(remote, path, partial(_named, read, path_on(str(remote), path))) for path in paths]
 
 
 async def _read_file(remote: Remote, path: str, read: Callable[[SparseFile], Result]) -> Result:

@@ -29,7 +29,7 @@ _BOUND_TEXTS = {"line": "the line", "account": "10 TB a day and account", "disk"
 
 
 async def dry_run(settings: Settings, options: RunOptions, remotes: Sequence[Remote]) -> int:
-    """Print the plan of a run; return the exit code."""
+    """Print the plan of a run; return the exit code, SOME_FAILED if a part of the selection is not on the remote."""
     listing = await list_remote(settings, remotes[0])
     rows: list[PerformanceRow] = []
     ratios: dict[str, float] = {}
@@ -49,7 +49,7 @@ async def dry_run(settings: Settings, options: RunOptions, remotes: Sequence[Rem
     estimate_plan(settings, plan, ratios, plan.states)
     print(dry_run_text(settings, plan, listing))
     print(duration_line(settings, sum(plan.download_sizes(settings.processing.fetch).values()), rate, disk_rate))
-    return ExitCode.DONE
+    return ExitCode.SOME_FAILED if plan.remarks else ExitCode.DONE
 
 
 def duration_line(settings: Settings, download_bytes: int, rate: float | None, disk_rate: float) -> str:
@@ -87,7 +87,8 @@ def _extraction_rate(settings: Settings, attempts: Iterable[Attempt], rows: Iter
 def dry_run_text(settings: Settings, plan: RunPlan, listing: RemoteListing) -> str:
     """Return the plan as text: a line for each performance, then totals and remarks; sizes of both fetch modes."""
     sizes = plan.download_sizes(settings.processing.fetch)
-    lines = [f"{'performance':<16} {'to do':<16} {'whole':>10} {'ranges':>10} {'fetch':<7}"]
+    head = f"{'performance':<16} {'to do':<16} {'whole':>10} {'ranges':>10} {'fetch':<7}"
+    lines = [head] if plan.states else []
     lines += [_performance_line(settings, plan, each) for each in plan.states]
     lines += ["", *_total_lines(settings, plan, sizes)]
     lines += [f"will fail: {each} {reason}" for each, reason in plan.too_large(settings).items()]

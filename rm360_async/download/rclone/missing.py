@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Kind, Structure, is_subject
@@ -14,10 +15,21 @@ from rm360_async.download.rclone.remote_config import config_path, locate_entry,
 _MAX_SHOWN = 5
 _MAX_FOLDERS = 20
 """Of a root whose folders are looked into: each one is a request."""
-_LAYOUTS = {
+_MAX_DEPTH = 4
+"""Levels of folders below the root that are looked at for a release."""
+LAYOUTS = {
     Structure.SINGLE: "a folder for each subject (0018/)",
     Structure.PAIR: "raw/ and anno/ with a folder for each subject",
 }
+
+
+@dataclass(frozen=True)
+class FoundRelease:
+    """A folder that holds a release: the folder, the layout, and the names of the folders in it."""
+
+    folder: RemoteFolder
+    structure: Structure
+    folders: list[str]
 
 
 async def explain_missing(rclone: RcloneCommand, structure: Structure) -> list[str]:
@@ -48,26 +60,50 @@ async def explain_options(rclone: RcloneCommand) -> list[str]:
 
 async def _explain_folders(rclone: RcloneCommand, structure: Structure) -> list[str]:
     """Return a sentence on what the remote's root holds instead."""
-    top = await _folders(rclone, 1)
+    top = await list_folders(rclone, 1)
     if top is None:
         return []
     if not top:
         return [f"{rclone} holds no folder at all"]
-    if other := _layout(folder.path for folder in top):
+    if other := layout_of(folder.path for folder in top):
         if other is structure:
             return []
-        return [f"{rclone} holds {_LAYOUTS[other]}: set google_drive.structure: {other.value}"]
-    below = await _folders(rclone, 2) if len(top) <= _MAX_FOLDERS else None
+        return [f"{rclone} holds {LAYOUTS[other]}: set google_drive.structure: {other.value}"]
     notes = [f"{rclone} holds {_shown([folder.path for folder in top])}"]
-    for folder in top:
-        inner = [each.path.partition("/")[2] for each in below or () if each.path.startswith(f"{folder.path}/")]
-        if layout := _layout(inner):
-            notes.append(f"{folder.path}/ holds {_shown(inner)}: {_advice(rclone, folder, layout)}")
+    for release in await find_releases(rclone, top):
+        inner = release.folders
+        notes.append(f"{release.folder.path}/ holds {_shown(inner)}: {await _advice(rclone, release)}")
     return notes
 
 
-async def _folders(rclone: RcloneCommand, depth: int) -> list[RemoteFolder] | None:
-    """Return the folders of the remote down to a depth; None if they cannot be listed now."""
+async def find_releases(rclone: RcloneCommand, top: Sequence[RemoteFolder]) -> list[FoundRelease]:
+    """Return the folders below those of the root, `top`, that hold a release; down to the depth at which there is one.
+
+    Each level costs a request for each folder of the one before, so what has many folders is not looked into.
+    """
+    level = list(top)
+    for depth in range(2, _MAX_DEPTH + 1):
+        if len(level) > _MAX_FOLDERS:
+            break
+        below = await list_folders(rclone, depth) or []
+        found = [
+            FoundRelease(folder, layout, inner)
+            for folder in level
+            if (layout := layout_of(inner := names_below(folder.path, below))) is not None
+        ]
+        if found:
+            return found
+        level = [each for each in below if each.path.count("/") == depth - 1]
+    return []
+
+
+def names_below(path: str, folders: Iterable[RemoteFolder]) -> list[str]:
+    """Return the names of those of `folders` that are directly in the folder at a path."""
+    return [each.path.removeprefix(f"{path}/") for each in folders if each.path.rpartition("/")[0] == path]
+
+
+async def list_folders(rclone: RcloneCommand, depth: int) -> list[RemoteFolder] | None:
+    """Return the folders of the remote down to a depth, sorted by path; None if they cannot be listed now."""
     ended = await rclone.run(rclone.line("lsjson", "--recursive", "--dirs-only", "--max-depth", str(depth), *ONE_TRY))
     return (
         sorted(parse_listing(ended.stdout, f"listing {rclone}").folders, key=_path) if ended.returncode == 0 else None
@@ -78,7 +114,7 @@ def _path(folder: RemoteFolder) -> str:
     return folder.path
 
 
-def _layout(names: Iterable[str]) -> Structure | None:
+def layout_of(names: Iterable[str]) -> Structure | None:
     """Return the layout that a folder with these folders in it has; None if it has none."""
     present = set(names)
     if any(is_subject(name) for name in present):
@@ -86,11 +122,29 @@ def _layout(names: Iterable[str]) -> Structure | None:
     return Structure.PAIR if {kind.value for kind in Kind} & present else None
 
 
-def _advice(rclone: RcloneCommand, folder: RemoteFolder, layout: Structure) -> str:
+async def _advice(rclone: RcloneCommand, release: FoundRelease) -> str:
+    by_id = release.folder.id and await is_drive(rclone)
     setting = (
-        f'root_folder_id: "{folder.id}"' if folder.id else f'remote_name: "{rclone.name.rstrip("/")}{folder.path}"'
+        f'root_folder_id: "{release.folder.id}"'
+        if by_id
+        else f'remote_name: "{path_on(rclone.name, release.folder.path)}"'
     )
-    return f"set google_drive.{setting} and structure: {layout.value}"
+    return f"set google_drive.{setting} and structure: {release.structure.value}"
+
+
+async def is_drive(rclone: RcloneCommand) -> bool:
+    """Return True if a remote is Google Drive, whose folders have ids that lead to them."""
+    try:
+        return (await read_login(rclone.binary, rclone.env, rclone.name)).type == "drive"
+    except Fault:
+        return False
+
+
+def path_on(remote: str, path: str) -> str:
+    """Return a path below a remote as rclone takes it: `gdrive:a/b` for `gdrive` or `gdrive:` or `gdrive:a`."""
+    is_path = ":" in remote or remote.startswith(("/", "."))
+    separator = "" if remote.endswith((":", "/")) else "/" if is_path else ":"
+    return f"{remote}{separator}{path}"
 
 
 def _shown(names: Sequence[str]) -> str:
