@@ -184,7 +184,7 @@ def test_ten_thousand_existing_folders_on_a_slow_disk_are_imported_under_the_wat
         with Instance(workspace, environment=environment) as run:
             assert run.process.wait(600) == 0, run.output
     texts = [text for _, text in manager.messages]
-    imported = next(number for number, text in enumerate(texts) if text.startswith("STATUS=0/1 done"))
+    imported = next(number for number, text in enumerate(texts) if text.startswith("STATUS=0 of 1 completed"))
     assert texts[0] == "READY=1" and texts[:imported].count("WATCHDOG=1") >= 4
     assert "STATUS=importing existing folders: 64 of 10,000" in texts
     assert len(completed(workspace)) == 10_001

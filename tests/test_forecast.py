@@ -15,7 +15,7 @@ from rm360_async.domain.formatting import duration_text
 from rm360_async.domain.names import Modality, Structure
 from rm360_async.domain.selection import Selection
 from rm360_async.download.ranges.estimate import estimate_sizes
-from rm360_async.service.dry_run import duration_line
+from rm360_async.service.dry_run import Rates, duration_line
 
 TB = 10**12
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -55,9 +55,9 @@ def test_a_dry_run_names_what_bounds_it() -> None:
             "processing": {"workers": 2},
         }
     )
-    line = duration_line(settings, 10**9, 1e6, math.inf)
+    line = duration_line(settings, 10**9, 11 * 10**8, Rates(1e6))
     assert "17 min" in line and line.endswith("bound by the line")
-    slow_disk = duration_line(settings, 10**9, 1e9, 2 * 2**20)
+    slow_disk = duration_line(settings, 10**9, 11 * 10**8, Rates(1e9, 2 * 2**20))
     assert "bound by the disk, to which 2 extractions at once write 2 MB/s" in slow_disk
     assert "at least 9 min" in slow_disk
 
@@ -82,7 +82,7 @@ def test_the_table_of_durations_in_the_readme_is_the_closed_form(label: str, cam
     total = sum(release.size(each) for each in release.files)
     wanted = Selection(cameras, tuple(Modality))
     estimates = [estimate_sizes(Structure.SINGLE, each, wanted, release.size(each), {}) for each in release.files]
-    size = sum(estimate.staging_bytes("auto") for estimate in estimates) * 8.3 * TB / total
+    size = sum(estimate.download_bytes("auto") for estimate in estimates) * 8.3 * TB / total
     rates = [parse_rate(f"{rate}/s") for rate in ("100Mbit", "1Gbit", "10Gbit")]
     cells = [duration_text(forecast(size, 0, Capacity(rate)).seconds) for rate in rates]
     row = next(line for line in README.read_text().splitlines() if line.startswith(f"| {label}"))

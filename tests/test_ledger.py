@@ -623,7 +623,7 @@ async def test_a_run_is_alive_as_long_as_its_claim(path: Path) -> None:
         with Claims(lock_path(path), read_only=True) as reader:
             with Claims(lock_path(path)) as own:
                 number = await ledger.runs.begin("config.yaml", own)
-                await ledger.runs.record_progress(number, {"in_hand": ["0018/s1_all"]})
+                await ledger.runs.record_progress(number, {"in_hand": ["0018/s1_all"]}, {})
                 (run,) = await ledger.runs.running(reader)
                 assert (run.pid, run.config, run.started, run.progress_at) == (os.getpid(), "config.yaml", 50.0, 50.0)
                 assert run.progress == {"in_hand": ["0018/s1_all"]}

@@ -83,7 +83,7 @@ def test_a_snapshot_counts_bytes_and_expects_an_end(progress: tuple[Progress, Ti
     assert snapshot.expected_end is not None and snapshot.expected_end > time.time() + 3000, "the quota is waited for"
     assert Snapshot.from_dict(snapshot.as_dict()) == snapshot
     (line,) = snapshot.in_hand
-    assert bar_text(line).startswith("500 B of 1000 B, ")
+    assert bar_text(line).startswith("50 %, 500 B of 1000 B, ")
 
 
 def test_the_live_picture_shows_each_one_in_hand(progress: tuple[Progress, Time, list[int]]) -> None:
@@ -91,14 +91,14 @@ def test_the_live_picture_shows_each_one_in_hand(progress: tuple[Progress, Time,
     console.print(render(progress[0].snapshot()))
     text = console.export_text()
     console.file.close()
-    assert "0018/e1" in text and "downloading" in text and "1/4 done, 1 waiting" in text
+    assert "0018/e1" in text and "downloading" in text and "1 of 4 completed, 1 waiting" in text
 
 
 def test_a_snapshot_says_first_what_is_wrong(progress: tuple[Progress, Time, list[int]]) -> None:
     """`line` is what the log, `rm360 status` and systemd's status line show."""
     progress[0].scheduler.pause(60, "asking again: the remote does not accept this login")
     snapshot = progress[0].snapshot()
-    assert snapshot.line().startswith("asking again: the remote does not accept this login, 1/4 done")
+    assert snapshot.line().startswith("asking again: the remote does not accept this login, 1 of 4 completed")
     assert Snapshot.before_plan(1.0, "cannot start yet").line() == "cannot start yet"
     of_earlier_version = {key: value for key, value in snapshot.as_dict().items() if key != "trouble"}
     assert Snapshot.from_dict(of_earlier_version).trouble == ""
@@ -160,6 +160,6 @@ def test_a_run_tells_systemd_where_it_is(workspace: Workspace, monkeypatch: pyte
             end.sendto(b"", str(address))
         listening.join()
     assert said[0] == "READY=1" and "WATCHDOG=1" in said
-    assert any(message.startswith("STATUS=0/1 done") for message in said)
+    assert any(message.startswith("STATUS=0 of 1 completed") for message in said)
     assert said[-1] == "STOPPING=1"
     assert 'rm360_performances{state="completed"} 1.0' in (workspace.root / "rm360.prom").read_text()

@@ -22,6 +22,9 @@ from rm360_async.system.linux import require_linux
 )
 @click.option("--at", "rate", metavar="RATE", help="Rate of the line for --dry-run's duration, e.g. 100MB/s, 1Gbit/s.")
 @click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: of a dry run one object, of a run a line for each event."
+)
+@click.option(
     "--no-wait", is_flag=True, help="Do not wait for quotas: end with exit code 1 and print until when they last."
 )
 def command(
@@ -35,6 +38,7 @@ def command(
     force: bool,
     dry_run: bool,
     no_wait: bool,
+    as_json: bool,
     rate: str | None,
 ) -> int:
     """Download, extract and publish the performances that the config selects, until nothing is left to do.
@@ -62,7 +66,8 @@ def command(
         cameras=cameras,
         modalities=modalities,
     )
-    return run_async(run, settings, RunOptions(force=force, dry_run=dry_run, wait=not no_wait, rate=line_rate))
+    options = RunOptions(force=force, dry_run=dry_run, wait=not no_wait, rate=line_rate, as_json=as_json)
+    return run_async(run, settings, options)
 
 
 def _parsed(rate: str | None) -> float | None:

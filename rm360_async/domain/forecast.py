@@ -71,11 +71,17 @@ def learned_rate(attempts: Iterable[tuple[float, float, int]]) -> float | None:
     """
     latest = sorted((each for each in attempts if each[2] > 0 and each[1] > each[0]), key=lambda each: each[1])
     latest = latest[-_LEARNED_FROM:]
+    busy = busy_seconds((began, ended) for began, ended, _ in latest)
+    return sum(size for _, _, size in latest) / busy if busy else None
+
+
+def busy_seconds(spans: Iterable[tuple[float, float]]) -> float:
+    """Return the seconds in which at least one of the spans (begin and end in seconds) was going on."""
     busy, reached = 0.0, -math.inf
-    for began, ended, _ in sorted(latest):
+    for began, ended in sorted(spans):
         busy += max(0.0, ended - max(began, reached))
         reached = max(reached, ended)
-    return sum(size for _, _, size in latest) / busy if busy else None
+    return busy
 
 
 def extraction_rate(extractions: Iterable[tuple[float, int]], workers: int) -> float:

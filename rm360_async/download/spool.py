@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,6 +172,28 @@ def is_unfinished(path: Path) -> bool:
 def stems(temp_dir: Path) -> set[str]:
     """Return the stems (`0018_s1_all_raw`) of all files in the spool."""
     return {stem_of(path) for path in temp_dir.glob("*.smc*")} if temp_dir.is_dir() else set()
+
+
+def bytes_by_stem(temp_dir: Path) -> dict[str, int]:
+    """Return the bytes of disk that the spooled files of each stem take; the quarantine is not counted."""
+    taken: dict[str, int] = {}
+    for path in temp_dir.glob("*.smc*") if temp_dir.is_dir() else ():
+        with suppress(FileNotFoundError):  # another instance has just removed it
+            if is_spool_file(path) and not path.name.endswith(".map"):
+                taken[stem_of(path)] = taken.get(stem_of(path), 0) + allocated_bytes(path)
+    return taken
+
+
+def bytes_of(wholes: Iterable[Path]) -> int:
+    """Return the bytes on the disk of some whole files, or of what there is of them. Raises OSError."""
+    paths = [path for whole in wholes for path in (whole, part_path(whole), sparse_path(whole))]
+    return sum(allocated_bytes(path) for path in paths if path.exists())
+
+
+def allocated_bytes(path: Path) -> int:
+    """Return the bytes of a file that are on the disk: without its holes. Raises OSError."""
+    status = path.stat()
+    return min(status.st_size, status.st_blocks * 512)
 
 
 def stems_of(performance: Performance) -> list[str]:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rm360_async.ledger.attempts import record_fetched
 from rm360_async.ledger.claims import RUNS, Claims
 from rm360_async.ledger.database import Database, Transaction
 from rm360_async.ledger.values import Run
@@ -54,11 +55,15 @@ class Runs:
         reach("end of run recorded")
         await on_disk_thread(claims.release, RUNS + number)
 
-    async def record_progress(self, number: int, snapshot: Mapping[str, Any]) -> None:
-        """Store the latest snapshot (JSON values) of a run, for `status` to read."""
+    async def record_progress(self, number: int, snapshot: Mapping[str, Any], fetched: Mapping[str, int]) -> None:
+        """Store the latest snapshot (JSON values) of a run, for `status` to read.
+
+        `fetched`: the bytes that the open attempts have downloaded, by performance as text.
+        """
         async with self._database.write() as sql:
             query = "UPDATE run SET progress = ?, progress_at = ? WHERE id = ?"
             await sql.execute(query, json.dumps(snapshot), self._now(), number)
+            await record_fetched(sql, fetched)
 
     async def all(self) -> list[Run]:
         """Return all runs, the oldest first."""

@@ -106,7 +106,8 @@ async def report_progress(
 async def record_snapshot(ledger: Ledger, run: int, snapshot: Snapshot, *, log_failure: bool) -> bool:
     """Record the snapshot for `status`; return False if that failed, which is logged once."""
     try:
-        await ledger.runs.record_progress(run, snapshot.as_dict())
+        fetched = {job.performance: job.fetched for job in snapshot.in_hand}
+        await ledger.runs.record_progress(run, snapshot.as_dict(), fetched)
     except Fault as fault:  # only `status` needs it: a full disk must not stop the run for it
         if log_failure:
             log.warning(f"cannot record the progress for `rm360 status`: {fault}")

@@ -71,11 +71,12 @@ class Progress:
             str(job.performance),
             job.stage.value,
             progress.done_bytes,
-            progress.total_bytes,
+            max(progress.total_bytes, progress.done_bytes) if progress.total_bytes else 0,  # it may be an estimate
             seconds,
             rate,
             progress.note,
             progress.lacks_disk,
+            job.fetched_bytes,
         )
 
     def _rate(self) -> float:

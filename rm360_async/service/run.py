@@ -260,7 +260,7 @@ class _Run:
     async def _run_pipeline(self, stages: Stages, plan: RunPlan) -> None:
         processing = self.settings.processing
         width = Width(processing.downloads, processing.worker_count)
-        sizes = {each: estimate.staging_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
+        sizes = {each: estimate.download_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
         progress = Progress(self.scheduler, sizes, stages.budget, self.fetched)
         path = self.settings.storage.metrics_path
         metrics = await on_disk_thread(_open_metrics, path) if path is not None else None

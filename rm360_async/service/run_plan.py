@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rm360_async.budget import Budget
+from rm360_async.budget import Budget, Space, SystemDisk
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
+from rm360_async.domain.formatting import size_text
 from rm360_async.domain.names import (
     Kind,
     Performance,
@@ -28,7 +29,7 @@ from rm360_async.download.rclone import RemoteListing
 from rm360_async.store.marker import MARKER, read_record
 from rm360_async.store.publish import is_marked_damaged, require_publishable
 from rm360_async.store.replacement import names_text, unlisted_entries
-from rm360_async.system.disk_threads import stop_if_cancelled
+from rm360_async.system.disk_threads import stop_if_cancelled, unreadable_reason
 
 _MAX_PASSED_OVER_SHOWN = 5
 _CHECK_REMOTE = "; check google_drive.structure and google_drive.root_folder_id"
@@ -103,6 +104,16 @@ class RunPlan:
     def download_sizes(self, fetch_setting: str) -> dict[Performance, int]:
         """Return the bytes in temp_dir that each unfinished performance needs with this setting of processing.fetch."""
         return {each: self.estimates[each].staging_bytes(fetch_setting) for each in self.unfinished()}
+
+    def bytes_to_download(self, settings: Settings) -> dict[Performance, int]:
+        """Return the bytes that each unfinished performance has still to download; looks at what is in temp_dir."""
+        spooled, fetch = spool.bytes_by_stem(settings.storage.temp_dir), settings.processing.fetch
+        there = {each: sum(spooled.get(stem, 0) for stem in spool.stems_of(each)) for each in self.unfinished()}
+        return {each: max(0, self.estimates[each].download_bytes(fetch) - there[each]) for each in there}
+
+    def bytes_to_write(self) -> dict[Performance, int]:
+        """Return the bytes that each unfinished performance will take in output_dir."""
+        return {each: self.estimates[each].written_bytes for each in self.unfinished()}
 
     def unfinished(self) -> list[Performance]:
         """Return the performances that are still to be done, now or after a wait."""
@@ -278,6 +289,51 @@ def estimate_plan(
         selection = selection_for(policy, each, plan.incomplete.get(each), sources)
         size = sum(source.size for source in sources)
         plan.estimates[each] = estimate_sizes(policy.structure, each, selection, size, ratios)
+
+
+@dataclass(frozen=True)
+class StartProblem:
+    """Why no performance could be started: the key of the folder in the config, what is wrong there, and the fix."""
+
+    key: str
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}: {self.hint}"
+
+
+def start_problems(settings: Settings) -> list[StartProblem]:
+    """Return what keeps every performance from being started: a folder that cannot be written, or a full disk.
+
+    It changes nothing, so it asks for permissions, and does not try them as `rm360 doctor` does. Raises OSError.
+    """
+    problems, floor = [], settings.limits.min_free_bytes
+    for key in ("output_dir", "temp_dir"):
+        folder: Path = getattr(settings.storage, key)
+        if reason := unreadable_reason(folder):
+            problems.append(StartProblem(key, f"cannot read {folder}: {reason}", "check its mode, owner and mount"))
+            continue
+        if not os.access(existing := nearest_existing(folder), os.W_OK | os.X_OK):
+            problems.append(StartProblem(key, f"cannot write to {existing}", "check its mode, owner and mount"))
+        problems += [each for each in (space_problem(key, SystemDisk().space(folder), floor),) if each]
+    return problems
+
+
+def space_problem(key: str, space: Space, floor: int) -> StartProblem | None:
+    """Return the problem of a disk that has not more than `floor` bytes free, which are kept free; None if it has."""
+    if space.free_bytes > floor:
+        return None
+    kept = f"{size_text(floor)} are kept free (limits.min_free_space_gb)"
+    message = f"{size_text(space.free_bytes)} free; {kept}: nothing could be downloaded"
+    return StartProblem(key, message, "free some space, or lower limits.min_free_space_gb")
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return the path, or its nearest parent that exists."""
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
 
 
 def observe(settings: Settings, listing: RemoteListing, performance: Performance, kinds: Sequence[Kind]) -> Observed:

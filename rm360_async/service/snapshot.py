@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from rm360_async.domain.formatting import duration_text, size_text, time_text
+from rm360_async.domain.formatting import duration_text, percent_text, rate_text, size_text, time_text
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class ActiveJob:
     """What it waits for; empty while it works."""
     lacks_disk: bool = False
     """True while it waits because a disk is full."""
+    fetched: int = 0
+    """Bytes that crossed the network in this attempt."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,12 @@ class Snapshot:
     def line(self) -> str:
         """Return the snapshot in one line, for a log or systemd."""
         parts = [self.trouble] if self.trouble else []
-        parts += [f"{self.completed}/{self.planned} done"] if self.planned else []
+        parts += [f"{self.completed} of {self.planned} completed"] if self.planned else []
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.waiting} waiting"] if self.waiting else []
         stages = Counter(each.stage for each in self.in_hand)
         parts += [f"{count} {stage}" for stage, count in stages.items()]
-        parts += [f"{size_text(self.rate)}/s"] if self.rate else []
+        parts += [rate_text(self.rate)] if self.rate else []
         parts += [f"{size_text(self.left)} left"] if self.left else []
         parts += [f"expected end {time_text(self.expected_end)}"] if self.expected_end else []
         notes = [each.note for each in self.in_hand if each.note]
@@ -90,11 +92,11 @@ def _known(kind: type[ActiveJob | Snapshot], values: Mapping[str, Any]) -> dict[
 
 
 def bar_text(job: ActiveJob) -> str:
-    """Return e.g. `3.2 GB of 6 GB, 48 MB/s, 1 min left`, or what the job waits for."""
+    """Return e.g. `53 %, 3.2 GB of 6 GB, 48 MB/s, 1 min left`, or what the job waits for."""
     if not job.total:
         return job.note or duration_text(job.seconds)
     left = (job.total - job.done) / job.rate if job.rate > 0 else None
-    parts = [f"{size_text(job.done)} of {size_text(job.total)}"]
-    parts += [f"{size_text(job.rate)}/s"] if job.rate else []
+    parts = [percent_text(job.done, job.total), f"{size_text(job.done)} of {size_text(job.total)}"]
+    parts += [rate_text(job.rate)] if job.rate else []
     parts += [f"{duration_text(left)} left"] if left is not None and left > 0 else []
     return job.note or ", ".join(parts)

@@ -36,6 +36,9 @@ class RunOptions:
     rate: float | None = None
     """Bytes a second of the line, for the duration that a dry run prints; None: as downloads went so far."""
 
+    as_json: bool = False
+    """Print JSON on standard output: the plan of a dry run, or a line for each event of a run."""
+
     attendance: Attendance = Attendance.SCRIPT
 
     def replaces_published(self, settings: Settings) -> bool:

@@ -45,6 +45,14 @@ class JobLog:
         """Record the remote's files as they were looked up."""
         await self.ledger.record_listing({job.performance: list(job.sources.values())})
 
+    async def record_spooled(self, job: Job, spooled_bytes: int) -> None:
+        """Record what a killed run had downloaded of the job and not recorded, if anything is in the spool."""
+        if spooled_bytes:
+            try:
+                await self.ledger.attempts.add_unrecorded(job.performance, spooled_bytes)
+            except Fault as fault:  # only the total of all downloads needs it
+                log.warning(f"cannot record what earlier attempts at {job.performance} have downloaded: {fault}")
+
     async def record_failure(self, job: Job, decision: RetryDecision, fault: Fault) -> None:
         """Record a failure and what follows from it; ends the attempt."""
         await self.ledger.move(
@@ -97,7 +105,7 @@ class JobLog:
         try:
             if job.attempt_open:
                 job.attempt_open = False
-                await self.ledger.attempts.interrupt(job.performance)
+                await self.ledger.attempts.interrupt(job.performance, job.seconds, job.fetched_bytes)
         except Fault as fault:
             if fault.cause is not Cause.DISK_FULL:
                 raise

@@ -9,7 +9,9 @@ import anyio
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance, Structure
 from rm360_async.domain.record import Record
-from rm360_async.download.ranges.estimate import full_sizes
+from rm360_async.domain.selection import FetchMode
+from rm360_async.download import spool
+from rm360_async.download.ranges.estimate import full_sizes, index_bytes, index_key
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.extract import discard_staging
 from rm360_async.stages.job_log import JobLog
@@ -61,5 +63,10 @@ async def _record_ratios(job: Job, record: Record, job_log: JobLog, structure: S
         )
         for key, of_all_cameras in full_sizes(structure, job.performance, record).items():
             await ledger.hints.record_ratio(key, input_bytes=size, output_bytes=of_all_cameras)
+        if job.fetch_mode is FetchMode.RANGES and job.previous is None:
+            downloaded = await on_disk_thread(spool.bytes_of, job.spool_paths.values())
+            needed = index_bytes(record, max(downloaded, job.fetched_bytes))
+            key = index_key(structure, job.performance)
+            await ledger.hints.record_ratio(key, input_bytes=size, output_bytes=needed)
     except Fault as fault:  # only an estimate of the next lease: never a reason to fail what is published
         log.warning(f"cannot record the output size of {job.performance}: {fault}")

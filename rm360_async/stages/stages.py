@@ -15,6 +15,7 @@ from rm360_async.domain.quota import is_quota_wait, with_quota_wait
 from rm360_async.domain.record import Record
 from rm360_async.domain.selection import SelectionPolicy
 from rm360_async.domain.state import PerformanceRow, PlannedState
+from rm360_async.download import spool
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.range_downloader import RangeDownloader
 from rm360_async.extraction.worker_client import WorkerLimits, Workers
@@ -27,6 +28,7 @@ from rm360_async.stages.lookup import look_up_sources, lookup
 from rm360_async.stages.publish import publish
 from rm360_async.stages.reserve import reserve, wait_for_space
 from rm360_async.stages.retention import limit_quarantine
+from rm360_async.system.disk_threads import on_disk_thread
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,9 @@ class Stages:
 
     async def download(self, job: Job) -> None:
         """Download what is not in the spool yet."""
+        if "download" not in job.seconds:  # else it has downloaded all that lies there, and recorded it
+            spooled = await on_disk_thread(spool.bytes_of, job.spool_paths.values())
+            await self.job_log.record_spooled(job, spooled)
         await download(job, self.settings, self.budget, self.downloader, self.range_downloader)
 
     async def probe_workers(self) -> None:

@@ -42,7 +42,7 @@ async def _write(path: Path) -> None:
         await ledger.record_listing(sources)
         with Claims(lock_path(path)) as claims:
             number = await ledger.runs.begin("config.yaml", claims)
-            await ledger.runs.record_progress(number, {"rate": 1.0})
+            await ledger.runs.record_progress(number, {"rate": 1.0}, {})
             for performance in performances[:20]:
                 await ledger.attempts.begin(performance, number)
                 await ledger.move(performance, Stage.DOWNLOADING)

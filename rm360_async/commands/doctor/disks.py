@@ -16,6 +16,7 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.ledger import Claims, create_ledger, lock_path
+from rm360_async.service.run_plan import nearest_existing, space_problem
 from rm360_async.store.seal import open_file_system
 from rm360_async.system.disk_threads import unreadable_reason
 from rm360_async.system.files import sync, sync_folder
@@ -64,13 +65,6 @@ def check_disks(settings: Settings, skipped: Collection[str] = ()) -> Iterator[C
         return
     yield _check_devices(settings)
     yield from _check_space(settings)
-
-
-def nearest_existing(path: Path) -> Path:
-    """Return the path, or its nearest parent that exists."""
-    while not os.path.lexists(path) and path != path.parent:
-        path = path.parent
-    return path
 
 
 def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
@@ -188,9 +182,8 @@ def _check_space(settings: Settings) -> Iterator[CheckResult]:
         inodes = "unlimited inodes" if space.free_files is None else f"{space.free_files} free inodes"
         kept_free = f"{size_text(floor)} are kept free (limits.min_free_space_gb)"
         text = f"{size_text(space.free_bytes)} free, {inodes}; {kept_free}"
-        if space.free_bytes <= floor:
-            hint = "free some space, or lower limits.min_free_space_gb"
-            yield fail(key, f"{text}: nothing could be downloaded", hint)
+        if problem := space_problem(key, space, floor):
+            yield fail(key, problem.message, problem.hint)
         elif space.free_files is not None and space.free_files < _MIN_INODES:
             yield fail(key, text, "a performance has thousands of files: use a file system with more inodes")
         elif space.free_bytes - floor < needed:

@@ -120,9 +120,10 @@ def _check_plan(settings: Settings, plan: RunPlan) -> Iterator[CheckResult]:
     for performance, reason in list(plan.too_large(settings).items())[:_MAX_PERFORMANCES_SHOWN]:
         yield fail("work", f"{performance} {reason}", "check the section limits of the config")
     space = SystemDisk().space(settings.storage.output_dir)
-    needed = sum(plan.download_sizes(settings.processing.fetch).values())
+    needed, to_download = sum(plan.bytes_to_write().values()), sum(plan.bytes_to_download(settings).values())
     available = space.free_bytes - settings.limits.min_free_bytes
-    text = f"{len(plan.unfinished())} of {len(plan.states)} performances to do, {size_text(needed)} to download"
+    sizes = f"{size_text(to_download)} to download, {size_text(needed)} to write"
+    text = f"{len(plan.unfinished())} of {len(plan.states)} performances to do, {sizes}"
     files = needed // _FRAME_BYTES
     if needed > available:
         fits = f"output_dir has space for {size_text(max(0, available))}: a run pauses when it is full"

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rm360_async.domain.forecast import busy_seconds
 from rm360_async.domain.names import is_performance, is_subject
 from rm360_async.visualization.report.page_files import HTML_FILE, MADE_BY, SCHEMA, write_page_files
 from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState, RunData
@@ -63,7 +64,7 @@ def run_json(run: RunData) -> dict[str, Any]:
     """Return the content of a run's report.json."""
     entries = run.performances
     counts = Counter(entry.state for entry in entries)
-    seconds = sum(seconds for _, _, seconds in run.downloads)
+    seconds = busy_seconds((ended - seconds, ended) for ended, _, seconds in run.downloads)
     downloaded = sum(size for _, size, _ in run.downloads)
     rate = round(downloaded / seconds, 1) if seconds else None
     return {
