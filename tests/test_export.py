@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from exported import CAMERAS, EXPRESSION, SPEECH, WHOLE_RIG, export, extract_again, publish, record_of
 from workspace import tree
 
+from rm360_async.cli.main import main
 from rm360_async.export.format import NOTICE
+from rm360_async.export.record import read_record
+from rm360_async.export.state import damage
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +167,83 @@ def test_the_formats_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert "nerfstudio" in output
     assert "needs images, calibration" in output
+
+
+def verify(*arguments: object) -> int:
+    """Run `rm360 verify` and return its exit code."""
+    return main(["verify", *map(str, arguments)])
+
+
+def test_verify_tells_complete_stale_and_damaged_exports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    subjects = publish(tmp_path, EXPRESSION)
+    out = tmp_path / "out"
+    assert export("nerfstudio", subjects, "--output", out, "--frames", "0:3") == 0
+    assert verify(out) == verify(out, "--deep") == 0
+    assert "3 exports: 3 complete" in capsys.readouterr().out
+    moments = [out / "0026" / "e0" / f"frame_00000{frame}" for frame in range(3)]
+    document = (moments[0] / "transforms.json").read_bytes()
+    (moments[0] / "transforms.json").write_bytes(document.replace(b"1", b"2", 1))
+    (moments[1] / "images" / "cam_25.jpg").unlink()
+    assert verify(out) == 1
+    assert "2 complete, 1 damaged" in capsys.readouterr().out
+    assert verify(out, "--deep") == 1
+    assert "frame_000000: damaged: transforms.json: content does not match" in capsys.readouterr().out
+    (subjects / "0026/e0/images/cam_25/frame_000002.jpg").unlink()
+    assert verify(out, "--json") == 1
+    exports = json.loads(capsys.readouterr().out)["exports"]
+    assert exports["0026/e0/frame_000002"]["state"] == "stale"
+    assert "other pictures are there now" in exports["0026/e0/frame_000002"]["reason"]
+    shutil.rmtree(subjects / "0026" / "e0")
+    assert verify(out, "--subject", "0026") == 1
+    assert "is gone; " in capsys.readouterr().out
+    assert verify(out, "--repair") == 2
+    assert verify(subjects) == 2
+    assert "holds no exports" in capsys.readouterr().err
+
+
+def test_cameras_that_are_added_make_only_exports_of_all_stale(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Completing keeps the inodes of pictures, so links of exports stay those of the folder."""
+    subjects = publish(tmp_path, EXPRESSION)
+    folder = subjects / "0026" / "e0"
+    missing = folder / "images" / "cam_52"
+    missing.rename(tmp_path / "cam_52")
+    out = tmp_path / "out"
+    for name, cameras in (("all", "all"), ("chosen", "25,26"), ("ring", "ring:3")):
+        assert export("nerfstudio", subjects, "--output", out / name, "--cameras", cameras) == 0
+    (tmp_path / "cam_52").rename(missing)
+    capsys.readouterr()
+    assert verify(out / "chosen") == verify(out / "ring") == 0
+    assert verify(out / "all") == 1
+    assert "stale: 1 cameras more since" in capsys.readouterr().out
+
+
+def test_a_killed_export_leaves_nothing_under_a_name_and_is_resumed(tmp_path: Path) -> None:
+    """Killed with -9 three times while it writes: what has a name then is whole, and the rest is exported later."""
+    subjects = publish(tmp_path, replace(EXPRESSION, frames=30, holes={}, distinct_images=2))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "rm360_async", "export", "nerfstudio", str(subjects), "--output", str(out)]
+    command += ["--frames", "all", "--jobs", "2"]
+    random = np.random.default_rng(5)
+    for _ in range(3):
+        published = len(_named(out))
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
+        deadline = time.monotonic() + 60
+        while len(_named(out)) == published and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(float(random.uniform(0, 0.1)))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for path in _named(out):
+            assert read_record(path) is not None
+            assert damage(path, deep=True).state == "complete"
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert verify(out, "--deep") == 0
+    assert len(_named(out)) == 30
+    assert not list(out.rglob(".*.staging"))
+
+
+def _named(out: Path) -> list[Path]:
+    return [path for path in out.glob("*/*/frame_*") if not path.name.startswith(".")]

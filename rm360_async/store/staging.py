@@ -173,6 +173,11 @@ def staging_path(final: Path, attempt: str) -> Path:
     return final.parent / f".{final.name}.{attempt}.staging"
 
 
+def is_staging_name(name: str) -> bool:
+    """Return True for the name of a staging folder."""
+    return _STAGING.fullmatch(name) is not None
+
+
 def find_staging_folders(output_dir: Path) -> list[tuple[Performance, Path]]:
     """Return every staging folder below an output folder, also those that crashed attempts left behind."""
     return [
