@@ -378,8 +378,8 @@ def test_the_plan_is_plain_data_that_can_be_changed() -> None:
 
 def test_everything_is_drawn_through_the_lens(tmp_path: Path) -> None:
     """Each camera has another lens; the landmarks lie on the mask, and the head moves where the lens says."""
-    wild = (-2.0, 15.0, 0.03, -0.01, -75.0)
-    spec = SmcSpec(Performance("0026", "e0"), frozenset(Modality), ("20", "25"), frames=1, distortion=wild)
+    wild = (-3.0, 20.0, 0.03, -0.01, -75.0)
+    spec = SmcSpec(Performance("0026", "e0"), frozenset(Modality), ("20", "25"), frames=1, scale=1 / 4, distortion=wild)
     with h5py.File(write_smc(tmp_path / "lens.smc", spec)) as file:
         assert file["Calibration/20/D"][()] == pytest.approx(np.array(wild) * (0.5 + 20 / 60))
         for camera in spec.cameras:
@@ -387,7 +387,7 @@ def test_everything_is_drawn_through_the_lens(tmp_path: Path) -> None:
             points = file[f"Keypoints2d/{camera}/0"][()]
             u, v = points.round().astype(int).T
             assert mask[v, u].mean() > 0.95
-            straight = draw_view(rig()[camera], SPEAKER, 1 / 8).mask > 0
+            straight = draw_view(rig()[camera], SPEAKER, 1 / 4).mask > 0
             world = shape.to_world(shape.head_points(2000))
             K, D, RT = (file[f"Calibration/{camera}/{key}"][()] for key in ("K", "D", "RT"))
             through = project_with_distortion(world, K, D, RT).round().astype(int)
