@@ -18,7 +18,8 @@ from typing import Protocol
 
 import numpy as np
 
-from rm360_async.domain.cameras.rig import Array, head_centre, nearest_point_to_axes
+from rm360_async.domain.cameras.calibration.conventions import place_cameras
+from rm360_async.domain.cameras.rig import Array
 from rm360_async.domain.errors import BadRequest
 
 DEFAULT_SIZE = 512
@@ -27,8 +28,6 @@ DEFAULT_RADIUS = 0.20
 """Radius in metres of the ball around the head's middle that fits the picture of the nearest camera."""
 REDUCTIONS = (8, 4, 2, 1)
 """What a JPEG decoder can divide the size of a picture by while it decodes."""
-_MIN_CAMERAS_FOR_CENTRE = 3
-"""With fewer cameras the middle of the head is that of the built-in rig."""
 
 
 class CalibratedCamera(Protocol):
@@ -69,16 +68,9 @@ def canonical_cameras(
     Give all cameras of the performance, so that a choice of some does not change their focal length. Raises BadRequest
     if a camera lies inside the ball or looks away from it.
     """
-    target = head_middle(cameras)
+    target = place_cameras(np.stack([np.asarray(camera.RT, np.float64) for camera in cameras.values()])).head
     focal = common_focal({key: camera.RT for key, camera in cameras.items()}, target, size, radius)
     return {key: CanonicalCamera(key, turn_towards(one.RT, target), focal, size) for key, one in cameras.items()}
-
-
-def head_middle(cameras: Mapping[str, CalibratedCamera]) -> Array:
-    """Return the point (3,) in world metres that the optical axes come nearest to."""
-    if len(cameras) < _MIN_CAMERAS_FOR_CENTRE:
-        return np.array(head_centre())
-    return nearest_point_to_axes(np.stack([np.asarray(camera.RT, np.float64) for camera in cameras.values()]))
 
 
 def common_focal(poses: Mapping[str, Array], target: Array, size: int, radius: float) -> float:

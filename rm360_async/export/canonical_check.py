@@ -1,0 +1,152 @@
+"""Checks of canonical exports: that each picture is what its camera, as written, sees of the source.
+
+Theory of operation: the way back is another than the way there. The camera is the one that the reader's own formulas
+give from the written files. Each pixel of a coarse grid over the written picture becomes a ray of that camera, a point
+on it in the world, and, through the stored lens, a pixel of the stored picture, which is decoded at another size than
+for the export. What is seen there must be what was written: in place (least-squares registration), in kind (the
+correlation is low between two cameras) and in time (blocks of pixels differ between two moments). All views are
+compared on the coarse grid, a few at full resolution, where half a pixel of the source counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from rm360_async.dataset import PublishedPerformance
+from rm360_async.export.format import CheckFailed
+from rm360_async.export.registration import Grey, register
+from rm360_async.export.written_view import (
+    Grid,
+    Grids,
+    WrittenView,
+    averaged,
+    expected_alpha,
+    expected_grey,
+    make_grid,
+    written_grey,
+)
+
+COARSE_PX = 128
+"""Pictures are compared at this size or up to twice it."""
+FINE_VIEWS = 4
+"""Views that are compared at full resolution, spread over the unit."""
+MAX_FINE_SHIFT_PX, MAX_COARSE_SHIFT_PX = 0.05, 0.06
+"""In pixels of the compared pictures. Half a pixel of the source is 0.13 px of 512."""
+MIN_CORRELATION = 0.97
+MAX_BLOCK_DIFFERENCE = 16.0
+"""Grey levels."""
+MAX_MASK_DIFFERENCE = 8.0
+"""Grey levels of 255, on average over the picture."""
+MOMENT_SLACK, MOMENT_SLACK_SQUARED_LEVELS = 1.1, 0.1
+"""How much farther a picture may be from its own moment than from a neighbouring one, where these hardly differ."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a view compares: the shift in pixels of the written picture, and the rest as in `Registration`."""
+
+    shift: float
+    correlation: float
+    block_difference: float
+
+
+def check_views(
+    performance: PublishedPerformance, views: Iterable[WrittenView], count: int, masked: bool
+) -> Mapping[str, float | int | str]:
+    """Compare the views of an export, `count` of them, camera by camera, with their source; return the worst figures.
+
+    `masked` says whether the masks of the source were applied. Raises CheckFailed with the first view that is not what
+    its camera sees.
+    """
+    every = max(1, count // FINE_VIEWS)
+    comparisons: list[Comparison] = []
+    fine_shift = 0.0
+    before: _Compared | None = None
+    grids: Grids = {}
+    for index, view in enumerate(views):
+        if before is None or view.camera != before.view.camera:
+            before, grids = None, {}
+        compared = _compare(performance, view, coarse_step(view.picture.shape[1]), masked, grids)
+        comparisons.append(_require_same(compared))
+        _require_moments(before, compared)
+        before = compared
+        if index % every == 0:
+            fine = _require_same(_compare(performance, view, 1, masked, grids))
+            fine_shift = max(fine_shift, fine.shift)
+    if len(comparisons) != count:
+        raise CheckFailed(f"{len(comparisons)} views were written, not {count}")
+    return {
+        "views_compared": count,
+        "largest_shift_px": round(fine_shift, 4),
+        "largest_shift_coarse_px": round(max(each.shift for each in comparisons), 3),
+        "lowest_correlation": round(min(each.correlation for each in comparisons), 4),
+        "largest_block_difference": round(max(each.block_difference for each in comparisons), 2),
+    }
+
+
+def coarse_step(size: int) -> int:
+    """Return by how much a picture is reduced for the comparison; it divides the size."""
+    return max((step for step in (1, 2, 4, 8) if size % step == 0 and size // step >= COARSE_PX), default=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """A written view, the step it was reduced by, and in grey what was written and what is expected."""
+
+    view: WrittenView
+    step: int
+    written: Grey
+    expected: Grey
+    mask_difference: float
+
+
+def _compare(performance: PublishedPerformance, view: WrittenView, step: int, masked: bool, grids: Grids) -> _Compared:
+    key = (view.camera, step, view.K.tobytes() + view.RT.tobytes())
+    if key not in grids:
+        grids[key] = make_grid(performance, view, step)
+    grid = grids[key]
+    difference = _mask_difference(performance, view, grid, step)
+    return _Compared(view, step, written_grey(view, step), expected_grey(performance, view, grid, masked), difference)
+
+
+def _mask_difference(performance: PublishedPerformance, view: WrittenView, grid: Grid, step: int) -> float:
+    """Return the mean difference of a mask's file from what the camera sees of the source's mask, in grey levels."""
+    if view.mask is None:
+        return 0.0
+    expected = averaged(expected_alpha(performance, view, grid, masked=True), grid.samples)
+    return float(np.abs(averaged(view.mask, step) - expected).mean())
+
+
+def _require_same(compared: _Compared) -> Comparison:
+    """Return the figures of a view; raise CheckFailed if it is not what its camera sees."""
+    found, step = register(compared.written, compared.expected), compared.step
+    what = f"cam_{compared.view.camera}, frame {compared.view.frame}: the picture"
+    if compared.mask_difference > MAX_MASK_DIFFERENCE:
+        mask = f"cam_{compared.view.camera}, frame {compared.view.frame}: the mask"
+        raise CheckFailed(
+            f"{mask} is not that of the source ({compared.mask_difference:.0f} grey levels off on average)"
+        )
+    if found.correlation < MIN_CORRELATION:
+        raise CheckFailed(f"{what} is not what this camera sees (correlation {found.correlation:.2f})")
+    if found.shift > (MAX_FINE_SHIFT_PX if step == 1 else MAX_COARSE_SHIFT_PX):
+        raise CheckFailed(f"{what} lies {found.shift * step:.2f} px from where this camera sees it")
+    if found.block_difference > MAX_BLOCK_DIFFERENCE:
+        levels = f"up to {found.block_difference:.0f} grey levels apart"
+        raise CheckFailed(f"{what} shows something else than the source ({levels}), such as another moment")
+    return Comparison(found.shift * step, found.correlation, found.block_difference)
+
+
+def _require_moments(before: _Compared | None, compared: _Compared) -> None:
+    """Raise CheckFailed if two views of one camera are more like each other's moment than like their own."""
+    if before is None or before.written.shape != compared.written.shape:
+        return
+    for own, other in ((before, compared), (compared, before)):
+        to_own, to_other = (float(((own.written - each.expected) ** 2).mean()) for each in (own, other))
+        if to_own > MOMENT_SLACK * to_other + MOMENT_SLACK_SQUARED_LEVELS:
+            raise CheckFailed(
+                f"cam_{own.view.camera}: the picture of frame {own.view.frame} is more like the source's frame"
+                f" {other.view.frame} than its own"
+            )

@@ -1,0 +1,201 @@
+"""GaussianAvatars: canonical pictures of all moments with a FLAME fit, and each fit, as VHAP exports them.
+
+Facts about the reader (GaussianAvatars, `readDynamicNerfInfo`): the scene is recognised by canonical_flame_param.npz;
+matrices are camera-to-world with OpenGL axes; only `camera_angle_x` is read, so the principal point must be the middle;
+`timestep_index` is the index of the fit and runs from 0 without gaps; `translation` is added to what the FLAME model
+gives, so it is the offset of the stored vertices. The world stays that of the rig.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rm360_async.dataset import PublishedPerformance
+from rm360_async.domain.cameras.rig import FRONT_CAMERA
+from rm360_async.domain.names import camera_folder
+from rm360_async.export.canonical import CanonicalCamera
+from rm360_async.export.canonical_check import check_views
+from rm360_async.export.canonical_views import (
+    BACKGROUND_LEVELS,
+    PNG_COMPRESSION,
+    ViewPlan,
+    cameras_of,
+    plan_views,
+    render_views,
+    write_encoded,
+    write_png,
+)
+from rm360_async.export.flame_check import check_fits
+from rm360_async.export.flame_parameters import canonical_parameters, flame_parameters
+from rm360_async.export.format import ExportEstimate, Figures, Format, NotExportable, Unit, Written
+from rm360_async.export.options import ExportOptions
+from rm360_async.export.reference_projection import require
+from rm360_async.export.written_view import WrittenView, read_picture
+
+TRAIN, VALIDATION, TEST = "train", "val", "test"
+TRAIN_SHARE = 0.7
+"""Of the moments; those after them are the test."""
+CANONICAL_PARAMETERS = "canonical_flame_param.npz"
+_OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])
+_BYTES_PER_VIEW, _SECONDS_PER_VIEW = 110_000, 0.1
+
+
+class GaussianAvatars(Format):
+    """Canonical pictures over a background, masks, FLAME parameters, and transforms of three splits."""
+
+    name = "gaussianavatars"
+    description = "pictures, FLAME fits and transforms of GaussianAvatars, as VHAP exports them (e performances)"
+    links = False
+    needs = ("images", "calibration", "flame")
+    used_options = frozenset({"cameras", "frames", "size", "radius", "background"})
+    by_moment = False
+    default_frames = "all"
+
+    def select_frames(
+        self, performance: PublishedPerformance, cameras: Sequence[str], options: ExportOptions
+    ) -> tuple[int, ...]:
+        """Return the selected frames that have a FLAME fit; raise NotExportable if there are none."""
+        fitted = set(performance.flame_frames)
+        frames = tuple(frame for frame in super().select_frames(performance, cameras, options) if frame in fitted)
+        if not frames:
+            raise NotExportable("none of the selected frames has a FLAME fit")
+        return frames
+
+    def estimate(self, unit: Unit) -> ExportEstimate:
+        """Return a picture and a mask for each view, and a fit for each moment."""
+        views = len(unit.views)
+        files = views * (1 + bool(unit.performance.mask_frames(unit.cameras[0]))) + len(unit.frames) + 5
+        return ExportEstimate(files, 0, views * _BYTES_PER_VIEW, views * _SECONDS_PER_VIEW)
+
+    def write(self, unit: Unit, staging: Path, options: ExportOptions) -> Written:
+        """Write images/, fg_masks/, flame_param/ and the transforms."""
+        plan, cameras = plan_views(unit), cameras_of(unit.performance, options)
+        background = options.background or "white"
+        for view in render_views(unit.performance, cameras, plan):
+            name = _view_name(view.camera, view.frame)
+            write_png(staging / "images" / name, view, background)
+            if plan.masked and view.alpha is not None:
+                write_encoded(staging / "fg_masks" / name, view.alpha, [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])
+        moments = sorted({frame for _, frame in plan.views})
+        for index, frame in enumerate(moments):
+            _write_parameters(staging / _parameters_path(index), flame_parameters(unit.performance.flame(frame)))
+        _write_parameters(staging / CANONICAL_PARAMETERS, canonical_parameters(unit.performance.flame(moments[0])))
+        entries = [_entry(cameras[camera], frame, moments, plan) for camera, frame in plan.views]
+        notes = [*plan.notes, str(unit.performance.flame_offset)]
+        notes += _write_transforms(staging, sorted(entries, key=lambda e: (e["timestep_index"], e["camera_index"])))
+        if not plan.masked:
+            notes.append("without masks: the background of the pictures is that of the studio")
+        return Written(len(entries), notes)
+
+    def check(self, staging: Path, unit: Unit) -> Figures:
+        """Read the transforms, pictures and fits as GaussianAvatars does, and compare them with the source."""
+        entries = [entry for name in (TRAIN, VALIDATION, TEST) for entry in _read_transforms(staging, name)["frames"]]
+        plan = plan_views(unit)
+        level = BACKGROUND_LEVELS.get(unit.options.background or "white")
+        written = {(entry["camera_id"], entry["timestep_index_original"]) for entry in entries}
+        require(written == set(plan.views) and len(entries) == len(plan.views), "the transforms name other views")
+        entries.sort(key=lambda entry: (entry["camera_id"], entry["timestep_index_original"]))
+        views = (_read_view(staging, entry, level) for entry in entries)
+        moments = {entry["timestep_index"]: entry["timestep_index_original"] for entry in entries}
+        require(sorted(moments) == list(range(len(moments))), "timestep_index has gaps, which the reader indexes")
+        fits = {
+            moments[entry["timestep_index"]]: dict(np.load(staging / entry["flame_param_path"])) for entry in entries
+        }
+        return {**check_views(unit.performance, views, len(entries), plan.masked), **check_fits(unit.performance, fits)}
+
+
+def _write_parameters(path: Path, parameters: Mapping[str, NDArray[np.float32]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **dict(parameters))  # type: ignore[arg-type]  # numpy's stub takes the arrays for its own option
+
+
+def _parameters_path(index: int) -> str:
+    return f"flame_param/{index:05d}.npz"
+
+
+def _view_name(camera: str, frame: int) -> str:
+    return f"{camera_folder(camera)}_{frame:06d}.png"
+
+
+def _entry(camera: CanonicalCamera, frame: int, moments: Sequence[int], plan: ViewPlan) -> dict[str, Any]:
+    """Return the entry of one view; cameras are numbered in the order of their ids."""
+    index, name = moments.index(frame), _view_name(camera.id, frame)
+    ids = sorted({view[0] for view in plan.views})
+    angle = 2 * float(np.arctan(camera.size / (2 * camera.focal)))
+    middle = camera.size / 2
+    masks = {"fg_mask_path": f"fg_masks/{name}"} if plan.masked else {}
+    return {
+        "timestep_index": index,
+        "timestep_index_original": frame,
+        "timestep_id": f"{frame:06d}",
+        "camera_index": ids.index(camera.id),
+        "camera_id": camera.id,
+        **{"cx": middle, "cy": middle, "fl_x": camera.focal, "fl_y": camera.focal},
+        **{"h": camera.size, "w": camera.size, "camera_angle_x": angle, "camera_angle_y": angle},
+        "transform_matrix": (camera.RT @ _OPENGL_AXES).tolist(),
+        "file_path": f"images/{name}",
+        **masks,
+        "flame_param_path": _parameters_path(index),
+    }
+
+
+def _write_transforms(staging: Path, entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Write transforms.json and those of the splits; return a sentence if a split is empty.
+
+    Training and validation share the first moments, and the front camera is kept for validation; the last moments are
+    the test, of all cameras.
+    """
+    count = max(entry["timestep_index"] for entry in entries) + 1
+    first = int(np.ceil(TRAIN_SHARE * count))
+    early = [entry for entry in entries if entry["timestep_index"] < first]
+    held_out = [entry for entry in early if entry["camera_id"] == FRONT_CAMERA]
+    if len(held_out) == len(early):
+        held_out = []
+    splits = {
+        TRAIN: [entry for entry in early if entry not in held_out],
+        VALIDATION: held_out,
+        TEST: entries[len(early) :],
+    }
+    for name, chosen in {"": entries, **{f"_{split}": frames for split, frames in splits.items()}}.items():
+        text = json.dumps(_document(chosen, entries[0]), indent=1)
+        (staging / f"transforms{name}.json").write_text(text + "\n", encoding="utf-8")
+    empty = [name for name, chosen in splits.items() if not chosen]
+    return [f"no views in {' and '.join(empty)}: too few moments, or only the front camera"] if empty else []
+
+
+def _document(entries: Sequence[dict[str, Any]], any_entry: Mapping[str, Any]) -> dict[str, Any]:
+    shared = ("cx", "cy", "fl_x", "fl_y", "h", "w", "camera_angle_x", "camera_angle_y")
+    return {
+        **{key: any_entry[key] for key in shared},
+        "timestep_indices": sorted({entry["timestep_index"] for entry in entries}),
+        "camera_indices": sorted({entry["camera_index"] for entry in entries}),
+        "frames": list(entries),
+    }
+
+
+def _read_transforms(staging: Path, split: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((staging / f"transforms_{split}.json").read_text(encoding="utf-8"))
+    return document
+
+
+def _read_view(staging: Path, entry: Mapping[str, Any], level: int | None) -> WrittenView:
+    """Return a view by the reader's formulas: the focal length of the angle, and the principal point in the middle."""
+    picture, alpha = read_picture(staging / entry["file_path"])
+    height, width = picture.shape[:2]
+    require((width, height) == (entry["w"], entry["h"]), f"{entry['file_path']} is not as large as its entry says")
+    focal = width / (2 * np.tan(entry["camera_angle_x"] / 2))
+    K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+    RT = np.array(entry["transform_matrix"], np.float64) @ _OPENGL_AXES
+    mask = read_picture(staging / entry["fg_mask_path"])[0][..., 0] if "fg_mask_path" in entry else None
+    camera, frame = entry["camera_id"], entry["timestep_index_original"]
+    return WrittenView(camera, frame, K, RT, picture, alpha, level, mask)
+
+
+FORMAT = GaussianAvatars()
