@@ -29,8 +29,8 @@ WHOLE_RIG = SmcSpec(Performance("0018", "e1"), SINGLE_RELEASE - {Modality.AUDIO}
 
 
 def publish(root: Path, *specs: SmcSpec) -> Path:
-    """Publish performances below `root / "subjects"`, and return that folder."""
-    renderer = Renderer(SCALE)
+    """Publish performances of one scale below `root / "subjects"`, and return that folder."""
+    renderer = Renderer(specs[0].scale)
     for spec in specs:
         name = f"{spec.performance.subject}_{spec.performance.name}"
         raw, anno = root / f"{name}_raw.smc", root / f"{name}_anno.smc"

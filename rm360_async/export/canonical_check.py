@@ -33,8 +33,10 @@ COARSE_PX = 128
 """Pictures are compared at this size or up to twice it."""
 FINE_VIEWS = 4
 """Views that are compared at full resolution, spread over the unit."""
-MAX_FINE_SHIFT_PX, MAX_COARSE_SHIFT_PX = 0.05, 0.06
-"""In pixels of the compared pictures. Half a pixel of the source is 0.13 px of 512."""
+FINE_SHIFT_LIMITS_PX, COARSE_SHIFT_LIMIT_PX = (0.05, 0.2), 0.06
+"""In pixels of the compared pictures; the fine one grows from the first to the second as a picture is enlarged."""
+MAX_SHIFT_SOURCE_PX = 0.15
+"""Of the stored picture, between these limits: half a pixel of it is 0.13 px of 512."""
 MIN_CORRELATION = 0.97
 MAX_BLOCK_DIFFERENCE = 16.0
 """Grey levels."""
@@ -101,6 +103,7 @@ class _Compared:
     written: Grey
     expected: Grey
     mask_difference: float
+    max_shift: float
 
 
 def _compare(performance: PublishedPerformance, view: WrittenView, step: int, masked: bool, grids: Grids) -> _Compared:
@@ -109,7 +112,15 @@ def _compare(performance: PublishedPerformance, view: WrittenView, step: int, ma
         grids[key] = make_grid(performance, view, step)
     grid = grids[key]
     difference = _mask_difference(performance, view, grid, step)
-    return _Compared(view, step, written_grey(view, step), expected_grey(performance, view, grid, masked), difference)
+    expected = expected_grey(performance, view, grid, masked)
+    return _Compared(view, step, written_grey(view, step), expected, difference, _max_shift(performance, view, step))
+
+
+def _max_shift(performance: PublishedPerformance, view: WrittenView, step: int) -> float:
+    """Return the largest shift that passes, in pixels of pictures reduced by a step."""
+    enlargement = float(view.K[0, 0] / performance.cameras[view.camera].K[0, 0])
+    fine = float(np.clip(MAX_SHIFT_SOURCE_PX * enlargement, *FINE_SHIFT_LIMITS_PX))
+    return fine if step == 1 else max(COARSE_SHIFT_LIMIT_PX, fine / step)
 
 
 def _mask_difference(performance: PublishedPerformance, view: WrittenView, grid: Grid, step: int) -> float:
@@ -131,7 +142,7 @@ def _require_same(compared: _Compared) -> Comparison:
         )
     if found.correlation < MIN_CORRELATION:
         raise CheckFailed(f"{what} is not what this camera sees (correlation {found.correlation:.2f})")
-    if found.shift > (MAX_FINE_SHIFT_PX if step == 1 else MAX_COARSE_SHIFT_PX):
+    if found.shift > compared.max_shift:
         raise CheckFailed(f"{what} lies {found.shift * step:.2f} px from where this camera sees it")
     if found.block_difference > MAX_BLOCK_DIFFERENCE:
         levels = f"up to {found.block_difference:.0f} grey levels apart"

@@ -111,12 +111,23 @@ class Format(ABC):
         self.require_modalities(performance)
         cameras = self.select_cameras(performance, options)
         frames = self.select_frames(performance, cameras, options)
-        place = performance.name
+        place = self.place_of(performance)
         if self.by_moment:
             for frame in frames:
                 yield Unit(performance, f"{place}/{frame_stem(frame)}", cameras, (frame,), options)
         else:
             yield Unit(performance, place, cameras, frames, options)
+
+    def place_of(self, performance: PublishedPerformance) -> str:
+        """Return the path of a performance's units below the output folder."""
+        return performance.name
+
+    def shared_files(self, staging: Path, unit: Unit) -> Mapping[str, bytes]:
+        """Return files outside of the unit that others share, by their path below the output folder.
+
+        Units in neighbouring folders must agree on them.
+        """
+        return {}
 
     def require_modalities(self, performance: PublishedPerformance) -> None:
         """Raise NotExportable if the performance lacks a modality that the format needs."""

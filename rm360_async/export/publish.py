@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.export.format import Format, Unit
+from rm360_async.export.format import Format, NotExportable, Unit, shortened
 from rm360_async.export.record import ExportRecord, make_record
 from rm360_async.store.file_list import EXPORT_LIST, EXPORT_RECORD, ListedFile, write_file_list
 from rm360_async.store.marker import MARKER
@@ -17,7 +18,7 @@ from rm360_async.store.replacement import MovedEntries, remove_staging
 from rm360_async.store.seal import make_durable, open_file_system
 from rm360_async.store.staging import StagingLock, staging_path
 from rm360_async.system.fault_points import reach
-from rm360_async.system.files import create_file, discard
+from rm360_async.system.files import create_file, discard, write_atomically
 from rm360_async.system.hashing import hash_of_range
 from rm360_async.system.os_errors import os_errors
 
@@ -46,11 +47,29 @@ def export_unit(unit: Unit, fmt: Format, output: Path) -> tuple[ExportRecord, Mo
                     write_file_list(target, files)
                 create_file(staging / EXPORT_RECORD, record.to_json().encode())
                 make_durable(staging, file_system)
+                _write_shared_files(fmt.shared_files(staging, unit), output, final)
                 moved = publish(staging, final, replace=True)
         except BaseException:
             discard(staging)
             raise
     return record, moved
+
+
+def _write_shared_files(files: Mapping[str, bytes], output: Path, final: Path) -> None:
+    """Write the files that units share, each in one step; raise NotExportable if a neighbour needs another content."""
+    for place, content in files.items():
+        path = output / place
+        if path.is_file() and path.read_bytes() == content:
+            continue
+        folders = (record.parent for record in final.parent.glob(f"[!.]*/{EXPORT_RECORD}"))
+        neighbours = [folder.name for folder in folders if folder != final]
+        if path.exists() and neighbours:
+            raise NotExportable(
+                f"{path} is that of {shortened(sorted(neighbours))}, and this performance needs another: "
+                "choose the same --cameras for both, or another --output"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
 
 
 def _list_files(staging: Path) -> list[ListedFile]:
