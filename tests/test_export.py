@@ -247,3 +247,19 @@ def test_a_killed_export_leaves_nothing_under_a_name_and_is_resumed(tmp_path: Pa
 
 def _named(out: Path) -> list[Path]:
     return [path for path in out.glob("*/*/frame_*") if not path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("mode", ["hard", "soft"])
+def test_the_bar_is_untouched(subjects: Path, tmp_path: Path, mode: str) -> None:
+    """A program that writes in place into an export gets an error, and the published pictures stay."""
+    before = tree(subjects)
+    pictures = [path for path in subjects.rglob("*") if path.is_file() and {"images", "masks"} & set(path.parts)]
+    assert {path.stat().st_mode & 0o777 for path in pictures} == {0o444}
+    for format_name in ("nerfstudio", "colmap"):
+        assert export(format_name, subjects, "--output", tmp_path / format_name, "--images", mode) == 0
+    picture = tmp_path / "nerfstudio" / "0026" / "e0" / "frame_000000" / "images" / "cam_25.jpg"
+    if os.geteuid():  # root may write anything
+        with pytest.raises(PermissionError):
+            picture.write_bytes(b"overwritten")
+    shutil.rmtree(tmp_path / "nerfstudio")
+    assert tree(subjects) == before

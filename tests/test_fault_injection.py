@@ -22,7 +22,7 @@ from fault_injection.soak import done_more_than_once, starved
 from fault_injection.steps import STEPS
 from fault_injection.tally import SuiteTally, table
 from tiny_smc import Tiny
-from workspace import Workspace
+from workspace import Workspace, overwrite
 
 from rm360_async.store.marker import MARKER
 
@@ -119,7 +119,7 @@ def test_the_checks_see_every_kind_of_problem(original: OriginalRemote, tmp_path
     assert list(problems_at_the_end(workspace, original)) == []
     first, second = original.names
     image = min((workspace.folder(first) / "images").rglob("*.jpg"))
-    image.write_bytes(image.read_bytes()[:-1] + b"x")
+    overwrite(image, image.read_bytes()[:-1] + b"x")
     (workspace.folder(second) / MARKER).unlink()
     (workspace.temp / "0018_e0_raw.0123abcd.smc.part").touch()
     problems = "\n".join(

@@ -30,6 +30,7 @@ from fuzz.outputs import message_problems
 from fuzz.smc_rounds import BaseFiles
 from fuzz.suite import KINDS, Plan, run_rounds
 from tiny_smc import Tiny
+from workspace import overwrite
 
 from rm360_async.commands.inspect import inspect
 from rm360_async.commands.inspect_text import as_text
@@ -133,7 +134,7 @@ def staged(tmp_path: Path) -> tuple[Path, Path]:
 def test_the_reference_sees_every_kind_of_difference(tmp_path: Path) -> None:
     source, folder = staged(tmp_path)
     image = folder / "images/cam_25/frame_000001.jpg"
-    image.write_bytes(image.read_bytes()[:-1] + b"x")
+    overwrite(image, image.read_bytes()[:-1] + b"x")
     (folder / "masks/cam_31/frame_000002.png").unlink()
     (folder / "uv_textures/frame_000009.png").write_bytes(b"x")
     with np.load(folder / "keypoints3d/all_frames.npz") as arrays:

@@ -16,7 +16,7 @@ import pytest
 from hooked import use_hooks
 from pages import extract_spec, failing_panels, pair_spec, speech_spec
 from tiny_smc import Tiny
-from workspace import Workspace
+from workspace import Workspace, overwrite
 
 from rm360_async.cli.main import main
 from rm360_async.commands import report_page
@@ -185,8 +185,8 @@ def test_the_worst_folder_makes_no_large_page(folders: dict[str, Path], tmp_path
     lines = ["path,bytes"]
     for camera in rig():
         for frame in range(4):
-            (folder / f"images/cam_{camera}/frame_{frame:06d}.jpg").write_bytes(noise)
-            (folder / f"masks/cam_{camera}/frame_{frame:06d}.png").write_bytes(mask)
+            overwrite(folder / f"images/cam_{camera}/frame_{frame:06d}.jpg", noise)
+            overwrite(folder / f"masks/cam_{camera}/frame_{frame:06d}.png", mask)
         for frame in range(0, 499, 2):  # every other frame, of which most are gone by now
             lines += [f"images/cam_{camera}/frame_{frame:06d}.jpg,{len(noise)}"]
             lines += [f"masks/cam_{camera}/frame_{frame:06d}.png,{len(mask)}"]

@@ -402,7 +402,8 @@ def test_the_umask_is_honoured(workspace: Workspace, mask: int) -> None:
     assert {"MANIFEST.sqlite", "MANIFEST.sqlite-journal", "audio.mp3", "audio.wav", "audio_data.npz", "kept"} <= names
     assert any(path.suffix == ".smc" for path in made) and any(path.suffix == ".log" for path in made)
     for path in made:
-        wanted = (0o777 if path.is_dir() else 0o666) & ~mask
+        is_picture = path.is_file() and {"images", "masks"} & {each.name for each in path.parents}
+        wanted = (0o777 if path.is_dir() else 0o444 if is_picture else 0o666) & ~mask
         assert stat.S_IMODE(path.stat().st_mode) == wanted, path
 
 

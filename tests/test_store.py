@@ -174,8 +174,9 @@ def test_files_respect_the_umask(tmp_path: Path) -> None:
         path = staged(tmp_path)
     finally:
         os.umask(old)
-    modes = {p.stat().st_mode & 0o777 for p in path.rglob("*") if p.is_file()}
-    assert modes == {0o640} and (path / "images").stat().st_mode & 0o777 == 0o750
+    modes = {p.relative_to(path).parts[0]: p.stat().st_mode & 0o777 for p in path.rglob("*") if p.is_file()}
+    assert modes.pop("images") == 0o440  # published pictures are read-only
+    assert set(modes.values()) == {0o640} and (path / "images").stat().st_mode & 0o777 == 0o750
 
 
 def test_sealing_lists_every_file_and_writes_the_marker(tmp_path: Path) -> None:
@@ -491,3 +492,15 @@ def test_a_folder_of_another_user_below_a_sticky_one_cannot_be_replaced(tmp_path
         os.chown(path, 1, 1)
     child_sees = fault_of_another_user(tmp_path / "absent", act)
     assert "belongs to another user" in child_sees
+
+
+def test_a_picture_of_an_earlier_version_becomes_read_only_when_it_is_reused(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    for name in ("images", "audio"):
+        (tmp_path / "old" / name).write_bytes(b"bytes")
+    with StagingFolder(tmp_path / ".x.staging") as folder:
+        folder.link(tmp_path / "old" / "images", ListedFile("images/cam_25/frame_000000.jpg", 5))
+        folder.link(tmp_path / "old" / "audio", ListedFile("audio/audio.mp3", 5))
+    modes = {name: (tmp_path / "old" / name).stat().st_mode & 0o222 for name in ("images", "audio")}
+    assert modes["images"] == 0
+    assert modes["audio"] != 0

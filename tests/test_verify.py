@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from tiny_smc import Tiny
-from workspace import Workspace, tree
+from workspace import Workspace, overwrite, tree
 
 from rm360_async.commands.verify.progress import VerifyProgress, counts_text
 from rm360_async.commands.verify.result import parts_of
@@ -61,7 +61,7 @@ def flip(path: Path, at: int = -5) -> None:
     """Change one bit and neither size nor time, as a disk does."""
     stat, data = path.stat(), bytearray(path.read_bytes())
     data[at] ^= 1
-    path.write_bytes(data)
+    overwrite(path, bytes(data))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
@@ -104,7 +104,7 @@ def test_missing_changed_and_extra_are_told_per_performance_and_camera(
     folder = published.folder("0018/e0")
     for frame in (0, 1, 3):
         (folder / f"images/cam_25/frame_{frame:06d}.jpg").unlink()
-    (folder / "masks/cam_31/frame_000001.png").write_bytes(b"short")
+    overwrite(folder / "masks/cam_31/frame_000001.png", b"short")
     (folder / "metadata/info.json").write_text("{}")
     (folder / "images/cam_31/Thumbs.db").write_bytes(b"x")
     flip(folder / IMAGE)

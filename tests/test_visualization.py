@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from workspace import overwrite
 
 from rm360_async.cli.main import main
 from rm360_async.domain.cameras.calibration.checks import check_calibration
@@ -113,7 +114,7 @@ def test_absent_cells_say_why(published: Path, tmp_path: Path) -> None:
     assert not has(cell_of(sheet.raster, "02"), BAD)
     shutil.copytree(published / "s3_all", tmp_path / "s3")
     shutil.rmtree(tmp_path / "s3/images/cam_24")
-    (tmp_path / "s3/images/cam_57/frame_000000.jpg").write_bytes(b"\xff\xd8 no jpeg")
+    overwrite(tmp_path / "s3/images/cam_57/frame_000000.jpg", b"\xff\xd8 no jpeg")
     damaged = contact_sheet(open_folder(tmp_path / "s3"), 0)
     assert damaged.absent == {"broken": 1, "lost": 1, "not released": 22}
     assert has(cell_of(damaged.raster, "24"), BAD) and has(cell_of(damaged.raster, "57"), BAD)

@@ -112,6 +112,12 @@ class Workspace:
         return [*self.output.glob("*/.*.staging"), *spooled]
 
 
+def overwrite(path: Path, data: bytes) -> None:
+    """Change a file in place, as a broken disk does: published pictures are read-only."""
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     """Return the content of all files below a folder, by relative path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

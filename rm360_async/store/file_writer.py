@@ -22,6 +22,10 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+_READ_ONLY = ("images/", "masks/")
+"""Pictures of these folders are linked into exports: a program that writes there in place gets an error."""
+
+
 class FileWriter:
     """Writes files below a folder; each must be new.
 
@@ -70,6 +74,8 @@ class FileWriter:
             parent = self._folder(folder)
         try:
             os.link(source, name, dst_dir_fd=parent, follow_symlinks=False)
+            if relative.startswith(_READ_ONLY):
+                _make_read_only(name, parent)
         except OSError:  # another file system, one without links, or too many links
             return False
         return True
@@ -105,7 +111,8 @@ class FileWriter:
 
     def _create(self, relative: str) -> int:
         folder, _, name = relative.rpartition("/")
-        return os.open(name, _NEW_FILE_FLAGS, 0o666, dir_fd=self._folder(folder))
+        mode = 0o444 if relative.startswith(_READ_ONLY) else 0o666
+        return os.open(name, _NEW_FILE_FLAGS, mode, dir_fd=self._folder(folder))
 
     def _remove(self, relative: str) -> None:
         """Remove a file that could not be written whole; the failure to be reported is the one before."""
@@ -121,6 +128,14 @@ class FileWriter:
             parent, _, name = relative.rpartition("/")
             self._folders[relative] = _open_or_create(name, self._folder(parent))
         return self._folders[relative]
+
+
+def _make_read_only(name: str, parent: int) -> None:
+    """Take the right to write from a picture that an earlier version published; one of another user stays as it is."""
+    mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+    if mode & 0o222:
+        with suppress(PermissionError):
+            os.chmod(name, mode & 0o555, dir_fd=parent)
 
 
 def _open_or_create(name: str, parent: int) -> int:
