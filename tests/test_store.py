@@ -18,7 +18,7 @@ from rm360_async.domain.record import Record
 from rm360_async.store import file_writer
 from rm360_async.store import publish as publishing_room
 from rm360_async.store import seal as sealing
-from rm360_async.store.file_list import FILE_LIST, read_file_list
+from rm360_async.store.file_list import FILE_LIST, ListedFile, read_file_list
 from rm360_async.store.marker import MARKER, read_marker
 from rm360_async.store.publish import publish, require_publishable
 from rm360_async.store.replacement import remove_staging
