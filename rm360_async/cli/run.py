@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -24,6 +25,8 @@ from rm360_async.system.linux import require_linux
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: of a dry run one object, of a run a line for each event."
 )
+@click.option("-v", "--verbose", is_flag=True, help="Log commands, decisions and requests too (level DEBUG).")
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors; the log file has everything.")
 @click.option(
     "--no-wait", is_flag=True, help="Do not wait for quotas: end with exit code 1 and print until when they last."
 )
@@ -39,6 +42,8 @@ def command(
     dry_run: bool,
     no_wait: bool,
     as_json: bool,
+    verbose: bool,
+    quiet: bool,
     rate: str | None,
 ) -> int:
     """Download, extract and publish the performances that the config selects, until nothing is left to do.
@@ -59,15 +64,16 @@ def command(
     from rm360_async.service.run import run
     from rm360_async.service.startup import RunOptions
 
+    path = resolve_config(config, config_option)
     settings = load_settings(
-        resolve_config(config, config_option),
+        path,
         subjects=subjects,
         performances=performances,
         cameras=cameras,
         modalities=modalities,
     )
-    options = RunOptions(force=force, dry_run=dry_run, wait=not no_wait, rate=line_rate, as_json=as_json)
-    return run_async(run, settings, options)
+    options = RunOptions(force=force, dry_run=dry_run, wait=not no_wait, rate=line_rate, config=str(path))
+    return run_async(run, settings, replace(options, verbose=verbose, quiet=quiet, as_json=as_json))
 
 
 def _parsed(rate: str | None) -> float | None:

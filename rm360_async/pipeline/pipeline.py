@@ -313,6 +313,9 @@ class _Pipeline:
         now, chance, fruitless = self.clock.now(), self.clock.chance(), job.fruitless_attempts
         decision = decide_retry(fault, row, self.policy, now, chance, job.fetched_bytes, fruitless, ends_run=ends_run)
         job.fruitless_attempts = fruitless + 1 if is_fruitless(job.fetched_bytes) else 0
+        what = "%s: %s, counts as a try: %s, downloaded %d bytes, fruitless attempts %d"
+        counted = (decision.counts_as_try, job.fetched_bytes, job.fruitless_attempts)
+        _log.debug(what, job.performance, decision.stage.value, *counted)
         if doubt is not None:
             self.doubts.pause(doubt, math.inf if ends_run else (decision.wait_until or now) - now)
         await self._record(job, lambda: self.stages.job_log.record_failure(job, decision, fault))

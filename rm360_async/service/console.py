@@ -23,7 +23,7 @@ from rm360_async.ledger import Ledger
 from rm360_async.service.progress import Progress
 from rm360_async.service.snapshot import Snapshot, bar_text
 from rm360_async.system.disk_threads import on_disk_thread
-from rm360_async.system.log import Log, logger
+from rm360_async.system.log import Log, emit_event, logger
 from rm360_async.system.systemd import Notifier
 
 if TYPE_CHECKING:  # its library is imported by those who want metrics
@@ -35,6 +35,11 @@ _REFRESHES_PER_STATUS = 4
 _REFRESHES_PER_RECORD = 20
 """Ten seconds: the ledger syncs its disk for every change. systemd and the metrics get every fourth snapshot."""
 LOG_LINE_SECONDS = 60.0
+"""In the file whatever the terminal is, and on the console if it has no bars."""
+SAME_LINE_SECONDS = 3600.0
+"""After so long a line is written again although it is the same: the run is alive."""
+PROGRESS_LOG = "rm360_async.progress"
+progress_log = logger(PROGRESS_LOG)
 _BAR_WIDTH = 28
 
 
@@ -47,6 +52,7 @@ def live_display(log_file: Log, enabled: bool) -> Iterator[Live | None]:
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
         handler = RichHandler(console=console, show_path=False, markup=False, log_time_format="%H:%M:%S")
+        handler.addFilter(lambda record: record.name != PROGRESS_LOG)  # the bars show it
         handler.setFormatter(logging.Formatter("%(message)s"))
         log_file.replace_console(handler)
         try:
@@ -96,9 +102,10 @@ async def report_progress(
             notifier.show_status(snapshot.line())
             if metrics is not None:
                 await on_disk_thread(metrics.write, snapshot)
-        if live is None and anyio.current_time() >= next_line_at and snapshot.line() != last_line:
+        if anyio.current_time() >= (next_line_at if snapshot.line() != last_line else next_line_at + SAME_LINE_SECONDS):
             last_line, next_line_at = snapshot.line(), anyio.current_time() + LOG_LINE_SECONDS
-            log.info(last_line)
+            progress_log.info(last_line)
+            emit_event("progress", **snapshot.as_dict())
         refreshes += 1
         await anyio.sleep(REFRESH_SECONDS)
 

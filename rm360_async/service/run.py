@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.console import live_display, record_snapshot, report_progress
 from rm360_async.service.dry_run import dry_run
 from rm360_async.service.end_summary import RunSummary, exit_code, summary_lines
+from rm360_async.service.log_header import header_lines
 from rm360_async.service.notify import Notifications, watch_events
 from rm360_async.service.progress import Progress
 from rm360_async.service.reconciler import Reconciler
@@ -66,7 +68,7 @@ async def run(settings: Settings, options: RunOptions) -> int:
     options = replace(options, attendance=attendance_of(os.environ))  # before the notifier takes its variables away
     async with service_heartbeat() as notifier:
         remotes = await on_disk_thread(connect, settings)
-        async with _opened_log(settings) as log_file:
+        async with _opened_log(settings, options) as log_file:
             notifications = Notifications(settings)
             notifications.log_path = str(log_file.path)
             try:
@@ -84,9 +86,11 @@ async def run(settings: Settings, options: RunOptions) -> int:
 
 
 @asynccontextmanager
-async def _opened_log(settings: Settings) -> AsyncIterator[logs.Log]:
+async def _opened_log(settings: Settings, options: RunOptions) -> AsyncIterator[logs.Log]:
     """Create the folders of a run and open its log; closed with every line written."""
-    log_file = await on_disk_thread(_make_folders_and_log, settings)
+    log_file = await on_disk_thread(_make_folders_and_log, settings, options)
+    if options.as_json:
+        log_file.stream_json(sys.stdout)
     try:
         yield log_file
     finally:
@@ -108,15 +112,16 @@ async def _registered_run(settings: Settings, ledger: Ledger, claims: Claims) ->
                 log.warning(f"cannot record the end of the run: {fault}")
 
 
-def _make_folders_and_log(settings: Settings) -> logs.Log:
+def _make_folders_and_log(settings: Settings, options: RunOptions) -> logs.Log:
     storage = settings.storage
     storage.require_separate_paths()
     for folder in (storage.temp_dir, storage.output_dir, storage.manifest_path.parent):
         hint = "check the path and its permissions, and that its disk is mounted"
         with os_errors("create the folder", folder, hint, Cause.NOT_WRITABLE):
             folder.mkdir(parents=True, exist_ok=True)
-    log_settings = settings.logging
-    return logs.open_log(storage.log_dir, log_settings.level, log_settings.console_output, log_settings.max_file_bytes)
+    level, console = "DEBUG" if options.verbose else settings.logging.level, settings.logging.console_output
+    console_level = "WARNING" if options.quiet else None
+    return logs.open_log(storage.log_dir, level, console, settings.logging.max_file_bytes, console_level)
 
 
 def _open_metrics(path: Path) -> Metrics:
@@ -152,7 +157,7 @@ class _Run:
         )
         self.stop = Stop(self.scheduler, processing.grace_seconds, self.notifier.notify_stopping)
         self.plan: RunPlan | None = None
-        self.started = time.monotonic()
+        self.started, self.summary = time.monotonic(), RunSummary()
         self.fetched: Callable[[], int] = lambda: 0
         """Returns the bytes that this run has downloaded."""
 
@@ -168,6 +173,7 @@ class _Run:
                     await self.notifications.cannot_continue(str(fault_in(error) or repr(error)), self.ledger)
                 raise
             tasks.cancel_scope.cancel()
+        logs.emit_event("summary", exit_code=code, **self.summary.as_json())
         return code
 
     async def _report_end(self, code: int) -> None:
@@ -188,6 +194,8 @@ class _Run:
     async def _plan_and_process(self) -> int:
         try:
             with self.stop.scope:
+                for line in await header_lines(self.settings, self.options, self.remotes):
+                    log.info(line)
                 await self.reconciler.import_existing(self.notifier.show_status)
                 force = self.options.replaces_published(self.settings)
                 self.plan = await self.reconciler.plan(await self._list_remote(), self._accounts, force=force)
@@ -220,6 +228,7 @@ class _Run:
         summary = await self._summarize()
         for line in await on_disk_thread(summary_lines, self.settings, summary):
             log.info(line)
+        self.summary = summary
         reach("summary logged")
         if self.plan is None and self.stop.exit_code is not None:
             code = self.stop.exit_code  # stopped before it was known what there is to do
@@ -264,7 +273,7 @@ class _Run:
         progress = Progress(self.scheduler, sizes, stages.budget, self.fetched)
         path = self.settings.storage.metrics_path
         metrics = await on_disk_thread(_open_metrics, path) if path is not None else None
-        with live_display(self.log_file, self.settings.logging.console_output) as live:
+        with live_display(self.log_file, self.settings.logging.console_output and not self.options.quiet) as live:
             try:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self.manifest.follow)

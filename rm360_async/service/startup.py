@@ -36,6 +36,12 @@ class RunOptions:
     rate: float | None = None
     """Bytes a second of the line, for the duration that a dry run prints; None: as downloads went so far."""
 
+    config: str = ""
+    """The path of the config, for the log."""
+    verbose: bool = False
+    """Log from DEBUG on, whatever the config says."""
+    quiet: bool = False
+    """Show only warnings and errors on the console; the file has everything."""
     as_json: bool = False
     """Print JSON on standard output: the plan of a dry run, or a line for each event of a run."""
 

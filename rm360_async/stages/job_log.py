@@ -8,13 +8,14 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import size_text, time_text
 from rm360_async.domain.record import Record, is_damaged
 from rm360_async.domain.retry import RetryDecision
-from rm360_async.domain.stage import ENDED
+from rm360_async.domain.selection import FetchMode
+from rm360_async.domain.stage import ENDED, Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Claims, Ledger, ManifestWriter
 from rm360_async.pipeline.job import Job
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
-from rm360_async.system.log import logger
+from rm360_async.system.log import emit_event, logger
 
 log = logger(__name__)
 
@@ -40,10 +41,20 @@ class JobLog:
             job.attempt_open, job.fetched_bytes = True, 0
         await self.ledger.move(job.performance, job.stage)
         self.manifest.touch()
+        log.debug(f"{job.performance} {job.stage.value}")
+        emit_event("performance", performance=str(job.performance), status=job.stage.value)
 
     async def record_sources(self, job: Job) -> None:
         """Record the remote's files as they were looked up."""
         await self.ledger.record_listing({job.performance: list(job.sources.values())})
+
+    def log_start(self, job: Job, spooled_bytes: int) -> None:
+        """Log how a job is downloaded, and what an earlier attempt has left of it."""
+        by_ranges = job.fetch_mode is FetchMode.RANGES
+        what = f"ranges of {size_text(job.source_bytes)}" if by_ranges else size_text(job.source_bytes)
+        again = f", resuming after {size_text(spooled_bytes)}" if spooled_bytes else ""
+        adding = ", to complete its folder" if job.previous is not None else ""
+        log.info(f"{job.performance}: downloading {what}{again}{adding}")
 
     async def record_spooled(self, job: Job, spooled_bytes: int) -> None:
         """Record what a killed run had downloaded of the job and not recorded, if anything is in the spool."""
@@ -71,6 +82,8 @@ class JobLog:
         until = f", until {time_text(decision.wait_until)}" if decision.wait_until else ""
         write = log.error if decision.stage in ENDED else log.warning
         write(f"{job.performance} {decision.stage.value}{until}: {fault}")
+        values = {"cause": fault.cause.code, "reason": str(fault), "until": decision.wait_until}
+        emit_event("performance", performance=str(job.performance), status=decision.stage.value, **values)
 
     async def record_completed(self, job: Job, record: Record) -> None:
         """Record a published performance; ends the attempt."""
@@ -88,6 +101,8 @@ class JobLog:
             frames=record.frames,
             **{f"{step}_s": round(seconds, 2) for step, seconds in job.seconds.items()},
         )
+        values = {"verdict": record.verdict, "bytes": record.bytes, "bytes_fetched": job.fetched_bytes}
+        emit_event("performance", performance=str(job.performance), status=Stage.COMPLETED.value, **values)
         for item in record.left_out:
             log.warning(f"{job.performance} left out: {item}")
         if is_damaged(record.verdict):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rm360_async.budget import Budget
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
+from rm360_async.domain.formatting import size_text
 from rm360_async.domain.quota import is_quota_wait, with_quota_wait
 from rm360_async.domain.record import Record
 from rm360_async.domain.selection import SelectionPolicy
@@ -29,6 +30,9 @@ from rm360_async.stages.publish import publish
 from rm360_async.stages.reserve import reserve, wait_for_space
 from rm360_async.stages.retention import limit_quarantine
 from rm360_async.system.disk_threads import on_disk_thread
+from rm360_async.system.log import logger
+
+log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class Stages:
         if is_quota_wait(row):  # another instance may have recorded it, which has other accounts
             quotas = await self.job_log.ledger.hints.quotas()
             row = with_quota_wait(row, quotas, map(str, self.downloader.remotes), self.clock.now())
-        return await lookup(job, row, self.settings, self.job_log, self.clock)
+        state = await lookup(job, row, self.settings, self.job_log, self.clock)
+        log.debug(f"{job.performance}: found {row.stage.value}, is {state.stage.value}", reason=state.reason)
+        return state
 
     async def look_up_sources(self, job: Job) -> None:
         """Fill in the remote's files (path, size, md5) as they are now."""
@@ -69,6 +75,7 @@ class Stages:
         """Take a lease of disk space, in order, or keep the one that still fits; waits for space."""
         ratios = await self.job_log.ledger.hints.ratios()
         await reserve(job, self.budget, ratios, self.policy.structure, self.settings.processing.fetch)
+        log.debug(f"{job.performance}: reserved {size_text(job.spool_need)} in temp_dir", fetch=job.fetch_mode.value)
 
     async def wait_for_space(self, job: Job) -> None:
         """Wait until what the lease has still to write fits on the disks."""
@@ -79,6 +86,7 @@ class Stages:
         if "download" not in job.seconds:  # else it has downloaded all that lies there, and recorded it
             spooled = await on_disk_thread(spool.bytes_of, job.spool_paths.values())
             await self.job_log.record_spooled(job, spooled)
+            self.job_log.log_start(job, spooled)
         await download(job, self.settings, self.budget, self.downloader, self.range_downloader)
 
     async def probe_workers(self) -> None:

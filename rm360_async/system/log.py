@@ -20,6 +20,7 @@ import os
 import queue
 import re
 import sys
+import time
 from collections.abc import MutableMapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -42,6 +43,10 @@ MAX_ROTATED_FILES = 9
 """Besides the current one."""
 MAX_LOG_FILES = 1000
 """Files of earlier logs that are kept, however recent they are."""
+_EVENT = "event_values"
+_OFF = logging.CRITICAL + 1
+_events = logging.getLogger(f"{PACKAGE}.events")
+_events.setLevel(_OFF)
 _COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 
@@ -69,16 +74,26 @@ def escaped(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-def open_log(log_dir: Path, level: str, console: bool, max_bytes: int) -> Log:
+def emit_event(event: str, **values: Any) -> None:
+    """Write an event as a line of JSON to the stream that `Log.stream_json` has opened; without one do nothing.
+
+    The values are those that JSON has; they go through the queue of the log, so that a slow reader holds nothing up.
+    """
+    if _events.isEnabledFor(logging.INFO):
+        _events.info("", extra={_EVENT: {"event": event, "at": time.time(), **values}})
+
+
+def open_log(log_dir: Path, level: str, console: bool, max_bytes: int, console_level: str | None = None) -> Log:
     """Open the log of a run; a context manager, which closes it with every line written.
 
-    The file is `<log_dir>/extraction_YYYYMMDD_HHMMSS.log`, rotated at `max_bytes`. `level` is a name such as INFO.
+    The file is `<log_dir>/extraction_YYYYMMDD_HHMMSS.log`, rotated at `max_bytes`. `level` is a name such as INFO;
+    the console shows lines from `console_level` on, if that is higher.
     Raises Fault(NOT_WRITABLE) if the file cannot be created.
     """
     with os_errors("write a log in", log_dir, "check storage.log_dir", Cause.NOT_WRITABLE):
         log_dir.mkdir(parents=True, exist_ok=True)
         path = _create_file(log_dir, datetime.now())
-    return Log(path, level, console, max_bytes)
+    return Log(path, level, console, max_bytes, console_level or level)
 
 
 _LOG_NAME = re.compile(r"extraction_[0-9]{8}_[0-9]{6}\.log(?:\.[0-9]+)?")
@@ -104,7 +119,7 @@ def old_logs(log_dir: Path, days: float) -> list[Path]:
 class Log:
     """An open log: one listener thread, the file's handler, and the console's, which can be replaced."""
 
-    def __init__(self, path: Path, level: str, console: bool, max_bytes: int) -> None:
+    def __init__(self, path: Path, level: str, console: bool, max_bytes: int, console_level: str) -> None:
         self.path = path
         self._file = RotatingFileHandler(
             path, maxBytes=max_bytes, backupCount=MAX_ROTATED_FILES, encoding="utf-8", errors="backslashreplace"
@@ -112,7 +127,9 @@ class Log:
         self._file.setFormatter(_TextFormatter(colours=False))
         self._queueing = _QueueingHandler(queue.Queue(MAX_QUEUED_LINES))
         self._listener = _Listener(self._queueing.queue, self._file, respect_handler_level=True)
-        self._console = _console_handler(sys.stderr) if console else None
+        self._console = _console_handler(sys.stderr, console_level) if console else None
+        self._json: logging.Handler | None = None
+        self._file.addFilter(_is_no_event)
         self.restore_console()
         self._previous_levels = (logging.raiseExceptions, logging.root.level, logging.getLogger(PACKAGE).level)
         self._open(level)
@@ -121,11 +138,21 @@ class Log:
         """Send the console's lines to another handler (a live display), or to none."""
         if handler is not None and handler.formatter is None:
             handler.setFormatter(_TextFormatter(colours=False))
-        self._listener.handlers = (self._file,) if handler is None else (self._file, handler)
+        if handler is not None:
+            handler.addFilter(_is_no_event)
+        handlers = (self._file, handler, self._json)
+        self._listener.handlers = tuple(each for each in handlers if each is not None)
 
     def restore_console(self) -> None:
         """Send the console's lines to standard error again, or nowhere, as the log was opened."""
         self.replace_console(self._console)
+
+    def stream_json(self, stream: TextIO) -> None:
+        """Write each line of the log, and the events of `emit_event`, to a stream too, as JSON objects by line."""
+        self._json = logging.StreamHandler(stream)
+        self._json.setFormatter(_JsonFormatter())
+        _events.setLevel(logging.INFO)
+        self.restore_console()
 
     def close(self) -> None:
         """Write what is queued and close the file; does nothing the second time."""
@@ -138,6 +165,7 @@ class Log:
             self._file.handle(logging.makeLogRecord({"msg": message, "levelname": "WARNING"}))
         with suppress(OSError):  # the last flush of a full disk
             self._file.close()
+        _events.setLevel(_OFF)
         logging.raiseExceptions, root_level, level = self._previous_levels
         logging.root.setLevel(root_level)
         logging.getLogger(PACKAGE).setLevel(level)
@@ -209,8 +237,24 @@ class _TextFormatter(logging.Formatter):
         return f"{when} {level} " + masked("\n".join(lines))
 
 
-def _console_handler(stream: TextIO) -> logging.Handler:
+class _JsonFormatter(logging.Formatter):
+    """`{"event": "log", "at": 1795610701.2, "level": "INFO", "message": "..."}`, or an event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the finished text of a record; times in unix seconds."""
+        values = getattr(record, _EVENT, None)
+        if values is None:
+            values = {"event": "log", "at": record.created, "level": record.levelname, "message": record.getMessage()}
+        return masked(json.dumps(values, default=str))
+
+
+def _is_no_event(record: logging.LogRecord) -> bool:
+    return not hasattr(record, _EVENT)
+
+
+def _console_handler(stream: TextIO, level: str) -> logging.Handler:
     handler = logging.StreamHandler(stream)
+    handler.setLevel(level)
     handler.setFormatter(_TextFormatter(colours=stream.isatty() and not os.environ.get("NO_COLOR")))
     return handler
 

@@ -15,7 +15,9 @@ Theory of operation. Three ways of leaving must not leave a child process:
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -33,6 +35,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.system._launch import WORKER_OPTION
 from rm360_async.system.import_path import import_path
 
+_log = logging.getLogger(__name__)
 GRACE_SECONDS = 2.0
 """Between TERM and KILL: what a child leaves half-done can be resumed, and a second Ctrl-C asks for speed."""
 _GROUP_EXIT_SECONDS = 5.0
@@ -64,9 +67,11 @@ async def child_process(
     """
     launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid())]
     process = await _start([*launcher, *command], env, stdin, stdout, stderr)
+    _log.debug("process %d started: %s", process.pid, shlex.join(command))
     try:
         yield process
     finally:
+        _log.debug("process %d: exit code %s", process.pid, process.returncode)
         with anyio.CancelScope(shield=True):
             if process.returncode is None:
                 await _terminate(process, grace_seconds)
@@ -87,6 +92,7 @@ async def python_process(
     interpreter = [sys.executable, "-I", "-X", "utf8"]
     launcher = [*interpreter, str(LAUNCHER), str(os.getpid()), WORKER_OPTION, _IMPORT_PATH]
     process = await _start([*launcher, function, *arguments], env, stdin, PIPE, PIPE)
+    _log.debug("process %d started: %s %s", process.pid, function, shlex.join(arguments))
     try:
         yield process
     finally:
