@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from rm360_async.dataset import open_performance
 from rm360_async.domain.names import Modality, Performance
+from rm360_async.export.colmap_model import ColmapView, read_model, write_model
 from rm360_async.export.format import CheckFailed, Format, Unit
 from rm360_async.export.formats import get_format
 from rm360_async.export.options import ExportOptions
+from rm360_async.export.point_cloud import PointCloud
 from rm360_async.synthetic.spec import LENS_DISTORTION, SINGLE_RELEASE, SmcSpec
 
 SCALE, SIZE = 1 / 8, 256
+CANONICAL = ("3dgs", "gaussianavatars", "nersemble")
 CAMERAS = ("04", "25", "26", "52")
 WITH_LENS = SmcSpec(
     Performance("0026", "e0"),
@@ -59,18 +62,18 @@ def write(fmt: Format, unit: Unit, folder: Path) -> Path:
 def written(subjects: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Give right exports of 0026/e0, which a test copies and spoils."""
     root = tmp_path_factory.mktemp("written")
-    formats = [get_format(name) for name in ("gaussianavatars", "nersemble")]
+    formats = [get_format(name) for name in CANONICAL]
     return {fmt.name: write(fmt, unit_of(subjects, fmt), root / fmt.name) for fmt in formats}
 
 
 @pytest.mark.parametrize("background", [None, "black"])
 @pytest.mark.parametrize("name", ["0026/e0", "0027/e1"])
-@pytest.mark.parametrize("format_name", ["gaussianavatars", "nersemble"])
+@pytest.mark.parametrize("format_name", CANONICAL)
 def test_a_right_export_passes(subjects: Path, tmp_path: Path, format_name: str, name: str, background: str) -> None:
     fmt = get_format(format_name)
     unit = unit_of(subjects, fmt, name, background=background)
     figures = fmt.check(write(fmt, unit, tmp_path / "out"), unit)
-    assert figures["views_compared"] == (15 if format_name == "gaussianavatars" else 12)
+    assert figures["views_compared"] == {"gaussianavatars": 15, "nersemble": 12, "3dgs": 4}[format_name]
     assert float(figures["largest_shift_px"]) < 0.08
 
 
@@ -177,6 +180,85 @@ def test_a_wrong_export_for_gaussianavatars_is_refused(
         fmt.check(folder, unit)
 
 
+def edit_model(change: Callable[[ColmapView], ColmapView]) -> Change:
+    def apply(folder: Path) -> None:
+        model = folder / "sparse/0"
+        views = []
+        for name, view in read_model(model).items():
+            RT = np.eye(4)
+            RT[:3, :3], RT[:3, 3] = view.rotation.T, -view.rotation.T @ view.translation
+            fx, fy, cx, cy = view.params
+            K = np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])
+            views.append(change(ColmapView(int(name[4:6]) + 1, name, view.width, view.height, K, RT)))
+        shutil.rmtree(model)
+        nothing = np.zeros((1, 3))
+        write_model(model, views, PointCloud(nothing, nothing, nothing.astype(np.uint8), "test"), text=False)
+
+    return apply
+
+
+def with_K(view: ColmapView, x: float, y: float) -> ColmapView:
+    return replace(view, K=view.K + np.array([[0, 0, x], [0, 0, y], [0, 0, 0]]))
+
+
+WRONG_SPLATTING: dict[str, Change] = {
+    "axes": edit_model(lambda view: replace(view, RT=np.asarray(view.RT @ np.diag([1.0, -1, -1, 1]), np.float64))),
+    "camera to world": edit_model(lambda view: replace(view, RT=np.linalg.inv(view.RT))),
+    "half a pixel in K": edit_model(lambda view: with_K(view, -0.5, -0.5)),
+    "principal point": edit_model(lambda view: with_K(view, 20.0, 0.0)),
+    "focal length": edit_model(lambda view: replace(view, K=view.K @ np.diag([1.01, 1.01, 1.0]))),
+    "half a pixel in the picture": edit_pictures("images/*.png", moved(0.5, 0.5)),
+    "shuffled views": swap("images/cam_25.png", "images/cam_52.png"),
+    "inverted mask": edit_pictures(
+        "images/*.png", lambda picture: np.dstack([picture[..., :3], 255 - picture[..., 3]])
+    ),
+    "no mask": edit_pictures("images/*.png", lambda picture: picture[..., :3]),
+    "lost picture": lambda folder: (folder / "images/cam_04.png").unlink(),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_SPLATTING)
+def test_a_wrong_export_for_3dgs_is_refused(
+    subjects: Path, written: dict[str, Path], tmp_path: Path, wrong: str
+) -> None:
+    fmt = get_format("3dgs")
+    unit = unit_of(subjects, fmt)
+    folder = Path(shutil.copytree(written["3dgs"], tmp_path / "out"))
+    WRONG_SPLATTING[wrong](folder)
+    with pytest.raises((CheckFailed, OSError)):
+        fmt.check(folder, unit)
+
+
+@pytest.mark.parametrize("wrong", ["axes", "world to camera"])
+def test_a_wrong_split_for_3dgs_is_refused(subjects: Path, tmp_path: Path, wrong: str) -> None:
+    fmt = get_format("3dgs")
+    unit = unit_of(subjects, fmt, split="hold:1")
+    folder = write(fmt, unit, tmp_path / "out")
+    assert not (folder / "sparse").exists() and (folder / "points3d.ply").exists()
+    train, test = (json.loads((folder / f"transforms_{name}.json").read_text())["frames"] for name in ("train", "test"))
+    assert (len(train), len(test)) == (3, 1) and test[0]["file_path"] != "images/cam_25"
+    fmt.check(folder, unit)
+    WRONG_AVATARS[wrong](folder)
+    with pytest.raises(CheckFailed):
+        fmt.check(folder, unit)
+
+
+def test_a_camera_without_the_moment_or_its_mask_is_left_out(subjects: Path, tmp_path: Path) -> None:
+    masks = subjects / "0027/e1/masks/cam_52"
+    kept = (masks / "frame_000001.png").read_bytes()
+    (masks / "frame_000001.png").unlink()
+    try:
+        assert export("3dgs", subjects / "0027", "--output", tmp_path, "--size", SIZE, "--frames", 1) == 0
+    finally:
+        (masks / "frame_000001.png").write_bytes(kept)
+    folder = tmp_path / "0027/e1/frame_000001"
+    assert sorted(read_model(folder / "sparse/0")) == ["cam_04.png", "cam_25.png"]
+    notes = " ".join(record_of(folder)["notes"])
+    assert "cam_26:1" in notes and "without a mask were left out" in notes and "cam_52:1" in notes
+    alpha = cv2.imread(str(folder / "images/cam_25.png"), cv2.IMREAD_UNCHANGED)
+    assert alpha is not None and alpha.shape == (SIZE, SIZE, 4)
+
+
 def camera_to_world(parameters: dict[str, Any]) -> None:
     parameters["world_2_cam"] = {
         camera: np.linalg.inv(matrix).tolist() for camera, matrix in parameters["world_2_cam"].items()
@@ -211,7 +293,7 @@ def test_a_wrong_export_for_vhap_is_refused(
         fmt.check(folder, unit)
 
 
-@pytest.mark.parametrize("format_name", ["gaussianavatars", "nersemble"])
+@pytest.mark.parametrize("format_name", CANONICAL)
 def test_pictures_made_without_the_lens_are_refused(
     subjects: Path, tmp_path: Path, format_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

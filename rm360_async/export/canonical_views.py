@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import cv2
@@ -75,11 +78,29 @@ def render_views(
     performance: PublishedPerformance, cameras: dict[str, CanonicalCamera], plan: ViewPlan
 ) -> Iterator[CanonicalView]:
     """Yield the views of a plan; only the remap of one camera is in memory at a time."""
-    made_for, remap = "", None
-    for camera, frame in plan.views:
-        if remap is None or camera != made_for:
-            made_for, remap = camera, make_remap(performance.cameras[camera], cameras[camera])
-        yield _render(performance, remap, camera, frame, plan.masked)
+    for camera, group in groupby(plan.views, key=itemgetter(0)):
+        remap = make_remap(performance.cameras[camera], cameras[camera])
+        for _, frame in group:
+            yield _render(performance, remap, camera, frame, plan.masked)
+
+
+def write_views(
+    performance: PublishedPerformance,
+    cameras: dict[str, CanonicalCamera],
+    plan: ViewPlan,
+    write: Callable[[CanonicalView], None],
+    threads: int,
+) -> None:
+    """Write every view of a plan by `write`; some threads have a camera each."""
+
+    def write_camera(group: tuple[tuple[str, int], ...]) -> None:
+        for view in render_views(performance, cameras, replace(plan, views=group)):
+            write(view)
+
+    groups = [tuple(group) for _, group in groupby(plan.views, key=itemgetter(0))]
+    with ThreadPoolExecutor(threads, thread_name_prefix="canonical") as pool:
+        for _ in pool.map(write_camera, groups):
+            pass
 
 
 def _render(

@@ -25,12 +25,13 @@ from rm360_async.export.canonical_check import check_views
 from rm360_async.export.canonical_views import (
     BACKGROUND_LEVELS,
     PNG_COMPRESSION,
+    CanonicalView,
     ViewPlan,
     cameras_of,
     plan_views,
-    render_views,
     write_encoded,
     write_png,
+    write_views,
 )
 from rm360_async.export.flame_check import check_fits
 from rm360_async.export.flame_parameters import canonical_parameters, flame_parameters
@@ -78,11 +79,14 @@ class GaussianAvatars(Format):
         """Write images/, fg_masks/, flame_param/ and the transforms."""
         plan, cameras = plan_views(unit), cameras_of(unit.performance, options)
         background = options.background or "white"
-        for view in render_views(unit.performance, cameras, plan):
+
+        def write(view: CanonicalView) -> None:
             name = _view_name(view.camera, view.frame)
             write_png(staging / "images" / name, view, background)
             if plan.masked and view.alpha is not None:
                 write_encoded(staging / "fg_masks" / name, view.alpha, [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])
+
+        write_views(unit.performance, cameras, plan, write, options.threads)
         moments = sorted({frame for _, frame in plan.views})
         for index, frame in enumerate(moments):
             _write_parameters(staging / _parameters_path(index), flame_parameters(unit.performance.flame(frame)))

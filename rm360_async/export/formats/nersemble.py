@@ -24,11 +24,12 @@ from rm360_async.export.canonical import CanonicalCamera
 from rm360_async.export.canonical_check import check_views
 from rm360_async.export.canonical_views import (
     BACKGROUND_LEVELS,
+    CanonicalView,
     ViewPlan,
     cameras_of,
     plan_views,
-    render_views,
     write_encoded,
+    write_views,
 )
 from rm360_async.export.format import ExportEstimate, Figures, Format, NotExportable, Unit, Written, shortened
 from rm360_async.export.options import ExportOptions
@@ -70,12 +71,15 @@ class Nersemble(Format):
         plan, cameras = complete_moments(unit), cameras_of(unit.performance, options)
         level = BACKGROUND_LEVELS.get(options.background or "none")
         quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-        for view in render_views(unit.performance, cameras, plan):
+
+        def write(view: CanonicalView) -> None:
             name = _view_name(view.camera, view.frame)
             picture = view.picture if level is None else view.over(level)
             write_encoded(staging / "images" / name, picture[..., ::-1], quality)
             if plan.masked and view.alpha is not None:
                 write_encoded(staging / "alpha_maps" / name, view.alpha, quality)
+
+        write_views(unit.performance, cameras, plan, write, options.threads)
         _link_names_without_camera(staging, plan)
         chosen = {camera: cameras[camera] for camera in unit.cameras}
         (staging / CAMERA_PARAMETERS).write_text(_camera_parameters(chosen), encoding="utf-8")
