@@ -94,7 +94,7 @@ def covered(alpha: Any, pixels: Array) -> float:
 Change = Callable[[ColmapView], ColmapView]
 WRONG: dict[str, Change] = {
     "nothing": lambda view: view,
-    "axes": lambda view: replace(view, RT=np.asarray(view.RT @ np.diag([1.0, -1, -1, 1]), np.float64)),
+    "axes": lambda view: replace(view, RT=view.RT @ np.diag([1.0, -1.0, -1.0, 1.0])),
     "camera to world": lambda view: replace(view, RT=np.linalg.inv(view.RT)),
     "half a pixel in K": lambda view: replace(view, K=view.K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])),
     "principal point": lambda view: replace(view, K=view.K + np.array([[0, 0, 5], [0, 0, 0], [0, 0, 0]])),

@@ -202,7 +202,7 @@ def with_K(view: ColmapView, x: float, y: float) -> ColmapView:
 
 
 WRONG_SPLATTING: dict[str, Change] = {
-    "axes": edit_model(lambda view: replace(view, RT=np.asarray(view.RT @ np.diag([1.0, -1, -1, 1]), np.float64))),
+    "axes": edit_model(lambda view: replace(view, RT=view.RT @ np.diag([1.0, -1.0, -1.0, 1.0]))),
     "camera to world": edit_model(lambda view: replace(view, RT=np.linalg.inv(view.RT))),
     "half a pixel in K": edit_model(lambda view: with_K(view, -0.5, -0.5)),
     "principal point": edit_model(lambda view: with_K(view, 20.0, 0.0)),
