@@ -22,6 +22,7 @@ from rm360_async.synthetic.spec import LENS_DISTORTION
 
 pycolmap: Any = pytest.importorskip("pycolmap")
 
+OPENGL_AXES = np.array(np.diag([1, -1, -1, 1]), np.float64)
 BOTH = ("0026/e0", "0027/e0")
 """Without a lens, and with one."""
 
@@ -94,7 +95,7 @@ def covered(alpha: Any, pixels: Array) -> float:
 Change = Callable[[ColmapView], ColmapView]
 WRONG: dict[str, Change] = {
     "nothing": lambda view: view,
-    "axes": lambda view: replace(view, RT=view.RT @ np.diag([1.0, -1.0, -1.0, 1.0])),
+    "axes": lambda view: replace(view, RT=view.RT @ OPENGL_AXES),
     "camera to world": lambda view: replace(view, RT=np.linalg.inv(view.RT)),
     "half a pixel in K": lambda view: replace(view, K=view.K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])),
     "principal point": lambda view: replace(view, K=view.K + np.array([[0, 0, 5], [0, 0, 0], [0, 0, 0]])),

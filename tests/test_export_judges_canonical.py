@@ -25,6 +25,7 @@ from rm360_async.export.options import ExportOptions
 from rm360_async.export.point_cloud import PointCloud
 from rm360_async.synthetic.spec import LENS_DISTORTION, SINGLE_RELEASE, SmcSpec
 
+OPENGL_AXES = np.array(np.diag([1, -1, -1, 1]), np.float64)
 SCALE, SIZE = 1 / 8, 256
 CANONICAL = ("3dgs", "gaussianavatars", "nersemble")
 CAMERAS = ("04", "25", "26", "52")
@@ -202,7 +203,7 @@ def with_K(view: ColmapView, x: float, y: float) -> ColmapView:
 
 
 WRONG_SPLATTING: dict[str, Change] = {
-    "axes": edit_model(lambda view: replace(view, RT=view.RT @ np.diag([1.0, -1.0, -1.0, 1.0]))),
+    "axes": edit_model(lambda view: replace(view, RT=view.RT @ OPENGL_AXES)),
     "camera to world": edit_model(lambda view: replace(view, RT=np.linalg.inv(view.RT))),
     "half a pixel in K": edit_model(lambda view: with_K(view, -0.5, -0.5)),
     "principal point": edit_model(lambda view: with_K(view, 20.0, 0.0)),
