@@ -96,7 +96,7 @@ Change = Callable[[ColmapView], ColmapView]
 WRONG: dict[str, Change] = {
     "nothing": lambda view: view,
     "axes": lambda view: replace(view, RT=view.RT @ OPENGL_AXES),
-    "camera to world": lambda view: replace(view, RT=np.linalg.inv(view.RT)),
+    "camera to world": lambda view: replace(view, RT=np.asarray(np.linalg.inv(view.RT), np.float64)),
     "half a pixel in K": lambda view: replace(view, K=view.K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])),
     "principal point": lambda view: replace(view, K=view.K + np.array([[0, 0, 5], [0, 0, 0], [0, 0, 0]])),
     "shuffled views": lambda view: view,

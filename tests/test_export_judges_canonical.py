@@ -204,7 +204,7 @@ def with_K(view: ColmapView, x: float, y: float) -> ColmapView:
 
 WRONG_SPLATTING: dict[str, Change] = {
     "axes": edit_model(lambda view: replace(view, RT=view.RT @ OPENGL_AXES)),
-    "camera to world": edit_model(lambda view: replace(view, RT=np.linalg.inv(view.RT))),
+    "camera to world": edit_model(lambda view: replace(view, RT=np.asarray(np.linalg.inv(view.RT), np.float64))),
     "half a pixel in K": edit_model(lambda view: with_K(view, -0.5, -0.5)),
     "principal point": edit_model(lambda view: with_K(view, 20.0, 0.0)),
     "focal length": edit_model(lambda view: replace(view, K=view.K @ np.diag([1.01, 1.01, 1.0]))),
