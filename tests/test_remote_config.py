@@ -128,7 +128,7 @@ def test_a_root_above_the_release_is_told_with_the_id(drive_server: DriveServer)
 
 def test_a_local_root_above_the_release_is_told(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     (workspace.remote / "release" / "raw" / "0018").mkdir(parents=True)
-    assert workspace.run("--dry-run", extraction__subjects="all", extraction__performances=["s1_all"]) == 0
+    assert workspace.run("--dry-run", extraction__subjects="all", extraction__performances=["s1_all"]) == 1
     expected = 'release/ holds raw/: set google_drive.remote_name: "lab:release" and structure: separate_anno_raw'
     assert expected in capsys.readouterr().out
 

@@ -36,6 +36,7 @@ ARGUMENTS = {
     "report": ["CONFIG", "--output", "OUTPUT"],
     "summary": ["CONFIG"],
     "ls": ["CONFIG", "0018"],
+    "init": ["--examples"],
     "service": ["CONFIG"],
     "completion": ["bash"],
     "selection": [],

@@ -20,6 +20,7 @@ from rm360_async.domain.exit_code import ExitCode
 from rm360_async.system.os_errors import fault_in
 
 _COMMANDS = {
+    "init": "Make a config: asks rclone, finds the dataset's folder, looks for disks.",
     "run": "Download, extract and publish until nothing is left to do.",
     "ls": "List what the remote has: subjects, performances, files, sizes.",
     "status": "Show what is done, running, waiting and failed.",

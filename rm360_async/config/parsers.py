@@ -129,6 +129,12 @@ def to_remote_names(value: object) -> tuple[str, ...]:
     return _to_list(value, to_remote_name, '["gdrive", "gdrive2"]')
 
 
+def folder_id_in(text: str) -> str:
+    """Return the id of a Drive folder from its link or the id itself. Raises BadRequest for anything else."""
+    link = _FOLDER_LINK.fullmatch(text.strip())
+    return _parse_option("--folder", link["id"] if link else text.strip(), to_folder_id)
+
+
 def to_folder_id(value: object) -> str:
     """Return the id of a Drive folder; empty for none."""
     if value == "":

@@ -88,5 +88,10 @@ class RcloneCommand:
 
     async def configured_remotes(self) -> str:
         """Return the names of the remotes in rclone's config, as text."""
-        ended = await self.run([self.binary, "listremotes", "--ask-password=false"])
-        return ", ".join(ended.stdout.decode(errors="replace").split()) or "no remote at all"
+        return ", ".join(await list_remotes(self.binary, self.env)) or "no remote at all"
+
+
+async def list_remotes(binary: str, env: Mapping[str, str]) -> list[str]:
+    """Return the names of the remotes in rclone's config and variables, each with its colon."""
+    ended = await run_command([binary, "listremotes", "--ask-password=false"], env=env)
+    return ended.stdout.decode(errors="replace").split()
