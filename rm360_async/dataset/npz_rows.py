@@ -94,6 +94,13 @@ class FrameArrays:
         assert self._stored is not None, "there are no frames"
         return self._stored.row(name, self.rows[frame])
 
+    def read_all(self, name: str) -> dict[int, NDArray[Any]]:
+        """Return the rows of one array by frame, read at once."""
+        if self._stored is None:
+            return {}
+        values = self._stored.array(name)
+        return {frame: values[row] for frame, row in self.rows.items()}
+
 
 def _rows_by_frame(stored: NpzRows) -> dict[int, int]:
     if _FRAMES not in stored:

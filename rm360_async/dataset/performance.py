@@ -149,7 +149,7 @@ class PublishedPerformance:
 
     def _picture_size(self, camera: str) -> tuple[int, int]:
         """Return (width, height) px of a camera's pictures, for one without pictures that of another camera."""
-        return self._size_of(camera) or self._common_size
+        return self._size_of(camera) or self.picture_size or RESOLUTION[::-1]
 
     def _size_of(self, camera: str) -> tuple[int, int] | None:
         files = self._files("images", camera) if camera in self.picture_cameras else {}
@@ -157,9 +157,10 @@ class PublishedPerformance:
         return self._once(("size", camera), lambda: next(filter(None, map(read_size, paths)), None))
 
     @property
-    def _common_size(self) -> tuple[int, int]:
+    def picture_size(self) -> tuple[int, int] | None:
+        """Return (width, height) px of the first picture whose header can be read; None if there is none."""
         sizes = (self._size_of(camera) for camera in self.picture_cameras)
-        return self._once("size", lambda: next(filter(None, sizes), RESOLUTION[::-1]))
+        return self._once("size", lambda: next(filter(None, sizes), None))
 
     # --- pictures and masks ---------------------------------------------------------------------------------------
 
@@ -233,6 +234,13 @@ class PublishedPerformance:
 
     # --- annotations ----------------------------------------------------------------------------------------------
 
+    @property
+    def keypoints2d_cameras(self) -> tuple[str, ...]:
+        """Return the ids of the cameras with 2D landmarks, in order."""
+        names = (name.removeprefix(camera_folder("")) for name in _names_in(self.folder / "keypoints2d"))
+        ids = (name.removesuffix(".npz") for name in names if name.endswith(".npz"))
+        return self._once("landmark cameras", lambda: tuple(sorted(camera for camera in ids if is_camera(camera))))
+
     def keypoints2d_frames(self, camera: str | int) -> tuple[int, ...]:
         """Return the numbers of the frames of which a camera has 2D landmarks; () if it has none."""
         return tuple(self._arrays("keypoints2d", camera_folder(_checked_id(camera))).rows)
@@ -243,6 +251,14 @@ class PublishedPerformance:
         arrays = self._arrays("keypoints2d", camera_folder(camera))
         self._require_frame(arrays, frame, f"2D landmarks of camera {camera}")
         return np.asarray(arrays.read("keypoints", frame))
+
+    def all_keypoints2d(self, camera: str | int) -> dict[int, Array]:
+        """Return all 2D landmarks (106, 2) px of a camera by frame number; {} if it has none."""
+        return self._arrays("keypoints2d", camera_folder(_checked_id(camera))).read_all("keypoints")
+
+    def all_keypoints3d(self) -> dict[int, Array]:
+        """Return all 3D landmarks (73, 3) world metres by frame number; {} if there are none."""
+        return self._arrays("keypoints3d").read_all("keypoints")
 
     @property
     def keypoints3d_frames(self) -> tuple[int, ...]:

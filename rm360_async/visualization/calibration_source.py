@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from rm360_async.dataset import DamagedData, MissingData
 from rm360_async.domain.cameras.calibration.check import Matrices
 from rm360_async.domain.cameras.rig import rig
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.release import Absence
-from rm360_async.smc import Blob, SmcFile, UnreadableData, check_picture, read_calibration, read_image_size
+from rm360_async.smc import SmcFile, UnreadableData, read_calibration, read_image_size
 from rm360_async.system.sparse_file import SparseFile
 from rm360_async.visualization.published_folder import PublishedFolder, open_folder
-
-MAX_PICTURES_TRIED = 20
 
 
 @dataclass(frozen=True)
@@ -45,38 +39,23 @@ def read_calibration_source(path: Path) -> CalibrationSource:
 
 def folder_calibration(folder: PublishedFolder) -> CalibrationSource:
     """Return the calibration of a published folder; raise BadRequest if it cannot be read."""
-    file = folder.path / "calibration" / "cameras.json"
     try:
-        stored: Any = json.loads(file.read_text(encoding="utf-8"))["cameras"]
-        cameras = {camera: _matrices(stored[camera]) for camera in sorted(stored)}
-    except FileNotFoundError:
+        cameras: dict[str, Matrices] = dict(folder.performance.calibration)
+    except MissingData:
         hint = "extract it with modality calibration, or analyze the .smc itself"
         raise BadRequest(f"{folder.path} has no calibration/cameras.json; {hint}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadRequest(f"{file} cannot be read as a calibration: {error or type(error).__name__}") from error
+    except DamagedData as error:
+        raise BadRequest(str(error)) from error
     without_images = (camera for camera in rig() if camera not in folder.frames)
     available = tuple(camera for camera in without_images if folder.camera_absence(camera) == Absence.NOT_WANTED.value)
     notes = (f"verdict of the folder: {folder.verdict}",) if folder.verdict else ()
     return CalibrationSource(folder.name, cameras, folder_image_size(folder), tuple(folder.frames), available, notes)
 
 
-def _matrices(entry: dict[str, Any]) -> Matrices:
-    """Return K, D and RT; a value that was not finite (null in JSON) is NaN."""
-    return {key: np.array(entry[key], np.float64) for key in ("K", "D", "RT")}
-
-
 def folder_image_size(folder: PublishedFolder) -> tuple[int, int] | None:
-    """Return (height, width) in pixels of the first picture that can be read; None if there is none."""
-    paths = (path for files in folder.frames.values() for path in files.values())
-    for path in islice(paths, MAX_PICTURES_TRIED):
-        try:
-            data = path.read_bytes()
-            header = check_picture(Blob(-1, 0, len(data), data))
-        except (OSError, UnreadableData):
-            continue
-        if header.width:
-            return header.height, header.width
-    return None
+    """Return (height, width) in pixels of the first picture whose header can be read; None if there is none."""
+    size = folder.performance.picture_size
+    return None if size is None else (size[1], size[0])
 
 
 def smc_calibration(path: Path | SparseFile, name: str) -> CalibrationSource:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from rm360_async.domain.errors import BadRequest
-from rm360_async.domain.names import camera_folder, is_camera
-from rm360_async.domain.record import EarlierRecord, Record
+from rm360_async.dataset import PublishedPerformance, open_performance
+from rm360_async.domain.record import Record
 from rm360_async.domain.release import Absence, ReleasedContent, absence_of_camera, released_content_of
-from rm360_async.store.marker import read_marker
 
-FRAME_FILE = re.compile(r"frame_([0-9]{1,9})\.[A-Za-z0-9]+")
-"""The name of the file of one frame."""
 BROKEN, MISSING = "broken", "missing"
 LOSS_REASONS = (Absence.LOST.value, BROKEN, MISSING)
 """Reasons for having no picture that are losses, and neither a choice nor a property of the release."""
@@ -22,20 +17,39 @@ LOSS_REASONS = (Absence.LOST.value, BROKEN, MISSING)
 
 @dataclass(frozen=True)
 class PublishedFolder:
-    """One published performance; `frames` has the files of each camera with images, by frame number.
+    """One published performance for pictures of it, read through `rm360_async.dataset`."""
 
-    `record` is None for a folder of an earlier tool: then it is unknown what was wanted or lost.
-    """
+    performance: PublishedPerformance
 
-    path: Path
-    name: str
-    record: Record | None
-    frames: dict[str, dict[int, Path]] = field(default_factory=dict)
+    @property
+    def path(self) -> Path:
+        """Return the path of the folder."""
+        return self.performance.folder
+
+    @property
+    def name(self) -> str:
+        """Return subject and performance, "0018/s1_all"."""
+        return self.performance.name
+
+    @property
+    def record(self) -> Record | None:
+        """Return what the marker says; None for a folder of an earlier tool: it is unknown what was wanted or lost."""
+        return self.performance.record
+
+    @cached_property
+    def frames(self) -> dict[str, dict[int, Path]]:
+        """Return the files of each camera with images, by frame number."""
+        performance = self.performance
+        frames = {
+            camera: {frame: performance.image_path(camera, frame) for frame in performance.frames(camera)}
+            for camera in performance.picture_cameras
+        }
+        return {camera: files for camera, files in frames.items() if files}
 
     @property
     def last_frame(self) -> int:
         """Return the last frame of any camera, -1 if there is none."""
-        return max((frame for files in self.frames.values() for frame in files), default=-1)
+        return max(self.performance.all_frames, default=-1)
 
     @property
     def verdict(self) -> str:
@@ -44,7 +58,7 @@ class PublishedFolder:
 
     @property
     def fps(self) -> float | None:
-        """Return the frames a second that the record has, None if that is unknown."""
+        """Return the frames a second, None if that is unknown."""
         return self.record.fps if self.record else None
 
     @cached_property
@@ -75,24 +89,4 @@ class PublishedFolder:
 
 def open_folder(path: Path) -> PublishedFolder:
     """Return a published folder; raise BadRequest if the path is not one."""
-    if not path.is_dir():
-        raise BadRequest(f"{path}: there is no such folder")
-    marker = read_marker(path)
-    if marker is None:
-        hint = "give one performance's folder, such as subjects/0018/s1_all"
-        raise BadRequest(f"{path} is not a published performance (it has no marker); {hint}")
-    frames = _frames_by_camera(path / "images")
-    if isinstance(marker, EarlierRecord):
-        absolute = path.absolute()
-        return PublishedFolder(path, f"{absolute.parent.name}/{absolute.name}", None, frames)
-    return PublishedFolder(path, f"{marker.subject}/{marker.performance}", marker, frames)
-
-
-def _frames_by_camera(images: Path) -> dict[str, dict[int, Path]]:
-    frames: dict[str, dict[int, Path]] = {}
-    for folder in sorted(images.iterdir()) if images.is_dir() else ():
-        camera = folder.name.removeprefix(camera_folder(""))
-        if is_camera(camera) and folder.name == camera_folder(camera) and folder.is_dir():
-            files = {int(match[1]): file for file in folder.iterdir() if (match := FRAME_FILE.fullmatch(file.name))}
-            frames[camera] = dict(sorted(files.items()))
-    return {camera: files for camera, files in frames.items() if files}
+    return PublishedFolder(open_performance(path))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from rm360_async.dataset import MissingData
 from rm360_async.domain.cameras.rig import Array
-from rm360_async.domain.names import camera_folder, frame_stem
 from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.thumbnail import DECODER_THREADS, Image, decode_reduced
 
@@ -64,15 +63,17 @@ def _load_frame_image(data: PageData, camera: str) -> FrameImage:
         )
         if landmark_frame not in (None, data.frame):
             landmark_picture = decode_reduced(files[landmark_frame], _LANDMARK_WIDTH)
-    mask = _load_mask(data.folder.path, camera, data.frame) if camera in data.inventory.masks else None
+    mask = _load_mask(data, camera) if camera in data.inventory.masks else None
     outlines = () if mask is None or data.size is None else _mask_outlines(mask, data.size[1])
     return FrameImage(picture, outlines, mask is not None, landmark_picture)
 
 
-def _load_mask(folder: Path, camera: str, frame: int) -> Image | None:
-    stem = folder / "masks" / camera_folder(camera) / frame_stem(frame)
-    path = next((path for path in (stem.with_suffix(".png"), stem.with_suffix(".jpg")) if path.is_file()), None)
-    return None if path is None else decode_reduced(path, _MASK_WIDTH)
+def _load_mask(data: PageData, camera: str) -> Image | None:
+    try:
+        path = data.folder.performance.mask_path(camera, data.frame)
+    except MissingData:
+        return None
+    return decode_reduced(path, _MASK_WIDTH)
 
 
 def _mask_outlines(mask: Image, width: int) -> tuple[Array, ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-MAX_FILE_BYTES = 2**24
+from rm360_async.dataset import PublishedPerformance
+
 MAX_TEXT_CHARS, MAX_TEXTS = 600, 100
 """What a page has room for."""
 
@@ -25,15 +24,11 @@ class InfoJson:
     """Why there is no information, "" if there is some."""
 
 
-def read_info_json(folder: Path) -> InfoJson:
-    """Return what metadata/info.json of a folder says."""
-    path = folder / "metadata" / "info.json"
+def read_info_json(performance: PublishedPerformance) -> InfoJson:
+    """Return what metadata/info.json of a published performance says."""
     try:
-        with path.open("rb") as file:
-            value: Any = json.loads(file.read(MAX_FILE_BYTES))
-        return _parse(value)
-    except FileNotFoundError:
-        return InfoJson(problem="there is no metadata/info.json")
+        value = performance.info
+        return _parse(value) if value else InfoJson(problem="there is no metadata/info.json")
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return InfoJson(problem="metadata/info.json cannot be read")
 

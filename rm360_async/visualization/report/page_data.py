@@ -97,9 +97,10 @@ def read_page_data(path: Path, *, faces: bool) -> PageData:
         camera: CameraParameters(*(np.asarray(stored[camera][key], np.float64) for key in ("K", "D", "RT")))
         for camera in (result.matrices if result else ())
     }
-    info, inventory = read_info_json(path), read_inventory(folder)
-    landmarks2d, landmarks3d = read_landmarks2d(path, notes), read_landmarks3d(path, notes)
-    sound = read_sound(path, notes)
+    performance = folder.performance
+    info, inventory = read_info_json(performance), read_inventory(folder)
+    landmarks2d, landmarks3d = read_landmarks2d(performance, notes), read_landmarks3d(performance, notes)
+    sound = read_sound(performance, notes)
     notes += [problem for problem in (info.problem, inventory.problem) if problem]
     return PageData(
         folder,
