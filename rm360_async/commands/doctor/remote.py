@@ -92,9 +92,10 @@ def _check_login(name: str, login: RemoteLogin, root_folder_id: str) -> CheckRes
         hint = f"run: rclone config reconnect {name}: with the scope drive.readonly"
         return fail("login", f"{name} has the scope drive.file, which shows only files that rclone made", hint)
     if login.own_client_id:
-        return ok("login", f"{name} is Google Drive, with its own client id{options}")
+        expiry = 'if its Google project is in "Testing", a login ends after 7 days: publish it'
+        return ok("login", f"{name} is Google Drive, with its own client id{options}; {expiry}")
     text = f"{name} uses rclone's shared client id, which is slow and is being retired in 2026{options}"
-    return warn("login", text, f"make your own client id: {_CLIENT_ID_PAGE}")
+    return warn("login", text, f"make your own client id, and publish its project: {_CLIENT_ID_PAGE}")
 
 
 def check_listing(settings: Settings, listing: RemoteListing, now: float) -> Iterator[CheckResult]:

@@ -70,7 +70,13 @@ ERROR_PATTERNS = (
         "enable it in the Google Cloud console, or give the remote another client id",
     ),
     _pattern(
-        "invalid_grant|invalid_client|unauthorized_client|deleted_client|authError|empty token found"
+        "invalid_grant",
+        Cause.AUTH,
+        "the remote does not accept this login",
+        f'{_RECONNECT} (a Google project in "Testing" ends each login after 7 days: publish it)',
+    ),
+    _pattern(
+        "invalid_client|unauthorized_client|deleted_client|authError|empty token found"
         r"|Error 401\b|\b401 Unauthorized|code 401\b|InvalidAccessKeyId|SignatureDoesNotMatch"
         "|ssh: unable to authenticate",
         Cause.AUTH,
