@@ -7,6 +7,8 @@ import os
 import platform
 import re
 import signal
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,8 +100,11 @@ def test_json_prints_a_line_for_each_event(workspace: Workspace, capfd: pytest.C
 
 def test_a_reader_of_json_that_goes_away_harms_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     put(workspace)
-    monkeypatch.setattr("sys.stdout", open("/dev/full", "w"))  # noqa: SIM115 (the run's standard output)
-    assert workspace.run("--json") == 1
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", full)
+        assert workspace.run("--json") == 1
+        with suppress(OSError):  # what is left in its buffer
+            full.close()
     assert workspace.status_of("0018/e0") == "completed"
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import re
+import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from instance import Instance, barrier_at, wait_until_reached
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from tiny_smc import Tiny
 from workspace import Workspace
 
 from rm360_async.budget import Budget
+from rm360_async.commands import status
 from rm360_async.domain.clock import Clock
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.exit_code import ExitCode
@@ -163,3 +169,50 @@ def test_a_run_tells_systemd_where_it_is(workspace: Workspace, monkeypatch: pyte
     assert any(message.startswith("STATUS=0 of 1 completed") for message in said)
     assert said[-1] == "STOPPING=1"
     assert 'rm360_performances{state="completed"} 1.0' in (workspace.root / "rm360.prom").read_text()
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_live_picture_has_a_line_for_each_job_and_folds_the_totals(
+    progress: tuple[Progress, Time, list[int]], width: int
+) -> None:
+    snapshot = progress[0].snapshot()
+    jobs = [replace(snapshot.in_hand[0], performance=f"0018/h{n}_7bk", rate=5e6, fetched=1) for n in range(9)]
+    full = replace(snapshot, in_hand=tuple(jobs), free=2**36, expected_end=snapshot.at + 7200, rate=5e7)
+    console = Console(record=True, width=width, height=12, file=io.StringIO())
+    console.print(render(full))
+    lines = console.export_text().splitlines()
+    assert all(len(line) <= width for line in lines) and "…" not in "".join(lines)
+    assert [line.split()[0] for line in lines if line.startswith("0018/")] == [f"0018/h{n}_7bk" for n in range(6)]
+    assert all("50 %" in line for line in lines if line.startswith("0018/")) and "and 3 more" in lines
+    assert ("━" in lines[0]) is (width > 40) and ("500 B of 1000 B" in lines[0]) is (width > 100)
+    assert " ".join(" ".join(lines).split()).endswith("64 GB free on the output disk")
+
+
+def test_the_log_above_the_live_picture_looks_like_the_log_elsewhere(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert workspace.run(logging__console_output=True) == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capfd.readouterr().err)
+    line = next(line for line in workspace.log().splitlines() if "published 0018/e0" in line)
+    assert line in shown and "of 1 ended" in shown
+
+
+def test_status_says_when_a_stopped_run_was_last_heard_of(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
+    barrier, hook = barrier_at(workspace, "extraction", "stage recorded")
+    with Instance(workspace, hooks=[hook]) as run:
+        wait_until_reached(barrier)
+        capsys.readouterr()
+        assert workspace.command("status") == 0
+        assert "last heard" not in capsys.readouterr().out
+        run.signal(signal.SIGSTOP)
+        monkeypatch.setattr(status, "STALE_SECONDS", 0.0)
+        assert workspace.command("status") == 0
+        shown = capsys.readouterr().out
+        run.signal(signal.SIGCONT)
+    assert re.search(r"running: pid \d+ on .*, last heard of \d+ s ago \(stopped", shown) and "s left" not in shown

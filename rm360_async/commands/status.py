@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -22,6 +26,8 @@ from rm360_async.system.disk_threads import on_disk_thread, unreadable_reason
 
 _MAX_ROWS_SHOWN = 20
 _WATCH_SECONDS = 2.0
+STALE_SECONDS = 60.0
+"""A run records its progress every ten seconds; after so long without, it is not believed to go on."""
 _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 
@@ -30,7 +36,7 @@ async def print_status(settings: Settings, as_json: bool, watch: bool) -> int:
     while True:
         try:
             status = await read_status(settings)
-            text = json.dumps(status, indent=1) if as_json else as_text(status)
+            text = json.dumps(status, indent=1) if as_json else _folded(as_text(status))
         except Fault as fault:  # a watch may begin before the run does
             if not watch or as_json:
                 raise
@@ -71,13 +77,29 @@ async def read_status(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _folded(text: str) -> str:
+    """Return the text with its lines folded between words, if a terminal shows it."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(20, shutil.get_terminal_size().columns - 1)
+    indent = " " * 4
+    folded = [textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) for line in text.split("\n")]
+    return "\n".join(line for lines in folded for line in lines or [""])
+
+
 def _waiting(row: PerformanceRow) -> dict[str, Any]:
     cause = row.cause.code if row.cause else ""
     return {"performance": str(row.performance), "for": cause, "until": row.wait_until, "reason": row.reason}
 
 
 def _instance(run: Run) -> dict[str, Any]:
-    return {"pid": run.pid, "host": run.host, "since": run.started, "progress": dict(run.progress)}
+    return {
+        "pid": run.pid,
+        "host": run.host,
+        "since": run.started,
+        "heard": run.progress_at,
+        "progress": dict(run.progress),
+    }
 
 
 def as_text(status: Mapping[str, Any]) -> str:
@@ -106,11 +128,14 @@ def as_text(status: Mapping[str, Any]) -> str:
 
 def _instance_lines(instance: Mapping[str, Any]) -> list[str]:
     """Return the last snapshot of a running instance: totals, and a line for each performance being processed."""
-    age = duration_text(time.time() - instance["since"])
-    head = f"running: pid {instance['pid']} on {instance['host']} for {age}"
+    now, heard = time.time(), instance["heard"]
+    head = f"running: pid {instance['pid']} on {instance['host']} for {duration_text(now - instance['since'])}"
     if not instance["progress"]:
         return [head]
+    if is_stale := heard is not None and now - heard > STALE_SECONDS:
+        head += f", last heard of {duration_text(now - heard)} ago (stopped, or its disk does not answer); it was then"
     snapshot = Snapshot.from_dict(instance["progress"])
     free = "" if snapshot.free is None else f"; {size_text(snapshot.free)} free on the output disk"
     lines = [f"{head}: {snapshot.line()}{free}"]
-    return lines + [f"  {job.performance:<16} {job.stage}: {bar_text(job)}" for job in snapshot.in_hand]
+    jobs = [replace(job, rate=0.0) if is_stale else job for job in snapshot.in_hand]
+    return lines + [f"  {job.performance:<16} {job.stage}: {bar_text(job)}" for job in jobs]

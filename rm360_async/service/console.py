@@ -7,21 +7,23 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 import anyio
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
-from rich.logging import RichHandler
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from rm360_async.domain.errors import Fault
-from rm360_async.domain.formatting import duration_text, size_text
+from rm360_async.domain.formatting import duration_text, percent_text, share, size_text
 from rm360_async.ledger import Ledger
 from rm360_async.service.progress import Progress
-from rm360_async.service.snapshot import Snapshot, bar_text
+from rm360_async.service.snapshot import Snapshot, bar_text, short_text
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import Log, emit_event, logger
 from rm360_async.system.systemd import Notifier
@@ -40,7 +42,10 @@ SAME_LINE_SECONDS = 3600.0
 """After so long a line is written again although it is the same: the run is alive."""
 PROGRESS_LOG = "rm360_async.progress"
 progress_log = logger(PROGRESS_LOG)
-_BAR_WIDTH = 28
+_LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red", "DEBUG": "dim"}
+_NARROW, _WIDE = 60, 100
+"""Columns below which there are no bars, and from which on everything is shown of a performance."""
+_LINES_BESIDE_JOBS = 6
 
 
 @contextmanager
@@ -51,14 +56,38 @@ def live_display(log_file: Log, enabled: bool) -> Iterator[Live | None]:
         yield None
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        handler = RichHandler(console=console, show_path=False, markup=False, log_time_format="%H:%M:%S")
+        handler = _LinesAbove(console)
         handler.addFilter(lambda record: record.name != PROGRESS_LOG)  # the bars show it
-        handler.setFormatter(logging.Formatter("%(message)s"))
         log_file.replace_console(handler)
         try:
             yield live
         finally:
             log_file.restore_console()
+
+
+class _LinesAbove(logging.Handler):
+    """Writes the lines of the log, as they are without a live display, above it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line; a terminal that is gone loses it."""
+        before, level, after = self.format(record).partition(record.levelname)
+        style = Style.parse(_LEVEL_STYLES.get(record.levelname, ""))
+        line = (Segment(before), Segment(level, style), Segment(after), Segment.line())
+        self._console.print(_Line(line), crop=False)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the log, whatever its length: the terminal folds it, so that it is copied as one line."""
+
+    segments: tuple[Segment, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self.segments
 
 
 class _UnbreakableStream:
@@ -123,15 +152,51 @@ async def record_snapshot(ledger: Ledger, run: int, snapshot: Snapshot, *, log_f
 
 
 def render(snapshot: Snapshot) -> RenderableType:
-    """Return the live display: a bar for each performance being processed, then the totals."""
-    table = Table.grid(padding=(0, 1))
-    for job in sorted(snapshot.in_hand, key=lambda job: (job.stage != "downloading", job.performance)):
-        share = job.done / job.total if job.total else 0.0
-        bar = ProgressBar(total=1.0, completed=min(share, 1.0), width=_BAR_WIDTH)
-        table.add_row(job.performance, job.stage, bar, bar_text(job))
-    total = ProgressBar(total=max(snapshot.planned, 1), completed=snapshot.completed, width=_BAR_WIDTH)
-    table.add_row("all", "", total, snapshot.line())
+    """Return the live display: a line for each performance being processed, one for all of them, and the totals."""
+    return _LiveDisplay(snapshot)
+
+
+@dataclass(frozen=True)
+class _LiveDisplay:
+    """One line for each performance, whatever the width: without a bar in a narrow terminal, with rates in a wide one.
+
+    There are no more lines than fit on the screen, because what does not fit would be cut off at the end.
+    """
+
+    snapshot: Snapshot
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        snapshot, width = self.snapshot, options.max_width
+        jobs = sorted(snapshot.in_hand, key=lambda job: (job.stage != "downloading", job.performance))
+        shown = jobs[: max(1, options.size.height - _LINES_BESIDE_JOBS)]
+        table = Table.grid(padding=(0, 1), expand=True)
+        columns = ("performance", "stage", "bar", "text") if width >= _NARROW else ("performance", "stage", "text")
+        for column in columns:
+            ratio = 1 if column == "bar" or (column == "text" and width < _NARROW) else None
+            table.add_column(no_wrap=True, overflow="ellipsis", ratio=ratio)
+        for job in shown:
+            text = bar_text(job) if width >= _WIDE else short_text(job)
+            self._add_row(table, (job.performance, job.stage, text), share(job.done, job.total))
+        done = snapshot.completed + snapshot.failed
+        text = percent_text(done, snapshot.planned)
+        text += f", {done} of {snapshot.planned} ended" if width >= _NARROW else ""
+        self._add_row(table, ("all", "", text), share(done, snapshot.planned))
+        yield table
+        if len(jobs) > len(shown):
+            yield Text(f"and {len(jobs) - len(shown)} more")
+        yield Text(_totals_text(snapshot), style="dim")
+
+    def _add_row(self, table: Table, texts: tuple[str, str, str], done: float) -> None:
+        performance, stage, text = (Text(each) for each in texts)
+        if len(table.columns) == len(texts):
+            table.add_row(performance, stage, text)
+        else:
+            table.add_row(performance, stage, ProgressBar(total=1.0, completed=done), text)
+
+
+def _totals_text(snapshot: Snapshot) -> str:
     left = snapshot.expected_end - snapshot.at if snapshot.expected_end else None
-    end = f"about {duration_text(left)} left" if left is not None else ""
-    disk = f"{size_text(snapshot.free)} free on the output disk" if snapshot.free is not None else ""
-    return Group(table, Text("  ".join(part for part in (end, disk) if part), style="dim"))
+    parts = [snapshot.line()]
+    parts += [f"about {duration_text(left)} left"] if left is not None else []
+    parts += [f"{size_text(snapshot.free)} free on the output disk"] if snapshot.free is not None else []
+    return ", ".join(part for part in parts if part)

@@ -100,3 +100,10 @@ def bar_text(job: ActiveJob) -> str:
     parts += [rate_text(job.rate)] if job.rate else []
     parts += [f"{duration_text(left)} left"] if left is not None and left > 0 else []
     return job.note or ", ".join(parts)
+
+
+def short_text(job: ActiveJob) -> str:
+    """Return e.g. `53 %, 48 MB/s`, for a narrow terminal."""
+    if job.note or not job.total:
+        return bar_text(job)
+    return ", ".join([percent_text(job.done, job.total), *([rate_text(job.rate)] if job.rate else [])])
