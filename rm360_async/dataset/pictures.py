@@ -91,5 +91,6 @@ def _average(pixels: Pixels, factor: int) -> Pixels:
     borders = [(0, -height % factor), (0, -width % factor), (0, 0)][: pixels.ndim]
     padded = np.pad(pixels, borders, mode="edge")
     rows, columns = padded.shape[0] // factor, padded.shape[1] // factor
-    squares = padded.reshape(rows, factor, columns, factor, *pixels.shape[2:])
-    return np.asarray(np.rint(squares.mean(axis=(1, 3))), np.uint8)
+    of_rows = padded.reshape(rows, factor, -1).sum(axis=1, dtype=np.uint16)  # at most 64 x 255
+    of_squares = of_rows.reshape(rows, columns, factor, *pixels.shape[2:]).sum(axis=2, dtype=np.uint16)
+    return np.asarray((of_squares + factor * factor // 2) // (factor * factor), np.uint8)

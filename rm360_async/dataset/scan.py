@@ -25,10 +25,9 @@ def read_scan(path: Path) -> Scan:
     from plyfile import PlyData, PlyParseError  # only a scan needs it
 
     try:
-        stored = PlyData.read(str(path))
+        stored = PlyData.read(str(path), known_list_len={"face": {"vertex_indices": 3}})  # read as one block
         vertices = np.stack([np.asarray(stored["vertex"][axis]) for axis in "xyz"], axis=1)
-        corners = stored["face"]["vertex_indices"] if len(stored["face"].data) else []
-        faces = np.array(list(corners), np.int32).reshape(-1, 3)
+        faces = np.array(stored["face"]["vertex_indices"], np.int32).reshape(-1, 3)
     except (OSError, PlyParseError, KeyError, ValueError, TypeError) as error:
         raise DamagedData(f"{path} cannot be read: {error}") from error
     return Scan(vertices, faces)

@@ -16,8 +16,8 @@ from rm360_async.domain.cameras.calibration.conventions import place_cameras
 from rm360_async.domain.cameras.rig import Array
 
 MAX_POINTS = 20_000
-_HULL_SIDE_M, _HULL_CELLS = 0.56, 56
-_MAX_HULL_CAMERAS = 16
+_HULL_SIDE_M, _HULL_CELLS = 0.56, 48
+_MAX_HULL_CAMERAS = 10
 _MIN_HULL_POINTS = 500
 _BALL_RADIUS_M, _BALL_POINTS = 0.20, 10_000
 _REDUCE = 4
@@ -86,14 +86,16 @@ def _hull_points(performance: PublishedPerformance, frame: int, head: Array) -> 
     steps = np.linspace(-0.5, 0.5, _HULL_CELLS) * _HULL_SIDE_M
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
     points = (grid + head).reshape(-1, 3)
-    inside = np.ones(len(points), np.bool_)
+    inside = np.arange(len(points))
     for camera in cameras[:: -(-len(cameras) // _MAX_HULL_CAMERAS)]:
         try:
             mask = performance.mask(camera.id, frame, reduce=_REDUCE)
         except DamagedData:
             continue
-        inside &= _sample(mask, camera.reduced(_REDUCE), points, outside=255) > 127
-    solid = inside.reshape(grid.shape[:3])
+        inside = inside[_sample(mask, camera.reduced(_REDUCE), points[inside], outside=255) > 127]
+    is_solid = np.zeros(len(points), np.bool_)
+    is_solid[inside] = True
+    solid = is_solid.reshape(grid.shape[:3])
     core = solid[1:-1, 1:-1, 1:-1].copy()
     for axis in range(3):
         for step in (-1, 1):

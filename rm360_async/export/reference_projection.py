@@ -19,20 +19,23 @@ from rm360_async.export.format import CheckFailed
 from rm360_async.export.point_cloud import head_centre_of, probe_points
 
 PROBE_COUNT = 200
-MAX_ERROR_PX = 0.002
 
 
-def source_pixels(folder: Path, camera: str, points: Array, *, undistorted: bool = False) -> Array:
-    """Return pixels (N, 2) of world points (N, 3) m in a published camera, integer pixel centres, with its lens.
+def source_cameras(folder: Path) -> dict[str, dict[str, Array]]:
+    """Return K, D and RT of each camera, as cameras.json of a published folder has them."""
+    stored: Any = json.loads((folder / "calibration" / "cameras.json").read_text(encoding="utf-8"))["cameras"]
+    return {camera: {key: np.array(of[key], np.float64) for key in ("K", "D", "RT")} for camera, of in stored.items()}
+
+
+def source_pixels(camera: Mapping[str, Array], points: Array, *, undistorted: bool = False) -> Array:
+    """Return pixels (N, 2) of world points (N, 3) m in one of `source_cameras`, integer pixel centres, with its lens.
 
     `undistorted` is for pictures from which the lens was removed.
     """
-    stored: Any = json.loads((folder / "calibration" / "cameras.json").read_text(encoding="utf-8"))["cameras"][camera]
-    world_to_camera = np.linalg.inv(np.array(stored["RT"], np.float64))
+    world_to_camera = np.linalg.inv(camera["RT"])
     in_camera = points @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
-    K, D = np.array(stored["K"], np.float64), np.array(stored["D"], np.float64).reshape(-1)[:5]
-    D = np.zeros(5) if undistorted else D
-    pixels, _ = cv2.projectPoints(in_camera.reshape(-1, 1, 3), np.zeros(3), np.zeros(3), K, D)
+    D = np.zeros(5) if undistorted else camera["D"].reshape(-1)[:5]
+    pixels, _ = cv2.projectPoints(in_camera.reshape(-1, 1, 3), np.zeros(3), np.zeros(3), camera["K"], D)
     return np.asarray(pixels.reshape(-1, 2), np.float64)
 
 
@@ -40,9 +43,9 @@ def worst_error(
     performance: PublishedPerformance, projected: Mapping[str, Array], points: Array, *, undistorted: bool = False
 ) -> float:
     """Return the largest distance in px between pixels by camera (N, 2) and where the source has the points."""
-    worst = 0.0
+    worst, cameras = 0.0, source_cameras(performance.folder)
     for camera, pixels in projected.items():
-        expected = source_pixels(performance.folder, camera, points, undistorted=undistorted)
+        expected = source_pixels(cameras[camera], points, undistorted=undistorted)
         errors = np.linalg.norm(pixels - expected, axis=1)
         worst = max(worst, float(np.where(np.isfinite(errors), errors, np.inf).max()))
     return worst
