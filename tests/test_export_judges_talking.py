@@ -234,9 +234,8 @@ def test_clips_have_four_n_plus_one_pictures() -> None:
 
 
 def test_a_performance_without_sound_is_skipped(tmp_path: Path) -> None:
-    silent = replace(
-        FAST, performance=Performance("0018", "e0"), frames=1, modalities=SINGLE_RELEASE - {Modality.AUDIO}
-    )
+    pictures = SINGLE_RELEASE - {Modality.AUDIO}
+    silent = replace(FAST, performance=Performance("0018", "e0"), frames=1, modalities=pictures)
     performance = open_performance(publish(tmp_path, silent) / "0018/e0")
     with pytest.raises(NotExportable, match="needs audio"):
         list(get_format("talking").units(performance, ExportOptions()))

@@ -97,7 +97,7 @@ class Crop:
 
 
 def full_crop(camera: Camera) -> Crop:
-    """Return the whole picture; a last odd row or column is left out, which H.264 cannot have."""
+    """Return the whole picture; a last row or column that makes its size uneven is left out, for H.264."""
     width, height = camera.width // 2 * 2, camera.height // 2 * 2
     return Crop(0, 0, width, height, width, height)
 

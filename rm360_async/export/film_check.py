@@ -24,6 +24,7 @@ from rm360_async.export.canonical_check import MAX_BLOCK_DIFFERENCE, MIN_CORRELA
 from rm360_async.export.format import CheckFailed
 from rm360_async.export.reference_projection import require
 from rm360_async.export.registration import Grey, register
+from rm360_async.export.sound_check import sound_lag
 from rm360_async.system.ffmpeg import FfmpegFailed, ffmpeg_output, film_ffmpeg
 
 COMPARED_HEIGHT_PX = 128
@@ -35,7 +36,6 @@ MAX_COLOUR_BIAS = 1.8
 """Grey levels, on average over a picture; without the conversion to limited range they are 3 to 5 off."""
 MAX_SOUND_LAG_S = 0.004
 _MOMENT_SLACK_SQUARED_LEVELS = 1.0
-_RATE = 16_000
 
 
 def check_film(performance: PublishedPerformance, camera: str, stem: Path) -> dict[str, float | int | str]:
@@ -49,7 +49,7 @@ def check_film(performance: PublishedPerformance, camera: str, stem: Path) -> di
         _require_times(ffmpeg, Path(f"{stem}.mp4"), len(frames), Fraction(str(description["fps"])))
         pictures = _check_pictures(performance, camera, Path(f"{stem}.mp4"), description, frames, ffmpeg)
         lag = max(
-            _sound_lag(performance, Path(f"{stem}{end}"), description, len(frames), ffmpeg) for end in (".mp4", ".wav")
+            sound_lag(performance, Path(f"{stem}{end}"), description, len(frames), ffmpeg) for end in (".mp4", ".wav")
         )
     except FfmpegFailed as error:
         raise CheckFailed(f"{stem.name} cannot be decoded: {error}") from error
@@ -173,39 +173,3 @@ def _decoded(ffmpeg: str, film: Path, size: tuple[int, int]) -> Iterator[NDArray
 
 def _grey(picture: NDArray[np.float32]) -> Grey:
     return np.asarray(picture.mean(axis=2), np.float32)
-
-
-def _sound_lag(
-    performance: PublishedPerformance, path: Path, description: dict[str, Any], count: int, ffmpeg: str
-) -> float:
-    """Return by how many seconds the sound of a file is early or late; infinite if it is another sound."""
-    arguments = ["-i", str(path), "-map", "0:a", "-ac", "1", "-ar", str(_RATE), "-f", "f32le", "-"]
-    decoded = np.frombuffer(b"".join(ffmpeg_output(ffmpeg, arguments, 2**20)), np.float32)
-    track = performance.audio
-    start = description["first_frame"] / description["source_fps"]
-    seconds = count / description["fps"]
-    times = start + np.arange(round(seconds * _RATE)) / _RATE
-    samples = _low_passed(track.mono, track.rate)
-    source = np.interp(times, np.arange(len(samples)) / track.rate, samples, right=0.0).astype(np.float32)
-    if abs(len(decoded) - len(source)) > 0.1 * _RATE:
-        return float("inf")
-    if float(np.abs(source).max(initial=0.0)) < 1e-4:
-        return 0.0
-    return _lag(decoded, source) / _RATE
-
-
-def _low_passed(samples: NDArray[np.float32], rate: float) -> NDArray[np.float32]:
-    width = max(1, round(rate / _RATE))
-    return np.convolve(samples, np.full(width, 1 / width, np.float32), mode="same").astype(np.float32)
-
-
-def _lag(decoded: NDArray[np.float32], source: NDArray[np.float32]) -> float:
-    """Return the shift in samples that correlates best, infinite if none correlates."""
-    length = 1 << (len(decoded) + len(source) - 1).bit_length()
-    product = np.fft.rfft(decoded, length) * np.conj(np.fft.rfft(source, length))
-    correlation = np.fft.irfft(product, length)
-    best = int(np.argmax(correlation))
-    energy = float(np.sqrt((decoded**2).sum() * (source**2).sum()))
-    if correlation[best] < 0.5 * energy:
-        return float("inf")
-    return float(min(best, length - best))
