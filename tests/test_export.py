@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -263,3 +264,57 @@ def test_the_bar_is_untouched(subjects: Path, tmp_path: Path, mode: str) -> None
             picture.write_bytes(b"overwritten")
     shutil.rmtree(tmp_path / "nerfstudio")
     assert tree(subjects) == before
+
+
+def test_a_stopped_export_leaves_nothing_unfinished(tmp_path: Path) -> None:
+    subjects = publish(tmp_path, replace(EXPRESSION, frames=30, holes={}, distinct_images=2))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "rm360_async", "export", "nerfstudio", str(subjects), "--output", str(out)]
+    process = subprocess.Popen(
+        [*command, "--frames", "all"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not _named(out) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "stopped"
+    assert not list(out.rglob(".*.staging"))
+    assert verify(out) == 0
+
+
+def test_a_performance_is_given_once(subjects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(subjects / "0026", tmp_path / "copy" / "0026")
+    assert export("nerfstudio", subjects, tmp_path / "copy", "--output", tmp_path / "out") == 2
+    assert "0026/e0 is in " in capsys.readouterr().err
+
+
+def test_pictures_that_cannot_be_read_fail_one_performance(
+    subjects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A link that leads nowhere in the place of a picture; the other performances are exported."""
+    shutil.copytree(subjects, tmp_path / "subjects")
+    picture = tmp_path / "subjects/0026/e0/images/cam_25/frame_000000.jpg"
+    picture.unlink()
+    picture.symlink_to(tmp_path / "nowhere")
+    assert export("nerfstudio", tmp_path / "subjects", "--output", tmp_path / "out", "--images", "copy") == 1
+    assert "failed: 0026/e0" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*/*/frame_000000"))) == 2
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no second file system")
+def test_across_file_systems_links_are_soft_and_the_output_says_so(
+    subjects: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if os.stat("/dev/shm").st_dev == subjects.stat().st_dev:
+        pytest.skip("/dev/shm is on the same file system")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as out:
+        assert export("nerfstudio", subjects / "0026" / "e0", "--output", out) == 0
+        assert "pictures are soft links, since hard links are not possible" in capsys.readouterr().out
+        picture = Path(out) / "0026" / "e0" / "frame_000000" / "images" / "cam_25.jpg"
+        assert picture.is_symlink()
+        assert picture.read_bytes()
+        assert verify(out) == 0
+        assert export("nerfstudio", subjects / "0026" / "e0", "--output", out, "--force") == 0
+        assert not list(Path(out).rglob(".*.kept"))  # links of the old export went with it

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from rm360_async.dataset import DamagedData
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.export.format import Format, NotExportable, Unit, shortened
 from rm360_async.export.record import ExportRecord, make_record
@@ -20,7 +22,7 @@ from rm360_async.store.staging import StagingLock, staging_path
 from rm360_async.system.fault_points import reach
 from rm360_async.system.files import create_file, discard, write_atomically
 from rm360_async.system.hashing import hash_of_range
-from rm360_async.system.os_errors import os_errors
+from rm360_async.system.os_errors import os_fault
 
 
 def export_unit(unit: Unit, fmt: Format, output: Path) -> tuple[ExportRecord, MovedEntries | None]:
@@ -35,7 +37,7 @@ def export_unit(unit: Unit, fmt: Format, output: Path) -> tuple[ExportRecord, Mo
     staging = staging_path(final, secrets.token_hex(4))
     with open_file_system(staging) as file_system:
         try:
-            with StagingLock(staging), os_errors("write", staging):
+            with StagingLock(staging), _file_errors(unit, staging):
                 written = fmt.write(unit, staging, unit.options)
                 reach("export written")
                 figures = fmt.check(staging, unit)
@@ -53,6 +55,18 @@ def export_unit(unit: Unit, fmt: Format, output: Path) -> tuple[ExportRecord, Mo
             discard(staging)
             raise
     return record, moved
+
+
+@contextmanager
+def _file_errors(unit: Unit, staging: Path) -> Iterator[None]:
+    """Raise an OSError as DamagedData if a published file cannot be read, else as the Fault of a failed write."""
+    try:
+        yield
+    except OSError as error:
+        path = Path(os.fsdecode(error.filename)) if error.filename is not None else staging
+        if unit.performance.folder in path.parents and error.filename2 is None:  # a failed link names its source, too
+            raise DamagedData(f"{path} cannot be read: {error.strerror}") from error
+        raise os_fault(error, "write", staging) from error
 
 
 def _write_shared_files(files: Mapping[str, bytes], output: Path, final: Path) -> None:

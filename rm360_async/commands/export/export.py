@@ -21,6 +21,8 @@ from rm360_async.domain.exit_code import ExitCode
 from rm360_async.export.format import Format
 from rm360_async.export.formats import format_names, get_format
 from rm360_async.export.options import ExportOptions, require_valid
+from rm360_async.export.publish import remove_leftovers
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.workers import WorkerTemplate, run_worker
 
 _WORKER = "rm360_async.commands.export.worker"
@@ -108,11 +110,15 @@ class _Runner:
 
     async def _run_one(self, template: WorkerTemplate, job: ExportJob) -> None:
         task = self.progress.begin(job.name)
+        begun: list[str] = []
 
         def on_message(message: dict[str, Any]) -> None:
             if "units" in message:
                 self.progress.add_total(task, message["units"])
+            elif "begin" in message:
+                begun.append(message["begin"])
             elif "unit" in message:
+                begun.clear()
                 self.progress.advance(task)
             elif "stop" in message:
                 raise Fault(Cause.NOT_WRITABLE, message["stop"])
@@ -124,5 +130,8 @@ class _Runner:
             if end.exit_code != 0:
                 self.report.add_failure(job.name, f"the process that exported it {end.reason()}")
         finally:
+            with anyio.CancelScope(shield=True):  # the worker has ended, perhaps in the middle of a unit
+                for place in begun:
+                    await on_disk_thread(remove_leftovers, job.output / place)
             self._limiter.release_on_behalf_of(job)
             self.progress.end(task, 1 / job.parts)

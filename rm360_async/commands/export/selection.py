@@ -31,7 +31,17 @@ def select_performances(
     if not len(selected):
         names = " ".join([*(f"--subject {each}" for each in subjects), *(f"--performance {p}" for p in performances)])
         raise BadRequest(f"none of the {len(dataset)} published performances is selected by {names}")
+    _require_one_of_each(selected)
     return selected
+
+
+def _require_one_of_each(selected: PublishedDataset) -> None:
+    """Raise BadRequest if two folders hold the same performance: their exports would have one name."""
+    folders: dict[str, Path] = {}
+    for name, folder in zip(selected.names, selected.folders, strict=True):
+        if name in folders:
+            raise BadRequest(f"{name} is in {folders[name]} and in {folder}; give one, or export them to two outputs")
+        folders[name] = folder
 
 
 def _hint(path: Path) -> str:
