@@ -8,6 +8,7 @@ import click
 
 from rm360_async.cli.options import resolve_config, run_async, selection
 from rm360_async.domain.errors import BadRequest
+from rm360_async.domain.exit_code import ExitCode
 
 PATH = click.Path(path_type=Path)
 
@@ -18,6 +19,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--output", type=PATH, required=True, metavar="DIR", help="The folder to write the pages to.")
 @click.option("--no-faces", is_flag=True, help="Silhouettes (from the masks) instead of images, and no landmarks.")
 @click.option("--force", is_flag=True, help="Also rewrite pages whose folder has not changed.")
+@click.option("--watch", is_flag=True, help="Keep the run's page current, every minute, while a run is active.")
 @selection
 def command(
     target: Path | None,
@@ -26,6 +28,7 @@ def command(
     *,
     no_faces: bool,
     force: bool,
+    watch: bool,
     subjects: tuple[str, ...],
     performances: tuple[str, ...],
 ) -> int:
@@ -39,6 +42,7 @@ def command(
     \b
     Examples:
       rm360 report lab.yaml --output report/           then open report/index.html
+      rm360 report lab.yaml --output report/ --watch   an opened page loads itself again
       rm360 report subjects/0018/s1_all --output page/
       rm360 report lab.yaml --output report/ --subject 0018 --no-faces
     """
@@ -50,5 +54,11 @@ def command(
             raise BadRequest(f"{target} is a folder; --config, --subject and --performance cannot be used with it")
         return report_folder(target, output, faces=not no_faces)
     settings = load_settings(resolve_config(target, config_option), subjects=subjects, performances=performances)
-    options = ReportOptions(not no_faces, force, parse_filter(subjects, performances))
-    return run_async(report_run, settings, output, options)
+    options = ReportOptions(not no_faces, force, parse_filter(subjects, performances), watch)
+    try:
+        return run_async(report_run, settings, output, options)
+    except KeyboardInterrupt:
+        if not watch:
+            raise
+        click.echo("stopped", err=True)
+        return ExitCode.DONE  # a watch has no end of its own, so it leaves no work

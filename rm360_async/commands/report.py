@@ -13,7 +13,7 @@ import anyio
 from rich.console import Console
 from rich.progress import Progress
 
-from rm360_async.commands.report_data import read_ledger, run_data
+from rm360_async.commands.report_data import LedgerData, read_ledger, run_data
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.exit_code import ExitCode
@@ -23,6 +23,7 @@ from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.workers import WorkerTemplate, run_worker
 from rm360_async.visualization.report import is_page_current, remove_orphan_pages, write_page, write_run_page
 
+WATCH_SECONDS = 60
 _WORKER = "rm360_async.commands.report_page"
 
 
@@ -33,6 +34,8 @@ class ReportOptions:
     faces: bool = True
     force: bool = False
     wanted: PerformanceFilter = field(default_factory=PerformanceFilter)
+    watch: bool = False
+    """Keep the pages current while a run is active."""
 
 
 def report_folder(folder: Path, output: Path, *, faces: bool) -> int:
@@ -44,16 +47,32 @@ def report_folder(folder: Path, output: Path, *, faces: bool) -> int:
 
 
 async def report_run(settings: Settings, output: Path, options: ReportOptions) -> int:
-    """Write the changed pages of a run, and the run's page; SOME_FAILED if a page could not be written."""
+    """Write the changed pages of a run, and the run's page; SOME_FAILED if a page could not be written.
+
+    With `watch` again every minute, until no run is active.
+    """
     _require_outside(output, settings.storage.output_dir, "output_dir")
-    ledger = await read_ledger(settings)
+    while True:
+        ledger = await read_ledger(settings)
+        goes_on = options.watch and bool(ledger.running)
+        code = await _write_report(settings, output, options, ledger, WATCH_SECONDS if goes_on else 0)
+        if not goes_on:
+            return code
+        await anyio.sleep(WATCH_SECONDS)
+
+
+async def _write_report(
+    settings: Settings, output: Path, options: ReportOptions, ledger: LedgerData, refresh_seconds: int
+) -> int:
     writer = _PageWriter(settings, output, options)
     for remark in options.wanted.unmatched(ledger.published):
         print(f"note: {remark}", file=sys.stderr)
     await writer.write_all(list(filter(options.wanted.selects, ledger.published)))
     names = {str(each) for each in ledger.published}
     removed = await on_disk_thread(lambda: remove_orphan_pages(output, names, faces=options.faces))
-    run_page = await on_disk_thread(lambda: write_run_page(run_data(settings, output, ledger, writer.problems), output))
+    run_page = await on_disk_thread(
+        lambda: write_run_page(run_data(settings, output, ledger, writer.problems, refresh_seconds), output)
+    )
     for performance, problem in writer.problems.items():
         print(f"cannot write the page of {performance}: {problem}", file=sys.stderr)
     _print_totals(output, run_page, writer, removed)
@@ -127,7 +146,7 @@ def _job(folder: Path, page_dir: Path, faces: bool) -> str:
 
 
 def _print_totals(output: Path, run_page: dict[str, Any], writer: _PageWriter, removed: Collection[str]) -> None:
-    states = ", ".join(f"{count} {state}" for state, count in run_page["totals"]["squares"].items() if count)
     pages = f"{writer.written} pages written, {writer.unchanged} unchanged"
     pages += f", {len(removed)} removed" if removed else ""
-    print(f"{output / 'index.html'}: {run_page['totals']['performances']} performances: {states or 'none'}; {pages}")
+    totals = run_page["totals"]
+    print(f"{output / 'index.html'}: {totals['performances']} performances: {totals['counts'] or 'none'}; {pages}")

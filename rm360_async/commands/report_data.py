@@ -13,7 +13,7 @@ from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Attempt, Run, opened
 from rm360_async.ledger.manifest_csv import error_text
-from rm360_async.service.snapshot import Snapshot
+from rm360_async.service.snapshot import Snapshot, held_back_by
 from rm360_async.visualization.report import DiskUsage, PerformanceEntry, RunData, read_page_states
 
 
@@ -53,7 +53,13 @@ def _instance_line(run: Run) -> str:
     return f"running: pid {run.pid} on {run.host}{progress}"
 
 
-def run_data(settings: Settings, output: Path, ledger: LedgerData, problems: Mapping[Performance, str]) -> RunData:
+def run_data(
+    settings: Settings,
+    output: Path,
+    ledger: LedgerData,
+    problems: Mapping[Performance, str],
+    refresh_seconds: int = 0,
+) -> RunData:
     """Return the data of the run's page; `output` has the pages, `problems` says why some could not be written."""
     return RunData(
         settings.storage.output_dir.parent.name,
@@ -61,7 +67,13 @@ def run_data(settings: Settings, output: Path, ledger: LedgerData, problems: Map
         ledger.downloads,
         tuple(_disks(settings)),
         tuple(_instance_line(each) for each in ledger.running),
+        tuple(reason for each in ledger.running for reason in _held_back(each)),
+        refresh_seconds,
     )
+
+
+def _held_back(run: Run) -> list[str]:
+    return held_back_by(Snapshot.from_dict(run.progress)) if run.progress else []
 
 
 def _entry(row: PerformanceRow, output: Path, problem: str) -> PerformanceEntry:

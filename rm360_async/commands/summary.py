@@ -30,7 +30,7 @@ from rm360_async.visualization.summary import (
 from rm360_async.visualization.theme import PERFORMANCE_COLOURS
 
 _WIDTH_WITHOUT_TERMINAL = 160
-_COLOURED_STATES = (PerformanceState.COMPLETE, PerformanceState.DAMAGED, PerformanceState.WAITING)
+_COLOURED_STATES = set(PerformanceState) - {PerformanceState.PENDING}
 
 
 async def summarize_run(settings: Settings, output: Path | None, as_json: bool) -> int:
@@ -97,5 +97,5 @@ def _range_text(least: int, most: int) -> str:
 
 
 def _total_line(total: Tally) -> Text:
-    states = ", ".join(f"{count} {state.value}" for state, count in total.states.items() if count) or "nothing yet"
-    return Text(f"{total.performances} performances: {states}; {size_text(total.bytes)} published")
+    counts = str(total.counts) or "nothing yet"
+    return Text(f"{total.performances} performances: {counts}; {size_text(total.bytes)} published")

@@ -91,6 +91,17 @@ def _known(kind: type[ActiveJob | Snapshot], values: Mapping[str, Any]) -> dict[
     return {name: value for name, value in values.items() if name in names}
 
 
+def held_back_by(snapshot: Snapshot) -> list[str]:
+    """Return what keeps a run from going faster: trouble with the remote, what jobs wait for, waits for quotas."""
+    notes = Counter(job.note for job in snapshot.in_hand if job.note)
+    reasons = [snapshot.trouble] if snapshot.trouble else []
+    reasons += [f"{note} ({count} performances)" if count > 1 else note for note, count in notes.most_common()]
+    if snapshot.waiting:
+        due = f", the first until {time_text(snapshot.next_due)}" if snapshot.next_due else ""
+        reasons.append(f"{snapshot.waiting} waiting{due}")
+    return reasons
+
+
 def bar_text(job: ActiveJob) -> str:
     """Return e.g. `53 %, 3.2 GB of 6 GB, 48 MB/s, 1 min left`, or what the job waits for."""
     if not job.total:

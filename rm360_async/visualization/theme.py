@@ -28,8 +28,8 @@ TIER_ELEVATIONS = {"upper": "+29 to +33", "middle": "+1 to +4", "eye-inner": "-4
 STATE_COLOURS = {"ok": GOOD, "warn": WARN, "fail": BAD, "not checked": MUTED}
 PERFORMANCE_COLOURS = {
     "complete": GOOD,
-    "damaged": BAD,
-    "failed": INK,
+    "damaged": "#7a4db3",
+    "failed": BAD,
     "waiting": WARN,
     "running": "#2673c4",
     "pending": FAINT,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from rm360_async.domain.counts import StateCounts
+from rm360_async.domain.stage import Stage
 
 _COLUMN = re.compile(r"([a-z])([0-9]+)")
 
@@ -70,6 +74,16 @@ class PerformanceEntry:
         return (match[1], int(match[2]), "") if match else ("~", 0, self.name)
 
 
+def count_entries(entries: Iterable[PerformanceEntry]) -> StateCounts:
+    """Return how many performances are in each state, in the words of `rm360 status`."""
+    entries = list(entries)
+    stages = Counter(Stage(entry.status) if entry.status in _STATUSES else Stage.PENDING for entry in entries)
+    return StateCounts(stages, sum(entry.state is PerformanceState.DAMAGED for entry in entries))
+
+
+_STATUSES = {stage.value for stage in Stage}
+
+
 @dataclass(frozen=True)
 class DiskUsage:
     """One file system that the run uses; bytes."""
@@ -90,3 +104,7 @@ class RunData:
     disks: tuple[DiskUsage, ...] = ()
     running: tuple[str, ...] = ()
     """A line for each instance that is running now."""
+    held_back: tuple[str, ...] = ()
+    """What keeps these instances from going faster, or from starting anything."""
+    refresh_seconds: int = 0
+    """How often a browser loads the page again, because it is kept current; 0 for never."""

@@ -11,7 +11,7 @@ from typing import Any
 from rm360_async.domain.forecast import busy_seconds
 from rm360_async.domain.names import is_performance, is_subject
 from rm360_async.visualization.report.page_files import HTML_FILE, MADE_BY, SCHEMA, write_page_files
-from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState, RunData
+from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState, RunData, count_entries
 from rm360_async.visualization.report.templates import render
 from rm360_async.visualization.report.timeline import download_plot, storage_plot
 
@@ -42,9 +42,9 @@ def write_run_page(run: RunData, page_dir: Path) -> dict[str, Any]:
     Raises Fault if they cannot be written.
     """
     content = run_json(run)
-    values = {key: content[key] for key in ("made_by", "made", "name", "totals", "disks", "running", "rates")}
+    keys = ("made_by", "made", "name", "totals", "disks", "running", "held_back", "rates")
+    values = {key: content[key] for key in keys}
     published = [(entry.updated, entry.bytes) for entry in run.performances if entry.is_published and entry.bytes]
-    downloads = [(ended, size) for ended, size, _ in run.downloads if size]
     counts = content["totals"]["squares"]
     html = render(
         "index.html",
@@ -53,7 +53,8 @@ def write_run_page(run: RunData, page_dir: Path) -> dict[str, Any]:
         legend=[(state, counts[state.value], _SYMBOLS.get(state, "60")) for state in PerformanceState],
         reasons=_reasons(run.performances),
         storage=str(storage_plot(published)) if published else "",
-        downloads=str(download_plot(downloads)) if downloads else "",
+        downloads=str(download_plot(run.downloads)) if run.downloads else "",
+        refresh_seconds=run.refresh_seconds,
         **values,
     )
     write_page_files(page_dir, html, content)
@@ -75,6 +76,7 @@ def run_json(run: RunData) -> dict[str, Any]:
         "totals": {
             "performances": len(entries),
             "subjects": len({entry.subject for entry in entries}),
+            "counts": str(count_entries(entries)),
             "squares": {state.value: counts[state] for state in PerformanceState},
             "bytes_published": sum(entry.bytes for entry in entries if entry.is_published),
             "bytes_fetched": downloaded,
@@ -82,6 +84,7 @@ def run_json(run: RunData) -> dict[str, Any]:
         "rates": {"seconds_downloading": round(seconds, 3), "bytes_a_second": rate},
         "disks": [{"name": disk.name, "free": disk.free, "total": disk.total} for disk in run.disks],
         "running": list(run.running),
+        "held_back": list(run.held_back),
         "performances": {f"{entry.subject}/{entry.name}": _entry_json(entry) for entry in entries},
     }
 
@@ -120,7 +123,7 @@ def _state_grid(entries: Iterable[PerformanceEntry]) -> StateGrid:
     grid: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for entry in entries:
         text = _SYMBOLS.get(entry.state) or str(entry.cameras)
-        cell = {"kind": entry.state.value[0], "text": text, "link": _link(entry)}
+        cell = {"kind": entry.state.value, "text": text, "link": _link(entry)}
         grid.setdefault(entry.subject, {}).setdefault(entry.column, []).append(cell)
     return dict(sorted(grid.items()))
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState
+from rm360_async.domain.counts import StateCounts
+from rm360_async.visualization.report.run_data import PerformanceEntry, PerformanceState, count_entries
 
 Spread = tuple[int, float, int]
 """Least, median and most."""
@@ -26,6 +27,7 @@ class Tally:
     cameras: Spread
     frames: Spread
     bytes: int
+    counts: StateCounts
 
     def as_json(self) -> dict[str, Any]:
         """Return the numbers as JSON values."""
@@ -50,6 +52,7 @@ def tally(entries: Iterable[PerformanceEntry]) -> Tally:
         _spread([entry.cameras for entry in published]),
         _spread([entry.frames for entry in published]),
         sum(entry.bytes for entry in published),
+        count_entries(entries),
     )
 
 
