@@ -14,6 +14,7 @@ Parts:
   download   downloads over HTTPS
   growth     1, 4 and 16 times the work
   loop       the longest silence of the event loop on a slow disk
+  export     exports of full-resolution pictures: for each view, for each picture of a film
   ranges     bytes, requests and seconds of a part of a file (its own table and options; not among "all")
 
 \b
@@ -33,7 +34,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from benchmarks import big, catalogue, download, extract, growth, loop, overlap, soak
+from benchmarks import big, catalogue, download, export, extract, growth, loop, overlap, soak
 from benchmarks.ranges import ranges
 from benchmarks.table import Bench, require_disk
 
@@ -46,6 +47,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "download": download.measure,
     "growth": growth.measure,
     "loop": loop.measure,
+    "export": export.measure,
 }
 _QUICK_GB, _FULL_GB = 4.0, 15.0
 
