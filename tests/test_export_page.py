@@ -49,7 +49,7 @@ def test_each_export_of_the_recipes_is_one_that_works(subjects: Path, tmp_path: 
 
 def test_the_page_names_every_format_and_the_agreement() -> None:
     text = PAGE.read_text()
-    assert {match[1] for match in re.finditer(r"^\| `([a-z0-9]+)` \|", text, re.M)} >= set(format_names())
+    assert {match[1] for match in re.finditer(r"^\| `([a-z0-9]+)` \|", text, re.M)} == set(format_names())
     assert "may not be passed" in text
     assert "may not be passed on" in NOTICE
     for licensed in ("FLAME model", "Basel Face Model"):

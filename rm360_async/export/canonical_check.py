@@ -33,7 +33,7 @@ COARSE_PX = 128
 """Pictures are compared at this size or up to twice it."""
 FINE_VIEWS = 4
 """Views that are compared at full resolution, spread over the unit."""
-FINE_SHIFT_LIMITS_PX, COARSE_SHIFT_LIMIT_PX = (0.05, 0.2), 0.06
+FINE_SHIFT_LIMITS_PX, COARSE_SHIFT_LIMIT_PX = (0.05, 0.4), 0.06
 """In pixels of the compared pictures; the fine one grows from the first to the second as a picture is enlarged."""
 MAX_SHIFT_SOURCE_PX = 0.15
 """Of the stored picture, between these limits: half a pixel of it is 0.13 px of 512."""

@@ -180,4 +180,4 @@ def holes_note(unit: Unit) -> list[str]:
     if not unit.holes:
         return []
     names = tuple(f"cam_{camera}:{frame}" for camera, frame in unit.holes)
-    return [f"{len(names)} pictures are not in the source and were left out: {shortened(names)}"]
+    return [f"pictures that the source lacks were left out ({len(names)}): {shortened(names)}"]

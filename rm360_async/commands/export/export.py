@@ -49,7 +49,7 @@ async def export(
     started, report = time.monotonic(), ExportReport()
     job = ExportJob(fmt.name, Path(), output, options, force)
     async with export_progress(len(performances)) as progress:
-        await _Runner(workers, report, progress).run(_jobs(job, performances.folders, workers))
+        await _Runner(workers, report, progress).run(_jobs(job, performances.folders, workers, by_moment=fmt.by_moment))
     for line in report.lines(fmt.name, str(output), time.monotonic() - started):
         print(line)
     return ExitCode.SOME_FAILED if report.has_failures else ExitCode.DONE
@@ -86,10 +86,14 @@ def list_formats() -> str:
     return "\n".join(lines)
 
 
-def _jobs(job: ExportJob, folders: tuple[Path, ...], workers: int) -> Iterator[ExportJob]:
-    """Yield a job for each performance, or several for each if there are fewer performances than workers."""
-    parts = -(-workers // len(folders))
-    threads = max(1, (os.cpu_count() or 1) // workers)
+def _jobs(job: ExportJob, folders: tuple[Path, ...], workers: int, *, by_moment: bool) -> Iterator[ExportJob]:
+    """Yield a job for each performance.
+
+    If there are fewer performances than workers, each becomes several jobs, or one with several threads where it is a
+    single unit.
+    """
+    share = -(-workers // len(folders))
+    parts, threads = (share, 1) if by_moment else (1, share)
     for folder in folders:
         each = replace(job, folder=folder, options=replace(job.options, threads=threads))
         yield from each.split(parts)

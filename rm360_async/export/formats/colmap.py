@@ -41,7 +41,7 @@ class Colmap(Format):
     """sparse/0 with known poses; pictures are links where no lens distortion is stored."""
 
     name = "colmap"
-    description = "sparse/0 of one moment with known poses: gsplat, 3DGS and kin with cx cy, COLMAP itself"
+    description = "sparse/0 of one moment with known poses: gsplat, COLMAP itself, readers that heed cx and cy"
     links = True
     used_options = frozenset({"cameras", "frames", "images", "split", "text"})
     image_modes = ("hard", "soft", "copy")
@@ -136,10 +136,10 @@ def _notes(unit: Unit, modes: Iterable[str]) -> list[str]:
     notes = link_note(set(modes), unit.options.images)
     made = tuple(camera.id for camera in cameras if camera.has_distortion)
     if made:
-        notes.append(f"{len(made)} pictures were undistorted, since their cameras have a lens: {shortened(made)}")
+        notes.append(f"undistorted, since their cameras have a lens ({len(made)}): {shortened(made)}")
     without = tuple(camera for camera, frame in unit.views if frame not in unit.performance.mask_frames(camera))
     if without:
-        notes.append(f"{len(without)} pictures have no mask in the source: {shortened(without)}")
+        notes.append(f"without a mask in the source ({len(without)}): {shortened(without)}")
     return notes
 
 
