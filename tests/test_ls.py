@@ -37,7 +37,7 @@ def test_subjects_performances_and_files_with_their_sizes_and_status(
     assert filled.command("ls") == 0
     text, errors = capsys.readouterr()
     found = {row[0]: row for row in rows(text)}
-    assert errors == "" and max(map(len, text.splitlines())) <= 48
+    assert errors == "" and max(map(len, text.splitlines())) <= 40
     assert found["0018"] == ["0018", "2", f"{size / 1024:.3g}", "KB", "1"]
     assert found["0019"][1] == "1" and found["0019"][-1] == "0" and found["all"][:3] == ["all", "2", "3"]
 

@@ -237,7 +237,7 @@ def test_a_dry_run_touches_nothing(workspace: Workspace, capsys: pytest.CaptureF
     workspace.put("0018/0018_e0_raw.smc", whole("e0"))
     workspace.performances = ["e0", "e1"]
     before = sorted(workspace.root.rglob("*"))
-    assert workspace.run("--dry-run") == 0
+    assert workspace.run("--dry-run") == 1
     said = capsys.readouterr().out
     assert "0018/e0" in said and "the remote does not have 0018/0018_e1_raw.smc" in said
     assert "expected duration: unknown before the first download" in said

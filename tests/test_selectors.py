@@ -166,12 +166,16 @@ def test_a_run_selects_by_ranges_patterns_and_minus_in_config_and_options(filled
 
 
 @pytest.mark.rclone
-def test_a_part_of_a_selection_that_matches_nothing_is_told_with_what_is_there(filled: Workspace) -> None:
+def test_a_part_of_a_selection_that_matches_nothing_is_told_with_what_is_there(
+    filled: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert filled.run("--subject", "0018,0040-0050", "--performance", "e0,s*") == 1
     log = filled.log()
     assert "the remote lists no subject that matches 0040-0050; nearest: 0030, 0019, 0018" in log
     assert "the remote lists no performance 's*' for subject 0018; nearest: e0, e1" in log
     assert published(filled) == ["0018/e0"]
+    assert filled.command("run", "--dry-run", "--subject", "0018", "--performance", "e7") == 1
+    assert "note: the remote lists no 0018/e7; nearest: e1, e0" in capsys.readouterr().out
 
 
 @pytest.mark.rclone

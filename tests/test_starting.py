@@ -33,6 +33,7 @@ ARGUMENTS = {
     "extract": ["SMC", "--output", "OUTPUT"],
     "inspect": ["SMC"],
     "cameras": ["suggest", "4"],
+    "export": ["--list"],
     "report": ["CONFIG", "--output", "OUTPUT"],
     "summary": ["CONFIG"],
     "ls": ["CONFIG", "0018"],

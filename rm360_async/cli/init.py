@@ -220,7 +220,7 @@ def _drive_values(opened: OpenedFolder) -> dict[str, str]:
 def _path_text(path: Path) -> str:
     """Return a path for a config: absolute, with ~ for the home folder."""
     path = path.expanduser().absolute()
-    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
+    return str("~" / path.relative_to(Path.home())) if path.is_relative_to(Path.home()) else str(path)
 
 
 def _print_next_steps(path: Path, opened: OpenedFolder, values: dict[str, Any]) -> None:

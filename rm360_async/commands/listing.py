@@ -107,7 +107,7 @@ def _subjects_text(settings: Settings, listed: Iterable[ListedPerformance]) -> s
     by_subject: dict[str, list[ListedPerformance]] = {}
     for each in listed:
         by_subject.setdefault(each.performance.subject, []).append(each)
-    lines = [f"{'subject':<8}{'performances':>12}{'size':>10}{'published':>11}"]
+    lines = [f"{'subject':<7}{'performances':>13}{'size':>9}{'published':>10}"]
     lines += [_counts(subject, entries) for subject, entries in by_subject.items()]
     if len(by_subject) > 1:
         lines.append(_counts(f"all {len(by_subject)}", [each for entries in by_subject.values() for each in entries]))
@@ -116,7 +116,7 @@ def _subjects_text(settings: Settings, listed: Iterable[ListedPerformance]) -> s
 
 def _counts(name: str, entries: list[ListedPerformance]) -> str:
     published = sum(each.status == Stage.COMPLETED.value for each in entries)
-    return f"{name:<8}{len(entries):>12}{size_text(sum(each.bytes for each in entries)):>10}{published:>11}"
+    return f"{name:<7}{len(entries):>13}{size_text(sum(each.bytes for each in entries)):>9}{published:>10}"
 
 
 def _performances_text(settings: Settings, listed: Iterable[ListedPerformance]) -> str:

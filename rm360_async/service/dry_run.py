@@ -20,7 +20,7 @@ from rm360_async.domain.formatting import duration_text, rate_text, size_text
 from rm360_async.domain.names import Modality, Performance
 from rm360_async.domain.quota import with_quota_wait
 from rm360_async.domain.release import camera_remarks
-from rm360_async.domain.stage import Stage
+from rm360_async.domain.stage import FAILURES, Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.download.rclone import Remote, RemoteListing
 from rm360_async.ledger import Attempt, ledger_path, opened
@@ -113,7 +113,7 @@ async def dry_run(settings: Settings, options: RunOptions, remotes: Sequence[Rem
     """Print the plan of a run; return the exit code, SOME_FAILED if a part of the selection is not on the remote."""
     result = await plan_dry_run(settings, options, remotes)
     print(json.dumps(result.as_json(), indent=1) if options.as_json else dry_run_text(result))
-    return ExitCode.SOME_FAILED if result.plan.remarks else ExitCode.DONE
+    return _exit_code(result.plan)
 
 
 async def plan_dry_run(settings: Settings, options: RunOptions, remotes: Sequence[Remote]) -> DryRun:
@@ -145,6 +145,12 @@ def forecast_of(settings: Settings, download_bytes: int, written_bytes: int, rat
     if not download_bytes or rates.line is None:
         return None
     return forecast(download_bytes, written_bytes, Capacity(rates.line, len(settings.google_drive.remotes), rates.disk))
+
+
+def _exit_code(plan: RunPlan) -> ExitCode:
+    """Return the exit code that a run would have as far as the plan tells."""
+    fails = any(state.stage in FAILURES for state in plan.states.values())
+    return ExitCode.SOME_FAILED if fails or plan.remarks else ExitCode.DONE
 
 
 def duration_line(settings: Settings, download_bytes: int, written_bytes: int, rates: Rates) -> str:
@@ -179,9 +185,9 @@ def _extraction_rate(settings: Settings, attempts: Iterable[Attempt], rows: Iter
 def dry_run_text(result: DryRun) -> str:
     """Return the plan as text: a line for each performance, then totals and remarks; sizes of both fetch modes."""
     settings, plan, listing = result.settings, result.plan, result.listing
-    lines = [f"{'performance':<16} {'to do':<16} {'whole':>10} {'ranges':>10} {'fetch':<7}"]
-    lines += [_performance_line(settings, plan, each) for each in plan.states]
-    lines += ["", *_total_lines(result)]
+    head = f"{'performance':<16} {'to do':<16} {'whole':>10} {'ranges':>10} {'fetch':<7}".rstrip()
+    lines = [head, *(_performance_line(settings, plan, each) for each in plan.states), ""] if plan.states else []
+    lines += _total_lines(result)
     lines += [f"cannot start: {problem}" for problem in result.problems]
     lines += [f"will fail: {each} {reason}" for each, reason in plan.too_large(settings).items()]
     lines += plan.replacement_lines(settings)

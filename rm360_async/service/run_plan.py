@@ -20,7 +20,7 @@ from rm360_async.domain.names import (
 )
 from rm360_async.domain.record import Record, SourceFile
 from rm360_async.domain.selection import SelectionPolicy, chooses_otherwise_now, selection_for
-from rm360_async.domain.stage import Stage
+from rm360_async.domain.stage import FAILURES, Stage
 from rm360_async.domain.state import Observed, PerformanceRow, PlannedState, decide_state
 from rm360_async.domain.terms import Selector, expand, is_single_name, nearest_text, single_names, unmatched_terms
 from rm360_async.download import spool
@@ -205,9 +205,23 @@ def make_plan(
         elif plan.states[each].stage is Stage.COMPLETED and _has_spooled_files(each, spooled):
             plan.needs_cleanup.add(each)
     _add_unmet(settings, plan)
+    plan.notes += _missing_notes(plan, listing)
     if plan.other_cameras:
         plan.notes.append(_other_cameras_note(settings, plan.other_cameras))
     return plan
+
+
+def _missing_notes(plan: RunPlan, listing: RemoteListing) -> list[str]:
+    """Return a note for each performance that was selected by its full name and is not on the remote."""
+    missing = [each for each, state in plan.states.items() if state.stage in FAILURES and not listing.files.get(each)]
+    names: dict[str, list[str]] = {}
+    for each in listing.files:
+        names.setdefault(each.subject, []).append(each.name)
+    return [
+        f"the remote lists no {each}{nearest_text(each.name, names[each.subject])}"
+        for each in missing[:_MAX_PASSED_OVER_SHOWN]
+        if each.subject in names
+    ]
 
 
 def _other_cameras_note(settings: Settings, performances: Iterable[Performance]) -> str:
