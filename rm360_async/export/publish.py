@@ -18,7 +18,7 @@ from rm360_async.store.marker import MARKER
 from rm360_async.store.publish import publish
 from rm360_async.store.replacement import MovedEntries, remove_staging
 from rm360_async.store.seal import make_durable, open_file_system
-from rm360_async.store.staging import StagingLock, staging_path
+from rm360_async.store.staging import StagingLock, staged_name, staging_path
 from rm360_async.system.fault_points import reach
 from rm360_async.system.files import create_file, discard, write_atomically
 from rm360_async.system.hashing import hash_of_range
@@ -115,6 +115,15 @@ def remove_leftovers(final: Path) -> list[str]:
     for staging in final.parent.glob(f".{final.name}.*.staging"):
         moved = remove_staging(staging, final)
         messages += [] if moved is None else moved.messages
+    return messages
+
+
+def remove_unfinished(place: Path) -> list[str]:
+    """Remove what killed exports of any unit of a performance have left at its place; return messages as above."""
+    messages: list[str] = []
+    folders = [*place.parent.glob(f".{place.name}.*.staging"), *place.glob(".*.staging")]
+    for final in {folder.with_name(staged_name(folder.name)) for folder in folders}:
+        messages += remove_leftovers(final)
     return messages
 
 

@@ -178,6 +178,12 @@ def is_staging_name(name: str) -> bool:
     return _STAGING.fullmatch(name) is not None
 
 
+def staged_name(name: str) -> str:
+    """Return the final name of what a staging folder of this name holds."""
+    match = _STAGING.fullmatch(name)
+    return name if match is None else match["name"]
+
+
 def find_staging_folders(output_dir: Path) -> list[tuple[Performance, Path]]:
     """Return every staging folder below an output folder, also those that crashed attempts left behind."""
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,13 +16,13 @@ from rm360_async.commands.export.dry_run import print_estimate
 from rm360_async.commands.export.job import ExportJob
 from rm360_async.commands.export.progress import ExportProgress, export_progress
 from rm360_async.commands.export.report import ExportReport
-from rm360_async.dataset import PublishedDataset
+from rm360_async.dataset import PublishedDataset, open_performance
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.export.format import Format
 from rm360_async.export.formats import format_names, get_format
 from rm360_async.export.options import ExportOptions, require_valid
-from rm360_async.export.publish import remove_leftovers
+from rm360_async.export.publish import remove_unfinished
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.workers import WorkerTemplate, run_worker
 
@@ -114,15 +115,12 @@ class _Runner:
 
     async def _run_one(self, template: WorkerTemplate, job: ExportJob) -> None:
         task = self.progress.begin(job.name)
-        begun: list[str] = []
+        is_done = False
 
         def on_message(message: dict[str, Any]) -> None:
             if "units" in message:
                 self.progress.add_total(task, message["units"])
-            elif "begin" in message:
-                begun.append(message["begin"])
             elif "unit" in message:
-                begun.clear()
                 self.progress.advance(task)
             elif "stop" in message:
                 raise Fault(Cause.NOT_WRITABLE, message["stop"])
@@ -131,11 +129,19 @@ class _Runner:
         try:
             worker = template.worker(_WORKER, _WORKER_MEMORY_BYTES, f"export {job.name}")
             end = await run_worker(worker, job.to_json(), on_message)
-            if end.exit_code != 0:
+            is_done = end.exit_code == 0
+            if not is_done:
                 self.report.add_failure(job.name, f"the process that exported it {end.reason()}")
         finally:
-            with anyio.CancelScope(shield=True):  # the worker has ended, perhaps in the middle of a unit
-                for place in begun:
-                    await on_disk_thread(remove_leftovers, job.output / place)
+            if not is_done:  # it was ended, perhaps in the middle of a unit
+                with anyio.CancelScope(shield=True):
+                    await on_disk_thread(_remove_unfinished, job)
             self._limiter.release_on_behalf_of(job)
             self.progress.end(task, 1 / job.parts)
+
+
+def _remove_unfinished(job: ExportJob) -> None:
+    """Remove what a worker that was ended has left of its units."""
+    place = job.output / get_format(job.format).place_of(open_performance(job.folder))
+    for line in remove_unfinished(place):
+        print(line, file=sys.stderr)

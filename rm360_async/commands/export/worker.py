@@ -1,7 +1,7 @@
 """The worker that exports the units of one performance; a picture that crashes its library costs one performance.
 
-Messages: `{"units": n}` once; for each unit `{"begin": place}`, and then `{"unit": place, "state": "written" |
-"unchanged" | "failed", ...}`; `{"note": text}`; `{"skipped": reason}` if the performance does not hold what the format
+Messages: `{"units": n}` once; for each unit `{"unit": place, "state": "written" | "unchanged" |
+"failed", ...}`; `{"note": text}`; `{"skipped": reason}` if the performance does not hold what the format
 needs; `{"failed": reason}` if it cannot be read; `{"stop": reason}` for what would meet every other performance too,
 such as a full disk.
 """
@@ -54,7 +54,6 @@ def _failure(unit: Unit, reason: str) -> dict[str, str]:
 
 def _export(unit: Unit, fmt: Format, job: ExportJob, messages: MessageWriter) -> None:
     final = job.output / unit.place
-    messages.send({"begin": unit.place})
     for line in remove_leftovers(final):
         messages.send({"note": line})
     state = unit_state(unit, fmt, final)

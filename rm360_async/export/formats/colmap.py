@@ -41,7 +41,7 @@ class Colmap(Format):
     """sparse/0 with known poses; pictures are links where no lens distortion is stored."""
 
     name = "colmap"
-    description = "sparse/0 of one moment with known poses: gsplat, COLMAP itself, readers that heed cx and cy"
+    description = "sparse/0 of one moment with known poses: gsplat, COLMAP itself, readers that know cx and cy"
     links = True
     used_options = frozenset({"cameras", "frames", "images", "split", "text"})
     image_modes = ("hard", "soft", "copy")
