@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from rm360_async.dataset.audio import AudioTrack, read_audio_track
 from rm360_async.dataset.calibration import read_cameras, read_matrices
 from rm360_async.dataset.camera import Camera, frozen
+from rm360_async.dataset.camera_files import CameraFiles, checked_camera, names_in
 from rm360_async.dataset.errors import DamagedData, MissingData
 from rm360_async.dataset.flame import FlameFit, OffsetChoice, candidate_offsets, choose_offset
 from rm360_async.dataset.npz_rows import FrameArrays
-from rm360_async.dataset.pictures import Pixels, decode_colour, decode_grey, list_frames, read_size
+from rm360_async.dataset.pictures import Pixels, decode_colour, decode_grey, read_size
 from rm360_async.dataset.scan import Scan, read_scan
 from rm360_async.domain.cameras.rig import RESOLUTION, Array
 from rm360_async.domain.errors import BadRequest
@@ -125,7 +126,7 @@ class PublishedPerformance:
     @property
     def picture_cameras(self) -> tuple[str, ...]:
         """Return the ids of the cameras with pictures here, calibrated or not, in order."""
-        return self._once("picture cameras", lambda: tuple(self._camera_folders("images")))
+        return self._images.cameras
 
     def project(self, points: ArrayLike, camera: str | int) -> Array:
         """Return pixels (..., 2) of world points (..., 3) m in full pictures of a camera, lens distortion included.
@@ -141,19 +142,12 @@ class PublishedPerformance:
             known = ", ".join(list(self.calibrated_cameras)[:_MAX_IDS_SHOWN])
             raise MissingData(f"{self.name} has no calibration of camera {camera!r} (it has {known} ...)") from None
 
-    def _camera_folders(self, kind: str) -> Iterator[str]:
-        for name in sorted(_names_in(self.folder / kind)):
-            camera = name.removeprefix(camera_folder(""))
-            if name == camera_folder(camera) and is_camera(camera) and (self.folder / kind / name).is_dir():
-                yield camera
-
     def _picture_size(self, camera: str) -> tuple[int, int]:
         """Return (width, height) px of a camera's pictures, for one without pictures that of another camera."""
         return self._size_of(camera) or self.picture_size or RESOLUTION[::-1]
 
     def _size_of(self, camera: str) -> tuple[int, int] | None:
-        files = self._files("images", camera) if camera in self.picture_cameras else {}
-        paths = (self.folder / "images" / camera_folder(camera) / name for name in files.values())
+        paths = (self.image_path(camera, frame) for frame in self.frames(camera))
         return self._once(("size", camera), lambda: next(filter(None, map(read_size, paths)), None))
 
     @property
@@ -162,30 +156,38 @@ class PublishedPerformance:
         sizes = (self._size_of(camera) for camera in self.picture_cameras)
         return self._once("size", lambda: next(filter(None, sizes), None))
 
+    @property
+    def _images(self) -> CameraFiles:
+        return self._once("images", lambda: CameraFiles(self.folder, "images", self.name))
+
+    @property
+    def _masks(self) -> CameraFiles:
+        return self._once("masks", lambda: CameraFiles(self.folder, "masks", self.name))
+
     # --- pictures and masks ---------------------------------------------------------------------------------------
 
     def frames(self, camera: str | int) -> tuple[int, ...]:
         """Return the numbers of the frames of which a camera has a picture, in order; () for an absent camera."""
-        return tuple(self._files("images", camera))
+        return tuple(self._images.frames(camera))
 
     def mask_frames(self, camera: str | int) -> tuple[int, ...]:
         """Return the numbers of the frames of which a camera has a mask, in order."""
-        return tuple(self._files("masks", camera))
+        return tuple(self._masks.frames(camera))
 
     @property
     def all_frames(self) -> tuple[int, ...]:
         """Return the numbers of the frames of which any camera has a picture, in order."""
-        files = (self._files("images", camera) for camera in self.picture_cameras)
+        files = (self._images.frames(camera) for camera in self.picture_cameras)
         return self._once("all frames", lambda: tuple(sorted(set().union(*files))))
 
     def holes(self, camera: str | int) -> tuple[int, ...]:
         """Return the frames that a camera lacks and another has, here or in the source (`missing_frames` of info)."""
-        missing = self.info.get("missing_frames", {}).get(_checked_id(camera), ())
+        missing = self.info.get("missing_frames", {}).get(checked_camera(camera), ())
         return tuple(sorted({*self.all_frames, *missing} - set(self.frames(camera))))
 
     def image_path(self, camera: str | int, frame: int) -> Path:
         """Return the path of a picture, `images/cam_25/frame_000012.jpg`: the bytes as stored in the release."""
-        return self._path("images", camera, frame)
+        return self._images.path(camera, frame)
 
     def image_bytes(self, camera: str | int, frame: int) -> bytes:
         """Return the bytes of a picture as stored in the release, a JPEG."""
@@ -202,7 +204,7 @@ class PublishedPerformance:
 
     def mask_path(self, camera: str | int, frame: int) -> Path:
         """Return the path of a mask, `masks/cam_25/frame_000012.png`: the bytes as stored in the release."""
-        return self._path("masks", camera, frame)
+        return self._masks.path(camera, frame)
 
     def mask_bytes(self, camera: str | int, frame: int) -> bytes:
         """Return the bytes of a mask as stored in the release, a PNG."""
@@ -213,48 +215,29 @@ class PublishedPerformance:
         path = self.mask_path(camera, frame)
         return decode_grey(path.read_bytes(), path, reduce)
 
-    def _files(self, kind: str, camera: str | int) -> dict[int, str]:
-        camera = _checked_id(camera)
-        return self._once((kind, camera), lambda: list_frames(self.folder / kind / camera_folder(camera)))
-
-    def _path(self, kind: str, camera: str | int, frame: int) -> Path:
-        files = self._files(kind, camera)
-        if frame not in files:
-            raise MissingData(self._absence(kind, _checked_id(camera), frame, files))
-        return self.folder / kind / camera_folder(_checked_id(camera)) / files[frame]
-
-    def _absence(self, kind: str, camera: str, frame: int, files: Mapping[int, str]) -> str:
-        what = kind.removesuffix("s")
-        if not files:
-            known = ", ".join(list(self._camera_folders(kind))[:_MAX_IDS_SHOWN]) or "none"
-            return f"{self.name} has no {kind} of camera {camera} (cameras with {kind}: {known})"
-        span = f"its {len(files)} frames are from {min(files)} to {max(files)}"
-        hole = ", and this one is a hole" if min(files) < frame < max(files) else ""
-        return f"{self.name} has no {what} of camera {camera}, frame {frame}: {span}{hole}"
-
     # --- annotations ----------------------------------------------------------------------------------------------
 
     @property
     def keypoints2d_cameras(self) -> tuple[str, ...]:
         """Return the ids of the cameras with 2D landmarks, in order."""
-        names = (name.removeprefix(camera_folder("")) for name in _names_in(self.folder / "keypoints2d"))
+        names = (name.removeprefix(camera_folder("")) for name in names_in(self.folder / "keypoints2d"))
         ids = (name.removesuffix(".npz") for name in names if name.endswith(".npz"))
         return self._once("landmark cameras", lambda: tuple(sorted(camera for camera in ids if is_camera(camera))))
 
     def keypoints2d_frames(self, camera: str | int) -> tuple[int, ...]:
         """Return the numbers of the frames of which a camera has 2D landmarks; () if it has none."""
-        return tuple(self._arrays("keypoints2d", camera_folder(_checked_id(camera))).rows)
+        return tuple(self._arrays("keypoints2d", camera_folder(checked_camera(camera))).rows)
 
     def keypoints2d(self, camera: str | int, frame: int) -> Array:
         """Return the 2D landmarks (106, 2) of a frame **number**, px in the full picture, as stored."""
-        camera = _checked_id(camera)
+        camera = checked_camera(camera)
         arrays = self._arrays("keypoints2d", camera_folder(camera))
         self._require_frame(arrays, frame, f"2D landmarks of camera {camera}")
         return np.asarray(arrays.read("keypoints", frame))
 
     def all_keypoints2d(self, camera: str | int) -> dict[int, Array]:
         """Return all 2D landmarks (106, 2) px of a camera by frame number; {} if it has none."""
-        return self._arrays("keypoints2d", camera_folder(_checked_id(camera))).read_all("keypoints")
+        return self._arrays("keypoints2d", camera_folder(checked_camera(camera))).read_all("keypoints")
 
     def all_keypoints3d(self) -> dict[int, Array]:
         """Return all 3D landmarks (73, 3) world metres by frame number; {} if there are none."""
@@ -353,21 +336,6 @@ def open_performance(folder: str | os.PathLike[str]) -> PublishedPerformance:
     if isinstance(marker, EarlierRecord):
         return PublishedPerformance(path, path.parent.name, path.name, None)
     return PublishedPerformance(path, marker.subject, marker.performance, marker)
-
-
-def _names_in(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _checked_id(camera: str | int) -> str:
-    try:
-        return camera_id(camera)
-    except ValueError as error:
-        raise MissingData(str(error)) from error
 
 
 def _read_info(path: Path) -> dict[str, Any]:

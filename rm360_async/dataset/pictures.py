@@ -1,9 +1,7 @@
-"""Pictures of one camera: which frames have a file, and decoding in full or reduced by the decoder itself."""
+"""Decoding of pictures and masks, in full or reduced by the decoder itself, and their size from the header."""
 
 from __future__ import annotations
 
-import os
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,7 @@ from rm360_async.dataset.errors import DamagedData
 from rm360_async.domain.picture_header import JPEG_START, picture_size
 
 Pixels = NDArray[np.uint8]
-FRAME_FILE = re.compile(r"frame_([0-9]{1,9})\.[A-Za-z0-9]+")
-"""The name of the file of one frame."""
 _HEADER_BYTES = 65_536
-
-
-def list_frames(folder: Path) -> dict[int, str]:
-    """Return the name of the file of each frame in a camera's folder, in order; empty without the folder."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries]
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    return dict(sorted((int(match[1]), name) for name in names if (match := FRAME_FILE.fullmatch(name))))
 
 
 def read_size(path: Path) -> tuple[int, int] | None:

@@ -19,6 +19,8 @@ MAX_POINTS = 20_000
 _HULL_SIDE_M, _HULL_CELLS = 0.56, 48
 _MAX_HULL_CAMERAS = 10
 _MIN_HULL_POINTS = 500
+_MIN_SEEN_SHARE = 0.6
+"""Of the cameras that carve the hull: a point must be in the pictures of so many."""
 _BALL_RADIUS_M, _BALL_POINTS = 0.20, 10_000
 _REDUCE = 4
 _GREY = 128
@@ -87,12 +89,17 @@ def _hull_points(performance: PublishedPerformance, frame: int, head: Array) -> 
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
     points = (grid + head).reshape(-1, 3)
     inside = np.arange(len(points))
-    for camera in cameras[:: -(-len(cameras) // _MAX_HULL_CAMERAS)]:
+    chosen = cameras[:: -(-len(cameras) // _MAX_HULL_CAMERAS)]
+    seen = np.zeros(len(points), np.intp)
+    for camera in chosen:
         try:
             mask = performance.mask(camera.id, frame, reduce=_REDUCE)
         except DamagedData:
             continue
-        inside = inside[_sample(mask, camera.reduced(_REDUCE), points[inside], outside=255) > 127]
+        values, is_in_picture = _sample(mask, camera.reduced(_REDUCE), points[inside], outside=255)
+        seen[inside] += is_in_picture
+        inside = inside[values > 127]
+    inside = inside[seen[inside] >= _MIN_SEEN_SHARE * len(chosen)]
     is_solid = np.zeros(len(points), np.bool_)
     is_solid[inside] = True
     solid = is_solid.reshape(grid.shape[:3])
@@ -119,18 +126,20 @@ def _colours(performance: PublishedPerformance, frame: int, points: Array) -> ND
             picture = performance.image(camera.id, frame, reduce=_REDUCE)
         except DamagedData:
             break
-        return _sample(picture, camera.reduced(_REDUCE), points, outside=_GREY)
+        return _sample(picture, camera.reduced(_REDUCE), points, outside=_GREY)[0]
     return np.full((len(points), 3), _GREY, np.uint8)
 
 
-def _sample(picture: NDArray[np.uint8], camera: Camera, points: Array, outside: int) -> NDArray[np.uint8]:
-    """Return the pixels that world points (N, 3) fall on; `outside` for those that are not in the picture."""
+def _sample(
+    picture: NDArray[np.uint8], camera: Camera, points: Array, outside: int
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the pixels that world points (N, 3) fall on, `outside` beside the picture, and which points are in it."""
     pixels = camera.project(points)
     is_inside = (pixels > -0.5).all(axis=1) & (pixels < [camera.width - 0.5, camera.height - 0.5]).all(axis=1)
     values = np.full((len(points), *picture.shape[2:]), outside, np.uint8)
     columns, rows = np.rint(pixels[is_inside]).astype(int).T
     values[is_inside] = picture[np.clip(rows, 0, picture.shape[0] - 1), np.clip(columns, 0, picture.shape[1] - 1)]
-    return values
+    return values, np.asarray(is_inside)
 
 
 def probe_points(head: Array, count: int, radius: float = 0.25) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rm360_async.dataset.pictures import FRAME_FILE
+from rm360_async.dataset.camera_files import FRAME_FILE
 from rm360_async.domain.names import camera_folder, is_camera
 from rm360_async.store.file_list import read_file_list
 from rm360_async.visualization.published_folder import PublishedFolder
