@@ -318,3 +318,24 @@ def test_across_file_systems_links_are_soft_and_the_output_says_so(
         assert verify(out) == 0
         assert export("nerfstudio", subjects / "0026" / "e0", "--output", out, "--force") == 0
         assert not list(Path(out).rglob(".*.kept"))  # links of the old export went with it
+
+
+@pytest.mark.parametrize("format_name", ["nerfstudio", "colmap"])
+def test_a_calibration_of_another_convention_is_refused(
+    subjects: Path, tmp_path: Path, format_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(subjects / "0018" / "e1", tmp_path / "0018" / "e1")
+    path = tmp_path / "0018" / "e1" / "calibration" / "cameras.json"
+    stored = json.loads(path.read_text())
+    for camera in stored["cameras"].values():
+        camera["RT"] = np.linalg.inv(camera["RT"]).tolist()
+    path.write_text(json.dumps(stored))
+    assert export(format_name, tmp_path / "0018" / "e1", "--output", tmp_path / "out") == 1
+    assert "failed: 0018/e1: its calibration cannot be trusted: RT is not camera" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_swapped_cameras_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    subjects = publish(tmp_path, replace(EXPRESSION, swapped=(("25", "37"),)))
+    assert export("nerfstudio", subjects, "--output", tmp_path / "out") == 0
+    assert "the calibration fails a check, ids: cameras 25 and 37 are swapped" in capsys.readouterr().out

@@ -23,24 +23,21 @@ class Camera:
     Coordinates: the world is in metres, up is -Y, the face looks to about -Z, the subject's left is +X. `RT` is
     camera-to-world with OpenCV axes (x right, y down, z forward). Pixels are (x, y) from the top left; the centre of
     the first pixel is (0, 0), as in OpenCV (nerfstudio, COLMAP and 3DGS have it at (0.5, 0.5): add 0.5 to cx and cy).
+
+    `id` is two digits, "25"; `K` (3, 3) px; `D` (5,) k1 k2 p1 p2 k3 as in OpenCV, zeros for most subjects; `RT` (4, 4)
+    camera-to-world, metres. `azimuth` is in degrees about the head: 0 in front of the face, positive to the subject's
+    left, 180 behind; `elevation` is positive above; `tier` is upper, middle, eye-inner or lower.
     """
 
     id: str
-    """Two digits, "25"."""
     K: Array
-    """(3, 3) px: fx, fy, cx, cy."""
     D: Array
-    """(5,) lens distortion k1 k2 p1 p2 k3, as in OpenCV; zeros for most subjects."""
     RT: Array
-    """(4, 4) camera-to-world, metres."""
     width: int
     height: int
     azimuth: float
-    """Degrees about the head: 0 in front of the face, positive to the subject's left, 180 behind."""
     elevation: float
-    """Degrees about the head, positive above."""
     tier: str
-    """upper, middle, eye-inner or lower."""
 
     @property
     def centre(self) -> Array:

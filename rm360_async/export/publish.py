@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rm360_async.dataset import DamagedData
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.export.calibration import calibration_notes
 from rm360_async.export.format import Format, NotExportable, Unit, shortened
 from rm360_async.export.record import ExportRecord, make_record
 from rm360_async.store.file_list import EXPORT_LIST, EXPORT_RECORD, ListedFile, write_file_list
@@ -40,6 +41,7 @@ def export_unit(unit: Unit, fmt: Format, output: Path) -> tuple[ExportRecord, Mo
             with StagingLock(staging), _file_errors(unit, staging):
                 written = fmt.write(unit, staging, unit.options)
                 reach("export written")
+                written.notes += calibration_notes(unit.performance)
                 figures = fmt.check(staging, unit)
                 reach("export checked")
                 files = _list_files(staging)

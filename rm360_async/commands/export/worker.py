@@ -11,6 +11,7 @@ from __future__ import annotations
 from rm360_async.commands.export.job import ExportJob
 from rm360_async.dataset import DamagedData, MissingData, open_performance
 from rm360_async.domain.errors import BadRequest, Fault, Scope
+from rm360_async.export.calibration import require_convention
 from rm360_async.export.format import CheckFailed, Format, NotExportable, Unit
 from rm360_async.export.formats import get_format
 from rm360_async.export.publish import export_unit, remove_leftovers
@@ -25,7 +26,9 @@ def main(text: str, messages: MessageWriter) -> int:
     job = ExportJob.from_json(text)
     fmt = get_format(job.format)
     try:
-        units = list(fmt.units(open_performance(job.folder), job.options))[job.part :: job.parts]
+        performance = open_performance(job.folder)
+        units = list(fmt.units(performance, job.options))[job.part :: job.parts]
+        require_convention(performance)
     except NotExportable as error:
         messages.send({"skipped": str(error)})
         return 0
