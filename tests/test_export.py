@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exported import CAMERAS, EXPRESSION, SPEECH, WHOLE_RIG, export, extract_again, publish, record_of
-from workspace import tree
+from small_disk import NoSmallDisk, SmallDisk
+from workspace import Workspace, tree
 
 from rm360_async.cli.main import main
 from rm360_async.export.format import NOTICE
@@ -339,3 +340,21 @@ def test_swapped_cameras_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[
     subjects = publish(tmp_path, replace(EXPRESSION, swapped=(("25", "37"),)))
     assert export("nerfstudio", subjects, "--output", tmp_path / "out") == 0
     assert "the calibration fails a check, ids: cameras 25 and 37 are swapped" in capsys.readouterr().out
+
+
+def test_a_full_disk_stops_the_export_and_leaves_nothing(
+    subjects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real disk of 400 kB: one unit fits, no copy of the pictures of the whole rig does."""
+    try:
+        disk = SmallDisk(Workspace(tmp_path, monkeypatch), 400_000)
+    except NoSmallDisk as error:
+        pytest.skip(str(error))
+    with disk:
+        command = [*disk.enter, sys.executable, "-m", "rm360_async", "export", "nerfstudio", str(subjects)]
+        command += ["--output", str(disk.mount_point), "--images", "copy"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        assert ended.returncode == 3
+        assert "no space left on the disk; free some space" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert not list(disk.outside_path.rglob(".*.staging"))
