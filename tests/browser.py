@@ -63,19 +63,19 @@ class Browser:
         self._buffer = b""
         self._number = 0
         self._events: list[dict[str, Any]] = []
-        target = self._call("Target.createTarget", {"url": "about:blank"})["targetId"]
-        self._session = self._call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
+        target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
+        self._session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
-            self._call(f"{domain}.enable")
+            self.call(f"{domain}.enable")
 
     def open_page(self, page: Path, width: int = 1280, height: int = 900, *, dark: bool = False) -> PageView:
         """Open a local page in a window of this size in CSS pixels."""
         self._events.clear()
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700}
-        self._call("Emulation.setDeviceMetricsOverride", metrics)
+        self.call("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self._call("Page.navigate", {"url": page.absolute().as_uri()})
+        self.call("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.call("Page.navigate", {"url": page.absolute().as_uri()})
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._read()
         view = PageView()
@@ -89,15 +89,16 @@ class Browser:
 
     def evaluate(self, script: str) -> Any:
         """Return the value of a script in the page."""
-        return self._call("Runtime.evaluate", {"expression": script, "returnByValue": True})["result"].get("value")
+        return self.call("Runtime.evaluate", {"expression": script, "returnByValue": True})["result"].get("value")
 
     def screenshot(self, path: Path, *, full_page: bool = True) -> Path:
         """Write a PNG of the page, all of it or only the window; return its path."""
-        data = self._call("Page.captureScreenshot", {"captureBeyondViewport": full_page})["data"]
+        data = self.call("Page.captureScreenshot", {"captureBeyondViewport": full_page})["data"]
         path.write_bytes(base64.b64decode(data))
         return path
 
-    def _call(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+    def call(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the result of a command of the debugging protocol."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": params or {}}
         if hasattr(self, "_session"):

@@ -70,6 +70,12 @@ def page_numbers(folder: Path, output: Path, *, faces: bool = True) -> dict[str,
     return write_page(folder, output, faces=faces)
 
 
-def failing_panels(numbers: dict[str, Any]) -> dict[str, str]:
-    """Return the sentence of every panel whose state is `fail`, by the panel's key."""
-    return {key: panel["sentence"] for key, panel in numbers["panels"].items() if panel["state"] == "fail"}
+def failing_panels(numbers: dict[str, Any], state: str = "fail") -> dict[str, str]:
+    """Return the sentence of every panel whose state is `fail` (or another one), by the panel's key."""
+    return {key: panel["sentence"] for key, panel in numbers["panels"].items() if panel["state"] == state}
+
+
+def warned_panels(numbers: dict[str, Any]) -> dict[str, str]:
+    """Return the sentence of every panel whose state is `warn`, by the panel's key; none may fail."""
+    assert failing_panels(numbers) == {}
+    return failing_panels(numbers, "warn")

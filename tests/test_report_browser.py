@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ if _found is None:
     )
 pytestmark = pytest.mark.slow
 PROGRAM = _found
-PHONE, DESK = (360, 780), (1280, 900)
+PHONE, DESK = (390, 780), (1400, 900)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,70 @@ def test_a_page_requests_nothing_logs_no_errors_and_fits(
     assert seen.content_width <= seen.view_width == size[0]
     red, green, blue = bgr(DARK[PAPER] if dark else PAPER)[::-1]
     assert seen.background == f"rgb({red}, {green}, {blue})"
+
+
+def press(browser: Browser, key: str, code: int) -> None:
+    """Press a key in the page."""
+    for kind in ("keyDown", "keyUp"):
+        text = {"text": "\r"} if key == "Enter" else {}
+        values = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, **text}
+        browser.call("Input.dispatchKeyEvent", values)
+
+
+def wait_for(browser: Browser, condition: str) -> None:
+    """Wait until a condition holds in the page; fail after half a minute."""
+    deadline = time.monotonic() + 30
+    while not browser.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_picture_is_enlarged_and_closed_with_the_keyboard_alone(
+    browser: Browser, pages: dict[str, Path], size: tuple[int, int]
+) -> None:
+    browser.open_page(pages["38"], *size)
+    shown = "getComputedStyle(document.getElementById('cam_25')).display"
+    assert browser.evaluate(shown) == "none"
+    browser.evaluate("document.querySelector('a[href=\"#cam_25\"]').focus()")
+    press(browser, "Enter", 13)
+    wait_for(browser, f"{shown} == 'block' && document.querySelector('#cam_25 img').naturalWidth > 0")
+    assert browser.evaluate("document.querySelector('#cam_25 img').getBoundingClientRect().width") <= size[0]
+    press(browser, "Tab", 9)
+    assert browser.evaluate("document.activeElement.innerText") == "close"
+    press(browser, "Tab", 9)
+    press(browser, "Enter", 13)
+    wait_for(browser, "location.hash != '#cam_25' && location.hash.startsWith('#cam_')")
+    assert browser.evaluate(shown) == "none", "the next one is shown in its place"
+    browser.evaluate("location.hash = 'contact'")
+    assert browser.evaluate("getComputedStyle(document.querySelector('.zoom')).display") == "none"
+
+
+def test_the_sound_can_be_heard(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open_page(pages["38"], *DESK)
+    browser.evaluate("document.querySelector('audio').load()")
+    browser.evaluate("document.querySelector('audio').preload = 'auto'")
+    wait_for(browser, "document.querySelector('audio').duration > 0 || document.querySelector('audio').error")
+    assert browser.evaluate("document.querySelector('audio').error") is None
+    assert browser.evaluate("document.querySelector('audio').duration") == pytest.approx(40 / 15, abs=0.2)
+
+
+def test_only_what_is_there_is_shown_and_large(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.open_page(pages["1"], *DESK)
+    sizes = browser.evaluate("[...document.querySelectorAll('#contact figure')].map(e => e.offsetWidth)")
+    assert len(sizes) == 1 and sizes[0] >= 500
+    assert browser.evaluate("document.querySelectorAll('#contact .none').length") == 0
+
+
+def test_the_page_of_a_run_uses_its_width(browser: Browser, pages: dict[str, Path]) -> None:
+    place = "(e => [e.getBoundingClientRect().left, e.getBoundingClientRect().top])(document.getElementById('{}'))"
+    browser.open_page(pages["few"], *DESK)
+    for left, right in (("board", "reasons"), ("rates", "storage")):
+        (x1, y1), (x2, y2) = (browser.evaluate(place.format(name)) for name in (left, right))
+        assert x2 > x1 + 300 and abs(y1 - y2) < 2
+    browser.open_page(pages["few"], *PHONE)
+    (x1, y1), (x2, y2) = (browser.evaluate(place.format(name)) for name in ("rates", "storage"))
+    assert x1 == x2 and y2 > y1
 
 
 def pixels(browser: Browser, path: Path) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import extract_spec, failing_panels, page_numbers, pair_spec, speech_spec
+from pages import extract_spec, failing_panels, page_numbers, pair_spec, speech_spec, warned_panels
 
 from rm360_async.domain.cameras.rig import Array
 from rm360_async.store.marker import MARKER
@@ -33,7 +33,7 @@ def change_marker(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("spec", "cameras", "unchecked"),
     [
-        (speech_spec("s1_all", 30), 1, {"proof", "source"}),
+        (speech_spec("s1_all", 30), 1, {"proof", "coverage", "source"}),
         (speech_spec(), 38, {"proof", "source"}),
         (pair_spec(), 60, {"sound", "source"}),
         (pair_spec("s1_all"), 60, {"source"}),
@@ -60,7 +60,7 @@ def test_another_convention_of_rt_is_named(tmp_path: Path, change: Callable[[Arr
     folder = extract_spec(tmp_path, pair_spec(), change)
     numbers = page_numbers(folder, tmp_path / "page")
     wrong = failing_panels(numbers)
-    assert set(wrong) == {"contact", "proof", "calibration", "absent"}
+    assert set(wrong) == {"contact", "proof", "calibration"}
     assert wrong["calibration"].startswith("convention: RT is not") and convention in wrong["calibration"]
     assert "3D landmarks do not fall on the 2D ones" in wrong["proof"]
     assert [each["check"] for each in info(folder)["findings"]] == ["calibration"]
@@ -69,7 +69,7 @@ def test_another_convention_of_rt_is_named(tmp_path: Path, change: Callable[[Arr
 def test_two_swapped_ids_are_named(tmp_path: Path) -> None:
     folder = extract_spec(tmp_path, pair_spec(swapped=(("25", "28"),)))
     wrong = failing_panels(page_numbers(folder, tmp_path / "page"))
-    assert set(wrong) == {"proof", "calibration", "absent"}
+    assert set(wrong) == {"proof", "calibration"}
     assert "ids: cameras 25 and 28 are swapped" in wrong["calibration"]
     assert wrong["proof"].endswith("more than 4 mm in cameras 25 and 28")
 
@@ -77,7 +77,7 @@ def test_two_swapped_ids_are_named(tmp_path: Path) -> None:
 def test_a_15_fps_file_is_named_whatever_it_is_called(tmp_path: Path) -> None:
     folder = extract_spec(tmp_path, speech_spec("s1_all", 30, fps=15.0))
     wrong = failing_panels(page_numbers(folder, tmp_path / "page"))
-    assert set(wrong) == {"sound", "absent"} and "the release has 30 frames a second" in wrong["sound"]
+    assert set(wrong) == {"sound"} and "the release has 30 frames a second" in wrong["sound"]
     assert info(folder)["findings"][0]["check"] == "frame rate" and info(folder)["fps"] == 15
     change_marker(folder, fps=30.0, verdict="complete as released")
     sentence = failing_panels(page_numbers(folder, tmp_path / "called"))["sound"]
@@ -103,7 +103,7 @@ def test_missing_frame_100_is_named(tmp_path: Path, cameras: tuple[str, ...] | N
     spec = speech_spec(frames=104)
     folder = extract_spec(tmp_path, speech_spec(frames=104, holes={c: (100,) for c in cameras or spec.cameras}))
     numbers = page_numbers(folder, tmp_path / "page")
-    wrong, frames = failing_panels(numbers), numbers["panels"]["presence"]
+    wrong, frames = warned_panels(numbers), numbers["panels"]["presence"]
     assert set(wrong) == {"presence", "absent"}
     assert frames["missing"] == len(cameras or spec.cameras) and frames["frames"] == 104
     assert set(frames["wrong"].values()) == {"missing in the source: 100"}
@@ -113,7 +113,7 @@ def test_missing_frame_100_is_named(tmp_path: Path, cameras: tuple[str, ...] | N
 def test_a_camera_with_half_its_frames_is_named(tmp_path: Path) -> None:
     folder = extract_spec(tmp_path, speech_spec(frames=20, camera_frames={"05": 10}))
     numbers = page_numbers(folder, tmp_path / "page")
-    assert set(failing_panels(numbers)) == {"presence", "absent"}
+    assert set(warned_panels(numbers)) == {"presence", "absent"}, "what the source lacks, no extraction can give"
     assert numbers["panels"]["presence"]["wrong"] == {"05": "missing in the source: 10-19"}
     assert numbers["panels"]["absent"]["lost"] == [
         {"check": "frame counts", "what": "cam_05 with 10 of 20 frames, the last 9"}
@@ -130,7 +130,8 @@ def test_broken_lost_and_vanished_frames_are_distinguished(tmp_path: Path) -> No
     assert frames["wrong"]["57"] == "gone since it was published: 2"
     assert frames["wrong"]["00"] == "missing in the source: 0-5"  # released, and not in the file
     assert (frames["broken"], frames["gone"], frames["missing"]) == (1, 1, 6)
-    assert set(failing_panels(numbers)) == {"contact", "coverage", "presence", "absent"}
+    assert set(failing_panels(numbers)) == {"presence"}, "a frame is gone"
+    assert set(failing_panels(numbers, "warn")) == {"contact", "coverage", "absent"}
     assert numbers["panels"]["coverage"]["lost"] == ["00"]
     assert numbers["panels"]["contact"]["absent"] == {"lost": 1, "not released": 22}
 

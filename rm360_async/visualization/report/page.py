@@ -39,7 +39,8 @@ def write_page(folder: Path, page_dir: Path, *, faces: bool = True, back: str = 
     content = page_json(data, panels, made_from)
     values = {key: content[key] for key in ("made_by", "made", "name", "verdict", "notes")}
     html = render("page.html", panels=panels, state=CheckState(content["state"]), back=back, **values)
-    write_page_files(page_dir, html, content)
+    files = {address: data for panel in panels for address, data in panel.files.items()}
+    write_page_files(page_dir, html, content, files)
     return content
 
 

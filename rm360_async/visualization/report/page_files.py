@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,48 @@ from rm360_async.system.hashing import hash_of
 from rm360_async.system.os_errors import os_errors
 
 HTML_FILE, JSON_FILE = "index.html", "report.json"
+FILES_FOLDER = "page-files"
+"""The folder beside index.html of what a page shows on demand: large pictures, the sound."""
+_FILE_NAME = re.compile(r"cam_\d\d\.jpg|sound\.mp3")
 MADE_BY = f"rm360_async {__version__}"
-SCHEMA = 1
+SCHEMA = 2
 
 
-def write_page_files(page_dir: Path, html: str, content: Mapping[str, Any]) -> None:
-    """Write index.html and then report.json, each in one step; raise Fault if that fails.
+def write_page_files(
+    page_dir: Path, html: str, content: Mapping[str, Any], files: Mapping[str, bytes] | None = None
+) -> None:
+    """Write the files beside the page, index.html and then report.json, each in one step; raise Fault if that fails.
 
-    An old report.json is removed first, so that it never describes a newer index.html.
+    `files`: their content by address, in FILES_FOLDER. An old report.json is removed first, so that it never describes
+    a newer index.html, and so are files that the page does not have any more.
     """
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     with os_errors("write", page_dir, "choose another folder", Cause.NOT_WRITABLE):
         page_dir.mkdir(parents=True, exist_ok=True)
         (page_dir / JSON_FILE).unlink(missing_ok=True)
+        _write_files(page_dir, files or {})
         for name, written in ((HTML_FILE, html), (JSON_FILE, text)):
             remove_temporary_files(page_dir / name)
             write_atomically(page_dir / name, written.encode("utf-8", "replace"))
+
+
+def _write_files(page_dir: Path, files: Mapping[str, bytes]) -> None:
+    folder = page_dir / FILES_FOLDER
+    for path in _files_of(folder):
+        if f"{FILES_FOLDER}/{path.name}" not in files:
+            path.unlink(missing_ok=True)
+    if files:
+        folder.mkdir(exist_ok=True)
+    for address, data in files.items():
+        remove_temporary_files(page_dir / address)
+        write_atomically(page_dir / address, data, durable=False)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Return the files of a page in its folder, by their names: what else lies there is not rm360's."""
+    return [path for path in folder.iterdir() if _FILE_NAME.fullmatch(path.name)] if folder.is_dir() else []
 
 
 def read_page_json(page_dir: Path) -> dict[str, Any] | None:
@@ -99,5 +126,6 @@ def _remove_page(page_dir: Path) -> None:
     with os_errors("remove the old page in", page_dir, cause=Cause.NOT_WRITABLE):
         (page_dir / HTML_FILE).unlink(missing_ok=True)
         (page_dir / JSON_FILE).unlink(missing_ok=True)
+        _write_files(page_dir, {})
         if not any(page_dir.iterdir()):
             page_dir.rmdir()

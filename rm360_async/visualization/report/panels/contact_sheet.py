@@ -12,8 +12,14 @@ from rm360_async.domain.cameras.rig import FRONT_CAMERA, RESOLUTION, Array, proj
 from rm360_async.domain.check_status import CheckState
 from rm360_async.visualization.contact_sheet import absence_text, cell_positions
 from rm360_async.visualization.published_folder import LOSS_REASONS
-from rm360_async.visualization.report.frame_images import THUMBNAIL_WIDTH, FrameImage, encode_jpegs_within
+from rm360_async.visualization.report.frame_images import (
+    THUMBNAIL_WIDTH,
+    FrameImage,
+    encode_jpegs_within,
+    thumbnail_width,
+)
 from rm360_async.visualization.report.page_data import PageData
+from rm360_async.visualization.report.page_files import FILES_FOLDER
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Drawing
 from rm360_async.visualization.theme import BAD, EMPTY, MUTED, WARN, degrees_text
@@ -36,15 +42,23 @@ def contact_sheet_panel(data: PageData, images: dict[str, FrameImage]) -> Panel:
         if camera not in shown:
             reason = absence_text(data.folder, camera, data.frame, has_file=camera in images)
             absent[reason] += 1
+            if reason not in LOSS_REASONS:
+                continue
         cell = {"camera": camera, "column": column + 2, "row": row + 2, "order": _narrow_order(camera)}
-        cell |= {"drawing": drawings.get(camera, ""), "reason": reason}
+        cell |= {"drawing": drawings.get(camera, ""), "reason": reason, "large": ""}
+        if camera in shown and shown[camera].large is not None:
+            cell["large"] = large_file(camera)
         cell |= {"azimuth": degrees_text(rig()[camera].azimuth)}
         cells.append(cell)
     numbers = _numbers(data, shown, absent, heads)
     has_masks = any(image.has_mask for image in shown.values())
-    content = {"cells": cells, "losses": LOSS_REASONS, "masks": has_masks}
+    cells.sort(key=lambda cell: (rig()[cell["camera"]].azimuth, -rig()[cell["camera"]].elevation))
+    width = thumbnail_width(len(cells))
+    content = {"cells": cells, "losses": LOSS_REASONS, "masks": has_masks, "frame": data.frame}
+    content |= {"in_rig": width == THUMBNAIL_WIDTH, "width": width}
+    files = {large_file(camera): image.large for camera, image in shown.items() if image.large is not None}
     state, sentence = _state(numbers), _sentence(numbers, images)
-    return Panel("contact", "Contact sheet", state, sentence, numbers, content, template="contact_sheet")
+    return Panel("contact", "Contact sheet", state, sentence, numbers, content, "contact_sheet", files)
 
 
 def _narrow_order(camera: str) -> int:
@@ -55,10 +69,9 @@ def _narrow_order(camera: str) -> int:
 
 def _drawings(data: PageData, shown: dict[str, FrameImage]) -> tuple[dict[str, str], dict[str, Array]]:
     """Return the SVG of each shown camera, and the head in pixels of each camera that has it in its frame."""
+    width = thumbnail_width(len(shown))
     thumbnails = {
-        camera: resize_to_width(image.picture, THUMBNAIL_WIDTH)
-        for camera, image in shown.items()
-        if image.picture is not None
+        camera: resize_to_width(image.picture, width) for camera, image in shown.items() if image.picture is not None
     }
     jpegs, heads = encode_jpegs_within(thumbnails, MAX_JPEG_BYTES), _heads(data, shown)
     drawings = {
@@ -93,11 +106,11 @@ def _numbers(
 
 
 def _state(numbers: dict[str, Any]) -> CheckState:
-    if any(reason in LOSS_REASONS for reason in numbers["absent"]):
-        return CheckState.FAIL
     if numbers["head_in_frame"] < numbers["calibrated"]:
         return CheckState.FAIL
-    return CheckState.WARN if numbers["head_in_mask"] < MIN_HEADS_IN_MASK * numbers["masks"] else CheckState.OK
+    has_losses = any(reason in LOSS_REASONS for reason in numbers["absent"])
+    is_beside = numbers["head_in_mask"] < MIN_HEADS_IN_MASK * numbers["masks"]
+    return CheckState.WARN if has_losses or is_beside else CheckState.OK
 
 
 def _sentence(numbers: dict[str, Any], images: dict[str, FrameImage]) -> str:
@@ -110,6 +123,11 @@ def _sentence(numbers: dict[str, Any], images: dict[str, FrameImage]) -> str:
     if numbers["masks"]:
         parts.append(f"in the mask of {numbers['head_in_mask']} of {numbers['masks']}")
     return "; ".join(parts)
+
+
+def large_file(camera: str) -> str:
+    """Return the address of a camera's large picture, relative to the page."""
+    return f"{FILES_FOLDER}/cam_{camera}.jpg"
 
 
 def _draw(data: PageData, camera: str, image: FrameImage, jpeg: bytes | None, head: Array | None) -> str:

@@ -13,7 +13,7 @@ from rm360_async.visualization.report.frame_grid import FrameGrid, FrameState, r
 from rm360_async.visualization.report.page_data import PageData
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Drawing
-from rm360_async.visualization.theme import BAD, FAINT, GOOD, INK, MUTED, TIER_COLOURS, WARN
+from rm360_async.visualization.theme import BAD, FAINT, GOOD, MUTED, TIER_COLOURS, WARN
 
 MAX_COLUMNS = 500
 """Columns of the drawing; if there are more frames, a column shows the worst of its frames."""
@@ -22,10 +22,10 @@ _WIDTH, _ROW_HEIGHT, _LEFT, _TOP, _RIGHT = 1000.0, 10.0, 40.0, 10.0, 150.0
 _COLOURS = {
     FrameState.THERE: GOOD,
     FrameState.NO_MASK: "#2673c4",
-    FrameState.SMALL: WARN,
-    FrameState.MISSING: BAD,
+    FrameState.SMALL: "#d47a1f",
+    FrameState.MISSING: WARN,
     FrameState.BROKEN: "#7a4db3",
-    FrameState.GONE: INK,
+    FrameState.GONE: BAD,
 }
 
 
@@ -48,15 +48,21 @@ def frames_panel(data: PageData) -> Panel:
         "legend": [(state.label, _COLOURS[state], counts[state]) for state in FrameState if counts[state]],
         "lines": lines[:MAX_LINES],
         "more": max(0, len(lines) - MAX_LINES),
+        "state": _check_state(counts).value,
     }
     state, sentence = _check_state(counts), _sentence(grid, counts)
     return Panel("presence", "Every frame", state, sentence, numbers, content, template="frames")
 
 
 def _check_state(counts: dict[FrameState, int]) -> CheckState:
-    if any(counts[state] for state in FrameState if state >= FrameState.MISSING):
+    """Return FAIL if the folder has lost frames; what its source lacks, no extraction can give: a warning."""
+    if counts[FrameState.GONE]:
         return CheckState.FAIL
-    return CheckState.WARN if counts[FrameState.SMALL] or counts[FrameState.NO_MASK] else CheckState.OK
+    return (
+        CheckState.WARN
+        if any(counts[state] for state in FrameState if state is not FrameState.THERE)
+        else CheckState.OK
+    )
 
 
 def _sentence(grid: FrameGrid, counts: dict[FrameState, int]) -> str:

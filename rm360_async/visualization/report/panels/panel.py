@@ -23,6 +23,9 @@ class Panel:
     template: str = ""
     """The name of the template without `.html`, "" if it is the key."""
 
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Files beside the page that the template refers to, by their address relative to the page."""
+
     @property
     def template_path(self) -> str:
         """Return the template's path below the templates' folder."""

@@ -10,6 +10,7 @@ from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.release import FrameRate, frame_rate
 from rm360_async.visualization.report.arrays import Sound
 from rm360_async.visualization.report.page_data import PageData
+from rm360_async.visualization.report.page_files import FILES_FOLDER
 from rm360_async.visualization.report.panels.panel import Panel
 from rm360_async.visualization.svg import Anchor, Drawing
 from rm360_async.visualization.theme import BAD, FAINT, INK, MUTED
@@ -24,6 +25,7 @@ _MIN_TICK_DISTANCE = 5.0
 _TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 150, 300, 600, 1500, 3000)
 """Numbers of frames between two ticks."""
 _TIME_LABELS = 6
+MAX_SOUND_BYTES = 30 * 2**20
 
 
 def sound_panel(data: PageData) -> Panel:
@@ -49,14 +51,26 @@ def sound_panel(data: PageData) -> Panel:
     parts = [f"{sound.seconds:.2f} s of sound, {frames} frames"]
     parts[0] += f" = {frames / fps:.2f} s at {fps:g} a second" if fps else ""
     parts += problems or ([f"the sound is {_difference_text(difference)}"] if difference is not None else [])
-    content = {"drawing": str(_draw(sound, frames, fps, difference))}
-    return Panel("sound", _TITLE, state, "; ".join(parts), numbers, content)
+    files = _audible(data)
+    content = {"drawing": str(_draw(sound, frames, fps, difference)), "audio": next(iter(files), "")}
+    return Panel("sound", _TITLE, state, "; ".join(parts), numbers, content, files=files)
+
+
+def _audible(data: PageData) -> dict[str, bytes]:
+    """Return the MP3 of the folder as a file of the page; none without faces: a voice identifies a person, too."""
+    path = data.folder.path / "audio" / "audio.mp3"
+    try:
+        if data.faces and path.stat().st_size <= MAX_SOUND_BYTES:
+            return {f"{FILES_FOLDER}/sound.mp3": path.read_bytes()}
+    except OSError:  # there is none, which the panel of sizes shows
+        pass
+    return {}
 
 
 def _panel_without_sound(data: PageData) -> Panel:
     is_lost = any("audio" in message for _, message in data.info.findings)
     sentence = "no sound in this folder" + ("; it was released" if is_lost else "")
-    return Panel("sound", _TITLE, CheckState.FAIL if is_lost else CheckState.UNCHECKED, sentence)
+    return Panel("sound", _TITLE, CheckState.WARN if is_lost else CheckState.UNCHECKED, sentence)
 
 
 def _difference_text(seconds: float) -> str:

@@ -19,6 +19,8 @@ MAX_KINDS = 30
 MAX_LEFT_OUT = 50
 MIN_STEP_SECONDS = 0.0005
 """Shorter steps of the extraction get no line."""
+MAX_CAMERAS_OF_ONE_SIDE = 2
+"""So few cameras cover no circle: a gap of 180 degrees or more is what was asked for."""
 _MB = 2**20
 _NO_RECORD = "an earlier tool or version published"
 
@@ -61,15 +63,16 @@ def coverage_panel(data: PageData) -> Panel:
     directions = None
     if result:
         directions = {position.id: (position.azimuth, position.elevation) for position in result.positions}
-    content = {"drawing": coverage_map("Coverage", kept, available, directions)}
-    return Panel("coverage", "Coverage", CheckState.FAIL if lost else CheckState.OK, sentence, numbers, content)
+    content = {"drawing": coverage_map("Directions of the cameras", kept, available, directions)}
+    state = CheckState.WARN if lost else CheckState.OK if len(kept) > MAX_CAMERAS_OF_ONE_SIDE else CheckState.UNCHECKED
+    return Panel("coverage", "Coverage", state, sentence, numbers, content)
 
 
 def absent_panel(data: PageData) -> Panel:
     """Return what was lost, and what is absent because it was never released."""
     record, info, verdict = data.folder.record, data.info, data.folder.verdict
     level = verdict.split(":")[0]
-    state = CheckState.FAIL if level == "damaged" else CheckState.OK if level else CheckState.UNCHECKED
+    state = CheckState.WARN if level == "damaged" else CheckState.OK if level else CheckState.UNCHECKED
     left_out = [str(item) for item in record.left_out] if record else []
     lost = [{"check": check, "what": message} for check, message in info.findings]
     numbers = {
