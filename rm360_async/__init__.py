@@ -21,3 +21,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(dataset, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the names of the package with those that `__getattr__` imports."""
+    return sorted({*globals(), *__all__})

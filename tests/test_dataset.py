@@ -361,6 +361,12 @@ def test_the_documentation_tells_shapes_units_and_frames() -> None:
         assert phrase in text, phrase
 
 
+def test_the_package_documents_its_two_functions() -> None:
+    text = subprocess.run([sys.executable, "-m", "pydoc", "rm360_async"], check=True, capture_output=True, text=True)
+    assert "open_performance(folder:" in text.stdout
+    assert "open_dataset(folder_or_folders:" in text.stdout
+
+
 def test_info_and_marker_stay_as_they_are(expression: PublishedPerformance) -> None:
     stored = json.loads((expression.folder / "metadata" / "info.json").read_text())
     assert expression.info == stored
