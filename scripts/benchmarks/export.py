@@ -17,7 +17,7 @@ from rm360_async.export.publish import export_unit
 from rm360_async.synthetic.smc_writer import write_smc
 from rm360_async.synthetic.spec import LENS_DISTORTION, SINGLE_RELEASE, SmcSpec
 
-_VIEWS = ("02", "14", FRONT_CAMERA, "29", "41", "56")
+_VIEWS = tuple(rig())[::2]
 _WITH_MASKS = frozenset({Modality.METADATA, Modality.CALIBRATION, Modality.IMAGES, Modality.MASKS})
 
 
