@@ -35,9 +35,9 @@ def command(
     """Write HTML quality reports: one page per performance, one for the run, each with report.json beside it.
 
     FOLDER is one published performance; with a CONFIG, all published performances of the run are reported. The pages
-    need no network and no server. A page is rewritten if the marker of its folder has changed. --subject and
-    --performance select the pages to write; the page of the run always shows all performances. Exit code 1 if a page
-    could not be written.
+    need no network and no server; pictures to enlarge and the sound lie in page-files/ beside each. A page is
+    rewritten if the marker of its folder has changed. --subject and --performance select the pages to write; the page
+    of the run always shows all performances. Exit code 1 if a page could not be written.
 
     \b
     Examples:
@@ -50,8 +50,9 @@ def command(
     from rm360_async.config import load_settings, parse_filter
 
     if target is not None and target.is_dir():
-        if config_option is not None or subjects or performances:
-            raise BadRequest(f"{target} is a folder; --config, --subject and --performance cannot be used with it")
+        if config_option is not None or subjects or performances or watch:
+            others = "--config, --subject, --performance and --watch"
+            raise BadRequest(f"{target} is a folder; {others} cannot be used with it")
         return report_folder(target, output, faces=not no_faces)
     settings = load_settings(resolve_config(target, config_option), subjects=subjects, performances=performances)
     options = ReportOptions(not no_faces, force, parse_filter(subjects, performances), watch)

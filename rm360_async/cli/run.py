@@ -25,7 +25,7 @@ from rm360_async.system.linux import require_linux
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: of a dry run one object, of a run a line for each event."
 )
-@click.option("-v", "--verbose", is_flag=True, help="Log commands, decisions and requests too (level DEBUG).")
+@click.option("-v", "--verbose", is_flag=True, help="Log every command, stage and decision too (level DEBUG).")
 @click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors; the log file has everything.")
 @click.option(
     "--no-wait", is_flag=True, help="Do not wait for quotas: end with exit code 1 and print until when they last."
