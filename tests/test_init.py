@@ -17,11 +17,11 @@ from tiny_smc import Tiny
 from workspace import Workspace
 
 from rm360_async.cli.main import main
-from rm360_async.commands.init.disks import FreeSpace, mount_points, writable_disks
-from rm360_async.commands.init.new_config import proposed_limits
+from rm360_async.commands.init.disks import mount_points, writable_disks
+from rm360_async.commands.init.new_config import limits_for
 from rm360_async.config import load_settings
 from rm360_async.config.settings import GB
-from rm360_async.config.template import example_names, filled_template, template_text
+from rm360_async.config.template import example_names, example_values, filled_template, template_text
 from rm360_async.domain.names import Structure
 
 MANY = ("01", "03", "05", "09", "10", "16", "20", "25", "26", "31", "33", "40", "41", "44", "45", "50", "54", "57")
@@ -169,8 +169,9 @@ scratch /scratch beegfs_nodev rw 0 0
 
 
 def test_limits_fit_on_the_disk() -> None:
-    assert proposed_limits(FreeSpace(Path("/"), 5000 * GB)) == {}
-    assert proposed_limits(FreeSpace(Path("/"), 100 * GB)) == {"max_temp_size_gb": 25, "min_free_space_gb": 5}
+    assert limits_for(5000 * GB) == {}
+    assert limits_for(100 * GB) == {"max_temp_size_gb": 25, "min_free_space_gb": 5}
+    assert limits_for(0) == {"max_temp_size_gb": 1, "min_free_space_gb": 0}
 
 
 # --- the template and the examples
@@ -218,7 +219,6 @@ def test_an_example_brings_what_it_says(name: str, release: Workspace, capsys: p
     config, output = release.root / "lab.yaml", release.root / "out"
     options = ["--remote", "lab:data", "--output-dir", str(output / "subjects")]
     assert main(["init", str(config), "--yes", "--example", name, *options]) == 0
-    config.write_text(config.read_text().replace("# min_free_space_gb: 50", "min_free_space_gb: 0"))
     assert main(["run", str(config)]) == 0
     assert images(output / "subjects") == EXPECTED[name]
     marker = json.loads((output / "subjects/0018/s3_all/.extraction_complete").read_text())
@@ -234,7 +234,6 @@ def test_the_example_of_the_21_subjects_takes_both_files(workspace: Workspace) -
     workspace.put("anno/0026/0026_e0_anno.smc", Tiny("0026", "e0", anno=True, images=False, audio=False))
     config, output = workspace.root / "lab.yaml", workspace.root / "out" / "subjects"
     assert main(["init", str(config), "--yes", "--example", "release21", "--output-dir", str(output)]) == 0
-    assert contents(config)["limits"]["max_temp_size_gb"] == 200
-    config.write_text(config.read_text().replace("# min_free_space_gb: 50", "min_free_space_gb: 0"))
+    assert example_values("release21")["limits"] == {"max_temp_size_gb": 200}
     assert main(["run", str(config)]) == 0
     assert (output / "0026/e0/calibration/all_cameras.npy").is_file() and images(output) == {"0026/e0": 2}

@@ -13,6 +13,7 @@ from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.exit_code import ExitCode
 
 if TYPE_CHECKING:
+    from rm360_async.commands.init.disks import FreeSpace
     from rm360_async.commands.init.remote_folder import OpenedFolder
 
 PATH = click.Path(path_type=Path)
@@ -71,7 +72,9 @@ def command(
     questions = _Questions(ask=not yes)
     values = _checked_selection({key: value for key, value in given.items() if value})
     opened = questions.release(questions.folder(questions.remote(remote), folder))
-    values = questions.selection(opened, values, example) | questions.storage(output_dir)
+    values = questions.selection(opened, values, example)
+    for section, keys in questions.storage(output_dir).items():
+        values.setdefault(section, {}).update(keys)
     values["google_drive"] = _drive_values(opened)
     write_config(path, values)
     _print_next_steps(path, opened, values)
@@ -129,13 +132,15 @@ class _Questions:
             folders = [release.folder for release in releases] or list(opened.folders)
             if not folders:
                 raise BadRequest(f"{opened} holds no folder: give the dataset's folder with --folder LINK or --remote")
-            lines = [f"{folder.path}/" for folder in folders]
+            lines = [f"{each.path}/" + (f" ({each.id})" if opened.is_drive else "") for each in folders]
             if not releases and not self.ask:
                 raise BadRequest(
                     f"{opened} holds no release, but {', '.join(lines[:_MAX_FOLDERS_SHOWN])}: give the dataset's folder"
                     " with --folder LINK, or --remote NAME:PATH"
                 )
-            chosen = folders[self._choice("the dataset's folder", lines, "--remote NAME:PATH or --folder ID")]
+            chosen = folders[
+                self._choice("the dataset's folder", lines, "--folder ID" if opened.is_drive else "--remote NAME:PATH")
+            ]
             opened = run_async(open_inner, opened, chosen)
         click.echo(f"{opened}: {opened.contents()}", err=True)
         return opened
@@ -162,22 +167,24 @@ class _Questions:
     def storage(self, given: Path | None) -> dict[str, Any]:
         """Return the sections `storage` and `limits` for the given folder, or one on a disk with free space."""
         from rm360_async.commands.init.disks import writable_disks
-        from rm360_async.commands.init.new_config import output_dir_on, proposed_limits
+        from rm360_async.commands.init.new_config import proposed_limits
+
+        path = given or self._output_dir(writable_disks())
+        sections: dict[str, Any] = {"storage": {"output_dir": _path_text(path)}}
+        return sections | ({"limits": limits} if (limits := proposed_limits(path.expanduser().absolute())) else {})
+
+    def _output_dir(self, disks: list[FreeSpace]) -> Path:
+        from rm360_async.commands.init.new_config import output_dir_on
         from rm360_async.domain.formatting import size_text
 
-        if given is not None:
-            return {"storage": {"output_dir": _path_text(given)}}
-        disks = writable_disks()
         if not disks:
             raise BadRequest("there is no disk that this user may write to: give --output-dir")
-        path, disk = output_dir_on(disks[0].folder), disks[0]
-        if self.ask:
-            lines = [f"  {_path_text(each.folder)}  {size_text(each.bytes)} free" for each in disks]
-            click.echo("\n".join(["", "Disks that you may write to:", *lines]), err=True)
-            path = Path(click.prompt("Folder for published data", default=_path_text(path), err=True)).expanduser()
-            disk = next((each for each in disks if path.is_relative_to(each.folder)), disk)
-        sections: dict[str, Any] = {"storage": {"output_dir": _path_text(path)}}
-        return sections | ({"limits": limits} if (limits := proposed_limits(disk)) else {})
+        path = output_dir_on(disks[0].folder)
+        if not self.ask:
+            return path
+        lines = [f"  {_path_text(each.folder)}  {size_text(each.bytes)} free" for each in disks]
+        click.echo("\n".join(["", "Disks that you may write to:", *lines]), err=True)
+        return Path(click.prompt("Folder for published data", default=_path_text(path), err=True))
 
     def _first_subject(self, opened: OpenedFolder) -> str:
         from rm360_async.commands.init.remote_folder import open_inner

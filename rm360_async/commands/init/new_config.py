@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rm360_async.commands.init.disks import FreeSpace
 from rm360_async.config import load_settings
 from rm360_async.config.settings import GB, Limits
 from rm360_async.config.template import filled_template
@@ -24,9 +24,15 @@ def output_dir_on(folder: Path) -> Path:
     return folder / "renderme360" / "subjects"
 
 
-def proposed_limits(free: FreeSpace) -> dict[str, float]:
-    """Return limits that fit on a disk: the defaults, or less of a small one."""
-    defaults, free_gb = Limits(), free.bytes / GB
+def proposed_limits(output_dir: Path) -> dict[str, float]:
+    """Return limits that fit on the disk of a folder, which may be missing: those that differ from the defaults."""
+    existing = next(each for each in (output_dir, *output_dir.parents) if each.exists())
+    return limits_for(shutil.disk_usage(existing).free)
+
+
+def limits_for(free_bytes: int) -> dict[str, float]:
+    """Return the limits for a disk with so many bytes free that differ from the defaults: less of a small disk."""
+    defaults, free_gb = Limits(), free_bytes / GB
     limits = {
         "max_temp_size_gb": min(defaults.max_temp_size_gb, max(1, free_gb // _DOWNLOADS_SHARE)),
         "min_free_space_gb": min(defaults.min_free_space_gb, free_gb // _FREE_SHARE),
