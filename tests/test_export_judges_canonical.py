@@ -329,6 +329,14 @@ def test_a_failed_check_publishes_nothing(
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("option", ["--size full", "--radius 1.0"])
+def test_what_no_canonical_camera_can_do_is_said(
+    subjects: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export("3dgs", subjects / "0026", "--output", tmp_path, *option.split()) == 1
+    assert option.split()[0] in capsys.readouterr().err
+
+
 def test_the_fits_are_those_of_the_reader(subjects: Path, tmp_path: Path) -> None:
     assert export("gaussianavatars", subjects / "0026", "--output", tmp_path, "--size", SIZE) == 0
     folder = tmp_path / "0026/e0"

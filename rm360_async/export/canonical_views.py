@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rm360_async.dataset import PublishedPerformance
+from rm360_async.domain.errors import BadRequest
 from rm360_async.export.canonical import DEFAULT_RADIUS, DEFAULT_SIZE, CanonicalCamera, canonical_cameras
 from rm360_async.export.canonical_picture import CanonicalRemap, composite, make_remap
 from rm360_async.export.format import NotExportable, Unit, holes_note, shortened
@@ -69,9 +70,17 @@ def plan_views(unit: Unit) -> ViewPlan:
 
 
 def cameras_of(performance: PublishedPerformance, options: ExportOptions) -> dict[str, CanonicalCamera]:
-    """Return the canonical cameras of a performance by id; a choice of cameras changes none of them."""
-    size = DEFAULT_SIZE if options.size is None or options.size == FULL_SIZE else int(options.size)
-    return canonical_cameras(performance.calibrated_cameras, size, options.radius or DEFAULT_RADIUS)
+    """Return the canonical cameras of a performance by id; a choice of cameras changes none of them.
+
+    Raises NotExportable if the calibration or the options do not allow them.
+    """
+    if options.size == FULL_SIZE:
+        raise NotExportable("--size full is for films; canonical pictures are square: give a number of pixels")
+    size = DEFAULT_SIZE if options.size is None else int(options.size)
+    try:
+        return canonical_cameras(performance.calibrated_cameras, size, options.radius or DEFAULT_RADIUS)
+    except BadRequest as error:
+        raise NotExportable(str(error)) from error
 
 
 def render_views(
