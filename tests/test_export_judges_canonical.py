@@ -16,6 +16,7 @@ from exported import export, record_of
 from exported import publish as publish_all
 from numpy.typing import NDArray
 
+from rm360_async.cli.main import main
 from rm360_async.dataset import open_performance
 from rm360_async.domain.names import Modality, Performance
 from rm360_async.export.colmap_model import ColmapView, read_model, write_model
@@ -377,6 +378,20 @@ def test_nersemble_has_one_camera_file_for_a_subject(subjects: Path, tmp_path: P
     moments = {path.name[7:13] for path in (sequence / "images").iterdir()}
     assert moments == {"000000", "000002", "000003"}  # camera 26 lacks moment 1
     assert any("moments that a camera lacks" in note for note in record_of(sequence)["notes"])
+
+
+def test_a_lost_camera_file_of_the_subject_is_noticed_and_made_again(
+    subjects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["nersemble", subjects / "0018", "--output", tmp_path, "--size", 64, "--frames", 0]
+    assert export(*arguments) == 0
+    parameters = tmp_path / "0018/calibration/camera_params.json"
+    kept = parameters.read_bytes()
+    parameters.unlink()
+    assert main(["verify", str(tmp_path)]) == 1
+    assert "camera_params.json is lost or changed" in "".join(capsys.readouterr())
+    assert export(*arguments) == 0 and parameters.read_bytes() == kept
+    assert main(["verify", str(tmp_path)]) == 0
 
 
 def test_a_single_camera_has_the_names_that_vhap_opens(subjects: Path, tmp_path: Path) -> None:

@@ -48,7 +48,18 @@ def unit_state(unit: Unit, fmt: Format, folder: Path) -> StateResult:
         return StateResult(ExportState.FOREIGN, what)
     if reasons := [*_other_options(record, unit.options, fmt), *_source_reasons(record, unit, fmt)]:
         return StateResult(ExportState.STALE, "; ".join(reasons))
-    return damage(folder)
+    state = damage(folder)
+    return state if state.state is not ExportState.COMPLETE else _shared_state(unit, fmt, folder)
+
+
+def _shared_state(unit: Unit, fmt: Format, folder: Path) -> StateResult:
+    """Return COMPLETE, or DAMAGED if a file outside of the unit that it needs is lost or another."""
+    output = folder.parents[len(Path(unit.place).parts) - 1]
+    for place, content in fmt.shared_files(folder, unit).items():
+        path = output / place
+        if not path.is_file() or path.read_bytes() != content:
+            return StateResult(ExportState.DAMAGED, f"{place} is lost or changed")
+    return StateResult(ExportState.COMPLETE)
 
 
 def _other_options(record: ExportRecord, options: ExportOptions, fmt: Format) -> list[str]:
