@@ -29,6 +29,7 @@ from rm360_async.synthetic.spec import LENS_DISTORTION, SINGLE_RELEASE, SmcSpec
 from rm360_async.system.ffmpeg import film_ffmpeg, run_ffmpeg
 
 av: Any = pytest.importorskip("av")
+pytestmark = pytest.mark.slow  # every test encodes a film
 
 FAST = SmcSpec(Performance("0018", "s1_all"), SINGLE_RELEASE, (FRONT_CAMERA,), frames=24, fps=30.0, scale=1 / 8)
 SLOW = replace(
