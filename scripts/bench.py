@@ -15,6 +15,7 @@ Parts:
   growth     1, 4 and 16 times the work
   loop       the longest silence of the event loop on a slow disk
   export     exports of full-resolution pictures: for each view, for each picture of a film
+  line       runs over slow, long, changing and refusing lines, beside `rclone copy` (not among "all")
   ranges     bytes, requests and seconds of a part of a file (its own table and options; not among "all")
 
 \b
@@ -34,7 +35,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from benchmarks import big, catalogue, download, export, extract, growth, loop, overlap, soak
+from benchmarks import big, catalogue, download, export, extract, growth, line, loop, overlap, soak
 from benchmarks.ranges import ranges
 from benchmarks.table import Bench, require_disk
 
@@ -49,11 +50,13 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "loop": loop.measure,
     "export": export.measure,
 }
+EXTRA_PARTS = {"line": line.measure}
+"""Parts that take many minutes even in their quick form, and are not among "all"."""
 _QUICK_GB, _FULL_GB = 4.0, 15.0
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("parts", nargs=-1, type=click.Choice([*PARTS, "all"]))
+@click.argument("parts", nargs=-1, type=click.Choice([*PARTS, *EXTRA_PARTS, "all"]))
 @click.option("--full", is_flag=True, help="Everything at the dataset's real sizes.")
 @click.option("--rounds", default=3, show_default=True, help="Counted rounds of each side, in turns.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to work (default: a temporary folder).")
@@ -66,7 +69,7 @@ def main(parts: tuple[str, ...], full: bool, rounds: int, folder: Path | None) -
         bench = Bench(workspace, full, rounds)
         for part in chosen:
             bench.start_part(part)
-            PARTS[part](bench)
+            {**PARTS, **EXTRA_PARTS}[part](bench)
     finally:
         shutil.rmtree(workspace)
     print(f"\n{bench.table()}\n\n{bench.missed} targets missed")

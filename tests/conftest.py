@@ -9,6 +9,8 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from drive_emulator import Drive, serve
+from drive_files import write_release
 from drive_server import DriveServer, serve_drive
 from tiers import RcloneGuard, is_quick, mark_by_fixtures
 from workspace import Workspace
@@ -76,3 +78,25 @@ def drive_server(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.Monke
     """Yield a workspace whose remote is the Drive emulator, without faults; rclone is configured by environment."""
     with serve_drive(workspace, tmp_path / "drive", monkeypatch) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a remote's folder (see `write_release`)."""
+    root = tmp_path_factory.mktemp("release")
+    write_release(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def one_drive(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drive]:
+    """Yield the emulator that serves `release` to all tests of a module."""
+    with serve(release, tmp_path_factory.mktemp("drive")) as drive:
+        yield drive
+
+
+@pytest.fixture
+def drive(one_drive: Drive) -> Drive:
+    """Return the drive without faults and with an empty log."""
+    one_drive.reset()
+    return one_drive

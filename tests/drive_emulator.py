@@ -116,6 +116,12 @@ class Drive:
         self.stopping = threading.Event()
         self.stalled = threading.Event()
         self.lock = threading.Lock()
+        self.line_rate = 0.0
+        """Bytes a second of all bodies together: the width of the line; 0 for no limit."""
+        self.max_bodies = 0
+        """Bodies at once, above which a further one is refused with a rate limit; 0 for no limit."""
+        self.bodies = self.most_bodies = 0
+        self._line_free_at = 0.0
         self.port = 0
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -131,6 +137,37 @@ class Drive:
             token["expiry"] = expiry
             sections.append(f"[{name}]\ntype = drive\nscope = drive.readonly\ntoken = {json.dumps(token)}\n")
         self.config.write_text("\n".join(sections))
+
+    def line_wait(self, size: int) -> float:
+        """Return the seconds until the line has carried `size` more bytes, beside those that it has still to carry."""
+        if not self.line_rate:
+            return 0.0
+        with self.lock:
+            now = time.monotonic()
+            self._line_free_at = max(now, self._line_free_at) + size / self.line_rate
+            return self._line_free_at - now
+
+    def begin_body(self) -> bool:
+        """Count a body; return False if it is one too many."""
+        with self.lock:
+            if self.max_bodies and self.bodies >= self.max_bodies:
+                return False
+            self.bodies += 1
+            self.most_bodies = max(self.most_bodies, self.bodies)
+            return True
+
+    def end_body(self) -> None:
+        """Count a body that has ended."""
+        with self.lock:
+            self.bodies -= 1
+
+    def reset(self) -> None:
+        """Forget all faults and requests."""
+        self.rules.clear()
+        self.log.clear()
+        self.stalled.clear()
+        self.line_rate, self.max_bodies, self.most_bodies = 0.0, 0, 0
+        self.write_config()
 
     def come_up(self) -> None:
         """Accept connections, on the same port as ever."""
@@ -162,6 +199,8 @@ class Drive:
         with self.lock:
             for rule in self.rules:
                 fits = rule.kind in (kinds or REFUSALS) and rule.op in (request.op, "any") and rule.times != 0
+                if rule.at and request.op == "media":
+                    fits = fits and request.start <= rule.at < request.end
                 if fits and fnmatch.fnmatch(request.path, rule.path) and fnmatch.fnmatch(request.account, rule.account):
                     if rule.skip:
                         rule.skip -= 1
@@ -331,8 +370,13 @@ class _Answer:
             self._refuse(request, "notFound")
         elif request.op == "get":
             self._json(request, 200, self._described(node))
+        elif not self.drive.begin_body():
+            self._refuse(request, "userRateLimitExceeded")
         else:
-            self._media(request, node.file)
+            try:
+                self._media(request, node.file)
+            finally:
+                self.drive.end_body()
 
     def _media(self, request: Request, file: Path) -> None:
         size = file.stat().st_size
@@ -361,6 +405,8 @@ class _Answer:
     def _send(self, request: Request, body: bytes | bytearray, bps: int) -> None:
         for begin in range(0, len(body), SLICE):
             part = body[begin : begin + SLICE]
+            if (pause := self.drive.line_wait(len(part))) and self.drive.stopping.wait(pause):
+                raise OSError("stopping")
             if begin + SLICE >= len(body):
                 request.ended = time.monotonic()  # before the client can know of it
             self.connection.sendall(part)
@@ -372,7 +418,9 @@ class _Answer:
         self._wait_until_delivered()
         if kind == "stall":
             self.drive.stalled.set()
+            self.drive.end_body()  # it may last until the end of all tests
             self.drive.stopping.wait()
+            self.drive.begin_body()
         elif kind == "reset":  # closing with a linger of zero seconds sends a RST
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         else:

@@ -34,7 +34,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 class RecordingRclone:
     """The real rclone behind a script in `<workspace>/bin` that records each call.
 
-    While the file `hold_file` exists, `rclone cat` waits before it starts.
+    While the file `hold_file` exists, `rclone serve` waits before it starts.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -51,14 +51,15 @@ class RecordingRclone:
         script = self.folder / "rclone"
         script.write_text(
             f'#!/bin/sh\necho "$*" >> "{self.call_log}"\n'
-            f'while [ "$1" = cat ] && [ -e "{self.hold_file}" ]; do sleep 0.01; done\n'
+            f'while [ "$1" = serve ] && [ -e "{self.hold_file}" ]; do sleep 0.01; done\n'
             f'{lines}\nexec "{self.real}" "$@"\n'
         )
         script.chmod(0o755)
 
     def downloads(self, name: str = "") -> list[str]:
-        """Return the command lines of the downloads so far, of those that contain `name`."""
-        return [line for line in self.call_log.read_text().splitlines() if line.startswith("cat ") and name in line]
+        """Return the log's lines about the downloads so far, of those that contain `name`."""
+        lines = self.workspace.log().splitlines()
+        return [line for line in lines if "INFO  downloading " in line and name in line]
 
 
 class Instance:

@@ -45,7 +45,6 @@ FENCES: dict[str, set[str]] = {
     "imageio_ffmpeg": {"system"},
     "prometheus_client": {"service"},
     "socket": {"download", "system", "ledger"},
-    "http": {"download"},
     "subprocess": {"system"},
     "multiprocessing": {"extraction"},
 }

@@ -120,6 +120,9 @@ class SimulatedStages:
         finally:
             self.running[name] -= 1
 
+    async def wait_for_turn(self) -> None:
+        return
+
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
         return PlannedState(row.stage if row.stage is Stage.COMPLETED else Stage.PENDING)
 

@@ -8,13 +8,10 @@ from pathlib import Path
 import pytest
 
 from rm360_async.domain.cameras.rig import S3_CAMERAS
-from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Modality, Performance, Structure
 from rm360_async.domain.selection import FetchMode, Selection
-from rm360_async.download.ranges.cost import Cost, bytes_on_disk, data_spans, gap_spans
+from rm360_async.download.ranges.cost import Cost, bytes_on_disk, data_spans
 from rm360_async.download.ranges.estimate import estimate_sizes, share_key
-from rm360_async.download.ranges.worker_client import RangeWorkerWatchdog
-from rm360_async.download.rclone import RequestQuota, StallPolicy
 from rm360_async.system.sparse_file import SparseFile
 
 S3 = Performance("0018", "s3_all")
@@ -98,16 +95,6 @@ def test_too_much_of_a_file_or_too_many_requests_are_too_expensive(
     assert Cost(requests, disk_bytes).is_too_expensive(10**9) is too_expensive
 
 
-def test_a_file_is_completed_around_the_bytes_that_are_here(tmp_path: Path) -> None:
-    size = 10 * 2**20
-    with SparseFile(tmp_path / "a.smc.sparse", size) as file:
-        file.write(2**20, b"x" * 2**20)
-        file.write(5 * 2**20, b"x" * 100)
-        spans = gap_spans(file)
-        assert spans == [(0, 2**20), (2 * 2**20, size)], "an island of 100 bytes is not worth a request"
-        assert bytes_on_disk([file], [spans]) == size
-
-
 def test_the_disk_that_ranges_take_is_counted_in_whole_blocks(tmp_path: Path) -> None:
     with SparseFile(tmp_path / "a.smc.sparse", 2**20) as file:
         file.write(100, b"x" * 10)
@@ -118,30 +105,3 @@ def test_the_disk_that_ranges_take_is_counted_in_whole_blocks(tmp_path: Path) ->
             file.write(start, b"y" * (end - start))
         os.fsync(file.descriptor)
         assert expected == 4 * 4096 == file.path.stat().st_blocks * 512
-
-
-def test_silence_is_a_stall_but_discovery_has_the_deadline_of_an_extraction() -> None:
-    watchdog = RangeWorkerWatchdog(StallPolicy(tick_seconds=1, silent_ticks=3), deadline_seconds=100)
-    assert [watchdog.tick(10, discovering=False) for _ in range(2)] == [None, None]
-    assert [watchdog.tick(10, discovering=True) for _ in range(99)] == [None] * 99
-    late = watchdog.tick(10, discovering=True)
-    assert late is not None and late.cause is Cause.DEADLINE
-    silent = [watchdog.tick(10, discovering=False) for _ in range(3)][-1]
-    assert silent is not None and silent.cause is Cause.STALL
-
-
-def test_all_servers_together_stay_within_the_limit_of_drive() -> None:
-    now = 0.0
-    quota = RequestQuota(2, clock=lambda: now)
-    assert (quota.rate().burst, quota.rate().per_second) == (2000, 50)
-    quota.record(3000)
-    now = 59
-    assert quota.rate().burst == 500, "the other servers made many requests just now"
-    now = 61
-    assert quota.rate().burst == 2000
-    quota.slow_down()
-    assert (quota.rate().burst, quota.rate().per_second) == (1000, 25)
-    for _ in range(20):
-        quota.slow_down()
-    assert quota.rate().per_second == 1
-    assert quota.rate().to_environment()["RCLONE_DRIVE_PACER_MIN_SLEEP"] == "1000ms"

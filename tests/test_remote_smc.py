@@ -108,10 +108,10 @@ def test_a_file_of_another_dataset_is_named_with_what_it_holds(
     assert json.loads(capsys.readouterr().out)["other_groups"] == sorted(set(groups) - {"Camera"})
 
 
-def test_a_file_of_one_of_two_folders_is_refused_in_one_line(
+def test_a_file_of_one_of_two_folders_is_read_by_the_id_of_its_folder(
     drive_server: DriveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drive_server.put("e0")
     (drive_server.workspace.remote / "0018~2").mkdir()
-    assert main(["inspect", str(drive_server.config()), "0018/e0"]) == 3
-    assert "several folders 0018" in capsys.readouterr().err
+    assert main(["inspect", str(drive_server.config()), "0018/e0"]) == 0
+    assert "gdrive:0018/0018_e0_raw.smc" in capsys.readouterr().out

@@ -171,7 +171,7 @@ def test_clean_leaves_what_a_run_uses_and_what_the_user_keeps(workspace: Workspa
             age(workspace.output / f"0018/.{folder}.0123abcd.staging", 1)
         done = clean(workspace, "--yes")
         assert done.returncode == 0 and "removed 1, " in done.stdout, done.stdout + done.stderr
-        assert [path.name[:7] for path in workspace.temp.glob("*.part")] == ["0018_e1"], "its lease is alive"
+        assert [path.name[:7] for path in workspace.temp.glob("*.sparse")] == ["0018_e1"], "its lease is alive"
         assert (workspace.output / "0018/.e1.0123abcd.staging").exists(), "its performance is claimed"
         assert [path.name[:7] for path in (workspace.temp / "kept").iterdir()] == ["0018_e0"]
         barrier.touch()

@@ -215,14 +215,14 @@ def test_an_image_that_is_broken_at_the_source_is_left_out(drive_server: DriveSe
 
 def test_a_file_that_changes_meanwhile_starts_over(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     path = workspace.put("0018/0018_s1_all_raw.smc", Tiny(part="s1_all", cameras=("25",), frames=9))
-    fetch, changed = RangeDownloader._from_remote, Tiny(part="s1_all", cameras=("25",), frames=9, filler=900)
+    fetch, changed = RangeDownloader._from_account, Tiny(part="s1_all", cameras=("25",), frames=9, filler=900)
 
     async def and_change(self: RangeDownloader, *arguments: Any) -> None:
         await fetch(self, *arguments)
-        monkeypatch.setattr(RangeDownloader, "_from_remote", fetch)
+        monkeypatch.setattr(RangeDownloader, "_from_account", fetch)
         changed.write(path)
 
-    monkeypatch.setattr(RangeDownloader, "_from_remote", and_change)
+    monkeypatch.setattr(RangeDownloader, "_from_account", and_change)
     assert workspace.run(**RANGES) == 0
     assert "changed on the remote" in workspace.log()
     assert (workspace.folder("0018/s1_all") / "images/cam_25/frame_000003.jpg").read_bytes() == changed.image("25", 3)
@@ -234,18 +234,18 @@ def test_a_refusal_after_the_last_range_slows_all_downloads_down(
 ) -> None:
     """The remote is asked if the file has changed meanwhile: a request like any other."""
     drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
-    fetch, slow_down, reasons = RangeDownloader._from_remote, Throttle.slow_down, []
+    fetch, slow_down, reasons = RangeDownloader._from_account, Throttle.slow_down, []
 
     async def and_refuse(self: RangeDownloader, *arguments: Any) -> None:
         await fetch(self, *arguments)
-        monkeypatch.setattr(RangeDownloader, "_from_remote", fetch)
+        monkeypatch.setattr(RangeDownloader, "_from_account", fetch)
         drive_server.drive.rules = [Rule("userRateLimitExceeded", op="list", times=1)]
 
     def note(self: Throttle, reason: str) -> None:
         reasons.append(reason)
         slow_down(self, reason)
 
-    monkeypatch.setattr(RangeDownloader, "_from_remote", and_refuse)
+    monkeypatch.setattr(RangeDownloader, "_from_account", and_refuse)
     monkeypatch.setattr(Throttle, "slow_down", note)
     assert drive_server.run(extraction__cameras=["25"], **RANGES) == 0
     assert reasons == ["all downloads are slowed down: rate limit"]

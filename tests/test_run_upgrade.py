@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
 import pytest
 from drive_server import DriveServer
 from earlier_version import PART_BYTES, change, unpack
+from instance import Instance
 from workspace import Workspace, tree
 
 MARKER = ".extraction_complete"
@@ -51,6 +53,16 @@ def test_a_run_goes_on_where_0_2_0_stopped(upgraded: DriveServer) -> None:
     assert workspace.command("verify", "--deep") == 0
 
 
+def test_a_kill_while_a_part_of_0_2_0_is_taken_over_costs_no_byte(upgraded: DriveServer) -> None:
+    kill = {"point": "prefix adopted", "do": "kill"}
+    with Instance(upgraded.workspace, "--no-wait", config=upgraded.config(), hooks=[kill]) as run:
+        assert run.wait() == -signal.SIGKILL
+    assert upgraded.workspace.present_bytes("e5") == PART_BYTES
+    assert upgraded.run("--no-wait") == 1
+    assert upgraded.statuses()["e5"] == "completed"
+    assert [request.start for request in upgraded.downloads_of("e5")] == [PART_BYTES]
+
+
 def test_the_next_run_finds_nothing_to_do_but_what_waits(upgraded: DriveServer) -> None:
     assert upgraded.run("--no-wait") == 1
     before = {name: inodes(upgraded.workspace.folder(f"0018/{name}")) for name in ("e0", "e1", "e4", "e5", "e6", "e7")}
@@ -61,7 +73,8 @@ def test_the_next_run_finds_nothing_to_do_but_what_waits(upgraded: DriveServer) 
     requests = len(upgraded.drive.media())
     assert upgraded.run() == 1
     assert upgraded.statuses()["e3"] == "completed"
-    assert len(upgraded.drive.media()) == requests + 1 == requests + len(upgraded.downloads_of("e3"))
+    proof = 1  # that the account serves ranges
+    assert len(upgraded.drive.media()) == requests + 1 + proof and len(upgraded.downloads_of("e3")) == 1
     assert {name: inodes(upgraded.workspace.folder(f"0018/{name}")) for name in before} == before
     assert upgraded.workspace.log().count("migrated the ledger") == 1
 

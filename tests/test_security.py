@@ -90,7 +90,7 @@ def test_any_path_of_a_listing_stays_in_its_place(path: str, other: str) -> None
         for kind, listed in kinds.items():
             assert remote_path(Structure.SINGLE, performance, kind) == listed.path == path
             whole = spool.whole_path(temp, performance, kind, listed.source())
-            for place in (whole, spool.part_path(whole), spool.quarantine_path(whole)):
+            for place in (whole, spool.sparse_path(whole), spool.quarantine_path(whole)):
                 assert inside(place, temp) and re.fullmatch(r"[0-9a-z_.]+", place.name)
             final = output_folder(output, performance)
             for place in (final, staging_path(final, "a1")):
@@ -129,7 +129,7 @@ class FakeRclone:
             f"here, real = pathlib.Path({str(folder)!r}), {real!r}\n"
             "with open(here / 'calls', 'a') as calls:\n"
             "    calls.write(json.dumps(sys.argv[1:]) + '\\n')\n"
-            "if sys.argv[1] == 'cat' and (here / 'stderr').exists():\n"
+            "if sys.argv[1] in ('cat', 'serve') and (here / 'stderr').exists():\n"
             "    sys.stderr.write((here / 'stderr').read_text())\n"
             "    sys.exit(1)\n"
             "done = subprocess.run([real, *sys.argv[1:]], stdout=subprocess.PIPE)\n"
@@ -310,7 +310,7 @@ def test_links_among_the_staged_files(done: Workspace, outside: Path, kind: str)
     (kept,) = (done.temp / "kept").iterdir()
     kept.unlink()
     place = done.temp / kept.name
-    plant(spool.part_path(place) if kind == "part" else place, outside / "victim")
+    plant(spool.sparse_path(place) if kind == "part" else place, outside / "victim")
     done.run("--force", processing__max_retries=0)
     assert (done.folder("0018/e0") / ".extraction_complete").is_file(), "what was published before is still there"
     assert (done.remote / GOOD).stat().st_size > 100

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-RCLONE_FIXTURES = frozenset({"workspace", "drive_server"})
-"""Fixtures for whole runs. `Instance`, `Rclone` and `SmallDisk` are built from a workspace."""
+RCLONE_FIXTURES = frozenset({"workspace", "drive_server", "drive", "release"})
+"""Fixtures for whole runs and for downloads. `Instance`, `Rclone` and `SmallDisk` are built from a workspace."""
 NOT_QUICK = ("rclone", "slow")
 
 

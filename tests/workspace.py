@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import yaml
 from tiny_smc import Tiny
 
 from rm360_async.cli.main import main
+from rm360_async.system.sparse_file import SparseFile
 
 
 @dataclass
@@ -105,6 +106,16 @@ class Workspace:
     def log(self) -> str:
         """Return the text of all log files, oldest first."""
         return "".join(path.read_text() for path in sorted((self.root / "work" / "logs").glob("*.log")))
+
+    def present_bytes(self, name: str = "") -> int:
+        """Return the bytes of files with `name` in theirs that lie in the spool and are not whole yet."""
+        total = 0
+        for path in self.temp.glob("*.sparse") if self.temp.exists() else ():
+            if name not in path.name:
+                continue
+            with suppress(FileNotFoundError), SparseFile(path) as sparse:
+                total += sparse.present.total
+        return total
 
     def leftovers(self) -> list[Path]:
         """Return the staging folders and spooled files that exist."""

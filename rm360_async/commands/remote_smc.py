@@ -13,14 +13,13 @@ from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.names import Kind, Performance, remote_path
 from rm360_async.domain.record import RemoteFile
+from rm360_async.download.account import Account
+from rm360_async.download.accounts import Accounts
 from rm360_async.download.ranges.cost import index_spans
 from rm360_async.download.ranges.discovery import discovery_rounds
-from rm360_async.download.ranges.probe import RangesUnsupported, probe_range_support
-from rm360_async.download.ranges.range_client import RangeClient, RangeRefused, RangeSource
-from rm360_async.download.ranges.range_connections import ServerAddress
-from rm360_async.download.rclone import Remote, RequestQuota, find_rclone, rclone_environment
+from rm360_async.download.rclone import Remote, StallPolicy, find_rclone, rclone_environment
 from rm360_async.download.rclone.missing import path_on
-from rm360_async.download.rclone.request_quota import RequestRate
+from rm360_async.download.segment_fetcher import RangesUnsupported
 from rm360_async.service.startup import connect, list_remote
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.sparse_file import SparseFile
@@ -33,8 +32,7 @@ _ROOT_HINT = (
     "a path starts at the root of the remote, not at root_folder_id of a config; for that: rm360 inspect CONFIG"
     " SUBJECT/PERFORMANCE"
 )
-_CONNECTIONS = 16
-_MAX_ATTEMPTS = 4
+_ENDED = object()
 
 
 def is_remote(target: Path) -> bool:
@@ -78,61 +76,31 @@ async def read_performance(settings: Settings, performance: Performance, read: R
 
 async def _read_file(remote: Remote, path: str, read: Callable[[SparseFile], Result]) -> Result:
     remote_file = await remote.stat(path)
-    if remote_file.folder is not None:
-        message = f"the remote has several folders {remote_file.folder.path}, so that parts of {path} cannot be read"
-        raise Fault(Cause.UNREADABLE, message, "download the file first")
     with (
         tempfile.TemporaryDirectory(prefix="rm360-remote-") as temp_dir,
         SparseFile(Path(temp_dir) / f"{path.rpartition('/')[2]}.sparse", remote_file.size) as sparse,
     ):
-        return await _read_with_retries(remote, remote_file, sparse, read)
+        accounts = Accounts([remote], StallPolicy())
+        async with accounts.running():
+            return await _download_and_read(accounts[0], remote_file, sparse, read)
 
 
 def _named(read: Read[Result], name: str, sparse: SparseFile) -> Result:
     return read(sparse, name)
 
 
-async def _read_with_retries(
-    remote: Remote, remote_file: RemoteFile, sparse: SparseFile, read: Callable[[SparseFile], Result]
+async def _download_and_read(
+    account: Account, remote_file: RemoteFile, sparse: SparseFile, read: Callable[[SparseFile], Result]
 ) -> Result:
-    quota, message = RequestQuota(), ""
-    for _ in range(_MAX_ATTEMPTS):  # what was downloaded stays in the sparse file
-        try:
-            return await _read_once(remote, remote_file, sparse, read, quota.rate())
-        except RangeRefused as refusal:
-            if fault := await remote.explain_refusal(remote_file, refusal.offset):
-                raise fault from refusal
-            quota.slow_down()
-            message = refusal.message
-    raise Fault(
-        Cause.SERVER_ERROR,
-        f"the remote refuses ranges of {remote_file.path}: {message}",
-        "try again later, or download the file first",
-    )
-
-
-async def _read_once(
-    remote: Remote,
-    remote_file: RemoteFile,
-    sparse: SparseFile,
-    read: Callable[[SparseFile], Result],
-    rate: RequestRate,
-) -> Result:
-    async with remote.serve(rate) as server:
-        address = ServerAddress(server.port, server.user, server.password)
-        client = RangeClient(address, _CONNECTIONS, lambda size: None)
-
-        def download_and_read() -> Result:
-            probe_range_support(client, {remote_file.path: sparse})
-            results: list[Result] = []
-            for _ in discovery_rounds(lambda: results.append(read(sparse)), [sparse]):
+    results: list[Result] = []
+    rounds = discovery_rounds(lambda: results.append(read(sparse)), [sparse])
+    try:
+        async with account.transfer(remote_file, sparse, lambda size: None) as transfer:
+            while await on_disk_thread(next, rounds, _ENDED) is not _ENDED:
                 results.clear()
-                client.fetch((RangeSource(remote_file.path, sparse), span) for span in index_spans(sparse))
-            return results[-1]
-
-        try:
-            return await on_disk_thread(download_and_read)
-        except RangesUnsupported as error:
-            raise Fault(Cause.UNREADABLE, str(error), "download the file first") from error
-        finally:
-            client.close()
+                transfer.want(index_spans(sparse), urgent=True)
+                account.connections.start_more()
+                await transfer.wait_until_arrived()
+    except RangesUnsupported as error:
+        raise Fault(Cause.UNREADABLE, str(error), "download the file first") from error
+    return results[-1]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rm360_async.config.yaml_document import IntAsTyped, one_line
+from rm360_async.domain.bandwidth import BandwidthLimit
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import Modality, is_subject
 from rm360_async.domain.notification import NotifyEvent
@@ -150,6 +151,30 @@ def to_folder_id(value: object) -> str:
             (None, f"{value_text(text)} is not a folder id (letters, digits, _ and -); copy it from the folder's link")
         )
     return text
+
+
+def to_count_or_auto(value: object) -> object:
+    """Return a number as it is, and None for "auto"."""
+    if value is None or value == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigErrors((None, f'{value_text(value)} is not a number; write "auto" or a number such as 8'))
+    return int(value)
+
+
+def to_bandwidth(value: object) -> BandwidthLimit | None:
+    """Return a rate or a timetable of rates; None for "auto"."""
+    if value is None or value == "auto":
+        return None
+    if isinstance(value, BandwidthLimit):
+        return value
+    if not isinstance(value, str):
+        example = '"10M" (MiB/s), "off" or a timetable "08:00,2M 19:00,off"'
+        raise ConfigErrors((None, f"{value_text(value)} is not a text; write {example}"))
+    try:
+        return BandwidthLimit.parse(value)
+    except BadRequest as error:
+        raise ConfigErrors((None, str(error))) from None
 
 
 def to_path(base: Path, value: object) -> Path:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from rm360_async.config import parsers
 from rm360_async.config.machine import MACHINE
 from rm360_async.config.parsers import ConfigErrors
+from rm360_async.domain.bandwidth import BandwidthLimit
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.names import Modality, Structure, is_subject
 from rm360_async.domain.notification import NotifyEvent
@@ -165,7 +166,12 @@ class Processing(_Section):
     max_retries: int = Field(default=3, ge=0, le=100)
     retry_delay: float = Field(default=30, ge=0, le=86_400)
     """Seconds before the first retry; later retries wait longer."""
-    downloads: int = Field(default=2, ge=1, le=64)
+    connections: Annotated[int | None, BeforeValidator(parsers.to_count_or_auto)] = Field(default=None, ge=1, le=256)
+    """Connections to each account at most; None (auto): as many as the line needs."""
+    downloads: Annotated[int | None, BeforeValidator(parsers.to_count_or_auto)] = Field(default=None, ge=1, le=64)
+    """Files open at once at most; None (auto): as few as the connections can use."""
+    bandwidth: Annotated[BandwidthLimit | None, BeforeValidator(parsers.to_bandwidth)] = None
+    """For all connections together; None: what RCLONE_BWLIMIT says, if it is set."""
     workers: int = Field(default=0, ge=0, le=512)
     """Extractions at once; 0 means one for each core."""
     fetch: Literal["auto", "whole", "ranges"] = "auto"

@@ -21,14 +21,10 @@ from rm360_async.domain.terms import ALL, Selector, asks_for_all
 
 
 class FetchMode(str, Enum):
-    """How the files of a performance are downloaded.
-
-    WHOLE, only the RANGES that are needed, or COMPLETE_SPARSE: the rest of files of which ranges are on disk already.
-    """
+    """How the files of a performance are downloaded: WHOLE, or only the RANGES that are needed."""
 
     WHOLE = "whole"
     RANGES = "ranges"
-    COMPLETE_SPARSE = "complete sparse"
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from rm360_async.budget import leased_by_others
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
-from rm360_async.domain.errors import Answer, Cause, Fault
+from rm360_async.domain.errors import Answer, Cause, Fault, Scope
 from rm360_async.domain.names import Kind, Performance, Structure, remote_path
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download import spool
-from rm360_async.download.rclone import Remote
-from rm360_async.download.throttle import Throttle
+from rm360_async.download.account import Account
+from rm360_async.download.accounts import Accounts
 from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.ports import SourceNotes
 from rm360_async.system.disk_threads import on_disk_thread
@@ -32,35 +32,48 @@ _ACCOUNT_ONLY = frozenset({Cause.NOT_FOUND, Cause.FORBIDDEN, Cause.ABUSIVE_FILE,
 
 
 class Downloader:
-    """Look up and download the files of jobs, resumably, from the first remote that does not refuse."""
+    """Look up and download the files of jobs, resumably, from the first account that does not refuse."""
 
     def __init__(
         self,
-        remotes: Sequence[Remote],
+        accounts: Accounts,
         notes: SourceNotes,
         temp_dir: Path,
         structure: Structure,
-        throttle: Throttle,
         quota_wait: float,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.remotes, self.notes, self.temp_dir = remotes, notes, temp_dir
-        self.structure, self.throttle, self.quota_wait, self.clock = structure, throttle, quota_wait, clock
+        self.accounts, self.notes, self.temp_dir = accounts, notes, temp_dir
+        self.structure, self.quota_wait, self.clock = structure, quota_wait, clock
         self.fetched_bytes = 0
         """Bytes that crossed the network in this run."""
 
     async def look_up(self, job: Job, kinds: Sequence[Kind]) -> None:
-        """Fill in the job's remote files as they are now, and where they will be in the spool."""
+        """Fill in the job's remote files as they are now, and where they will be in the spool.
+
+        Now is some minutes ago for files with an md5, see `recent_files`.
+        """
         for kind in kinds:
-            file = await self.stat(job, remote_path(self.structure, job.performance, kind))
+            path = remote_path(self.structure, job.performance, kind)
+            file = self.accounts.recent_files.take(path) or await self.stat(job, path)
             job.remote_files[kind] = file
             job.sources[kind] = file.source()
             job.spool_paths[kind] = spool.whole_path(self.temp_dir, job.performance, kind, job.sources[kind])
 
-    async def stat(self, job: Job, path: str, *, read: bool = False) -> RemoteFile:
-        """Return one file as the remote has it now, once the throttle admits the request; see `Remote.stat`."""
-        async with self.admitted(job):
-            return await self.remotes[0].stat(path, read=read)
+    async def stat(self, job: Job, path: str) -> RemoteFile:
+        """Return a file as it is now, from an account that answers: one that is limited slows no lookup down."""
+        for account in sorted(self.accounts, key=lambda each: each.throttle.is_slowed_down):
+            try:
+                async with self.admitted(job, account):
+                    files = await account.remote.list_beside(path)
+            except Fault as fault:
+                failure = fault
+                if fault.cause.scope is not Scope.REMOTE:
+                    raise
+            else:
+                self.accounts.recent_files.note(file for file in files if file.path != path)
+                return next(file for file in files if file.path == path)
+        raise failure
 
     async def download(self, job: Job) -> None:
         """Download what is not in the spool yet; fills `spooled`, and the md5 of each source."""
@@ -100,42 +113,42 @@ class Downloader:
         self.fetched_bytes += size
 
     @asynccontextmanager
-    async def admitted(self, job: Job) -> AsyncIterator[Callable[[], None]]:
-        """Wait until the throttle admits the job, whose note says why; gives what to call when bytes arrive."""
-        job.progress.note = self.throttle.reason
-        async with self.throttle.admitted() as on_success:
+    async def admitted(self, job: Job, account: Account) -> AsyncIterator[Callable[[], None]]:
+        """Wait until an account's throttle admits the job, whose note says why; gives what to call on new bytes."""
+        job.progress.note = account.throttle.reason
+        async with account.throttle.admitted() as on_success:
             job.progress.note = ""
             yield on_success
 
-    async def next_remote(self, paths: Sequence[str], refused: dict[str, Fault]) -> Remote:
-        """Return the first remote that refuses none of the files.
+    async def next_account(self, paths: Sequence[str], refused: dict[str, Fault]) -> Account:
+        """Return the first account that refuses none of the files.
 
         If all do: raises Fault(FILE_QUOTA) until the first quota is reset, else a refusal: of a login, which may pass,
         rather than one that is final.
         """
         waits: list[tuple[float, str]] = []
-        for remote in self.remotes:
-            if str(remote) in refused:
+        for account in sorted(self.accounts, key=lambda each: each.throttle.is_slowed_down):
+            if str(account) in refused:
                 continue
-            quotas = [(await self.notes.quota_until(str(remote), path), path) for path in paths]
+            quotas = [(await self.notes.quota_until(str(account), path), path) for path in paths]
             used_up = [(until, path) for until, path in quotas if until is not None]
             if not used_up:
-                return remote
+                return account
             waits.append(max(used_up))
         if not waits:
             raise sorted(refused.values(), key=lambda fault: fault.cause.answer is Answer.STOP)[-1]
-        accounts = "its account" if len(self.remotes) == 1 else f"all {len(self.remotes)} accounts"
+        accounts = "its account" if len(self.accounts) == 1 else f"all {len(self.accounts)} accounts"
         until, path = min(waits)
         raise Fault(Cause.FILE_QUOTA, f"the download quota of {path} is used up for {accounts}", until=until)
 
-    async def handle_refusal(self, remote: Remote, file: RemoteFile, fault: Fault, refused: dict[str, Fault]) -> None:
+    async def handle_refusal(self, account: Account, file: RemoteFile, fault: Fault, refused: dict[str, Fault]) -> None:
         """Note a refusal that concerns this account alone, so that the next one is asked; raise every other fault."""
         if fault.cause is Cause.FILE_QUOTA:
-            await self.notes.record_quota(str(remote), file.path, self.clock.now() + self.quota_wait)
-            log.warning("download quota of this file is used up", remote=str(remote), file=file.path)
-        elif fault.cause in _ACCOUNT_ONLY and len(self.remotes) > 1:
-            refused[str(remote)] = fault
-            log.warning(str(fault), remote=str(remote))
+            await self.notes.record_quota(str(account), file.path, self.clock.now() + self.quota_wait)
+            log.warning("download quota of this file is used up", remote=str(account), file=file.path)
+        elif fault.cause in _ACCOUNT_ONLY and len(self.accounts) > 1:
+            refused[str(account)] = fault
+            log.warning(str(fault), remote=str(account))
         elif fault.cause is Cause.MISMATCH:
             raise await self._mismatch(file, fault)
         else:
@@ -144,31 +157,32 @@ class Downloader:
     async def _download_file(self, job: Job, file: RemoteFile, whole: Path, before: int) -> str:
         """Download one file and return its md5; `before` are the bytes of the job's other file."""
         refused: dict[str, Fault] = {}
-        part = spool.part_path(whole)
+        sparse = spool.sparse_path(whole)
+        with os_errors("write", whole):
+            await on_disk_thread(spool.adopt_prefix, whole)
         while True:
-            remote = await self.next_remote([file.path], refused)
+            account = await self.next_account([file.path], refused)
             try:
-                async with self.admitted(job) as on_success:
-                    size = await on_disk_thread(spool.size_of, part)
-                    md5 = await remote.download(file, part, self._counting(job, size, before, on_success))
+                async with self.admitted(job, account) as on_success:
+                    md5 = await account.download(file, sparse, self._counting(job, before, on_success))
             except Fault as fault:
-                await self.handle_refusal(remote, file, fault, refused)
+                await self.handle_refusal(account, file, fault, refused)
                 continue
             with os_errors("write", whole):
-                await on_disk_thread(spool.commit_part, part, whole)
+                await on_disk_thread(spool.commit, sparse, whole)
             return md5
 
-    def _counting(self, job: Job, start: int, before: int, on_success: Callable[[], None]) -> Callable[[int], None]:
-        """Return what takes the size of a part as it grows from `start` bytes."""
-        _set_done(job, before + start)
+    def _counting(self, job: Job, before: int, on_success: Callable[[], None]) -> Callable[[int], None]:
+        """Return what takes the bytes that are present of a file as they grow."""
+        present: int | None = None
 
         def on_bytes(size: int) -> None:
-            nonlocal start
+            nonlocal present
             _set_done(job, before + size)
-            if size > start:
-                self.count(job, size - start)
+            if present is not None and size > present:
+                self.count(job, size - present)
                 on_success()
-            start = size  # smaller if the part had to be emptied
+            present = size
 
         return on_bytes
 

@@ -1,11 +1,12 @@
 """The spool: downloaded .smc files in temp_dir, their names, and what the names prove.
 
-A part is `0018_s1_all_raw.<fingerprint>.smc.part`, a whole file the same without `.part`. The fingerprint comes from
-the size, md5 and time that the remote listed: bytes of a changed file are never joined with those of an earlier
-version. A file gets its whole name only after its size and md5 equal the listing and it was synced, so the name
-alone is evidence after a crash. `.smc.sparse` with its `.map` holds ranges of a file that is not needed whole (see
-`system.sparse_file`). Whole files whose extraction failed, or that the user wants to keep, are quarantined in
-`kept/`; they do not count as spooled any more, and are restored when they are needed again.
+A whole file is `0018_s1_all_raw.<fingerprint>.smc`. The fingerprint comes from the size, md5 and time that the remote
+listed: bytes of a changed file are never joined with those of an earlier version. A file gets that name only after its
+size and md5 equal the listing and it was synced, so the name alone is evidence after a crash. Before that, or if it is
+not needed whole, `.smc.sparse` holds what has arrived, and its `.map` says what that is (see `system.sparse_file`).
+Version 0.2.0 left a `.smc.part`, the start of a file; it becomes a sparse file. Whole files whose extraction failed,
+or that the user wants to keep, are quarantined in `kept/`; they do not count as spooled any more, and are restored
+when they are needed again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rm360_async.domain.names import Kind, Performance, Structure, file_name, pa
 from rm360_async.domain.record import SourceFile
 from rm360_async.system.fault_points import reach
 from rm360_async.system.files import sync_folder
-from rm360_async.system.sparse_file import is_sparse, map_path
+from rm360_async.system.sparse_file import is_sparse, map_path, write_prefix_map
 
 QUARANTINE = "kept"
 """Name of the quarantine folder in temp_dir."""
@@ -42,25 +43,20 @@ def whole_path(temp_dir: Path, performance: Performance, kind: Kind, source: Sou
     return temp_dir / f"{stem}.{fingerprint(source)}.smc"
 
 
-def part_path(whole: Path) -> Path:
-    """Return the path of the part that becomes `whole`."""
-    return whole.with_name(whole.name + ".part")
-
-
 def sparse_path(whole: Path) -> Path:
     """Return the path of the sparse file that holds ranges of what would be `whole`."""
     return whole.with_name(whole.name + ".sparse")
 
 
 def whole_paths(whole: Path) -> list[Path]:
-    """Return every path that the whole file, or a part of it, may have."""
-    return [whole, part_path(whole), quarantine_path(whole)]
+    """Return every path that the whole file may have."""
+    return [whole, quarantine_path(whole)]
 
 
 def all_paths(whole: Path) -> list[Path]:
     """Return every path that bytes of a file may have in the spool."""
     sparse = sparse_path(whole)
-    return [whole, part_path(whole), sparse, map_path(sparse)]
+    return [whole, _prefix_path(whole), sparse, map_path(sparse)]
 
 
 def quarantine_path(whole: Path) -> Path:
@@ -68,11 +64,28 @@ def quarantine_path(whole: Path) -> Path:
     return whole.parent / QUARANTINE / whole.name
 
 
-def commit_part(part: Path, whole: Path) -> None:
-    """Give a synced, compared part (or a sparse file that was completed) its whole name, durably."""
+def _prefix_path(whole: Path) -> Path:
+    return whole.with_name(whole.name + ".part")
+
+
+def adopt_prefix(whole: Path) -> None:
+    """Go on with the start of a file that version 0.2.0 has left; a sparse file that is there already is kept."""
+    prefix, sparse = _prefix_path(whole), sparse_path(whole)
+    if not prefix.exists():
+        return
+    if sparse.exists():
+        prefix.unlink()
+        return
+    write_prefix_map(prefix, map_path(sparse))
+    prefix.rename(sparse)
+    reach("prefix adopted")
+
+
+def commit(sparse: Path, whole: Path) -> None:
+    """Give a sparse file that is complete, compared and synced its whole name, durably."""
     reach("committing part")
-    part.rename(whole)
-    map_path(part).unlink(missing_ok=True)
+    sparse.rename(whole)
+    map_path(sparse).unlink(missing_ok=True)
     sync_folder(whole.parent)
     reach("part committed")
 
@@ -186,7 +199,7 @@ def bytes_by_stem(temp_dir: Path) -> dict[str, int]:
 
 def bytes_of(wholes: Iterable[Path]) -> int:
     """Return the bytes on the disk of some whole files, or of what there is of them. Raises OSError."""
-    paths = [path for whole in wholes for path in (whole, part_path(whole), sparse_path(whole))]
+    paths = [path for whole in wholes for path in all_paths(whole)]
     return sum(allocated_bytes(path) for path in paths if path.exists())
 
 

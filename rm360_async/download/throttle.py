@@ -45,6 +45,11 @@ class Throttle:
         self._running = 0
         self._changed = Changed()
 
+    @property
+    def is_slowed_down(self) -> bool:
+        """Return True from a limit until the full width is reached again."""
+        return self.width < self.full_width
+
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[Callable[[], None]]:
         """Hold a slot while the block runs; a fault of the remote in it slows all downloads down.

@@ -101,6 +101,8 @@ class Job:
     spooled_bytes: int = 0
     """Bytes of its files that lie in the spool."""
     fetch_mode: FetchMode = FetchMode.WHOLE
+    needs_whole: bool = False
+    """True once an attempt has found that ranges are not enough, or cost more."""
     spool_need: int = 0
     """Bytes of disk in the spool that its lease is for."""
     lease: DiskLease | None = None

@@ -110,7 +110,8 @@ class _Pipeline:
         """Runs the retries of jobs that keep their lease; None once no further job may come in."""
         self.machine = MachinePause(stages.probe_workers, self._show_trouble)
         self.ended_by_stop: set[anyio.CancelScope] = set()
-        """Waits for disk space, and for a machine that lets no process begin."""
+        """Waits for disk space, for the turn of the next file, and for a machine that lets no process begin."""
+        self._turns = anyio.Lock(fast_acquire=True)
         self._dequeued = anyio.Event()
         """Set, and replaced, when a job was taken out of the queue."""
 
@@ -147,6 +148,8 @@ class _Pipeline:
         while self.queue.statistics().current_buffer_used >= MAX_QUEUED and not self.scheduler.stopping:
             await self._dequeued.wait()
         await self._wait_unless_stopped(self.machine.wait)
+        async with self._turns:  # one at a time, so that each sees what the others have taken
+            await self._wait_unless_stopped(self.stages.wait_for_turn)
         return await self.scheduler.next_job()
 
     def _notify_dequeued(self) -> None:

@@ -54,6 +54,9 @@ class StagePort(Protocol):
     def fetched_bytes(self) -> int:
         """Return the bytes that crossed the network in this run: while they grow, the remote answers."""
 
+    async def wait_for_turn(self) -> None:
+        """Return when the downloads can soon use another file."""
+
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
         """Reconcile the claimed job with what is on disk; return the state that it is really in."""
 

@@ -20,6 +20,8 @@ from rm360_async.system.disk_threads import on_disk_thread
 RATE_WINDOW_SECONDS = 120.0
 """The download rate is averaged over this time."""
 FREE_SPACE_SECONDS = 2.0
+SHORTAGE = "Insufficient storage space"
+"""How the notes of jobs that wait for disk space begin."""
 
 
 class Progress:
@@ -32,7 +34,10 @@ class Progress:
         budget: Budget,
         fetched: Callable[[], int],
         clock: Clock = SYSTEM_CLOCK,
+        line: Callable[[], tuple[int, str]] = lambda: (0, ""),
     ) -> None:
+        """`line` gives the number of connections now, and what bounds the downloads as far as they know."""
+        self._line = line
         self.scheduler, self.sizes, self.budget = scheduler, sizes, budget
         self._clock = clock
         self._fetched = fetched
@@ -44,6 +49,7 @@ class Progress:
         ended = Counter(self.scheduler.ended.values())
         rate = self._rate()
         left = self._bytes_left()
+        connections, bound = self._line()
         return Snapshot(
             at=self._clock.now(),
             planned=self.scheduler.planned,
@@ -60,7 +66,18 @@ class Progress:
             next_due=self.scheduler.first_due(),
             free=self._free_bytes,
             trouble=self.scheduler.trouble,
+            connections=connections,
+            held_back_by=bound or self._bound_behind_downloads(),
         )
+
+    def _bound_behind_downloads(self) -> str:
+        """Return what keeps the next file from being downloaded although nothing else is."""
+        if not self.scheduler.pending:
+            return ""
+        active = self.scheduler.active.values()
+        if any(job.progress.note.startswith(SHORTAGE) for job in active):
+            return "disk space"
+        return "extraction" if any(job.stage is not Stage.DOWNLOADING for job in active) else ""
 
     def _active_job(self, job: Job) -> ActiveJob:
         progress = job.progress

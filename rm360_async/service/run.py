@@ -15,11 +15,11 @@ import anyio
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.notification import event_at_end
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
+from rm360_async.download.accounts import MAX_DOWNLOADS, Accounts
 from rm360_async.download.rclone import Remote, RemoteListing
 from rm360_async.extraction.worker_client import ExtractionWorkers
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
@@ -41,6 +41,7 @@ from rm360_async.service.startup import (
     RunOptions,
     attendance_of,
     connect,
+    line_limits_of,
     list_patiently,
     service_heartbeat,
     stall_policy_of,
@@ -51,6 +52,7 @@ from rm360_async.stages.stages import Stages
 from rm360_async.stages.wiring import build_stages
 from rm360_async.system import log as logs
 from rm360_async.system.disk_threads import on_disk_thread
+from rm360_async.system.exception_groups import unwraps_faults
 from rm360_async.system.fault_points import reach
 from rm360_async.system.os_errors import fault_in, os_errors
 from rm360_async.system.systemd import Notifier
@@ -156,6 +158,7 @@ class _Run:
             processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600
         )
         self.stop = Stop(self.scheduler, processing.grace_seconds, self.notifier.notify_stopping)
+        self.accounts = Accounts(remotes, stall_policy_of(settings), self.retry_policy, line_limits_of(settings))
         self.plan: RunPlan | None = None
         self.started, self.summary = time.monotonic(), RunSummary()
         self.fetched: Callable[[], int] = lambda: 0
@@ -197,31 +200,47 @@ class _Run:
                 for line in await header_lines(self.settings, self.options, self.remotes):
                     log.info(line)
                 await self.reconciler.import_existing(self.notifier.show_status)
-                force = self.options.replaces_published(self.settings)
-                self.plan = await self.reconciler.plan(await self._list_remote(), self._accounts, force=force)
-                self.manifest.touch()
-                await self._process(self.plan)
+                async with ExtractionWorkers() as workers:
+                    await self._process(self._build_stages(workers))
         finally:
             self.notifier.notify_stopping()
             with anyio.CancelScope(shield=True):
                 code = await self._sum_up(self.plan or RunPlan())
         return code
 
-    async def _process(self, plan: RunPlan) -> None:
+    async def _process(self, stages: Stages) -> None:
+        plan = self.plan = await self._make_plan(stages)
+        self.manifest.touch()
         for each, state in plan.states.items():
             self.scheduler.update(each, PlannedState(Stage.PENDING) if each in plan.needs_cleanup else state)
-        async with ExtractionWorkers() as workers:
-            stages = self._build_stages(workers)
-            self.fetched = lambda: stages.fetched_bytes
+        self.fetched = lambda: stages.fetched_bytes
+        async with self.accounts.running(self.ledger.hints, self._count_instances):
             await on_disk_thread(stages.budget.remove_dead_tickets)
             await on_disk_thread(remove_old_logs, self.settings)
             await limit_quarantine(self.settings, self.ledger)
-            if self.scheduler.pending or self.scheduler.waiting:
-                await stages.probe_workers()  # before a byte is downloaded that could not be extracted
             await self._run_pipeline(stages, plan)
         if not self.scheduler.stopping:
             ended = [each for each in plan.states if each not in self.scheduler.waiting]
             await self.ledger.requests.unforce(ended)
+
+    async def _make_plan(self, stages: Stages) -> RunPlan:
+        """Return the plan; if there is work, a worker was tried: before a byte is downloaded that it could not extract.
+
+        Where the ledger shows work already, that is done while the remote is listed.
+        """
+        totals, unfinished = await self.ledger.overview(self.claims)
+        expects_work = bool(unfinished) or totals.stages.get(Stage.COMPLETED, 0) < max(1, sum(totals.stages.values()))
+        with unwraps_faults():
+            async with anyio.create_task_group() as tasks:
+                if expects_work:
+                    tasks.start_soon(stages.probe_workers)
+                listing = await self._list_remote()
+                self.accounts.recent_files.note(file for files in listing.files.values() for file in files.values())
+                force = self.options.replaces_published(self.settings)
+                plan = await self.reconciler.plan(listing, self._accounts, force=force)
+        if (plan.unfinished() or plan.needs_cleanup) and not expects_work:
+            await stages.probe_workers()
+        return plan
 
     async def _sum_up(self, plan: RunPlan) -> int:
         """Write the end of the log and the manifest; return the exit code."""
@@ -237,8 +256,8 @@ class _Run:
         try:
             await self.manifest.finish()
         except Fault as fault:  # nothing is lost: the ledger has everything
-            log.error(f"{fault}; then run `rm360 export-manifest`")
-            code = ExitCode.CANNOT_CONTINUE
+            hint = f"{fault.hint or 'free its disk'}; then run `rm360 export-manifest`"
+            raise Fault(fault.cause, fault.message, hint) from fault
         return code
 
     @property
@@ -262,15 +281,24 @@ class _Run:
 
     def _build_stages(self, workers: ExtractionWorkers) -> Stages:
         job_log = JobLog(self.ledger, self.claims, self.number, self.manifest)
-        stall_policy = stall_policy_of(self.settings)
         hints, policy, due_times = self.ledger.hints, self.retry_policy, self.scheduler.due_times
-        return build_stages(self.settings, job_log, hints, self.remotes, policy, stall_policy, due_times, workers)
+        return build_stages(self.settings, job_log, hints, self.accounts, policy, due_times, workers)
+
+    async def _count_instances(self) -> int:
+        return len(await self.ledger.runs.running(self.claims))
 
     async def _run_pipeline(self, stages: Stages, plan: RunPlan) -> None:
         processing = self.settings.processing
-        width = Width(processing.downloads, processing.worker_count)
+        width = Width(processing.downloads or MAX_DOWNLOADS, processing.worker_count)
         sizes = {each: estimate.download_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
-        progress = Progress(self.scheduler, sizes, stages.budget, self.fetched)
+        accounts = self.accounts
+        progress = Progress(
+            self.scheduler,
+            sizes,
+            stages.budget,
+            self.fetched,
+            line=lambda: (accounts.open_connections, accounts.held_back_by),
+        )
         path = self.settings.storage.metrics_path
         metrics = await on_disk_thread(_open_metrics, path) if path is not None else None
         with live_display(self.log_file, self.settings.logging.console_output and not self.options.quiet) as live:

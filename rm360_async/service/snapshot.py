@@ -52,6 +52,10 @@ class Snapshot:
     free: int | None
     trouble: str = ""
     """Why nothing is started for now; empty if nothing is wrong."""
+    connections: int = 0
+    """Connections that request or receive something now."""
+    held_back_by: str = ""
+    """What bounds the downloads: line, remote's limit, bandwidth limit, disk, disk space, extraction; or nothing."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as JSON values."""
@@ -77,6 +81,8 @@ class Snapshot:
         stages = Counter(each.stage for each in self.in_hand)
         parts += [f"{count} {stage}" for stage, count in stages.items()]
         parts += [rate_text(self.rate)] if self.rate else []
+        parts += [f"{self.connections} connections"] if self.connections else []
+        parts += [f"bound by {self.held_back_by}"] if self.held_back_by else []
         parts += [f"{size_text(self.left)} left"] if self.left else []
         parts += [f"expected end {time_text(self.expected_end)}"] if self.expected_end else []
         notes = [each.note for each in self.in_hand if each.note]

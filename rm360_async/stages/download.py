@@ -33,6 +33,7 @@ async def download(
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(watch_disk)
+            downloader.accounts.note_download()
             await _by_fetch_mode(job, settings, budget, downloader, range_downloader)
             tasks.cancel_scope.cancel()
     if message and not job.arrived:
@@ -50,5 +51,6 @@ async def _by_fetch_mode(
             return
         except RangesTooExpensive as expensive:
             job.fetch_mode, job.spool_need = expensive.mode, expensive.bytes
+            job.needs_whole = job.fetch_mode is FetchMode.WHOLE
             await take_lease(job, budget, expensive.bytes)
     await downloader.download(job)

@@ -43,7 +43,7 @@ async def extract(job: Job, settings: Settings, limits: WorkerLimits, run: RunEx
         on_progress(0, 0)
         if isinstance(error, Fault) and error.cause is Cause.NOT_FETCHED:
             log.warning(f"{error}: byte ranges were not enough, downloading the whole file")
-            job.fetch_mode = FetchMode.COMPLETE_SPARSE
+            job.fetch_mode, job.needs_whole = FetchMode.WHOLE, True
             job.spooled.clear()
         if isinstance(error, Fault):
             raise with_source_advice(error, job) from error

@@ -50,16 +50,10 @@ async def reserve(
 
 
 def choose_fetch_mode(job: Job, estimate: Estimate, fetch_setting: str) -> None:
-    """Choose how to download, unless an attempt has found that out; what is on disk already is continued."""
-    wholes = job.spool_paths.values()
-    has_whole = any(path.exists() for whole in wholes for path in spool.whole_paths(whole))
-    has_sparse = any(spool.sparse_path(whole).exists() for whole in wholes)
-    if has_whole:
-        job.fetch_mode = FetchMode.COMPLETE_SPARSE if has_sparse else FetchMode.WHOLE
-    elif job.fetch_mode is not FetchMode.COMPLETE_SPARSE:
-        job.fetch_mode = estimate.fetch_mode(fetch_setting)
-        if job.fetch_mode is FetchMode.WHOLE and has_sparse:
-            job.fetch_mode = FetchMode.COMPLETE_SPARSE
+    """Choose how to download, unless an attempt has found that out; either way goes on with what is on disk."""
+    has_whole = any(path.exists() for whole in job.spool_paths.values() for path in spool.whole_paths(whole))
+    is_whole = has_whole or job.needs_whole
+    job.fetch_mode = FetchMode.WHOLE if is_whole else estimate.fetch_mode(fetch_setting)
     by_ranges = job.fetch_mode is FetchMode.RANGES
     needed = estimate.staging_bytes(fetch_setting) if by_ranges else estimate.whole_bytes
     job.spool_need = max(needed, job.spool_need if by_ranges else 0)

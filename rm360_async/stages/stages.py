@@ -58,11 +58,15 @@ class Stages:
         """Return the bytes that crossed the network in this run."""
         return self.downloader.fetched_bytes
 
+    async def wait_for_turn(self) -> None:
+        """Return when the downloads can soon use another file."""
+        await self.downloader.accounts.wait_for_turn()
+
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
         """Reconcile the claimed job with what is on disk; return the state that it is really in."""
         if is_quota_wait(row):  # another instance may have recorded it, which has other accounts
             quotas = await self.job_log.ledger.hints.quotas()
-            row = with_quota_wait(row, quotas, map(str, self.downloader.remotes), self.clock.now())
+            row = with_quota_wait(row, quotas, map(str, self.downloader.accounts), self.clock.now())
         state = await lookup(job, row, self.settings, self.job_log, self.clock)
         log.debug(f"{job.performance}: found {row.stage.value}, is {state.stage.value}", reason=state.reason)
         return state

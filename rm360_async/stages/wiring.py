@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from rm360_async.budget import Budget
@@ -11,10 +11,9 @@ from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.selection import FetchMode
 from rm360_async.download import spool
+from rm360_async.download.accounts import Accounts
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.range_downloader import RangeDownloader
-from rm360_async.download.rclone import Remote, StallPolicy
-from rm360_async.download.throttle import Throttle
 from rm360_async.extraction.worker_client import WorkerLimits, Workers
 from rm360_async.pipeline.ports import SourceNotes
 from rm360_async.stages.job_log import JobLog
@@ -26,20 +25,18 @@ def build_stages(
     settings: Settings,
     job_log: JobLog,
     notes: SourceNotes,
-    remotes: Sequence[Remote],
+    accounts: Accounts,
     retry_policy: RetryPolicy,
-    stall_policy: StallPolicy,
     due_times: Callable[[], Mapping[Performance, float]],
     workers: Workers,
 ) -> Stages:
     """Return the stages with the real parts; starts nothing. `due_times`: see `evict_orphans`."""
     processing, storage, limits = settings.processing, settings.storage, settings.limits
     downloader = Downloader(
-        remotes,
+        accounts,
         notes,
         storage.temp_dir,
         settings.google_drive.structure,
-        Throttle(processing.downloads, retry_policy),
         retry_policy.quota_wait,
     )
     budget = Budget(
@@ -52,5 +49,5 @@ def build_stages(
     )
     worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
     ignore_cost = processing.fetch == FetchMode.RANGES.value
-    range_downloader = RangeDownloader(downloader, stall_policy, worker_limits, ignore_cost)
+    range_downloader = RangeDownloader(downloader, worker_limits, ignore_cost)
     return Stages(settings, job_log, downloader, range_downloader, budget, worker_limits, workers)

@@ -3,7 +3,9 @@
 Theory of operation. The sparse file has the size of the remote's, so every offset in it is right and the disk holds
 only what was downloaded. Beside it, the map lists each range with a hash of its bytes; an entry is appended after the
 bytes were written. Nothing has to be synced: a process that resumes the file reads every listed range again and
-trusts only what the hash confirms, so neither a kill nor a power cut between the two can do harm.
+trusts only what the hash confirms, so neither a kill nor a power cut between the two can do harm. A file whose md5 is
+compared in the end is not read twice for that: only if the md5 differs are the ranges verified, and the wrong ones
+dropped.
 
 A reader that needs bytes which are not present gets an error, and the range is noted as requested. So any code that
 reads a file can be run on a file that has not arrived: once to learn what it lacks, again when that has arrived, until
@@ -21,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from rm360_async.system.disk_threads import stop_if_cancelled
 from rm360_async.system.fault_points import reach
 from rm360_async.system.files import write_all
 from rm360_async.system.hashing import hash_of
@@ -48,6 +51,15 @@ def map_path(path: Path) -> Path:
     return path.with_name(path.name + _MAP_SUFFIX)
 
 
+def write_prefix_map(prefix: Path, path: Path) -> None:
+    """Write the map of a file of which everything up to its end has arrived, and nothing after it."""
+    with prefix.open("rb") as file, path.open("wb") as entries:
+        offset = 0
+        while chunk := file.read(_MAX_ENTRY_BYTES):
+            entries.write(_ENTRY.pack(offset, len(chunk), hash_of(chunk)))
+            offset += len(chunk)
+
+
 class MissingBytes(OSError):
     """Bytes that are not present were read; they are noted as requested."""
 
@@ -57,14 +69,15 @@ class SparseFile:
 
     `present` are the bytes that have arrived; `requested_index` and `requested_data` those that readers lacked, of
     HDF5's index and of the data that it names. `size` is that of the remote's file, to create or to resume it; None
-    opens it only to read, and trusts its map, which a process since the last boot has written. Raises OSError.
+    opens it only to read, and trusts its map, which a process since the last boot has written. `verify=False` trusts
+    it too, for a file whose md5 will be compared. Raises OSError.
     `write` may be called from several threads while another one reads which spans are present.
     """
 
-    def __init__(self, path: Path, size: int | None = None) -> None:
+    def __init__(self, path: Path, size: int | None = None, *, verify: bool = True) -> None:
         self.path = path
         self.present, self.requested_index, self.requested_data = SpanSet(), SpanSet(), SpanSet()
-        self._lock = threading.Lock()
+        self._lock, self._map_lock = threading.Lock(), threading.Lock()
         self._map = -1
         flags = os.O_CLOEXEC | os.O_NOFOLLOW
         self.descriptor = os.open(path, flags | (os.O_RDONLY if size is None else os.O_RDWR | os.O_CREAT), 0o666)
@@ -74,7 +87,7 @@ class SparseFile:
                 self._map = os.open(map_path(path), flags | os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self.size = os.fstat(self.descriptor).st_size
             reach("sparse file opened")
-            self._read_map(verify=size is not None)
+            self._read_map(verify=verify and size is not None)
             reach("map read")
         except BaseException:
             self.close()
@@ -95,7 +108,7 @@ class SparseFile:
                 os.close(descriptor)
         self.descriptor = self._map = -1
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write bytes that have arrived, and enter them in the map."""
         remaining = memoryview(data)
         while remaining:
@@ -103,8 +116,9 @@ class SparseFile:
             remaining = remaining[written:]
         reach("range written")
         entry = _ENTRY.pack(offset, len(data), hash_of(data))
-        with self._lock:
+        with self._map_lock:
             write_all(self._map, entry)
+        with self._lock:  # never held while the disk is waited for
             self.present.add(offset, offset + len(data))
         reach("range recorded")
 
@@ -132,6 +146,31 @@ class SparseFile:
         with self._lock:
             return self.present.missing(start, end)
 
+    @property
+    def prefix_bytes(self) -> int:
+        """Return how many bytes are present from the start of the file on without a gap."""
+        with self._lock:
+            first = next(iter(self.present), (0, 0))
+        return first[1] if first[0] == 0 else 0
+
+    def reload(self) -> None:
+        """Take up what another process has written since the file was opened to read."""
+        self._read_map(verify=False)
+
+    def drop_damaged(self) -> int:
+        """Verify every range, and drop those that do not hold the bytes that arrived; return the bytes dropped."""
+        before = self.present.total
+        with self._lock:
+            self.present = SpanSet()
+        self._read_map(verify=True)
+        return before - self.present.total
+
+    def drop_all(self) -> None:
+        """Drop everything that is present."""
+        os.ftruncate(self._map, 0)
+        with self._lock:
+            self.present = SpanSet()
+
     def clear_requests(self) -> None:
         """Forget what was requested, for another round."""
         self.requested_index, self.requested_data = SpanSet(), SpanSet()
@@ -148,6 +187,7 @@ class SparseFile:
             write_all(self._map, b"".join(_ENTRY.pack(*entry) for entry in intact))
 
     def _is_intact(self, offset: int, size: int, hashed: bytes) -> bool:
+        stop_if_cancelled()  # gigabytes may have to be read
         if size > _MAX_ENTRY_BYTES or offset + size > self.size:
             return False
         return hash_of(os.pread(self.descriptor, size, offset)) == hashed

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.system.import_path import python_path
@@ -27,6 +28,7 @@ from rm360_async.system.processes import Tail, kill_group, python_process
 from rm360_async.system.worker_environment import worker_environment
 
 OnMessage = Callable[[dict[str, Any]], None]
+Answers = MemoryObjectReceiveStream[str]
 _START_FUNCTION = "rm360_async.system.worker:start_worker"
 _TEMPLATE_FUNCTION = "rm360_async.system.worker_template:serve_forks"
 _MAX_STDERR_BYTES = 8192
@@ -78,18 +80,25 @@ class WorkerEnd:
         return f"ended with exit code {self.exit_code}" + (f": {lines[-1]}" if lines else "")
 
 
-async def run_worker(worker: AbstractAsyncContextManager[WorkerProcess], job: str, on_message: OnMessage) -> WorkerEnd:
+async def run_worker(
+    worker: AbstractAsyncContextManager[WorkerProcess],
+    job: str,
+    on_message: OnMessage,
+    answers: Answers | None = None,
+) -> WorkerEnd:
     """Have a worker do its job, passing on each message, until it has ended.
 
-    Lines that are not messages, such as those that a library prints, are ignored. Raises Fault(NOT_STARTED) if the
+    Lines that are not messages, such as those that a library prints, are ignored. `answers` are further lines for its
+    standard input. Raises Fault(NOT_STARTED) if the
     worker could not be started, or ended before it read its job.
     """
-    errors, messages = Tail(_MAX_STDERR_BYTES), _Messages(on_message)
+    errors, messages, sending = Tail(_MAX_STDERR_BYTES), _Messages(on_message), anyio.CancelScope()
     async with worker as process:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(errors.drain, process.stderr)
-            tasks.start_soon(_send_job, process.stdin, job)
+            tasks.start_soon(_send_job, process.stdin, job, answers, sending)
             await messages.read(process.stdout)
+            sending.cancel()
         end = WorkerEnd(await process.wait(), errors.text)
     if not messages.started:
         raise _not_started(end)
@@ -105,11 +114,18 @@ def _not_started(end: WorkerEnd) -> Fault:
     return Fault(Cause.NOT_STARTED, message, hint)
 
 
-async def _send_job(stream: ByteSendStream | None, job: str) -> None:
-    if stream is not None:
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # it has died, which its output shows
-            await stream.send(job.encode() + b"\n")
-            await stream.aclose()
+async def _send_job(
+    stream: ByteSendStream | None, job: str, answers: Answers | None, sending: anyio.CancelScope
+) -> None:
+    """Send the job, and then the answers until the scope is cancelled."""
+    if stream is None:
+        return
+    with sending, suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # it has died, which its output shows
+        await stream.send(job.encode() + b"\n")
+        while answers is not None:
+            await stream.send((await answers.receive()).encode() + b"\n")
+    with anyio.CancelScope(shield=True), suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        await stream.aclose()
 
 
 class _Messages:

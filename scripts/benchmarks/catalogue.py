@@ -60,7 +60,7 @@ def _start_download(config: Path, folder: Path, env: dict[str, str]) -> Measurem
     start = time.perf_counter()
     process = subprocess.Popen([*RM360, "run", str(config)], env=env)
     try:
-        wait_until(lambda: temp.is_dir() and any(name.endswith(".part") for name in os.listdir(temp)))  # noqa: PTH208
+        wait_until(lambda: temp.is_dir() and any(name.endswith(".sparse") for name in os.listdir(temp)))  # noqa: PTH208
         wall = time.perf_counter() - start
         fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2].split()
         cpu = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # of the process and its ended children

@@ -1,4 +1,4 @@
-"""Part `download`: downloads over HTTPS from a Drive on loopback: `rclone cat` with md5 behind it, or `rclone copy`."""
+"""Part `download`: downloads over HTTPS from a Drive on loopback: as the service does, or by `rclone copy`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from benchmarks.table import Bench
 from benchmarks.timing import Measurement, alternate, measure_command, median, wall_text
 from drive_emulator import ROOT_ID, serve
 
+from rm360_async.download import spool
 from rm360_async.download.rclone import find_rclone
 
 _FETCH = """
 import sys, os, anyio
 from pathlib import Path
-from rm360_async.download.rclone import Remote, find_rclone, rclone_environment
+from rm360_async.download.accounts import Accounts
+from rm360_async.download.rclone import Remote, StallPolicy, find_rclone, rclone_environment
 async def fetch():
     remote = Remote("gdrive", sys.argv[1], find_rclone(), rclone_environment(os.environ))
     listed = await remote.stat(sys.argv[2])
-    assert await remote.download(listed, Path(sys.argv[3])) == listed.md5
+    accounts = Accounts([remote], StallPolicy())
+    async with accounts.running():
+        assert await accounts[0].download(listed, Path(sys.argv[3])) == listed.md5
 anyio.run(fetch)
 """
 """Program: download one file as the service does."""
@@ -42,12 +46,12 @@ def measure(bench: Bench) -> None:
 
     def prepare() -> None:
         bench.discard(folder / "copied")
-        (folder / "part").unlink(missing_ok=True)
+        spool.remove(folder / "a.smc.sparse")
         sync_file_system(folder)
 
     with serve(folder / "remote", folder / "drive") as drive:
         env = {**os.environ, **drive.env()}
-        fetch: list[str | Path] = [sys.executable, "-c", _FETCH, ROOT_ID, _FILE, folder / "part"]
+        fetch: list[str | Path] = [sys.executable, "-c", _FETCH, ROOT_ID, _FILE, folder / "a.smc.sparse"]
         sides = {
             "service": lambda: measure_command(fetch, env),
             "single": lambda: measure_command([*copy, "--multi-thread-streams", "0"], env),
@@ -68,7 +72,7 @@ def _add_download(
         return f"{wall_text(side)}, CPU {median(side, 'cpu') / size:.2f} s a GB"
 
     value = median(measured, "cpu") / median(reference, "cpu")
-    what = f"download of {size * 1000:.0f} MB: `rclone cat` into the file, md5 behind it"
+    what = f"download of {size * 1000:.0f} MB, over many connections, md5 behind it"
     bench.add_line(what, shown(measured), f"{name}: {shown(reference)}", f"CPU {value:.2f}", "-", None)
 
 

@@ -33,8 +33,7 @@ def measure(bench: Bench) -> None:
         write_full_resolution(remote / subject / f"{subject}_s3_all_raw.smc", 1200 if bench.full else 100, subject)
         for subject in ("0018", "0019")
     ]
-    # One download at a time: a cap applies to each rclone, so that two at once would have twice as much.
-    config, env = write_config(folder, remote, processing={"downloads": 1})
+    config, env = write_config(folder, remote)
     size = sum(source.stat().st_size for source in sources) / 1e6
 
     def prepare() -> None:

@@ -27,7 +27,7 @@ KINDS = {
     "group-step": "kill -9 of service, children and rclones at a named step",
     "service-step": "kill -9 of the service alone at a named step",
     "worker-step": "kill -9 of a worker, or of a range worker, at a named step",
-    "rclone-byte": "kill -9 of an rclone after so many bytes, or while it lists",
+    "rclone-byte": "kill -9 of an rclone soon after it began to serve, or while it lists",
     "group-time": "kill -9 of service, children and rclones at a random moment",
     "group-start": "kill -9 of service, children and rclones while the run starts",
     "group-stop": "kill -9 of service, children and rclones while the run stops after TERM or Ctrl-C",
@@ -171,26 +171,25 @@ def _kill_workers_at_steps(session: Session) -> None:
 
 
 def _kill_rclones_at_bytes(session: Session) -> None:
-    """Have rclones killed after they have sent some bytes of a file, or while they answer a query."""
+    """Have rclones killed soon after they began to serve, or after some bytes of their answer to a query."""
     rclone, folder = RecordingRclone(session.workspace), session.workspace.root / "kills"
     folder.mkdir()
     size = max(path.stat().st_size for path in session.workspace.remote.rglob("*.smc"))
     for number in range(MAX_KILLS // 2):
-        verb = session.random.choice(("cat", "cat", "cat", "lsjson", "backend"))
-        (folder / f"{number}.{verb}").write_text(
-            str(session.random.choice((0, 1, session.random.randrange(size), size)))
-        )
+        verb = session.random.choice(("serve", "serve", "serve", "lsjson", "backend"))
+        count = session.random.choice((0, 1, session.random.randrange(size), size))
+        seconds = session.random.uniform(0, 0.6)
+        (folder / f"{number}.{verb}").write_text(f"{seconds:.3f}" if verb == "serve" else str(count))
     rclone.write_script(
         f'for kill in "{folder}"/*."$1"; do\n'
         '  if mv "$kill" "$kill.$$" 2>/dev/null; then\n'
         '    count=$(cat "$kill.$$")\n'
-        f'    if [ "$1" = cat ]; then "{rclone.real}" "$@" --count "$count"\n'
-        f'    else "{rclone.real}" "$@" | head -c "$count"; fi\n'
-        "    kill -9 $$\n  fi\ndone"
+        '    if [ "$1" = serve ]; then (sleep "$count"; kill -9 $$) > /dev/null 2>&1 &\n'
+        f'    else "{rclone.real}" "$@" | head -c "$count"; kill -9 $$; fi\n  fi\ndone'
     )
     with session.run() as run:
         session.require_exit(run, 0)
-    done = [path for path in folder.iterdir() if path.suffix not in (".cat", ".lsjson", ".backend")]
+    done = [path for path in folder.iterdir() if path.suffix not in (".serve", ".lsjson", ".backend")]
     session.rounds += len(done)
     for path in done:
         session.hits[f"rclone {path.suffixes[0][1:]}"] += 1

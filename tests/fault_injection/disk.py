@@ -249,7 +249,7 @@ def _fail_rclones(session: Session) -> bool:
         (folder / f"{number}.fault").write_text(fault)
     rclone.write_script(
         f'for fault in "{folder}"/*.fault; do\n'
-        '  if [ "$1" = cat ] && mv "$fault" "$fault.$$" 2>/dev/null; then\n'
+        '  if [ "$1" = serve ] && mv "$fault" "$fault.$$" 2>/dev/null; then\n'
         f'    exec {_STRACE} "inject=write:error=$(cat "$fault.$$")" "{rclone.real}" "$@"\n'
         "  fi\ndone"
     )

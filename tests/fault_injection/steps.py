@@ -60,7 +60,12 @@ SERVICE = (
     Step("end of run recorded"),
 )
 WHOLE_DOWNLOAD = (
+    Step("sparse file opened"),
+    Step("map read"),
     Step("part opened"),
+    Step("remote served"),
+    Step("range written"),
+    Step("range recorded"),
     Step("part downloaded"),
     Step("part compared"),
     Step("committing part"),
@@ -68,20 +73,22 @@ WHOLE_DOWNLOAD = (
 )
 RANGE_DOWNLOAD = (
     Step("range download begun", fetch="ranges"),
+    Step("sparse file opened", fetch="ranges"),
     Step("remote served", fetch="ranges"),
+    Step("range written", times=8, fetch="ranges"),
+    Step("range recorded", times=8, fetch="ranges"),
     Step("ranges downloaded", fetch="ranges"),
     Step("source found unchanged", fetch="ranges"),
     Step("sparse file opened", "range worker", fetch="ranges"),
     Step("map read", "range worker", fetch="ranges"),
     Step("discovery round begun", "range worker", times=4, fetch="ranges"),
     Step("ranges requested", "range worker", times=4, fetch="ranges"),
-    Step("range written", "range worker", times=12, fetch="ranges"),
-    Step("range recorded", "range worker", times=12, fetch="ranges"),
     Step("images checked", "range worker", fetch="ranges"),
-    Step("connections closed", "range worker", fetch="ranges"),
 )
 COMPLETE_SPARSE = (
-    Step("sparse file filled", fetch="whole"),
+    Step("range written", fetch="whole"),
+    Step("range recorded", fetch="whole"),
+    Step("part compared", fetch="whole"),
     Step("committing part", fetch="whole"),
     Step("part committed", fetch="whole"),
 )

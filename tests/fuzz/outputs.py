@@ -37,7 +37,7 @@ class CommandOutput:
             problems += message_problems(line, "a line of stderr")
             if not line.startswith("error: "):
                 problems.append(f"a line of stderr is not an error line: {line[:200]!r}")
-        if self.code and not self.stderr:
+        if self.code and not self.stderr and "note: " not in self.stdout:  # notes say what is wrong with a file
             problems.append(f"exit code {self.code} without a message")
         return problems[:5]
 

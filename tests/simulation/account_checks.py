@@ -38,7 +38,7 @@ class AccountChecks(Recorder):
         shortest = 0.8 * process.settings.processing.retry_delay - 5
         recent = self._refusals[process] = [at for at in self._refusals[process] if at > event.at - shortest]
         recent.append(event.at)
-        if len(recent) > process.settings.processing.downloads:
+        if len(recent) > self.world.scenario.downloads:
             self.breach(RATE, f"{len(recent)} requests of {process} were refused within {shortest:.0f} s")
 
     def quota_met(self, account: str, path: str) -> None:

@@ -18,7 +18,7 @@ from rm360_async.ledger import Claims, Ledger, ManifestWriter
 from rm360_async.service.progress import Progress
 from rm360_async.stages.reserve import evict_orphans
 from simulation.ranges import SimulatedRanges
-from simulation.remote import SimulatedRemote
+from simulation.remote import SimulatedAccount, SimulatedAccounts, SimulatedRemote
 from simulation.witness import WitnessedLog, WitnessedScheduler, WitnessedStages
 from simulation.workers import SimulatedWorkers
 
@@ -51,13 +51,14 @@ def build_stages(
     """Return the stages of a process; `run` is its number in the ledger."""
     settings, parts, clock = process.settings, process.world.parts, process.clock
     log = parts.log(process, run, ManifestWriter(settings.storage.manifest_path, process.ledger, process.claims))
-    throttle = parts.throttle(settings.processing.downloads, policy, clock=clock.monotonic, chance=clock.chance)
+    width = process.world.scenario.downloads
+    throttles = [parts.throttle(width, policy, clock=clock.monotonic, chance=clock.chance) for _ in remotes]
+    pairs = zip(remotes, throttles, strict=True)
     downloader = Downloader(
-        list(remotes),
+        SimulatedAccounts([SimulatedAccount(remote, throttle) for remote, throttle in pairs], clock),
         process.ledger.hints,
         settings.storage.temp_dir,
         settings.google_drive.structure,
-        throttle,
         policy.quota_wait,
         clock,
     )

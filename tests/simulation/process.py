@@ -183,7 +183,7 @@ class Process:
 
     async def _run_pipeline(self, stages: Stages) -> None:
         processing, attendance = self.settings.processing, self.world.parts.attendance
-        width = Width(processing.downloads, processing.worker_count)
+        width = Width(self.world.scenario.downloads, processing.worker_count)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stages.budget.share_progress)
             tasks.start_soon(follow_requests, self.ledger, self.scheduler, self.world.poll_seconds)

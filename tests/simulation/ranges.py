@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rm360_async.domain.names import Kind
 from rm360_async.download import spool
+from rm360_async.download.account import Account
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.range_downloader import RangeDownloader
-from rm360_async.download.rclone import Remote, StallPolicy
+from rm360_async.download.transfer import FileTransfer
 from rm360_async.extraction.job import ExtractJob
 from rm360_async.extraction.worker_client import WorkerLimits
 from rm360_async.pipeline.job import Job
@@ -25,11 +27,17 @@ class SimulatedRanges(RangeDownloader):
     """The real choice of an account and handling of refusals; the bytes come over the simulated line."""
 
     def __init__(self, process: Process, downloader: Downloader, limits: WorkerLimits) -> None:
-        super().__init__(downloader, StallPolicy(), limits, ignore_cost=True)
+        super().__init__(downloader, limits, ignore_cost=True)
 
-    async def _from_remote(
-        self, remote: Remote, job: Job, extract_job: ExtractJob, on_success: Callable[[], None]
+    async def _from_account(
+        self,
+        account: Account,
+        job: Job,
+        extract_job: ExtractJob,
+        transfers: dict[Kind, FileTransfer],
+        on_success: Callable[[], None],
     ) -> None:
+        remote = account.remote
         assert isinstance(remote, SimulatedRemote)
         share, done = min(1.0, _SHARE_NEEDED * job.spool_need / job.source_bytes), 0
         for kind, whole in job.spool_paths.items():

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from rm360_async.domain.clock import Clock
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Structure
 from rm360_async.domain.record import RemoteFile
+from rm360_async.download.account import Account as RealAccount
+from rm360_async.download.accounts import Accounts
 from rm360_async.download.rclone import Remote, RemoteListing
+from rm360_async.download.recent_files import RecentFiles
+from rm360_async.download.throttle import Throttle
 from simulation.accounts import Account
 from simulation.line import Transfer
 
@@ -41,15 +46,15 @@ class SimulatedRemote(Remote):
         await self._ask("")
         return self.world.catalogue.listing(None if subjects is None else set(subjects))
 
-    async def stat(self, path: str, *, read: bool = False) -> RemoteFile:
+    async def list_beside(self, path: str, *, read: bool = False) -> list[RemoteFile]:
         """Return one file as the remote has it now."""
         await self._ask(path)
         file = self.world.catalogue.by_path.get(path)
         if file is None:
             raise Fault(Cause.NOT_FOUND, f"{path} is not on {self}")
-        return file
+        return [file]
 
-    async def download(self, file: RemoteFile, part: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+    async def download(self, file: RemoteFile, part: Path, on_bytes: Callable[[int], None]) -> str:
         """Download one file into `part`, going on where an earlier attempt ended."""
         await self._ask(file.path)
         self._require_permission(file.path)
@@ -136,3 +141,29 @@ class SimulatedRemote(Remote):
             return needed, mismatch
         cause = self._dice.choice(_PASSING)
         return size + int((needed - size) * self._dice.random()), Fault(cause, f"{file.path} broke off")
+
+
+class SimulatedAccount(RealAccount):
+    """The remote with its real throttle, and the simulated line in the place of the connections."""
+
+    def __init__(self, remote: SimulatedRemote, throttle: Throttle) -> None:
+        self.remote, self.throttle = remote, throttle
+
+    async def download(self, file: RemoteFile, path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+        """Download one file over the simulated line."""
+        assert isinstance(self.remote, SimulatedRemote)
+        return await self.remote.download(file, path, on_bytes)
+
+
+class SimulatedAccounts(Accounts):
+    """The accounts of a simulated process: as many downloads as the scenario says, each when it likes."""
+
+    def __init__(self, accounts: Sequence[SimulatedAccount], clock: Clock) -> None:
+        self._accounts = list(accounts)
+        self.recent_files = RecentFiles(clock)
+
+    async def wait_for_turn(self) -> None:
+        """Return at once."""
+
+    def note_download(self) -> None:
+        """Do nothing."""

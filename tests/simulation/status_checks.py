@@ -61,5 +61,5 @@ def _is_idle(process: Process) -> bool:
     may_start = bool(scheduler.pending) or any(wait.until < before for wait in scheduler.waiting.values())
     stages = [job.stage for job in scheduler.active.values()]
     downloading = sum(stage in (Stage.DOWNLOADING, Stage.WAITING) for stage in stages)
-    has_room = downloading < process.settings.processing.downloads and len(stages) < MAX_QUEUED
+    has_room = downloading < process.world.scenario.downloads and len(stages) < MAX_QUEUED
     return may_start and has_room and not scheduler.stopping and not scheduler.trouble

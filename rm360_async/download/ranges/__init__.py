@@ -7,7 +7,7 @@ file costs less, and the same sparse file is simply completed. Otherwise the ran
 where they are near, and the extraction reads the sparse file like a whole one. It notes holes too: one that it meets
 is a fault, never zeros that are published.
 
-All of that happens in a child process (`worker`), because the file may be damaged or hostile. The child speaks HTTP to
-an rclone that serves the remote on loopback; the service only starts both, watches their progress, and reads the
-result.
+All of that happens in a child process (`worker`), because the file may be damaged or hostile. It has no network: it
+tells the service which spans it wants, waits for the answer that they are there, and reads the map of the sparse file
+again. The service downloads them like any other bytes (`download.connections`).
 """

@@ -52,11 +52,6 @@ def data_spans(wanted: Iterable[Span]) -> list[Span]:
     return split_spans(spans, max(_PIECE_BYTES, total // _MAX_PIECES))
 
 
-def gap_spans(file: SparseFile) -> list[Span]:
-    """Return the spans to request for all that a file lacks, as few as possible: small islands are requested again."""
-    return split_spans(join_spans(file.missing(0, file.size), _DATA_GAP_BYTES[0]), 4 * _PIECE_BYTES)
-
-
 def bytes_on_disk(files: Sequence[SparseFile], spans: Sequence[Sequence[Span]]) -> int:
     """Return the bytes of disk that files take once some spans of each have been downloaded too."""
     total = 0

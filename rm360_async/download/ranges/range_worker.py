@@ -1,4 +1,4 @@
-"""The work of the range worker: discover the ranges that a job needs, and download them."""
+"""The work of the discovery process: find the ranges that a job needs, and have them downloaded."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rm360_async.domain.names import Kind
-from rm360_async.download.ranges.cost import Cost, bytes_on_disk, data_spans, gap_spans, index_spans
+from rm360_async.download.ranges.cost import Cost, bytes_on_disk, data_spans, index_spans
 from rm360_async.download.ranges.discovery import discover_ranges, discovery_rounds, find_broken_spans
 from rm360_async.download.ranges.job import RangeJob
-from rm360_async.download.ranges.probe import probe_range_support
-from rm360_async.download.ranges.range_client import RangeClient, RangeSource
+from rm360_async.download.ranges.requests import RangeRequests
 from rm360_async.system.spans import Span, SpanSet
 from rm360_async.system.sparse_file import SparseFile
 from rm360_async.system.worker import MessageWriter
@@ -29,12 +28,11 @@ class RangeWorker:
     """Does one job. Images that the index has named so far are downloaded while the rest of it is discovered."""
 
     def __init__(
-        self, job: RangeJob, files: dict[Kind, SparseFile], client: RangeClient, messages: MessageWriter
+        self, job: RangeJob, files: dict[Kind, SparseFile], requests: RangeRequests, messages: MessageWriter
     ) -> None:
-        self.job, self.client, self.messages = job, client, messages
+        self.job, self.requests, self.messages = job, requests, messages
         self.raw, self.anno = files.get(Kind.RAW), files.get(Kind.ANNO)
         self.files = list(files.values())
-        self.sources = [RangeSource(job.files[kind].path, file) for kind, file in files.items()]
         self.size = sum(file.size for file in self.files)
         self.requested = [SpanSet() for _ in self.files]
         """The data of each file that was requested in the background, whether it has arrived or not."""
@@ -42,25 +40,16 @@ class RangeWorker:
     def run(self) -> int:
         """Download what the job needs; return the bytes of disk that the files then take.
 
-        Raises TooExpensive before the ranges cost too much, RangesUnsupported, RangeRefused and Fault.
+        Raises TooExpensive before the ranges cost too much, and Fault.
         """
-        paths = [source.path for source in self.sources]
-        probe_range_support(self.client, dict(zip(paths, self.files, strict=True)))
-        if self.job.whole_files:
-            return self._download_whole_files()
         for _ in discovery_rounds(self._discover, self.files):
             index = [index_spans(file) for file in self.files]
             self._request_data(index)
-            self.client.fetch(self._with_sources(index))
+            self.requests.fetch(index)
         cost = self._request_data(None)
-        self.client.wait_for_background()
+        self.requests.wait_for_background()
         self._download_broken_again()
         return cost.disk_bytes
-
-    def _download_whole_files(self) -> int:
-        self._request_in_background([gap_spans(file) for file in self.files])
-        self.client.wait_for_background()
-        return self.size
 
     def _request_data(self, index: list[list[Span]] | None) -> Cost:
         """Request the data that is known to be needed, if there is space for it besides the `index` spans.
@@ -71,7 +60,7 @@ class RangeWorker:
         pairs = list(zip(self.files, self.requested, strict=True))
         data = [data_spans(_without(file.requested_data, requested)) for file, requested in pairs]
         spans = [[*a, *b, *c] for a, b, c in zip(index, self.requested, data, strict=True)]
-        cost = Cost(self.client.requests + sum(map(len, (*index, *data))), bytes_on_disk(self.files, spans))
+        cost = Cost(self.requests.requests + sum(map(len, (*index, *data))), bytes_on_disk(self.files, spans))
         if cost.is_too_expensive(self.size) and not self.job.ignore_cost:
             raise TooExpensive(cost, whole_is_cheaper=True)
         if cost.disk_bytes <= self.job.max_bytes:
@@ -84,14 +73,14 @@ class RangeWorker:
         for requested, new in zip(self.requested, spans, strict=True):
             for span in new:
                 requested.add(*span)
-        self.client.fetch_in_background(self._with_sources(spans))
+        self.requests.fetch_in_background(spans)
 
     def _download_broken_again(self) -> None:
         """Download once more the images that are not whole: one that is still broken is damaged at the source."""
         with self._discovering():
             broken = find_broken_spans(self.job.extract_job, self.raw, self.anno)
         inodes = [os.fstat(file.descriptor).st_ino for file in self.files]
-        self.client.fetch(self._with_sources([broken.get(inode, []) for inode in inodes]))
+        self.requests.fetch([broken.get(inode, []) for inode in inodes])
 
     def _discover(self) -> None:
         with self._discovering():
@@ -103,10 +92,6 @@ class RangeWorker:
         self.messages.send({"discovering": True})
         yield
         self.messages.send({"discovering": False})
-
-    def _with_sources(self, spans: list[list[Span]]) -> list[tuple[RangeSource, Span]]:
-        pairs = zip(self.sources, spans, strict=True)
-        return [(source, span) for source, of_file in pairs for span in of_file]
 
 
 def _without(wanted: SpanSet, requested: SpanSet) -> list[Span]:

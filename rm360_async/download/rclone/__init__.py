@@ -11,9 +11,8 @@ from rm360_async.download.rclone.binary import (
     rclone_version,
 )
 from rm360_async.download.rclone.listing import RemoteListing
-from rm360_async.download.rclone.remote import Remote
+from rm360_async.download.rclone.remote import Remote, require_unique
 from rm360_async.download.rclone.remote_config import RemoteLogin, find_config_file, read_login
-from rm360_async.download.rclone.request_quota import RequestQuota, RequestRate
 from rm360_async.download.rclone.server import RcloneServer
 from rm360_async.download.rclone.stall import StallPolicy, StallWatch
 
@@ -23,8 +22,6 @@ __all__ = [
     "Remote",
     "RemoteListing",
     "RemoteLogin",
-    "RequestQuota",
-    "RequestRate",
     "StallPolicy",
     "StallWatch",
     "find_config_file",
@@ -34,4 +31,5 @@ __all__ = [
     "rclone_problem",
     "rclone_version",
     "read_login",
+    "require_unique",
 ]

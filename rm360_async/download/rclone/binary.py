@@ -25,7 +25,7 @@ _REMOVED = re.compile(
             "PROGRESS(?:_.*)?|VERBOSE|QUIET|USE_JSON_LOG|COLOR|DRY_RUN|INTERACTIVE|AUTO_CONFIRM",
             "OFFSET|COUNT|HEAD|TAIL|DISCARD|SEPARATOR|RECURSIVE|STAT|ENCRYPTED|ORIGINAL|DIRS_ONLY|FILES_ONLY",
             "NO_MODTIME|NO_MIMETYPE|FORMAT|ABSOLUTE|CSV|DIR_SLASH",
-            "RETRIES(?:_.*)?|LOW_LEVEL_RETRIES|TIMEOUT|CONTIMEOUT|ASK_PASSWORD|ERROR_ON_NO_TRANSFER",
+            "BWLIMIT|RETRIES(?:_.*)?|LOW_LEVEL_RETRIES|TIMEOUT|CONTIMEOUT|ASK_PASSWORD|ERROR_ON_NO_TRANSFER",
             "MEMPROFILE(?:_.*)?|CPUPROFILE|CUTOFF_MODE|NO_CHECK_DEST|VERSION|HELP",
         )
     )
@@ -96,8 +96,9 @@ def rclone_environment(base: Mapping[str, str]) -> dict[str, str]:
     config, or for a token, may need any; but for those that this program must control.
 
     Every RCLONE_<FLAG> is an option of rclone (https://rclone.org/docs/#environment-variables), so those that would
-    change the meaning of its answers are removed. RCLONE_CONFIG, RCLONE_CONFIG_<REMOTE>_*, RCLONE_BWLIMIT,
-    RCLONE_CA_CERT, RCLONE_DRIVE_* and others stay. Those of systemd's notifications would make systemd believe rclone.
+    change the meaning of its answers are removed, and RCLONE_BWLIMIT, which is that of the whole run (see
+    `download.rate_limiter`). RCLONE_CONFIG, RCLONE_CONFIG_<REMOTE>_*, RCLONE_CA_CERT, RCLONE_DRIVE_* and others stay.
+    Those of systemd's notifications would make systemd believe rclone.
     """
     return {key: value for key, value in base.items() if key not in _SYSTEMD and not _REMOVED.fullmatch(key)}
 

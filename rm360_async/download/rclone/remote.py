@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from anyio.to_thread import run_sync
 
 from rm360_async.domain.errors import Answer, Cause, Fault
 from rm360_async.domain.names import Structure
-from rm360_async.domain.record import RemoteFile
+from rm360_async.domain.record import RemoteFile, RemoteFolder
 from rm360_async.download.rclone.command import FEW_TRIES, ONE_TRY, RcloneCommand
-from rm360_async.download.rclone.file_download import FileDownload
 from rm360_async.download.rclone.lister import NO_FOLDER, Listed, Lister, entry_messages
 from rm360_async.download.rclone.listing import (
     RemoteFeatures,
@@ -28,11 +26,9 @@ from rm360_async.download.rclone.listing import (
     wanted_folders,
 )
 from rm360_async.download.rclone.missing import explain_missing, explain_options
+from rm360_async.download.rclone.refusal import explain_refusal
 from rm360_async.download.rclone.remote_config import config_path, locate_entry
-from rm360_async.download.rclone.request_quota import RequestRate
 from rm360_async.download.rclone.server import RcloneServer, serve_remote
-from rm360_async.download.rclone.stall import StallPolicy
-from rm360_async.download.rclone.transfer import OnBytes
 from rm360_async.system.fault_points import reach
 
 _LOG = logging.getLogger(__name__)
@@ -42,11 +38,8 @@ _CHECK_FOLDER = "check google_drive.remote_name and root_folder_id, and that the
 class Remote:
     """A remote that rclone knows, with the folder on it that contains the release; see `RcloneCommand`."""
 
-    def __init__(
-        self, name: str, root_folder_id: str, binary: str, env: Mapping[str, str], policy: StallPolicy | None = None
-    ) -> None:
+    def __init__(self, name: str, root_folder_id: str, binary: str, env: Mapping[str, str]) -> None:
         self._rclone = RcloneCommand(name, root_folder_id, binary, env)
-        self._policy = policy or StallPolicy()
         self._known_features: RemoteFeatures | None = None
 
     def __str__(self) -> str:
@@ -106,45 +99,34 @@ class Remote:
         With `read`, a remote that stores no md5 (a local folder) reads the whole file for it. Raises Fault: NOT_FOUND
         only if a complete listing lacks the file, DUPLICATE_NAME, or why the listing failed.
         """
+        return next(file for file in await self.list_beside(path, read=read) if file.path == path)
+
+    async def list_beside(self, path: str, *, read: bool = False) -> list[RemoteFile]:
+        """Return a file, and those beside it in its folder if they come with their md5s for free; see `stat`."""
         features, action = await self.features(), f"looking up {path} on {self}"
-        md5 = features.md5_is_free or read
-        lister = Lister(self._rclone, features, partial(_is_above, path), md5, action)
-        listed = await self._list(lister, ["--include", f"/{escape_filter(path)}", *ONE_TRY])
+        folder, _, _ = path.rpartition("/")
+        pattern = f"/{escape_filter(folder)}/*.smc" if features.md5_is_free and folder else f"/{escape_filter(path)}"
+        lister = Lister(self._rclone, features, partial(_is_above, path), features.md5_is_free or read, action)
+        listed = await self._list(lister, ["--include", pattern, *ONE_TRY])
         file = next((each for each in listed.files if each.path == path), None)
         if file is None and listed.passed_over:
             raise Fault(Cause.FORBIDDEN, f"{action}: {listed.passed_over[0]}")
         if file is None:
             raise Fault(Cause.NOT_FOUND, f"{path} is not on {self}")
-        _require_unique(file)
+        require_unique(file)
         reach("remote file looked up")
-        return file
+        return listed.files
 
-    async def download(self, file: RemoteFile, part: Path, on_bytes: OnBytes = lambda _: None) -> str:
-        """Download one file into `part`, resuming where an earlier attempt ended; return its md5 in hex.
-
-        The part is then complete, compared (size, and md5 where the remote has one) and synced. `on_bytes` gets the
-        part's size as it grows. When this raises, the part stays for the next attempt, except after Fault(MISMATCH).
-        Also raises Fault: UNREADABLE (0 bytes), DUPLICATE_NAME, STALL, TRUNCATED, DISK_FULL, NOT_WRITABLE, and
-        whatever the remote answered (see `errors`).
-        """
-        _require_unique(file)
-        if file.size == 0:
-            raise Fault(Cause.UNREADABLE, f"{file.path} is empty (0 bytes) on the remote", "ask its owner")
-        return await self._file_download(file).run(part, on_bytes, partial(self._expected_md5, file))
-
-    def serve(self, rate: RequestRate) -> AbstractAsyncContextManager[RcloneServer]:
-        """Serve the remote on loopback for many ranges of its files (see `server`)."""
-        command = self._rclone.line("serve", "restic", *ONE_TRY)
-        return serve_remote(command, self._rclone.env, rate, f"serving {self}")
+    def serve(self, folder: RemoteFolder | None = None) -> AbstractAsyncContextManager[RcloneServer]:
+        """Serve the remote, or one folder of it, on loopback for many ranges of its files (see `server`)."""
+        command = self._rclone.line("serve", "restic", *ONE_TRY, folder=folder)
+        return serve_remote(command, self._rclone.env, f"serving {self}")
 
     async def explain_refusal(self, file: RemoteFile, offset: int) -> Fault | None:
         """Request one byte of a file of which a range was refused; return the reason, None if the byte comes now."""
-        return await self._file_download(file).explain_refusal(offset)
+        return await explain_refusal(self._rclone, file, offset, self.stat)
 
-    def _file_download(self, file: RemoteFile) -> FileDownload:
-        return FileDownload(self._rclone, file, self.stat, self._policy)
-
-    async def _expected_md5(self, file: RemoteFile) -> str | None:
+    async def expected_md5(self, file: RemoteFile) -> str | None:
         """Return the md5 to compare a download with; a remote that stores none reads the whole file for it.
 
         If that fails, only the size is compared: the download itself shows what is wrong with the file.
@@ -182,7 +164,8 @@ def _is_above(path: str, other: str) -> bool:
     return f"{path}/".startswith(f"{other}/")
 
 
-def _require_unique(file: RemoteFile) -> None:
+def require_unique(file: RemoteFile) -> None:
+    """Raise Fault(DUPLICATE_NAME) for a file whose path the remote holds twice."""
     if file.duplicate:
         message = f"{file.path} is there twice on the remote, and it is unknown which one is right"
         raise Fault(Cause.DUPLICATE_NAME, message, "rename or remove one of them, or run: rclone dedupe")

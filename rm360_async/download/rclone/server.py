@@ -19,7 +19,6 @@ from anyio.abc import ByteReceiveStream, Process
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.download.rclone.errors import classify_failure
-from rm360_async.download.rclone.request_quota import RequestRate
 from rm360_async.system.exception_groups import unwraps_faults
 from rm360_async.system.fault_points import reach
 from rm360_async.system.processes import PIPE, Tail, child_process
@@ -28,6 +27,9 @@ _LISTENING = re.compile(rb"http://127\.0\.0\.1:(\d+)/")
 _OUTPUT_BYTES = 2**16
 _USER = "rm360"
 _START_SECONDS = 60.0
+_MANY_REQUESTS = {"RCLONE_DRIVE_PACER_MIN_SLEEP": "10ms", "RCLONE_DRIVE_PACER_BURST": "4000", "RCLONE_TRANSFERS": "64"}
+"""rclone's own rate is 10 requests a second, and it keeps twice as many idle connections as it has transfers; how many
+requests there are is decided here (see `download.request_bucket`)."""
 _EXIT_SECONDS = 5.0
 """For an rclone that has closed its standard error, to end."""
 
@@ -39,12 +41,12 @@ class RcloneServer:
     port: int
     user: str
     password: str = field(repr=False)
+    ended: anyio.Event = field(repr=False, compare=False, default_factory=anyio.Event)
+    """Set when rclone has ended, whatever ended it."""
 
 
 @asynccontextmanager
-async def serve_remote(
-    command: Sequence[str], env: Mapping[str, str], rate: RequestRate, action: str
-) -> AsyncIterator[RcloneServer]:
+async def serve_remote(command: Sequence[str], env: Mapping[str, str], action: str) -> AsyncIterator[RcloneServer]:
     """Serve a remote for the length of the block; `command` is the rclone command without address and credentials.
 
     `action` begins the message of the Fault when rclone does not start to serve: its output and exit decide the cause
@@ -56,14 +58,14 @@ async def serve_remote(
     with unwraps_faults():
         async with (
             child_process(
-                [*command, "--addr", "127.0.0.1:0"], env={**rate.to_environment(), **env, **credentials}, stderr=PIPE
+                [*command, "--addr", "127.0.0.1:0"], env={**_MANY_REQUESTS, **env, **credentials}, stderr=PIPE
             ) as process,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(output.read, process.stderr)
             port = await _port(process, output, action)
             reach("remote served")
-            yield RcloneServer(port, _USER, password)
+            yield RcloneServer(port, _USER, password, output.ended)
             tasks.cancel_scope.cancel()
 
 
@@ -87,6 +89,7 @@ class _ServerOutput:
         self.errors = Tail()
         self.known = anyio.Event()
         """Set when the port is known, or when the output ended without one."""
+        self.ended = anyio.Event()
 
     async def read(self, stream: ByteReceiveStream | None) -> None:
         """Read the port, then all that follows, so that rclone never waits for a reader."""
@@ -101,3 +104,4 @@ class _ServerOutput:
         self.errors.append(printed)
         self.known.set()
         await self.errors.drain(stream)
+        self.ended.set()

@@ -1,9 +1,8 @@
-"""The md5 of a part file, computed while rclone is still writing it."""
+"""The md5 of a file, computed while its bytes arrive: it follows the bytes that are there without a gap."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import aiofiles
 import anyio
@@ -12,33 +11,35 @@ from rm360_async.domain.errors import Cause
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.linux import begin_write_back
 from rm360_async.system.os_errors import os_errors
+from rm360_async.system.sparse_file import SparseFile
 
 _CHUNK_BYTES = 4 * 2**20
 _POLL_SECONDS = 0.1
-"""Between two reads at the end of the file: what came since the last one is still to be hashed when rclone ends."""
+"""Between two looks at the end of the prefix: what came since the last one is still to be hashed in the end."""
 
 
-class PartHasher:
-    """Reads each byte of a growing file once, from its start, so that a resumed prefix is verified again.
+class PrefixHasher:
+    """Reads each byte of a growing file once, from its start, so that what an earlier attempt left is compared too.
 
     The disk begins to write at once what was read: else gigabytes of it wait for the sync at the end, and with them
     the next download.
     """
 
-    def __init__(self, part: Path) -> None:
-        self._part = part
+    def __init__(self, sparse: SparseFile) -> None:
+        self._sparse = sparse
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._position = 0
         self._finished = anyio.Event()
 
     def finish(self) -> None:
-        """Declare that the file grows no more: `follow` returns when it has read to its end."""
+        """Declare that the file is complete: `follow` returns when it has read to its end."""
         self._finished.set()
 
     async def follow(self) -> None:
-        """Read and hash until `finish` was called and the end is reached. Raises Fault for a disk that fails."""
-        with os_errors("read", self._part, "check storage.temp_dir", Cause.NOT_WRITABLE):
-            file = await aiofiles.open(self._part, "rb")
+        """Hash the prefix as it grows, to the file's end after `finish`. Raises Fault for a disk that fails."""
+        with os_errors("read", self._sparse.path, "check storage.temp_dir", Cause.NOT_WRITABLE):
+            # without a buffer, which would read on into what has not arrived
+            file = await aiofiles.open(self._sparse.path, "rb", buffering=0)
             try:
                 while not await self._read_on(file):
                     pass
@@ -46,12 +47,13 @@ class PartHasher:
                 with anyio.CancelScope(shield=True):
                     await file.close()
 
-    async def _read_on(self, file: aiofiles.threadpool.binary.AsyncBufferedReader) -> bool:
+    async def _read_on(self, file: aiofiles.threadpool.binary.AsyncFileIO) -> bool:
         """Hash the next chunk; return True once the end of a finished file is reached."""
-        finished = self._finished.is_set()  # asked before reading: all that was written until then is there
-        with anyio.CancelScope(shield=True):  # a read left behind in its thread would outlive the file
-            chunk = await file.read(_CHUNK_BYTES)
-        if chunk:
+        finished = self._finished.is_set()  # asked before the prefix: all that was written until then is there
+        size = min(_CHUNK_BYTES, self._sparse.prefix_bytes - self._position)
+        if size > 0:
+            with anyio.CancelScope(shield=True):  # a read left behind in its thread would outlive the file
+                chunk = await file.read(size)
             await on_disk_thread(self._hash, file.fileno(), chunk)
             return False
         if not finished:
