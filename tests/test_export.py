@@ -358,3 +358,15 @@ def test_a_full_disk_stops_the_export_and_leaves_nothing(
         assert "no space left on the disk; free some space" in ended.stderr
         assert "Traceback" not in ended.stderr
         assert not list(disk.outside_path.rglob(".*.staging"))
+
+
+def test_a_folder_of_any_name_is_exported_under_that_of_its_marker(
+    subjects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(subjects / "0026" / "e0", tmp_path / "fetched")
+    assert export("nerfstudio", tmp_path / "fetched", "--output", tmp_path / "out", "--subject", "0026") == 0
+    assert record_of(tmp_path / "out" / "0026" / "e0" / "frame_000000")["views"] == 6
+    shutil.copytree(subjects / "0026" / "e0", tmp_path / "subjects" / "0027" / "e0")
+    assert export("nerfstudio", tmp_path / "subjects", "--output", tmp_path / "other") == 1
+    assert "failed: 0027/e0: " in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

@@ -46,7 +46,7 @@ class PublishedDataset:
         if isinstance(key, int):
             return open_performance(self.folders[key])
         for folder in self.folders:
-            if f"{folder.parent.name}/{folder.name}" == key:
+            if str(name_of(folder)) == key:
                 return open_performance(folder)
         raise MissingData(f"the dataset has no performance {key!r}")
 
@@ -56,7 +56,7 @@ class PublishedDataset:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the performances, "0018/s1_all"."""
-        return tuple(f"{folder.parent.name}/{folder.name}" for folder in self.folders)
+        return tuple(str(name_of(folder)) for folder in self.folders)
 
     def filter(
         self,
@@ -75,8 +75,8 @@ class PublishedDataset:
             _selector(PERFORMANCES, performance),
             _as_set(modalities),
         )
-        folders = (folder for folder in self.folders if is_selected(subjects, folder.parent.name))
-        folders = (folder for folder in folders if is_selected(names, folder.name))
+        folders = (folder for folder in self.folders if is_selected(subjects, name_of(folder).subject))
+        folders = (folder for folder in folders if is_selected(names, name_of(folder).name))
         if needed is not None:
             folders = (folder for folder in folders if needed <= set(open_performance(folder).modalities))
         return PublishedDataset(tuple(folders))
@@ -123,8 +123,16 @@ def _is_published(folder: Path) -> bool:
     return os.path.lexists(folder / MARKER)
 
 
+def name_of(folder: Path) -> Performance:
+    """Return the performance that a published folder is: by its path, `.../0018/s1_all`, else by its marker."""
+    if is_subject(folder.parent.name) and is_performance(folder.name):
+        return Performance(folder.parent.name, folder.name)
+    performance = open_performance(folder)
+    return Performance(performance.subject, performance.performance)
+
+
 def _sort_key(folder: Path) -> tuple[str, str, int, str]:
-    return Performance(folder.parent.name, folder.name).sort_key
+    return name_of(folder).sort_key
 
 
 def _selector(vocabulary: Vocabulary, selection: str | Iterable[str] | None) -> Selector:

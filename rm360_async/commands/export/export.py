@@ -17,6 +17,7 @@ from rm360_async.commands.export.job import ExportJob
 from rm360_async.commands.export.progress import ExportProgress, export_progress
 from rm360_async.commands.export.report import ExportReport
 from rm360_async.dataset import PublishedDataset, open_performance
+from rm360_async.dataset.collection import name_of
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.export.format import Format
@@ -50,7 +51,9 @@ async def export(
     started, report = time.monotonic(), ExportReport()
     job = ExportJob(fmt.name, Path(), output, options, force)
     async with export_progress(len(performances)) as progress:
-        await _Runner(workers, report, progress).run(_jobs(job, performances.folders, workers, by_moment=fmt.by_moment))
+        await _Runner(fmt, workers, report, progress).run(
+            _jobs(job, performances.folders, workers, by_moment=fmt.by_moment)
+        )
     for line in report.lines(fmt.name, str(output), time.monotonic() - started):
         print(line)
     return ExitCode.SOME_FAILED if report.has_failures else ExitCode.DONE
@@ -72,7 +75,7 @@ def require_outside(output: Path, performances: PublishedDataset) -> None:
     target = output.resolve()
     for folder in performances.folders:
         published = folder.resolve()
-        if published in (target, *target.parents) or published == target / folder.parent.name / folder.name:
+        if published in (target, *target.parents) or published == target / str(name_of(folder)):
             raise BadRequest(f"--output {output}: exports would be written to the published folder {folder}")
 
 
@@ -103,12 +106,13 @@ def _jobs(job: ExportJob, folders: tuple[Path, ...], workers: int, *, by_moment:
 class _Runner:
     """Gives jobs to workers, and their messages to report and progress."""
 
-    def __init__(self, workers: int, report: ExportReport, progress: ExportProgress) -> None:
-        self.report, self.progress = report, progress
+    def __init__(self, fmt: Format, workers: int, report: ExportReport, progress: ExportProgress) -> None:
+        self.fmt, self.report, self.progress = fmt, report, progress
         self._limiter = anyio.CapacityLimiter(workers)
 
     async def run(self, jobs: Iterator[ExportJob]) -> None:
-        async with WorkerTemplate(_WORKER) as template, anyio.create_task_group() as tasks:
+        modules = (_WORKER, type(self.fmt).__module__, "plyfile")  # imported once, before workers are forked
+        async with WorkerTemplate(*modules) as template, anyio.create_task_group() as tasks:
             for job in jobs:
                 await self._limiter.acquire_on_behalf_of(job)
                 tasks.start_soon(self._run_one, template, job)

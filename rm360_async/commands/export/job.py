@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rm360_async.dataset.collection import name_of
 from rm360_async.export.options import ExportOptions
 
 
@@ -25,7 +26,7 @@ class ExportJob:
     @property
     def name(self) -> str:
         """Return the performance's name by its folder, for messages."""
-        return f"{self.folder.parent.name}/{self.folder.name}"
+        return str(name_of(self.folder))
 
     def to_json(self) -> str:
         """Return the job as text."""

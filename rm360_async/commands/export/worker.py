@@ -27,6 +27,8 @@ def main(text: str, messages: MessageWriter) -> int:
     fmt = get_format(job.format)
     try:
         performance = open_performance(job.folder)
+        if performance.name != job.name:
+            raise DamagedData(f"{job.folder} has the marker of {performance.name}; give it that name again")
         units = list(fmt.units(performance, job.options))[job.part :: job.parts]
         require_convention(performance)
     except NotExportable as error:
