@@ -69,6 +69,11 @@ def plan_views(unit: Unit) -> ViewPlan:
     return ViewPlan(tuple(chosen), bool(masked), tuple(notes))
 
 
+def relative_area(options: ExportOptions) -> float:
+    """Return how many times as large as at the default size a picture is."""
+    return (options.size / DEFAULT_SIZE) ** 2 if isinstance(options.size, int) else 1.0
+
+
 def cameras_of(performance: PublishedPerformance, options: ExportOptions) -> dict[str, CanonicalCamera]:
     """Return the canonical cameras of a performance by id; a choice of cameras changes none of them.
 

@@ -23,6 +23,7 @@ from rm360_async.export.canonical_views import (
     CanonicalView,
     cameras_of,
     plan_views,
+    relative_area,
     write_png,
     write_views,
 )
@@ -52,7 +53,9 @@ class GaussianSplatting(Format):
     def estimate(self, unit: Unit) -> ExportEstimate:
         """Return a picture for each view, and the model."""
         views = len(unit.views)
-        return ExportEstimate(views + 4, 0, _POINTS_BYTES + views * _BYTES_PER_VIEW, views * _SECONDS_PER_VIEW)
+        pictures = views * relative_area(unit.options)
+        size = _POINTS_BYTES + round(pictures * _BYTES_PER_VIEW)
+        return ExportEstimate(views + 4, 0, size, pictures * _SECONDS_PER_VIEW)
 
     def write(self, unit: Unit, staging: Path, options: ExportOptions) -> Written:
         """Write images/ and either sparse/0/ or transforms_{train,test}.json with points3d.ply."""

@@ -29,6 +29,7 @@ from rm360_async.export.canonical_views import (
     ViewPlan,
     cameras_of,
     plan_views,
+    relative_area,
     write_encoded,
     write_png,
     write_views,
@@ -72,8 +73,9 @@ class GaussianAvatars(Format):
     def estimate(self, unit: Unit) -> ExportEstimate:
         """Return a picture and a mask for each view, and a fit for each moment."""
         views = len(unit.views)
+        pictures = views * relative_area(unit.options)
         files = views * (1 + bool(unit.performance.mask_frames(unit.cameras[0]))) + len(unit.frames) + 5
-        return ExportEstimate(files, 0, views * _BYTES_PER_VIEW, views * _SECONDS_PER_VIEW)
+        return ExportEstimate(files, 0, round(pictures * _BYTES_PER_VIEW), pictures * _SECONDS_PER_VIEW)
 
     def write(self, unit: Unit, staging: Path, options: ExportOptions) -> Written:
         """Write images/, fg_masks/, flame_param/ and the transforms."""

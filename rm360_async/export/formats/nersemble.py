@@ -28,6 +28,7 @@ from rm360_async.export.canonical_views import (
     ViewPlan,
     cameras_of,
     plan_views,
+    relative_area,
     write_encoded,
     write_views,
 )
@@ -63,8 +64,9 @@ class Nersemble(Format):
     def estimate(self, unit: Unit) -> ExportEstimate:
         """Return a picture and an alpha map for each view."""
         views = len(unit.views)
+        pictures = views * relative_area(unit.options)
         files = views * (1 + bool(unit.performance.mask_frames(unit.cameras[0]))) + 1
-        return ExportEstimate(files, 0, views * _BYTES_PER_VIEW, views * _SECONDS_PER_VIEW)
+        return ExportEstimate(files, 0, round(pictures * _BYTES_PER_VIEW), pictures * _SECONDS_PER_VIEW)
 
     def write(self, unit: Unit, staging: Path, options: ExportOptions) -> Written:
         """Write images/, alpha_maps/ and a copy of the subject's camera_params.json."""
