@@ -179,6 +179,22 @@ def test_a_part_of_a_selection_that_matches_nothing_is_told_with_what_is_there(
 
 
 @pytest.mark.rclone
+def test_a_full_name_fails_for_a_subject_that_was_named_and_not_for_one_of_a_range(filled: Workspace) -> None:
+    filled.put("0019/0019_e2_raw.smc", Tiny("0019", "e2", cameras=("25",), audio=False))
+    filled.subjects = "0010-0020"
+    assert filled.run("--performance", "e2") == 0
+    assert published(filled) == ["0019/e2"] and list(filled.manifest()) == ["0019/e2"]
+    filled.subjects = ["0018", "0019"]
+    assert filled.run("--performance", "e2") == 1
+    assert filled.status_of("0018/e2") == "download_failed"
+    filled.subjects = "all"
+    assert filled.run("--performance", "e2,e7,s*") == 0
+    log = filled.log()
+    assert "the remote lists no performance that matches e7; nearest: e2, e1, e0" in log
+    assert "the remote lists no performance that matches s*; nearest: e0" in log
+
+
+@pytest.mark.rclone
 def test_other_commands_name_what_matches_nothing(filled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     filled.subjects = "0018"
     assert filled.run() == 0

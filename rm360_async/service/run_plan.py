@@ -131,9 +131,12 @@ def select_performances(settings: Settings, listing: RemoteListing) -> tuple[lis
     performances: list[Performance] = []
     for subject in subjects:
         names = [each.name for each in listed.get(subject, ())]
-        performances += [Performance(subject, name) for name in expand(selected.performances, names)]
+        chosen = expand(selected.performances, names)
         if subject in selected.subjects:
             remarks += _performance_remarks(subject, selected.performances, names, listed)
+        else:  # selected by a range or pattern: of such a subject only what the remote lists
+            chosen = tuple(name for name in chosen if name in names)
+        performances += [Performance(subject, name) for name in chosen]
     if subjects and not performances and not remarks:
         terms, every = " ".join(selected.performances), [each.name for each in listing.files]
         remarks.append(f"the remote lists no performance that matches {terms}{nearest_text(terms, every)}")
@@ -206,6 +209,12 @@ def make_plan(
             plan.needs_cleanup.add(each)
     _add_unmet(settings, plan)
     plan.notes += _missing_notes(plan, listing)
+    if performances and single_names(settings.extraction.subjects) is None:
+        names = [each.name for each in listing.files]
+        plan.notes += [
+            f"the remote lists no performance that matches {term}{nearest_text(term, names)}"
+            for term in unmatched_terms(settings.extraction.performances, names)
+        ]
     if plan.other_cameras:
         plan.notes.append(_other_cameras_note(settings, plan.other_cameras))
     return plan
