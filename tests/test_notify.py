@@ -126,7 +126,7 @@ def test_a_command_that_fails_is_one_warning(
     workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
     path = script(tmp_path / "broken", text) if text is not None else str(tmp_path / "missing")
     assert workspace.run(notify__command=[path]) == 0
-    (line,) = [line for line in workspace.log().splitlines() if "notify.command" in line]
+    (line,) = [line for line in workspace.log().splitlines() if "for the event" in line]
     assert "WARNING" in line and f"failed for the event done: {problem}" in line
 
 
@@ -214,6 +214,13 @@ def test_a_wait_that_is_known_to_be_long_is_reported_at_once() -> None:
     ((event, reason),) = EventWatch().events(snapshot(0, **quota))
     assert event is NotifyEvent.WAITING and "next retry" in reason
     assert EventWatch().events(snapshot(0, **{**quota, "next_due": 60.0})) == []
+
+
+def test_a_start_that_is_kept_waiting_is_reported() -> None:
+    watch = EventWatch()
+    assert watch.events(Snapshot.before_plan(0.0, "cannot start yet: no connection")) == []
+    news = watch.events(Snapshot.before_plan(IDLE_SECONDS, "cannot start yet: no connection"))
+    assert news == [(NotifyEvent.WAITING, "cannot start yet: no connection")]
 
 
 def test_a_full_disk_is_reported_and_is_not_also_a_wait() -> None:

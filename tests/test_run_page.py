@@ -15,7 +15,7 @@ from test_report import big_run
 from tiny_smc import Tiny
 from workspace import Workspace
 
-from rm360_async.service.snapshot import ActiveJob, Snapshot, held_back_by
+from rm360_async.service.snapshot import ActiveJob, Snapshot, reasons_held_back
 from rm360_async.visualization.report import write_run_page
 from rm360_async.visualization.report.run_data import PerformanceState
 from rm360_async.visualization.report.timeline import bytes_between, download_plot
@@ -81,6 +81,6 @@ def test_watch_keeps_the_page_current_until_the_run_ends(workspace: Workspace) -
 def test_the_page_says_what_holds_a_run_back() -> None:
     job = ActiveJob("0018/e0", "downloading", 1, 2, 3.0, 4.0, "waiting for space")
     snapshot = Snapshot(0.0, 9, 0, 0, 3, 4, (job, job), 0, 0, 0, 0.0, None, 1.79e9, None, "the remote refuses")
-    reasons = held_back_by(snapshot)
+    reasons = reasons_held_back(snapshot)
     assert reasons[:2] == ["the remote refuses", "waiting for space (2 performances)"]
     assert reasons[2].startswith("3 waiting, the first until 2026-")

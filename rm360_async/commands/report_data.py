@@ -13,7 +13,7 @@ from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger import Attempt, Run, opened
 from rm360_async.ledger.manifest_csv import error_text
-from rm360_async.service.snapshot import Snapshot, held_back_by
+from rm360_async.service.snapshot import Snapshot, reasons_held_back
 from rm360_async.visualization.report import DiskUsage, PerformanceEntry, RunData, read_page_states
 
 
@@ -73,7 +73,7 @@ def run_data(
 
 
 def _held_back(run: Run) -> list[str]:
-    return held_back_by(Snapshot.from_dict(run.progress)) if run.progress else []
+    return reasons_held_back(Snapshot.from_dict(run.progress)) if run.progress else []
 
 
 def _entry(row: PerformanceRow, output: Path, problem: str) -> PerformanceEntry:

@@ -30,7 +30,7 @@ from rm360_async.service.console import live_display, record_snapshot, report_pr
 from rm360_async.service.dry_run import dry_run
 from rm360_async.service.end_summary import RunSummary, exit_code, summary_lines
 from rm360_async.service.log_header import header_lines
-from rm360_async.service.notify import Notifications, watch_events
+from rm360_async.service.notify import EventWatch, Notifications, watch_events
 from rm360_async.service.progress import Progress
 from rm360_async.service.reconciler import Reconciler
 from rm360_async.service.requests import follow_requests
@@ -160,6 +160,7 @@ class _Run:
         self.stop = Stop(self.scheduler, processing.grace_seconds, self.notifier.notify_stopping)
         self.accounts = Accounts(remotes, stall_policy_of(settings), self.retry_policy, line_limits_of(settings))
         self.plan: RunPlan | None = None
+        self.startup_watch = EventWatch()
         self.started, self.summary = time.monotonic(), RunSummary()
         self.fetched: Callable[[], int] = lambda: 0
         """Returns the bytes that this run has downloaded."""
@@ -278,6 +279,8 @@ class _Run:
         self.notifier.show_status(trouble)
         snapshot = Snapshot.before_plan(time.time(), trouble)
         await record_snapshot(self.ledger, self.number, snapshot, log_failure=True)
+        for event, reason in self.startup_watch.events(snapshot):
+            await self.notifications.send(event, reason, await self._summarize())
 
     def _build_stages(self, workers: ExtractionWorkers) -> Stages:
         job_log = JobLog(self.ledger, self.claims, self.number, self.manifest)

@@ -97,7 +97,7 @@ def _known(kind: type[ActiveJob | Snapshot], values: Mapping[str, Any]) -> dict[
     return {name: value for name, value in values.items() if name in names}
 
 
-def held_back_by(snapshot: Snapshot) -> list[str]:
+def reasons_held_back(snapshot: Snapshot) -> list[str]:
     """Return what keeps a run from going faster: trouble with the remote, what jobs wait for, waits for quotas."""
     notes = Counter(job.note for job in snapshot.in_hand if job.note)
     reasons = [snapshot.trouble] if snapshot.trouble else []
