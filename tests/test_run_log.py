@@ -65,6 +65,7 @@ def test_debug_has_commands_and_decisions_and_info_has_not(workspace: Workspace)
         "extracting",
         "publishing",
     ]
+    assert re.search(r"DEBUG requesting bytes 0 to \d+ of 0018/0018_e0_raw.smc", text)
     workspace.run()
     assert "DEBUG" not in workspace.log().removeprefix(text)
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,4 +84,5 @@ def test_the_page_says_what_holds_a_run_back() -> None:
     snapshot = Snapshot(0.0, 9, 0, 0, 3, 4, (job, job), 0, 0, 0, 0.0, None, 1.79e9, None, "the remote refuses")
     reasons = reasons_held_back(snapshot)
     assert reasons[:2] == ["the remote refuses", "waiting for space (2 performances)"]
+    assert reasons_held_back(replace(snapshot, trouble="", held_back_by="line"))[0] == "line"
     assert reasons[2].startswith("3 waiting, the first until 2026-")

@@ -91,6 +91,7 @@ class SegmentFetcher:
             connection = await self._connect(transfer.file.folder)
             try:
                 segment.started_at = segment.position
+                log.debug(f"requesting bytes {segment.position} to {segment.end} of {transfer.file.path}")
                 if transfer.in_one_piece:
                     await connection.request_whole(transfer.file.path_in_folder, transfer.file.size)
                 else:

@@ -20,8 +20,6 @@ from rm360_async.system.disk_threads import on_disk_thread
 RATE_WINDOW_SECONDS = 120.0
 """The download rate is averaged over this time."""
 FREE_SPACE_SECONDS = 2.0
-SHORTAGE = "Insufficient storage space"
-"""How the notes of jobs that wait for disk space begin."""
 
 
 class Progress:
@@ -75,7 +73,7 @@ class Progress:
         if not self.scheduler.pending:
             return ""
         active = self.scheduler.active.values()
-        if any(job.progress.note.startswith(SHORTAGE) for job in active):
+        if any(job.progress.lacks_disk for job in active):
             return "disk space"
         return "extraction" if any(job.stage is not Stage.DOWNLOADING for job in active) else ""
 

@@ -100,7 +100,7 @@ def _known(kind: type[ActiveJob | Snapshot], values: Mapping[str, Any]) -> dict[
 def reasons_held_back(snapshot: Snapshot) -> list[str]:
     """Return what keeps a run from going faster: trouble with the remote, what jobs wait for, waits for quotas."""
     notes = Counter(job.note for job in snapshot.in_hand if job.note)
-    reasons = [snapshot.trouble] if snapshot.trouble else []
+    reasons = [reason for reason in (snapshot.trouble, snapshot.held_back_by) if reason]
     reasons += [f"{note} ({count} performances)" if count > 1 else note for note, count in notes.most_common()]
     if snapshot.waiting:
         due = f", the first until {time_text(snapshot.next_due)}" if snapshot.next_due else ""
