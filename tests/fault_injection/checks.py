@@ -17,11 +17,11 @@ from instance import command_lines
 from workspace import Workspace
 
 from fault_injection.small_remote import PERSONAL_FILE, FileTree, OriginalRemote, content, marker_content, work_paths
+from rm360_async.ledger.manifest_csv import COLUMNS
 from rm360_async.store.marker import MARKER
 
 _MAX_EXIT_SECONDS = 30.0
 """Until all processes of a killed run are gone."""
-_MANIFEST_COLUMNS = 9
 
 
 @dataclass
@@ -180,7 +180,7 @@ def _manifest_problems(workspace: Workspace, before: DiskState, now: DiskState) 
     text = path.read_text()
     rows = list(csv.reader(text.splitlines()))
     missing = not rows or (len(rows) == 1 and before.ledger.stages)  # a run stopped before its plan: a header alone
-    if not text.endswith("\n") or any(len(row) != _MANIFEST_COLUMNS for row in rows) or missing:
+    if not text.endswith("\n") or any(len(row) != len(COLUMNS) for row in rows) or missing:
         yield f"MANIFEST.csv is half written: {text!r}"
     for row in rows[1:]:
         if row[2] == "completed" and f"{row[0]}/{row[1]}" not in now.published:
