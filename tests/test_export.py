@@ -247,6 +247,22 @@ def test_a_killed_export_leaves_nothing_under_a_name_and_is_resumed(tmp_path: Pa
     assert not list(out.rglob(".*.staging"))
 
 
+@pytest.mark.parametrize("point", ["export written", "export checked"])
+def test_an_export_killed_at_a_step_is_made_whole_by_the_next(subjects: Path, tmp_path: Path, point: str) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "rm360_async", "export", "nerfstudio", str(subjects), "--output", str(out)]
+    hooks = {
+        "PYTHONPATH": str(Path(__file__).parent / "hook"),
+        "RM360_FAULT_HOOKS": json.dumps([{"point": point, "do": "kill_all"}]),
+        "RCLONE_CONFIG": str(tmp_path / "marks-the-processes"),
+    }
+    killed = subprocess.run(command, stdout=subprocess.DEVNULL, env={**os.environ, **hooks}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert _named(out) == [] and list(out.rglob(".*.staging"))
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert verify(out, "--deep") == 0 and _named(out) and not list(out.rglob(".*.staging"))
+
+
 def _named(out: Path) -> list[Path]:
     return [path for path in out.glob("*/*/frame_*") if not path.name.startswith(".")]
 
