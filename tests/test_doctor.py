@@ -185,7 +185,7 @@ def test_drive_answers_with_its_md5s_and_the_shared_client_id_is_told(
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
-        (Rule("invalid_grant", op="token"), "rclone config reconnect"),
+        (Rule("invalid_grant", op="token"), 'rclone config reconnect gdrive: (a Google project in "Testing" ends'),
         (Rule("authError", op="any"), "reconnect"),
     ],
 )
@@ -331,7 +331,8 @@ def test_a_scope_that_sees_nothing_fails(patient: Patient) -> None:
         config.write("[files]\ntype = drive\nscope = drive.file\n")
     assert "drive.file" in remote._check_login("files", RemoteLogin("drive", scope="drive.file"), "").text
     assert remote._check_login("files", RemoteLogin("drive", scope="drive.file"), "").state is CheckState.FAIL
-    assert remote._check_login("own", RemoteLogin("drive", own_client_id=True), "").state is CheckState.OK
+    own = remote._check_login("own", RemoteLogin("drive", own_client_id=True), "")
+    assert own.state is CheckState.OK and 'if its Google project is in "Testing", a login ends after 7 days' in own.text
 
 
 def test_no_secret_is_ever_printed(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
