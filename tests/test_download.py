@@ -103,7 +103,7 @@ async def test_silence_is_a_stall_and_what_arrived_is_kept(drive: Drive, tmp_pat
     fault = await fault_of(on_drive(drive), tmp_path / NAME, policy=StallPolicy(0.25, silent_ticks=4))
     assert fault.cause is Cause.STALL
     assert "no byte arrived" in fault.message and fault.message.startswith(f"downloading {SPEECH} from gdrive: ")
-    assert 1000 <= present(tmp_path / NAME) <= FIRST_CONNECTIONS * 500_000 < SIZE
+    assert 1000 <= present(tmp_path / NAME) < SIZE
     assert not processes_of(drive)
 
 
@@ -216,9 +216,10 @@ async def test_a_limit_of_connections_is_kept_and_no_download_fails(
 
 @pytest.mark.anyio
 async def test_thin_connections_are_added_while_they_bring_more(
-    drive: Drive, tmp_path: Path, small_segments: None
+    drive: Drive, tmp_path: Path, small_segments: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drive.rules = [Rule("slow", bps=MB // 12)]
+    monkeypatch.setattr("drive_emulator.SLICE", 2**12)  # an even stream, though a slow one
+    drive.rules = [Rule("slow", bps=MB // 24)]
     assert await download(on_drive(drive), tmp_path / NAME) == MD5
     assert drive.most_bodies > FIRST_CONNECTIONS
 

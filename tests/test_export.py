@@ -230,7 +230,9 @@ def test_a_killed_export_leaves_nothing_under_a_name_and_is_resumed(tmp_path: Pa
     random = np.random.default_rng(5)
     for _ in range(3):
         published = len(_named(out))
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         deadline = time.monotonic() + 60
         while len(_named(out)) == published and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)

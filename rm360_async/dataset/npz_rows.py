@@ -117,7 +117,8 @@ def _read_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
         raise ValueError(f"{info.filename} is compressed, unlike in a folder that rm360 published")
     with archive.open(info) as member:
         version = npy.read_magic(member)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        untyped: Any = npy  # the types of these two differ between releases of numpy
+        read = untyped.read_array_header_1_0 if version == (1, 0) else untyped.read_array_header_2_0
         shape, fortran_order, dtype = read(member)
         header_bytes = member.tell()
     if fortran_order or dtype.hasobject:

@@ -88,7 +88,7 @@ def _hull_points(performance: PublishedPerformance, frame: int, head: Array) -> 
     steps = np.linspace(-0.5, 0.5, _HULL_CELLS) * _HULL_SIDE_M
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
     points = (grid + head).reshape(-1, 3)
-    inside = np.arange(len(points))
+    inside: NDArray[np.intp] = np.arange(len(points))
     chosen = cameras[:: -(-len(cameras) // _MAX_HULL_CAMERAS)]
     seen = np.zeros(len(points), np.intp)
     for camera in chosen:

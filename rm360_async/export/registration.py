@@ -58,7 +58,7 @@ def _smooth(picture: Grey) -> Grey:
 
 def _shift(picture: Grey, target: Grey) -> float:
     """Return the length of the shift in pixels that takes the target onto the picture."""
-    total = np.zeros(2)
+    total: NDArray[np.float64] = np.zeros(2)
     for _ in range(_STEPS):
         rows, columns = picture.shape
         move = np.array([[1.0, 0.0, -total[0]], [0.0, 1.0, -total[1]]])

@@ -149,7 +149,7 @@ def _read_view(staging: Path, parameters: Mapping[str, Any], camera: str, frame:
     K[:2, 2] -= 0.5
     alpha_map = staging / "alpha_maps" / name
     mask = read_picture(alpha_map)[0][..., 0] if alpha_map.exists() else None
-    RT = np.linalg.inv(np.array(parameters["world_2_cam"][camera], np.float64))
+    RT = np.asarray(np.linalg.inv(np.array(parameters["world_2_cam"][camera], np.float64)), np.float64)
     return WrittenView(camera, frame, K, RT, picture, None, level, mask)
 
 

@@ -47,7 +47,7 @@ def download_plot(downloads: Sequence[Download]) -> Drawing:
     ended, sizes, seconds = np.array(sorted(downloads), np.float64).reshape(-1, 3).T
     began = ended - np.maximum(seconds, 1.0)
     start, end = _time_range(np.array([began.min(), ended.max()]))
-    edges = np.linspace(start, end, _BARS + 1)
+    edges = np.asarray(np.linspace(start, end, _BARS + 1), np.float64)
     rates = bytes_between(edges, began, ended, sizes) / (edges[1] - edges[0])
     highest = float(rates.max())
     drawing = _empty_plot("download rate", start, end, highest, "/s")
