@@ -297,7 +297,7 @@ def test_a_stopped_export_leaves_nothing_unfinished(tmp_path: Path) -> None:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert errors.splitlines()[-1] == "stopped"
     assert not list(out.rglob(".*.staging"))
     assert verify(out) == 0

@@ -81,7 +81,7 @@ def decoded(path: Path) -> tuple[list[NDArray[np.uint8]], NDArray[np.float32]]:
         pictures = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     with av.open(str(path)) as film:
         blocks = [frame.to_ndarray() for frame in film.decode(audio=0) if frame.pts is not None and frame.pts >= 0]
-    return pictures, np.concatenate(blocks, axis=1).mean(axis=0)
+    return pictures, np.asarray(np.concatenate(blocks, axis=1).mean(axis=0), np.float32)
 
 
 def test_the_sound_of_the_film_and_of_the_wav_is_that_of_the_source(subjects: Path, tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def selection_option(name: str, parameter: str, text: str) -> Callable[[Command]
 
 def run_async(function: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
     """Run an async function on the event loop (uvloop if it is installed); return its result."""
+    from asyncio import CancelledError
+
     import anyio
 
     options = {"use_uvloop": find_spec("uvloop") is not None}
@@ -65,7 +67,10 @@ def run_async(function: Callable[..., Awaitable[Result]], *arguments: object) ->
             finally:
                 ignore_stops()
 
-        return anyio.run(run_to_end, backend="asyncio", backend_options=options)
+        try:
+            return anyio.run(run_to_end, backend="asyncio", backend_options=options)
+        except CancelledError:  # what Ctrl-C becomes with Python 3.10, see anyio's Runner
+            raise KeyboardInterrupt from None
 
 
 @contextmanager
