@@ -12,7 +12,9 @@ from instance import ROOT, Instance, barrier_at, command_lines, wait_until_reach
 from test_run_crash import assert_settled, fill, worker_of
 from workspace import Workspace
 
+from rm360_async.domain.errors import Cause
 from rm360_async.system.worker_environment import worker_environment
+from rm360_async.system.workers import WorkerEnd, not_started
 
 FOREIGN = ("numpy", "random", "inspect", "signal", "types", "json", "h5py", "sitecustomize_of_nobody", "queue", "click")
 
@@ -86,3 +88,17 @@ def test_what_only_pythonpath_has_is_still_found_last(tmp_path: Path) -> None:
     path = eval(ended.stdout)
     assert str(foreign) in path[1:] and str(tmp_path) not in path and "" not in path
     assert path.index(str(foreign)) > max(index for index, entry in enumerate(path) if entry.startswith(sys.prefix))
+
+
+def test_a_folder_of_pythonpath_that_keeps_workers_from_beginning_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that dies of a module which only PYTHONPATH has says so in the last lines of its errors."""
+    (tmp_path / "broken_extension.py").write_text("raise ImportError('built for another Python')\n")
+    monkeypatch.setenv("PYTHONPATH", f"/somewhere/else{os.pathsep}{tmp_path}")
+    died = subprocess.run([sys.executable, "-c", "import broken_extension"], capture_output=True, text=True)
+    fault = not_started(WorkerEnd(died.returncode, died.stderr))
+    assert fault.cause is Cause.NOT_STARTED and "built for another Python" in fault.message
+    assert f"PYTHONPATH names {tmp_path}" in fault.message and "unset PYTHONPATH" in fault.hint
+    monkeypatch.delenv("PYTHONPATH")
+    assert "PYTHONPATH" not in str(not_started(WorkerEnd(died.returncode, died.stderr)))

@@ -263,6 +263,20 @@ def test_a_second_signal_stops_at_once(workspace: Workspace) -> None:
     assert set(workspace.manifest()) == {"0018/e0", "0018/e1"}
 
 
+def test_a_killed_template_of_workers_costs_an_attempt_at_most_and_the_run_goes_on(workspace: Workspace) -> None:
+    """The process that workers are forked from is killed with one at work: another is started for the next."""
+    fill(workspace, 2)
+    barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker", match="e0")
+    with Instance(workspace, hooks=[hook]) as run:
+        wait_until_reached(barrier)
+        status = Path(f"/proc/{worker_of(workspace)}/status").read_text()
+        os.kill(int(status.partition("PPid:")[2].split()[0]), signal.SIGKILL)
+        barrier.touch()
+        assert run.wait() == 0
+    assert_settled(workspace, ["0018/e0", "0018/e1"])
+    assert outcomes(workspace)["0018/e0"][-1] == "completed" and len(outcomes(workspace)["0018/e0"]) == 2
+
+
 def worker_of(workspace: Workspace) -> int:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

@@ -101,12 +101,12 @@ async def run_worker(
             sending.cancel()
         end = WorkerEnd(await process.wait(), errors.text)
     if not messages.started:
-        raise _not_started(end)
+        raise not_started(end)
     return end
 
 
-def _not_started(end: WorkerEnd) -> Fault:
-    """Return the fault of a process that ended before it read a job; names a PYTHONPATH that may be why."""
+def not_started(end: WorkerEnd) -> Fault:
+    """Return the fault of a worker that ended before it read a job; it names a folder of PYTHONPATH that may be why."""
     message, hint = f"a worker process {end.reason()}, before it had begun", NOT_STARTED_HINT
     named = [folder for folder in python_path() if folder in end.stderr]
     if named:
@@ -226,7 +226,7 @@ class WorkerTemplate:
         except anyio.EndOfStream:
             errors = Tail(_MAX_STDERR_BYTES)
             await errors.drain(self._process.stderr)
-            raise _not_started(WorkerEnd(await self._process.wait(), errors.text)) from None
+            raise not_started(WorkerEnd(await self._process.wait(), errors.text)) from None
 
     async def _close(self) -> None:
         stack, self._stack = self._stack, AsyncExitStack()
