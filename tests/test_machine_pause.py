@@ -15,7 +15,7 @@ from workspace import Workspace
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
-from rm360_async.domain.retry import MAX_THROTTLE_SECONDS, machine_pause
+from rm360_async.domain.retry import MAX_THROTTLE_SECONDS, RetryPolicy, machine_pause
 from rm360_async.pipeline.machine_pause import MachinePause
 
 NOT_STARTED = Fault(Cause.NOT_STARTED, "a worker process ended with exit code 1: no memory, before it had begun")
@@ -95,7 +95,7 @@ async def test_the_pause_ends_when_a_trial_succeeds(monkeypatch: pytest.MonkeyPa
             raise answer
 
     monkeypatch.setattr("rm360_async.pipeline.machine_pause.anyio.sleep", sleep)
-    pause = MachinePause(probe, shown.append)
+    pause = MachinePause(probe, shown.append, RetryPolicy())
     for name in NAMES[:3]:
         assert not pause.paused()
         pause.record_failure(name, NOT_STARTED)
@@ -109,7 +109,7 @@ def test_only_different_performances_in_a_row_pause() -> None:
     async def probe() -> None:
         return
 
-    pause = MachinePause(probe, lambda trouble: None)
+    pause = MachinePause(probe, lambda trouble: None, RetryPolicy())
     for _ in range(5):
         pause.record_failure(NAMES[0], NOT_STARTED)
     assert not pause.paused(), "one performance alone may be the reason"

@@ -38,6 +38,7 @@ class RetryPolicy:
     max_retries: int = 3
     retry_delay: float = 30.0
     quota_wait: float = 24 * HOUR
+    max_start_failures: int = MAX_START_FAILURES
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,9 @@ def may_precede_stop(fault: Fault) -> bool:
     return fault.cause in _DEATHS
 
 
-def pauses_machine(performances: Collection[object]) -> bool:
+def pauses_machine(performances: Collection[object], policy: RetryPolicy) -> bool:
     """Return True if so many different performances in a row failed before their process began that all would."""
-    return len(performances) >= MAX_START_FAILURES
+    return len(performances) >= policy.max_start_failures
 
 
 def machine_pause(probes: int) -> float:

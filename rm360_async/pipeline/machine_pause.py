@@ -15,7 +15,7 @@ import anyio
 
 from rm360_async.domain.errors import Fault, Scope
 from rm360_async.domain.names import Performance
-from rm360_async.domain.retry import machine_pause, pauses_machine
+from rm360_async.domain.retry import RetryPolicy, machine_pause, pauses_machine
 
 _log = logging.getLogger(__name__)
 
@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 class MachinePause:
     """Knows the processes that did not begin; lets callers wait while the run is paused."""
 
-    def __init__(self, probe: Callable[[], Awaitable[None]], show: Callable[[str], None]) -> None:
-        self._probe, self._show = probe, show
+    def __init__(self, probe: Callable[[], Awaitable[None]], show: Callable[[str], None], policy: RetryPolicy) -> None:
+        self._probe, self._show, self._policy = probe, show, policy
         self._not_begun: set[Performance] = set()
         self._probing = anyio.Lock()
 
     def paused(self) -> bool:
         """Return True while nothing new is to be begun."""
-        return pauses_machine(self._not_begun)
+        return pauses_machine(self._not_begun, self._policy)
 
     def record_failure(self, performance: Performance, fault: Fault) -> None:
         """Record a failed attempt; any other failure than that of the machine shows that processes begin."""

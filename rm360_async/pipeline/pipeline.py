@@ -108,7 +108,7 @@ class _Pipeline:
         self.doubts = Doubts(scheduler, policy, clock, attendance)
         self.retries: TaskGroup | None = None
         """Runs the retries of jobs that keep their lease; None once no further job may come in."""
-        self.machine = MachinePause(stages.probe_workers, self._show_trouble)
+        self.machine = MachinePause(stages.probe_workers, self._show_trouble, policy)
         self.ended_by_stop: set[anyio.CancelScope] = set()
         """Waits for disk space, for the turn of the next file, and for a machine that lets no process begin."""
         self._turns = anyio.Lock(fast_acquire=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rm360_async.budget import Budget
 from rm360_async.domain.doubt import Attendance
-from rm360_async.domain.retry import RetryPolicy
+from rm360_async.domain.retry import MAX_START_FAILURES, RetryPolicy
 from rm360_async.download import spool
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.throttle import Throttle
@@ -41,6 +41,8 @@ class Parts:
     ledger: type[Ledger] = Ledger
     stages: type[WitnessedStages] = WitnessedStages
     progress: type[Progress] = Progress
+    start_failures: int = MAX_START_FAILURES
+    """So many processes that do not begin, one after the other, pause a run."""
     waits_by_account: bool = True
     """False: a wait for a quota ends no sooner because an account was added."""
 

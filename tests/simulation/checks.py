@@ -15,6 +15,7 @@ from rm360_async.service.run_plan import RunPlan
 from simulation.account_checks import AccountChecks
 from simulation.end_checks import FAILURES, EndChecks
 from simulation.laws import DUE_FIRST, ENDS, GOES_ON, NOTHING_LOST, ONCE, PROMISES, TRIES, Law
+from simulation.machine_checks import MachineChecks
 from simulation.status_checks import StatusChecks
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _MAX_EVENTS = 300
 """Events of a performance, at most, as a mean; usually it has 20."""
 
 
-class Laws(AccountChecks, StatusChecks, EndChecks):
+class Laws(AccountChecks, MachineChecks, StatusChecks, EndChecks):
     """The checks of one world, and what they have to remember."""
 
     def __init__(self, stop_at: Law | None = None) -> None:
@@ -43,6 +44,7 @@ class Laws(AccountChecks, StatusChecks, EndChecks):
         if self.world.count > _MAX_EVENTS * (self.world.scenario.performances + 100):
             self.breach(ENDS, f"{self.world.count} events have happened")
         self.remember_end(event)
+        self.check_machine(event)
         check = _CHECKS.get(event.kind)
         if check is not None:
             check(self, event)

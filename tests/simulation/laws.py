@@ -41,6 +41,10 @@ GOES_ON = Law(
     "goes on",
     "a service ends only when its work is done: what passes by itself does not end it",
 )
+MACHINE = Law(
+    "machine",
+    "once the processes of three performances in a row did not begin, a downloader takes one more job at most",
+)
 STATUS = Law(
     "status", "what a run shows of each performance is what the ledger says, and every performance is counted once"
 )
@@ -57,7 +61,7 @@ ENDS = Law("ends", "a run ends: it does not do the same again and again")
 SOUND = Law("sound", "nothing but a stated fault ends a process")
 LAWS = (
     *(ENDS, SOUND, ONCE, NOTHING_LOST, DUE_FIRST, STARTS, ASKED, PROMISES, RATE),
-    *(QUOTA, TRIES, GOES_ON, STATUS, AT_REST, LIVENESS, EXPECTED),
+    *(QUOTA, TRIES, GOES_ON, MACHINE, STATUS, AT_REST, LIVENESS, EXPECTED),
 )
 
 

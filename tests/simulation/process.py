@@ -145,7 +145,8 @@ class Process:
     @property
     def _policy(self) -> RetryPolicy:
         processing = self.settings.processing
-        return RetryPolicy(processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600)
+        quota_wait, start_failures = processing.quota_wait_hours * 3600, self.world.parts.start_failures
+        return RetryPolicy(processing.max_retries, processing.retry_delay, quota_wait, start_failures)
 
     async def _plan(self) -> RunPlan:
         remotes = self.remotes = [

@@ -29,6 +29,7 @@ class Faults:
     strangers_days: float = 3.0
     lockout_days: float = 12.0
     clock_days: float = 10.0
+    no_process_days: float = 6.0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from simulation.catalogue import GB, release_of_21
 from simulation.line import LineProfile
 from simulation.scenario import Faults, Scenario
 
-NO_FAULTS = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+NO_FAULTS = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 NO_REFUSALS = Refusals(0, 0, 0, 10**6)
 STANDARD = Scenario("one server", "a server on a thin line for a month: 1,000 performances, one account, all faults")
 SCENARIOS = {

@@ -1,4 +1,5 @@
-"""What befalls a world: outages, storms of refusals, kills, strangers on the disk, clocks that are set back."""
+"""What befalls a world: outages, storms of refusals, kills, strangers on the disk, clocks that are set back,
+and a machine that lets no process begin."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ def begin(world: World, tasks: TaskGroup) -> None:
         ("strangers", faults.strangers_days, _strangers),
         ("lockout", faults.lockout_days, _lockout),
         ("clock", faults.clock_days, _set_clock_back),
+        ("no process", faults.no_process_days, _no_process_begins),
     ):
         if days:
             tasks.start_soon(_now_and_then, world, name, days, happen)
@@ -102,3 +104,12 @@ async def _set_clock_back(world: World, badness: float) -> None:
     seconds = _HOUR * (1 if badness < 0.5 else 24 * 14 * badness)
     world.time.offset -= seconds
     world.note("clock set back", None, "", f"{seconds / _HOUR:.0f} h")
+
+
+async def _no_process_begins(world: World, badness: float) -> None:
+    world.lets_processes_begin = False
+    world.note("no process begins", None, "", f"for {1 + 20 * badness:.0f} h")
+    with world.troubled():
+        await world.pause((1 + 20 * badness) * _HOUR)
+    world.lets_processes_begin = True
+    world.note("processes begin again", None)

@@ -12,6 +12,7 @@ import anyio
 
 from rm360_async.domain.cameras.sets import resolve_cameras
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance
 from rm360_async.domain.record import Record
 from rm360_async.domain.release import released_content
 from rm360_async.domain.selection import cameras_of
@@ -37,9 +38,11 @@ class SimulatedWorkers:
         """Start a child that does nothing."""
         await anyio.sleep(0)
         self.process.require_alive()
+        self._begin("")
 
     async def extract(self, job: ExtractJob, limits: WorkerLimits, on_progress: Callable[[int, int], None]) -> Record:
         """Extract one performance in simulated time."""
+        self._begin(job.performance)
         record = self._record(job)
         staging, disk = Path(job.staging), self.world.disk
         staging.mkdir(parents=True, exist_ok=True)
@@ -64,6 +67,12 @@ class SimulatedWorkers:
             raise Fault(Cause.DEADLINE, f"the extraction of {job.performance} did not end")
         (staging / MARKER).write_text(record.to_json())
         return record
+
+    def _begin(self, subject: Performance | str) -> None:
+        """Note that a child begins. Raises Fault(NOT_STARTED) where none can."""
+        if not self.world.lets_processes_begin:
+            raise Fault(Cause.NOT_STARTED, "a worker process was killed, before it had begun")
+        self.world.note("begins", self.process, subject)
 
     def _steps_until_death(self, job: ExtractJob) -> int | None:
         """Return after which step the child dies; None if it lives."""

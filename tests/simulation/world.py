@@ -68,6 +68,7 @@ class World:
         self.faults, self.extract_rate = scenario.faults, scenario.extract_rate
         self.poll_seconds = scenario.poll_seconds
         self.processes: list[Process] = []
+        self.lets_processes_begin = True
         self.calm = False
         self.calm_at = 0.0
         self.becalmed = anyio.Event()
@@ -155,6 +156,7 @@ class World:
         for account in self.accounts.values():
             account.calm, account.stormy_until, account.locked_out_until = True, 0.0, 0.0
         self.disk.strangers = 0
+        self.lets_processes_begin = True
         self.line.set_up(True)
         self.note("all faults are over", None)
         self.becalmed.set()
