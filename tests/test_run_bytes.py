@@ -38,7 +38,10 @@ def test_each_passing_fault_is_mended_and_no_byte_is_asked_twice_without_need(dr
     }
     for name, answers in expected.items():
         asked, size = drive_server.downloads_of(name), drive_server.file(name).stat().st_size
-        assert [(request.status, request.start) for request in asked] == answers, name
+        given = [(request.status, request.start) for request in asked]
+        assert given[:2] == answers, name
+        # the question whether a remote serves ranges, of the file that comes first, is refused as the file was
+        assert given[2:] in ([], [(403, 0)] if name == "e6" else []), name
         assert sum(request.sent for request in asked) == size * (2 if name == "e3" else 1) or name == "e2", name
     assert drive_server.workspace.leftovers() == []
 
@@ -57,7 +60,8 @@ def test_progress_is_not_charged_and_standing_still_is(drive_server: DriveServer
     starts = [request.start for request in drive_server.downloads_of("e0")]
     assert {MIB + 70_000, 2 * MIB + 150_000} < set(starts), "each goes on where it broke off"
     assert sum(request.sent for request in drive_server.downloads_of("e0")) == size
-    assert all(request.start in (0, 1000) for request in drive_server.downloads_of("e1") if request.start < MIB)
+    assert [request.start for request in drive_server.downloads_of("e1") if request.start < 1000] == [0]
+    assert sum(request.sent for request in drive_server.downloads_of("e1")) < size
     assert sum(request.sent for request in drive_server.downloads_of("e2")) < size
     assert "connection reset" in drive_server.error_of("e1")
 
