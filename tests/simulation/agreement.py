@@ -114,7 +114,7 @@ def run_simulated(server: DriveServer, form: Form, real: RealRun) -> Round:
     scenario = Scenario(
         "agreement",
         "what a real run has done",
-        line=LineProfile(form.rate * form.downloads, form.rate),
+        line=LineProfile(form.rate, form.rate),
         refusals=NO_REFUSALS,
         faults=NO_FAULTS,
         downloads=form.downloads,
