@@ -32,7 +32,7 @@ from workspace import Workspace, tree
 
 from rm360_async.store.marker import MARKER
 
-ROUNDS = int(os.environ.get("RM360_ROUNDS", "30"))
+ROUNDS = int(os.environ.get("RM360_ROUNDS", "20"))
 SLOW = {"RCLONE_BWLIMIT": "1M"}
 LARGE = Tiny(part="e1", filler=500_000)
 """4 MB: seconds of a slow download."""

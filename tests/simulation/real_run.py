@@ -1,8 +1,9 @@
 """A real run over a slow line, with faults: what it took, and how every attempt ended.
 
 It goes through the real rclone, workers and disk against the Drive emulator. The run's own limit caps the line, far
-below what the machine can do: else the processor, which a busy machine shares out anew every second, would be the line. While it runs, the same remote is asked about a file again and again, so what an answer costs (starting rclone
-included) is known for this machine at this time.
+below what the machine can do: else the processor, which a busy machine shares out anew every second, would be the line.
+While it runs, the same remote is asked about a file again and again, so what an answer costs (starting rclone included)
+is known for this machine at this time.
 """
 
 from __future__ import annotations
