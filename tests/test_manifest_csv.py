@@ -372,6 +372,20 @@ async def test_another_copy_of_that_name_is_kept(path: Path, output: Path, there
 
 
 @pytest.mark.anyio
+async def test_a_writer_keeps_the_manifest_that_is_older_than_the_ledger(path: Path, output: Path) -> None:
+    """`verify --repair` writes one before any run has imported the folders."""
+    path.write_text("of an earlier tool")
+    async with Ledger.open(ledger_path(path)) as ledger:
+        with Claims(lock_path(ledger_path(path))) as claims:
+            assert await ManifestWriter(path, ledger, claims).write()
+            assert await ManifestWriter(path, ledger, claims).write()
+        imported = await import_existing(ledger, path, output)
+    assert imported is not None and imported.copy == path.with_name("MANIFEST.csv.earlier")
+    assert imported.copy.read_text() == "of an earlier tool" and path.read_text().startswith("subject,performance")
+    assert sorted(file.name for file in path.parent.glob("*MANIFEST.csv*")) == ["MANIFEST.csv", "MANIFEST.csv.earlier"]
+
+
+@pytest.mark.anyio
 async def test_without_an_earlier_manifest_the_folders_are_imported(path: Path, output: Path) -> None:
     earlier_folder(output, A, {"25": 3})
     async with Ledger.open(ledger_path(path)) as ledger:

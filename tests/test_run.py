@@ -18,6 +18,7 @@ from workspace import Workspace, tree
 from rm360_async.cli.main import main
 from rm360_async.domain.formatting import size_text
 from rm360_async.domain.record import Record
+from rm360_async.ledger import create_ledger, ledger_path
 from rm360_async.store.file_list import read_file_list
 from rm360_async.store.marker import read_marker
 
@@ -327,6 +328,17 @@ def test_export_manifest_to_stdout_and_elsewhere(workspace: Workspace, capsys: p
     other = workspace.root / "other.csv"
     assert workspace.command("export-manifest", "--output", str(other)) == 0
     assert other.read_text() == text
+
+
+def test_export_manifest_of_a_ledger_that_no_run_has_filled_keeps_the_earlier_table(workspace: Workspace) -> None:
+    manifest = workspace.root / "work" / "MANIFEST.csv"
+    workspace.config()
+    manifest.parent.mkdir(exist_ok=True)
+    manifest.write_text("of an earlier tool")
+    create_ledger(ledger_path(manifest))
+    assert workspace.command("export-manifest") == 0
+    assert manifest.read_text().startswith("subject,performance")
+    assert manifest.with_name("MANIFEST.csv.earlier").read_text() == "of an earlier tool"
 
 
 def test_status_as_json(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,6 +50,26 @@ def test_one_to_all_lets_the_extraction_end(workspace: Workspace, number: signal
     assert workspace.status_of("0018/e1") == "pending" and command_lines(workspace) == []
 
 
+def test_one_while_folders_are_imported_leaves_the_manifest_as_it_is(workspace: Workspace) -> None:
+    """A table of the folders that were imported so far would say that all others are gone."""
+    images = workspace.folder("0018/e0") / "images" / "cam_25"
+    images.mkdir(parents=True)
+    (images / "frame_000000.jpg").write_bytes(b"earlier")
+    (workspace.folder("0018/e0") / ".extraction_complete").write_text("2025-01-01 done\n")
+    manifest = workspace.root / "work" / "MANIFEST.csv"
+    manifest.write_text("of an earlier tool")
+    barrier, hook = barrier_at(workspace, "barrier", "folders imported")
+    with Instance(workspace, hooks=[hook]) as run:
+        wait_until_reached(barrier)
+        run.signal(signal.SIGTERM)
+        barrier.touch()
+        assert run.wait() == 143
+    assert manifest.read_text() == "of an earlier tool"
+    assert workspace.run() == 0
+    assert workspace.status_of("0018/e0") == "completed"
+    assert manifest.with_name("MANIFEST.csv.earlier").read_text() == "of an earlier tool"
+
+
 @pytest.mark.parametrize("lead_seconds", [0.0, 0.2])
 def test_one_to_all_charges_no_download(workspace: Workspace, lead_seconds: float) -> None:
     fill(workspace, 1)

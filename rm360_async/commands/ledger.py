@@ -9,13 +9,15 @@ from rm360_async.config import Settings
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.stage import FAILURES, Stage
 from rm360_async.domain.terms import PerformanceFilter
-from rm360_async.ledger import Ledger, ledger_path, manifest_text, opened, write_manifest
+from rm360_async.ledger import Ledger, keep_earlier_manifest, ledger_path, manifest_text, opened, write_manifest
 
 
 async def export_manifest(settings: Settings, output: str | None) -> int:
     """Write MANIFEST.csv from the ledger to storage.manifest_path, to `output`, or to stdout ('-')."""
     async with opened(settings.storage.manifest_path) as (ledger, claims):
         rows = await ledger.rows(claims=claims)
+        if not output:
+            await keep_earlier_manifest(ledger, settings.storage.manifest_path, record=False)
     if output == "-":
         sys.stdout.write(manifest_text(rows))
         return ExitCode.DONE

@@ -6,6 +6,7 @@ losing it costs only history and counters. No other room speaks SQL.
 
 from rm360_async.ledger.adoption import AdoptedFolders, ImportResult, adopt_folders, import_existing
 from rm360_async.ledger.claims import Claims
+from rm360_async.ledger.earlier_manifest import keep_earlier_manifest
 from rm360_async.ledger.ledger import Ledger, opened
 from rm360_async.ledger.ledger_file import SQLITE_VERSION, ledger_path, lock_path, quarantine
 from rm360_async.ledger.ledger_file import create as create_ledger
@@ -25,6 +26,7 @@ __all__ = [
     "adopt_folders",
     "create_ledger",
     "import_existing",
+    "keep_earlier_manifest",
     "ledger_path",
     "lock_path",
     "manifest_text",

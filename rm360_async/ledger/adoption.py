@@ -8,30 +8,23 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Performance, is_camera, is_performance, is_subject, output_folder
 from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
+from rm360_async.ledger.earlier_manifest import IMPORTED_KEY, keep_earlier_manifest
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.ledger.rows import row_from_record
 from rm360_async.store.marker import MARKER, read_marker
 from rm360_async.system.disk_threads import on_disk_thread, stop_if_cancelled
 from rm360_async.system.fault_points import reach
-from rm360_async.system.files import free_name, replacement_of, write_all
-from rm360_async.system.os_errors import os_errors
 
-_IMPORTED_KEY = "imported"
-"""Key of the ledger's metadata: when all existing folders had been imported, so that it is done once."""
-_COPIED_KEY = "manifest copied"
-"""Key of the ledger's metadata: the copy of the MANIFEST.csv that was there before, "" if there was none."""
 _BATCH_FOLDERS = 64
 """So many folders are entered at once: what a start that is killed has read is kept but for the last of them."""
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -68,9 +61,9 @@ async def import_existing(
     is there is copied to `MANIFEST.csv.earlier` before it is replaced by that of the ledger.
     Raises Fault(NOT_WRITABLE) or Fault(DISK_FULL) if it cannot be copied.
     """
-    if await ledger.hints.get_meta(_IMPORTED_KEY) is not None:
+    if await ledger.hints.get_meta(IMPORTED_KEY) is not None:
         return None
-    copy = await _keep_manifest(ledger, manifest_path)
+    copy = await keep_earlier_manifest(ledger, manifest_path)
     problems: list[str] = []
     folders = await on_disk_thread(_find_folders, output_dir, problems)
     done = {row.performance for row in await ledger.rows() if row.stage is Stage.COMPLETED}
@@ -83,20 +76,8 @@ async def import_existing(
         await ledger.import_rows(rows)
         completed += len(rows)
         reach("folders imported")
-    await ledger.hints.set_meta(_IMPORTED_KEY, datetime.now().isoformat(timespec="seconds"))
+    await ledger.hints.set_meta(IMPORTED_KEY, datetime.now().isoformat(timespec="seconds"))
     return ImportResult(completed, copy, tuple(problems))
-
-
-async def _keep_manifest(ledger: Ledger, manifest_path: Path) -> Path | None:
-    """Copy the MANIFEST.csv that an earlier tool left, once: a later one is that of the ledger."""
-    copied = await ledger.hints.get_meta(_COPIED_KEY)
-    if copied is not None:
-        return manifest_path.with_name(copied) if copied else None
-    hint = "check its permissions, or set storage.manifest_path"
-    with os_errors("keep a copy of", manifest_path, hint, Cause.NOT_WRITABLE):
-        copy = await on_disk_thread(_copy_manifest, manifest_path)
-    await ledger.hints.set_meta(_COPIED_KEY, copy.name if copy is not None else "")
-    return copy
 
 
 async def adopt_folders(output_dir: Path, performances: Iterable[Performance] | None = None) -> AdoptedFolders:
@@ -119,19 +100,6 @@ def _find_folders(output_dir: Path, problems: list[str]) -> list[Performance]:
         names = _folder_names(output_dir / subject, is_performance, problems)
         found += [Performance(subject, name) for name in names]
     return found
-
-
-def _copy_manifest(path: Path) -> Path | None:
-    """Copy the file durably to `<name>.earlier`, or the next free name; None if there is no file."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    copy = free_name(path.with_name(f"{path.name}.earlier"), same_as=path)
-    with replacement_of(copy) as temporary:
-        write_all(temporary.descriptor, content)
-        shutil.copystat(path, temporary.path)
-    return copy
 
 
 def _adopt(output_dir: Path, performances: Iterable[Performance], problems: list[str]) -> list[PerformanceRow]:

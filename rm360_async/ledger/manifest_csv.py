@@ -17,6 +17,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PerformanceRow
 from rm360_async.ledger.claims import MANIFEST, Claims
+from rm360_async.ledger.earlier_manifest import keep_earlier_manifest
 from rm360_async.ledger.ledger import Ledger
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
@@ -102,7 +103,7 @@ class ManifestWriter:
 
     Start `follow` as a task, call `touch` after changes of the ledger, and `finish` after the task was cancelled.
     The claim MANIFEST is held from reading the rows to the rename, so that no instance replaces a newer table by an
-    older one.
+    older one. A table that is older than the ledger is copied aside before it is replaced.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class ManifestWriter:
         self._interval_seconds, self._pause = interval_seconds, pause
         self._changed = anyio.Event()
         self._writing = anyio.Lock()
+        self._kept = False
 
     def touch(self) -> None:
         """Note that the ledger has changed; returns at once."""
@@ -163,6 +165,9 @@ class ManifestWriter:
             await self._write_rows()
 
     async def _write_rows(self) -> None:
+        if not self._kept:
+            await keep_earlier_manifest(self._ledger, self._path)
+            self._kept = True
         await write_manifest(self._path, await self._ledger.rows(claims=self._claims))
 
     def _remove_temporary_files(self) -> None:

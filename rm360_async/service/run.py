@@ -159,6 +159,8 @@ class _Run:
         )
         self.stop = Stop(self.scheduler, processing.grace_seconds, self.notifier.notify_stopping)
         self.accounts = Accounts(remotes, stall_policy_of(settings), self.retry_policy, line_limits_of(settings))
+        self.knows_folders = False
+        """The ledger has all published folders; a manifest that is written before would lack some."""
         self.plan: RunPlan | None = None
         self.startup_watch = EventWatch()
         self.started, self.summary = time.monotonic(), RunSummary()
@@ -201,6 +203,7 @@ class _Run:
                 for line in await header_lines(self.settings, self.options, self.remotes):
                     log.info(line)
                 await self.reconciler.import_existing(self.notifier.show_status)
+                self.knows_folders = True
                 async with ExtractionWorkers() as workers:
                     await self._process(self._build_stages(workers))
         finally:
@@ -255,7 +258,8 @@ class _Run:
         else:
             code = exit_code(summary.rows, plan.remarks, self.stop.exit_code)
         try:
-            await self.manifest.finish()
+            if self.knows_folders:
+                await self.manifest.finish()
         except Fault as fault:  # nothing is lost: the ledger has everything
             hint = f"{fault.hint or 'free its disk'}; then run `rm360 export-manifest`"
             raise Fault(fault.cause, fault.message, hint) from fault
