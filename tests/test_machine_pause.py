@@ -34,6 +34,16 @@ def test_a_worker_that_cannot_start_ends_the_run_before_anything_is_downloaded(w
         assert run.wait() == 0
 
 
+def test_a_first_worker_that_is_killed_ends_no_run(workspace: Workspace) -> None:
+    """The kernel that lacks memory for a moment takes any process."""
+    names = fill(workspace, 1)
+    hook = {"point": "worker launched", "side": "worker", "do": "kill", "once": str(workspace.root / "once")}
+    with Instance(workspace, hooks=[hook]) as run:
+        assert run.wait() == 0
+    assert "trying again: a worker process was killed by SIGKILL" in workspace.log()
+    assert_settled(workspace, names)
+
+
 def test_workers_that_die_before_they_begin_pause_the_run(workspace: Workspace) -> None:
     names = fill(workspace, 8)
     rclone = RecordingRclone(workspace)

@@ -210,7 +210,7 @@ class Connections:
             return True, await self.remote.explain_refusal(segment.transfer.file, segment.position)
 
     def _slow_down(self, *, is_known_since_now: bool) -> None:
-        """Allow fewer connections; what is refused soon after the answer that told of a limit is not asked about."""
+        """Allow fewer connections; what is refused soon after the answer that named a limit is not asked about."""
         if is_known_since_now:
             self._limited_until = self._clock.monotonic() + _LIMIT_SECONDS
         if self.controller.refuse(self._fetcher.bodies):

@@ -103,7 +103,7 @@ class ManifestWriter:
 
     Start `follow` as a task, call `touch` after changes of the ledger, and `finish` after the task was cancelled.
     The claim MANIFEST is held from reading the rows to the rename, so that no instance replaces a newer table by an
-    older one. A table that is older than the ledger is copied aside before it is replaced.
+    older one. A copy is kept of a table that is older than the ledger.
     """
 
     def __init__(

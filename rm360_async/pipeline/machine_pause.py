@@ -18,6 +18,24 @@ from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryPolicy, machine_pause, pauses_machine
 
 _log = logging.getLogger(__name__)
+_TRIAL_SECONDS = 1.0
+
+
+async def try_worker(probe: Callable[[], Awaitable[None]], policy: RetryPolicy) -> None:
+    """Return once `probe` has started a process, which a run must see before it downloads anything.
+
+    One that dies may have been killed for what others do; so many in a row show that the machine lets none begin.
+    Raises the last one's Fault(NOT_STARTED).
+    """
+    for _ in range(policy.max_start_failures - 1):
+        try:
+            await probe()
+        except Fault as fault:
+            _log.warning("trying again: %s", fault)
+        else:
+            return
+        await anyio.sleep(_TRIAL_SECONDS)
+    await probe()
 
 
 class MachinePause:

@@ -23,6 +23,7 @@ from rm360_async.download.accounts import MAX_DOWNLOADS, Accounts
 from rm360_async.download.rclone import Remote, RemoteListing
 from rm360_async.extraction.worker_client import ExtractionWorkers
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
+from rm360_async.pipeline.machine_pause import try_worker
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
 from rm360_async.pipeline.scheduler import Scheduler
@@ -237,13 +238,13 @@ class _Run:
         with unwraps_faults():
             async with anyio.create_task_group() as tasks:
                 if expects_work:
-                    tasks.start_soon(stages.probe_workers)
+                    tasks.start_soon(try_worker, stages.probe_workers, self.retry_policy)
                 listing = await self._list_remote()
                 self.accounts.recent_files.note(file for files in listing.files.values() for file in files.values())
                 force = self.options.replaces_published(self.settings)
                 plan = await self.reconciler.plan(listing, self._accounts, force=force)
         if (plan.unfinished() or plan.needs_cleanup) and not expects_work:
-            await stages.probe_workers()
+            await try_worker(stages.probe_workers, self.retry_policy)
         return plan
 
     async def _sum_up(self, plan: RunPlan) -> int:
