@@ -50,7 +50,7 @@ class CameraFiles:
         files = self.frames(camera)
         if frame not in files:
             raise MissingData(self._absence(checked_camera(camera), frame, files))
-        return self.folder / camera_folder(checked_camera(camera)) / files[frame]
+        return Path(self.folder, camera_folder(checked_camera(camera)), files[frame])
 
     def _absence(self, camera: str, frame: int, files: Mapping[int, str]) -> str:
         if not files:

@@ -14,14 +14,16 @@ from rm360_async.dataset.errors import DamagedData
 from rm360_async.domain.picture_header import JPEG_START, picture_size
 
 Pixels = NDArray[np.uint8]
-_HEADER_BYTES = 65_536
+_HEADER_BYTES = (2_048, 65_536)
+"""Nearly all headers end within the first; one with a preview picture does not."""
 
 
 def read_size(path: Path) -> tuple[int, int] | None:
     """Return (width, height) px from a picture's header; None if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return picture_size(file.read(_HEADER_BYTES))
+        with path.open("rb", buffering=0) as file:
+            header = file.read(_HEADER_BYTES[0])
+            return picture_size(header) or picture_size(header + file.read(_HEADER_BYTES[1]))
     except OSError:
         return None
 
@@ -76,7 +78,10 @@ def _average(pixels: Pixels, factor: int) -> Pixels:
     height, width = pixels.shape[:2]
     borders = [(0, -height % factor), (0, -width % factor), (0, 0)][: pixels.ndim]
     padded = np.pad(pixels, borders, mode="edge")
-    rows, columns = padded.shape[0] // factor, padded.shape[1] // factor
-    of_rows = padded.reshape(rows, factor, -1).sum(axis=1, dtype=np.uint16)  # at most 64 x 255
-    of_squares = of_rows.reshape(rows, columns, factor, *pixels.shape[2:]).sum(axis=2, dtype=np.uint16)
+    of_rows = padded[::factor].astype(np.uint16)  # at most 64 x 255; adding rows takes a fifth of the time of `sum`
+    for row in range(1, factor):
+        of_rows += padded[row::factor]
+    of_squares = of_rows[:, ::factor].copy()
+    for column in range(1, factor):
+        of_squares += of_rows[:, column::factor]
     return np.asarray((of_squares + factor * factor // 2) // (factor * factor), np.uint8)

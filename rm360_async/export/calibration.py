@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from rm360_async.dataset import DamagedData, PublishedPerformance
 from rm360_async.domain.cameras.calibration.check import Check
 from rm360_async.domain.cameras.calibration.checks import check_calibration
@@ -22,6 +24,7 @@ def calibration_notes(performance: PublishedPerformance) -> list[str]:
     return [f"the calibration fails a check, {check.name}: {check.sentence}" for check in _failures(performance)]
 
 
+@lru_cache(maxsize=1)  # one performance has many moments
 def _failures(performance: PublishedPerformance) -> tuple[Check, ...]:
     size = performance.picture_size
     return check_calibration(performance.calibration, None if size is None else size[::-1]).failures

@@ -5,6 +5,7 @@ Programs that get none begin with random points in a box of their own idea of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from rm360_async.domain.cameras.rig import Array
 
 MAX_POINTS = 20_000
 _HULL_SIDE_M, _HULL_CELLS = 0.56, 48
+_HULL_PARTS = 4
+"""Carved one after the other: arrays of all cells at once are so large that each costs new memory of the system."""
 _MAX_HULL_CAMERAS = 10
 _MIN_HULL_POINTS = 500
 _MIN_SEEN_SHARE = 0.6
@@ -85,24 +88,15 @@ def _hull_points(performance: PublishedPerformance, frame: int, head: Array) -> 
     cameras = [camera for camera in performance.cameras.values() if frame in performance.mask_frames(camera.id)]
     if len(cameras) < 2:
         return None
-    steps = np.linspace(-0.5, 0.5, _HULL_CELLS) * _HULL_SIDE_M
-    grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
-    points = (grid + head).reshape(-1, 3)
-    inside: NDArray[np.intp] = np.arange(len(points))
     chosen = cameras[:: -(-len(cameras) // _MAX_HULL_CAMERAS)]
-    seen = np.zeros(len(points), np.intp)
-    for camera in chosen:
-        try:
-            mask = performance.mask(camera.id, frame, reduce=_REDUCE)
-        except DamagedData:
-            continue
-        values, is_in_picture = _sample(mask, camera.reduced(_REDUCE), points[inside], outside=255)
-        seen[inside] += is_in_picture
-        inside = inside[values > 127]
-    inside = inside[seen[inside] >= _MIN_SEEN_SHARE * len(chosen)]
-    is_solid = np.zeros(len(points), np.bool_)
-    is_solid[inside] = True
-    solid = is_solid.reshape(grid.shape[:3])
+    views = [
+        (camera.reduced(_REDUCE), mask) for camera in chosen if (mask := _mask(performance, camera, frame)) is not None
+    ]
+    steps = np.linspace(-0.5, 0.5, _HULL_CELLS) * _HULL_SIDE_M
+    grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1) + head
+    points = grid.reshape(-1, 3)
+    solid = np.concatenate([_is_in_masks(part, views) for part in np.array_split(points, _HULL_PARTS)])
+    solid = solid.reshape(grid.shape[:3])
     core = solid[1:-1, 1:-1, 1:-1].copy()
     for axis in range(3):
         for step in (-1, 1):
@@ -110,6 +104,26 @@ def _hull_points(performance: PublishedPerformance, frame: int, head: Array) -> 
     solid[1:-1, 1:-1, 1:-1] &= ~core
     surface = points[solid.reshape(-1)]
     return surface[:MAX_POINTS] if _MIN_HULL_POINTS <= len(surface) < len(points) / 2 else None
+
+
+def _mask(performance: PublishedPerformance, camera: Camera, frame: int) -> NDArray[np.uint8] | None:
+    try:
+        return performance.mask(camera.id, frame, reduce=_REDUCE)
+    except DamagedData:
+        return None
+
+
+def _is_in_masks(points: Array, views: Sequence[tuple[Camera, NDArray[np.uint8]]]) -> NDArray[np.bool_]:
+    """Return which points (N, 3) are in the masks of all views, if they are in most of the pictures."""
+    inside: NDArray[np.intp] = np.arange(len(points))
+    seen = np.zeros(len(points), np.uint8)
+    for camera, mask in views:
+        values, is_in_picture = _sample(mask, camera, points[inside], outside=255)
+        seen[inside] += is_in_picture
+        inside = inside[values > 127]
+    is_solid = np.zeros(len(points), np.bool_)
+    is_solid[inside] = seen[inside] >= _MIN_SEEN_SHARE * len(views)
+    return is_solid
 
 
 def _ball_points(head: Array) -> Array:
@@ -134,12 +148,12 @@ def _sample(
     picture: NDArray[np.uint8], camera: Camera, points: Array, outside: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return the pixels that world points (N, 3) fall on, `outside` beside the picture, and which points are in it."""
-    pixels = camera.project(points)
-    is_inside = (pixels > -0.5).all(axis=1) & (pixels < [camera.width - 0.5, camera.height - 0.5]).all(axis=1)
+    height, width = picture.shape[:2]
+    columns, rows = np.moveaxis(np.rint(camera.project(points)), -1, 0)
+    is_inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)  # False for NaN
     values = np.full((len(points), *picture.shape[2:]), outside, np.uint8)
-    columns, rows = np.rint(pixels[is_inside]).astype(int).T
-    values[is_inside] = picture[np.clip(rows, 0, picture.shape[0] - 1), np.clip(columns, 0, picture.shape[1] - 1)]
-    return values, np.asarray(is_inside)
+    values[is_inside] = picture[rows[is_inside].astype(np.intp), columns[is_inside].astype(np.intp)]
+    return values, is_inside
 
 
 def probe_points(head: Array, count: int, radius: float = 0.25) -> Array:

@@ -91,14 +91,21 @@ def _write_shared_files(files: Mapping[str, bytes], output: Path, final: Path) -
 def _list_files(staging: Path) -> list[ListedFile]:
     """Return every file of a new export: links, hard or soft, without a hash, since their bytes are published ones."""
     files = []
-    for folder, _, names in os.walk(staging):
-        for name in names:
-            path = Path(folder, name)
-            state = path.stat()
-            is_link = path.is_symlink() or state.st_nlink > 1
-            hashed = None if is_link else _hash(path, state.st_size)
-            files.append(ListedFile(path.relative_to(staging).as_posix(), state.st_size, hashed))
+    for entry in _entries_below(staging):
+        state = entry.stat()
+        is_link = entry.is_symlink() or state.st_nlink > 1
+        hashed = None if is_link else _hash(Path(entry.path), state.st_size)
+        files.append(ListedFile(entry.path.removeprefix(f"{staging}/"), state.st_size, hashed))
     return sorted(files, key=lambda file: file.path)
+
+
+def _entries_below(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _entries_below(entry.path)
+            else:
+                yield entry
 
 
 def _hash(path: Path, size: int) -> bytes:

@@ -9,7 +9,7 @@ every eighth name and reads no list, so a split is written as transforms instead
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from rm360_async.export.options import ExportOptions
 from rm360_async.export.point_cloud import initial_points, write_ply
 from rm360_async.export.reference_projection import require, require_same
 from rm360_async.export.splits import Split, split_cameras
+from rm360_async.export.transforms_file import transforms_text
 from rm360_async.export.written_view import WrittenView, read_picture
 
 MODEL = "sparse/0"
@@ -105,20 +106,15 @@ def _model_view(camera: CanonicalCamera) -> ColmapView:
 
 def _write_transforms(staging: Path, cameras: dict[str, CanonicalCamera], split: Split) -> None:
     for name, chosen in ((TRAIN, split.train), (TEST, split.test)):
-        text = json.dumps(_transforms([cameras[camera] for camera in chosen]), indent=1)
-        (staging / name).write_text(text + "\n", encoding="utf-8")
+        angle = 2 * float(np.arctan(cameras[chosen[0]].size / (2 * cameras[chosen[0]].focal)))
+        text = transforms_text({"camera_angle_x": angle}, [_entry(cameras[camera]) for camera in chosen])
+        (staging / name).write_text(text, encoding="utf-8")
 
 
-def _transforms(cameras: Sequence[CanonicalCamera]) -> dict[str, Any]:
-    """Return the document of one split; the reader appends .png to `file_path`."""
-    frames = [
-        {
-            "file_path": f"images/{camera_folder(camera.id)}",
-            "transform_matrix": (camera.RT @ _OPENGL_AXES).tolist(),
-        }
-        for camera in cameras
-    ]
-    return {"camera_angle_x": 2 * float(np.arctan(cameras[0].size / (2 * cameras[0].focal))), "frames": frames}
+def _entry(camera: CanonicalCamera) -> dict[str, Any]:
+    """Return the entry of one view; the reader appends .png to `file_path`."""
+    matrix = (camera.RT @ _OPENGL_AXES).tolist()
+    return {"file_path": f"images/{camera_folder(camera.id)}", "transform_matrix": matrix}
 
 
 def _read_model_views(staging: Path, frame: int, level: int | None) -> Iterator[WrittenView]:

@@ -9,22 +9,23 @@ or none.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rm360_async.dataset import Camera
+from rm360_async.dataset.pictures import read_size
 from rm360_async.domain.cameras.rig import Array
 from rm360_async.domain.names import camera_folder
-from rm360_async.domain.picture_header import picture_size
 from rm360_async.export.format import ExportEstimate, Figures, Format, Unit, Written, holes_note
 from rm360_async.export.options import ExportOptions
 from rm360_async.export.place_files import link_note, place_file
 from rm360_async.export.point_cloud import PointCloud, initial_points, write_ply
 from rm360_async.export.reference_projection import probes, require, require_same, worst_error
 from rm360_async.export.splits import split_cameras
+from rm360_async.export.transforms_file import transforms_text
 
 TRANSFORMS, POINTS = "transforms.json", "points3d.ply"
 APPLIED_TRANSFORM = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
@@ -58,8 +59,8 @@ class Nerfstudio(Format):
         notes = [*holes_note(unit), *link_note(modes, options.images), f"first points: {cloud.origin}"]
         if not has_masks:
             notes.append("without masks: the source has not one for every picture, and nerfstudio wants all or none")
-        document = _document(frames, unit, options)
-        (staging / TRANSFORMS).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        text = transforms_text(_document(frames, unit, options), frames)
+        (staging / TRANSFORMS).write_text(text, encoding="utf-8")
         write_ply(staging / POINTS, _turned(cloud))
         return Written(len(frames), notes)
 
@@ -113,7 +114,7 @@ def frame_entry(camera: Camera) -> dict[str, Any]:
     }
 
 
-def _document(frames: list[dict[str, Any]], unit: Unit, options: ExportOptions) -> dict[str, Any]:
+def _document(frames: Sequence[Mapping[str, Any]], unit: Unit, options: ExportOptions) -> dict[str, Any]:
     document: dict[str, Any] = {
         "camera_model": "OPENCV",
         "orientation_override": "none",
@@ -126,7 +127,7 @@ def _document(frames: list[dict[str, Any]], unit: Unit, options: ExportOptions) 
         held_out = [names[camera] for camera in split.test]
         document["train_filenames"] = [names[camera] for camera in split.train]
         document |= {"val_filenames": held_out, "test_filenames": held_out}
-    return {**document, "frames": frames}
+    return document
 
 
 def _turned(cloud: PointCloud) -> PointCloud:
@@ -164,12 +165,16 @@ def _check_files(staging: Path, unit: Unit, camera: str, frame: Mapping[str, Any
     if "mask_path" in frame:
         sources["mask_path"] = unit.performance.mask_path(camera, moment)
     for key, source in sources.items():
-        written = (staging / frame[key]).read_bytes()
-        require(written == source.read_bytes(), f"{frame[key]} is not the file of camera {camera}, frame {moment}")
-        size = picture_size(written)
+        written = staging / frame[key]
+        require(_is_same_file(written, source), f"{frame[key]} is not the file of camera {camera}, frame {moment}")
+        size = read_size(written)
         require(
             size in (None, (frame["w"], frame["h"])), f"{frame[key]} has {size} px, not {frame['w']} x {frame['h']}"
         )
+
+
+def _is_same_file(written: Path, source: Path) -> bool:
+    return written.samefile(source) or written.read_bytes() == source.read_bytes()
 
 
 FORMAT = Nerfstudio()

@@ -66,15 +66,21 @@ class ReprojectionErrors:
 
 def project_with_distortion(points: Array, K: Array, D: Array, RT: Array) -> Array:
     """Return pixels (..., 2) of world points (..., 3) m, with lens distortion; NaN behind the camera."""
-    in_camera = to_camera(points, RT)
-    depth = np.where(in_camera[..., 2:] > 0, in_camera[..., 2:], np.nan)
-    x, y = np.moveaxis(in_camera[..., :2] / depth, -1, 0)
+    x, y, depth = np.moveaxis(to_camera(points, RT), -1, 0)
+    depth = np.where(depth > 0, depth, np.nan)
+    x, y = x / depth, y / depth
+    if np.any(D):  # 100,000 points take half the time without
+        x, y = _distorted(x, y, D)
+    return np.stack([row[0] * x + row[1] * y + row[2] for row in K[:2]], axis=-1)
+
+
+def _distorted(x: Array, y: Array, D: Array) -> tuple[Array, Array]:
     k1, k2, p1, p2, k3 = distortion_coefficients(D)
     r2 = x**2 + y**2
     radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
     distorted_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2)
     distorted_y = y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y
-    return np.asarray(np.stack([distorted_x, distorted_y, np.ones_like(x)], axis=-1) @ K[:2].T)
+    return distorted_x, distorted_y
 
 
 def measure_reprojection(cameras: Mapping[str, Landmarks2d], points: Mapping[int, Array]) -> ReprojectionErrors | None:
