@@ -170,6 +170,14 @@ class PublishedPerformance:
         """Return the numbers of the frames of which a camera has a picture, in order; () for an absent camera."""
         return tuple(self._images.frames(camera))
 
+    def has_image(self, camera: str | int, frame: int) -> bool:
+        """Return whether a camera has a picture of a frame; quicker than to look into all of its `frames`."""
+        return frame in self._images.frames(camera)
+
+    def has_mask(self, camera: str | int, frame: int) -> bool:
+        """Return whether a camera has a mask of a frame."""
+        return frame in self._masks.frames(camera)
+
     def mask_frames(self, camera: str | int) -> tuple[int, ...]:
         """Return the numbers of the frames of which a camera has a mask, in order."""
         return tuple(self._masks.frames(camera))

@@ -55,9 +55,8 @@ def plan_views(unit: Unit) -> ViewPlan:
     A program that trains on some pictures with a background and on others without would learn both. Raises
     NotExportable if none is left.
     """
-    have = {camera: frozenset(unit.performance.mask_frames(camera)) for camera in unit.cameras}
     views = sorted(unit.views)
-    masked = [(camera, frame) for camera, frame in views if frame in have[camera]]
+    masked = [view for view in views if unit.performance.has_mask(*view)]
     unmasked = sorted(set(views) - set(masked))
     notes = holes_note(unit)
     if masked and unmasked:
@@ -72,6 +71,11 @@ def plan_views(unit: Unit) -> ViewPlan:
 def relative_area(options: ExportOptions) -> float:
     """Return how many times as large as at the default size a picture is."""
     return (options.size / DEFAULT_SIZE) ** 2 if isinstance(options.size, int) else 1.0
+
+
+def seconds_per_view(options: ExportOptions) -> float:
+    """Return the time that one canonical picture takes, measured: its source is decoded, whatever its own size."""
+    return 0.05 + 0.04 * relative_area(options)
 
 
 def cameras_of(performance: PublishedPerformance, options: ExportOptions) -> dict[str, CanonicalCamera]:

@@ -51,8 +51,8 @@ class Unit:
     @cached_property
     def views(self) -> tuple[tuple[str, int], ...]:
         """Return the pictures (camera, frame) that are there, frame by frame."""
-        have = {camera: frozenset(self.performance.frames(camera)) for camera in self.cameras}
-        return tuple((camera, frame) for frame in self.frames for camera in self.cameras if frame in have[camera])
+        has_image = self.performance.has_image
+        return tuple((camera, frame) for frame in self.frames for camera in self.cameras if has_image(camera, frame))
 
     @property
     def holes(self) -> tuple[tuple[str, int], ...]:

@@ -21,7 +21,8 @@ _HULL_SIDE_M, _HULL_CELLS = 0.56, 48
 _HULL_PARTS = 4
 """Carved one after the other: arrays of all cells at once are so large that each costs new memory of the system."""
 _MAX_HULL_CAMERAS = 10
-_MIN_HULL_POINTS = 500
+_MIN_HULL_POINTS, _HULL_POINTS = 500, 2_000
+"""Fewer are no head; so many are there in most cases."""
 _MIN_SEEN_SHARE = 0.6
 """Of the cameras that carve the hull: a point must be in the pictures of so many."""
 _BALL_RADIUS_M, _BALL_POINTS = 0.20, 10_000
@@ -50,6 +51,13 @@ def initial_points(performance: PublishedPerformance, frame: int) -> PointCloud:
     outward = points - head
     normals = outward / np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
     return PointCloud(points, normals, _colours(performance, frame, points), origin)
+
+
+def expected_points(performance: PublishedPerformance) -> int:
+    """Return about how many points there will be, without reading any."""
+    if "scan" in performance.modalities:
+        return MAX_POINTS
+    return _HULL_POINTS if "masks" in performance.modalities else _BALL_POINTS
 
 
 def head_centre_of(performance: PublishedPerformance) -> Array:
@@ -85,7 +93,7 @@ def _scan_points(performance: PublishedPerformance) -> Array | None:
 
 def _hull_points(performance: PublishedPerformance, frame: int, head: Array) -> Array | None:
     """Return the surface cells of what lies in the masks of some cameras; None if that is hardly anything."""
-    cameras = [camera for camera in performance.cameras.values() if frame in performance.mask_frames(camera.id)]
+    cameras = [camera for camera in performance.cameras.values() if performance.has_mask(camera.id, frame)]
     if len(cameras) < 2:
         return None
     chosen = cameras[:: -(-len(cameras) // _MAX_HULL_CAMERAS)]
@@ -134,7 +142,7 @@ def _ball_points(head: Array) -> Array:
 
 
 def _colours(performance: PublishedPerformance, frame: int, points: Array) -> NDArray[np.uint8]:
-    with_frame = [camera for camera in performance.cameras.values() if frame in performance.frames(camera.id)]
+    with_frame = [camera for camera in performance.cameras.values() if performance.has_image(camera.id, frame)]
     for camera in sorted(with_frame, key=lambda camera: abs(camera.azimuth) + abs(camera.elevation))[:1]:
         try:
             picture = performance.image(camera.id, frame, reduce=_REDUCE)

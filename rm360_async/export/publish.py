@@ -12,9 +12,10 @@ from pathlib import Path
 from rm360_async.dataset import DamagedData
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.export.calibration import calibration_notes
+from rm360_async.export.export_list import write_export_list
 from rm360_async.export.format import Format, NotExportable, Unit, shortened
 from rm360_async.export.record import ExportRecord, make_record
-from rm360_async.store.file_list import EXPORT_LIST, EXPORT_RECORD, ListedFile, write_file_list
+from rm360_async.store.file_list import EXPORT_RECORD
 from rm360_async.store.marker import MARKER
 from rm360_async.store.publish import publish
 from rm360_async.store.replacement import MovedEntries, remove_staging
@@ -22,7 +23,6 @@ from rm360_async.store.seal import make_durable, open_file_system
 from rm360_async.store.staging import StagingLock, staged_name, staging_path
 from rm360_async.system.fault_points import reach
 from rm360_async.system.files import create_file, discard, write_atomically
-from rm360_async.system.hashing import hash_of_range
 from rm360_async.system.os_errors import os_fault
 
 
@@ -44,11 +44,8 @@ def export_unit(unit: Unit, fmt: Format, output: Path) -> tuple[ExportRecord, Mo
                 written.notes += calibration_notes(unit.performance)
                 figures = fmt.check(staging, unit)
                 reach("export checked")
-                files = _list_files(staging)
-                totals = _totals(files)
+                totals = write_export_list(staging)
                 record = make_record(unit, fmt, written, figures, totals, time.monotonic() - started)
-                with (staging / EXPORT_LIST).open("x", encoding="utf-8", newline="") as target:
-                    write_file_list(target, files)
                 create_file(staging / EXPORT_RECORD, record.to_json().encode())
                 make_durable(staging, file_system)
                 _write_shared_files(fmt.shared_files(staging, unit), output, final)
@@ -86,36 +83,6 @@ def _write_shared_files(files: Mapping[str, bytes], output: Path, final: Path) -
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
-
-
-def _list_files(staging: Path) -> list[ListedFile]:
-    """Return every file of a new export: links, hard or soft, without a hash, since their bytes are published ones."""
-    files = []
-    for entry in _entries_below(staging):
-        state = entry.stat()
-        is_link = entry.is_symlink() or state.st_nlink > 1
-        hashed = None if is_link else _hash(Path(entry.path), state.st_size)
-        files.append(ListedFile(entry.path.removeprefix(f"{staging}/"), state.st_size, hashed))
-    return sorted(files, key=lambda file: file.path)
-
-
-def _entries_below(folder: str | Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _entries_below(entry.path)
-            else:
-                yield entry
-
-
-def _hash(path: Path, size: int) -> bytes:
-    with path.open("rb") as file:
-        return hash_of_range(file.fileno(), 0, size)
-
-
-def _totals(files: list[ListedFile]) -> tuple[int, int, int]:
-    own = [file for file in files if file.hash is not None]
-    return len(own), sum(file.size for file in own), len(files) - len(own)
 
 
 def remove_leftovers(final: Path) -> list[str]:

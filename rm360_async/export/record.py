@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rm360_async import __version__
+from rm360_async.export.export_list import FileTotals
 from rm360_async.export.format import NOTICE, Figures, Format, Unit, Written
 from rm360_async.export.options import ExportOptions
 from rm360_async.store.file_list import EXPORT_RECORD
@@ -89,10 +90,9 @@ def _first_pictures(unit: Unit) -> list[tuple[str, int, int, int]]:
 
 
 def make_record(
-    unit: Unit, fmt: Format, written: Written, figures: Figures, totals: tuple[int, int, int], seconds: float
+    unit: Unit, fmt: Format, written: Written, figures: Figures, totals: FileTotals, seconds: float
 ) -> ExportRecord:
-    """Return the record of a unit that passed its check; `totals` are files, bytes and links."""
-    files, size, links = totals
+    """Return the record of a unit that passed its check."""
     return ExportRecord(
         fmt.name,
         fmt.version,
@@ -101,9 +101,9 @@ def make_record(
         list(unit.cameras),
         list(unit.frames),
         written.views,
-        files,
-        size,
-        links,
+        totals.files,
+        totals.bytes,
+        totals.links,
         dict(figures),
         written.notes,
         exported=datetime.now(timezone.utc).isoformat(timespec="seconds"),

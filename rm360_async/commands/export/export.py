@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import anyio
 
 from rm360_async.commands.export.dry_run import print_estimate
 from rm360_async.commands.export.job import ExportJob
-from rm360_async.commands.export.progress import ExportProgress, export_progress
+from rm360_async.commands.export.pool import run_jobs
+from rm360_async.commands.export.progress import export_progress
 from rm360_async.commands.export.report import ExportReport
-from rm360_async.dataset import PublishedDataset, open_performance
+from rm360_async.dataset import PublishedDataset
 from rm360_async.dataset.collection import name_of
-from rm360_async.domain.errors import BadRequest, Cause, Fault
+from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.export.format import Format
 from rm360_async.export.formats import format_names, get_format
 from rm360_async.export.options import ExportOptions, require_valid
-from rm360_async.export.publish import remove_unfinished
-from rm360_async.system.disk_threads import on_disk_thread
-from rm360_async.system.workers import WorkerTemplate, run_worker
-
-_WORKER = "rm360_async.commands.export.worker"
-_WORKER_MEMORY_BYTES = 8 * 2**30
-_ALWAYS_USED = {"threads"}
 
 
 async def export(
@@ -51,9 +41,8 @@ async def export(
     started, report = time.monotonic(), ExportReport()
     job = ExportJob(fmt.name, Path(), output, options, force)
     async with export_progress(len(performances)) as progress:
-        await _Runner(fmt, workers, report, progress).run(
-            _jobs(job, performances.folders, workers, by_moment=fmt.by_moment)
-        )
+        each = _jobs(job, performances.folders, workers)
+        await run_jobs(each, type(fmt).__module__, workers, report, progress)
     for line in report.lines(fmt.name, str(output), time.monotonic() - started):
         print(line)
     return ExitCode.SOME_FAILED if report.has_failures else ExitCode.DONE
@@ -90,62 +79,8 @@ def list_formats() -> str:
     return "\n".join(lines)
 
 
-def _jobs(job: ExportJob, folders: tuple[Path, ...], workers: int, *, by_moment: bool) -> Iterator[ExportJob]:
-    """Yield a job for each performance.
-
-    If there are fewer performances than workers, each becomes several jobs, or one with several threads where it is a
-    single unit.
-    """
-    share = -(-workers // len(folders))
-    parts, threads = (share, 1) if by_moment else (1, share)
+def _jobs(job: ExportJob, folders: tuple[Path, ...], workers: int) -> Iterator[ExportJob]:
+    """Yield a job for each performance, with its share of the processors if there are fewer performances."""
+    threads = -(-workers // len(folders))
     for folder in folders:
-        each = replace(job, folder=folder, options=replace(job.options, threads=threads))
-        yield from each.split(parts)
-
-
-class _Runner:
-    """Gives jobs to workers, and their messages to report and progress."""
-
-    def __init__(self, fmt: Format, workers: int, report: ExportReport, progress: ExportProgress) -> None:
-        self.fmt, self.report, self.progress = fmt, report, progress
-        self._limiter = anyio.CapacityLimiter(workers)
-
-    async def run(self, jobs: Iterator[ExportJob]) -> None:
-        modules = (_WORKER, type(self.fmt).__module__, "plyfile")  # imported once, before workers are forked
-        async with WorkerTemplate(*modules) as template, anyio.create_task_group() as tasks:
-            for job in jobs:
-                await self._limiter.acquire_on_behalf_of(job)
-                tasks.start_soon(self._run_one, template, job)
-
-    async def _run_one(self, template: WorkerTemplate, job: ExportJob) -> None:
-        task = self.progress.begin(job.name)
-        is_done = False
-
-        def on_message(message: dict[str, Any]) -> None:
-            if "units" in message:
-                self.progress.add_total(task, message["units"])
-            elif "unit" in message:
-                self.progress.advance(task)
-            elif "stop" in message:
-                raise Fault(Cause.NOT_WRITABLE, message["stop"])
-            self.report.add(job.name, message)
-
-        try:
-            worker = template.worker(_WORKER, _WORKER_MEMORY_BYTES, f"export {job.name}")
-            end = await run_worker(worker, job.to_json(), on_message)
-            is_done = end.exit_code == 0
-            if not is_done:
-                self.report.add_failure(job.name, f"the process that exported it {end.reason()}")
-        finally:
-            if not is_done:  # it was ended, perhaps in the middle of a unit
-                with anyio.CancelScope(shield=True):
-                    await on_disk_thread(_remove_unfinished, job)
-            self._limiter.release_on_behalf_of(job)
-            self.progress.end(task, 1 / job.parts)
-
-
-def _remove_unfinished(job: ExportJob) -> None:
-    """Remove what a worker that was ended has left of its units."""
-    place = job.output / get_format(job.format).place_of(open_performance(job.folder))
-    for line in remove_unfinished(place):
-        print(line, file=sys.stderr)
+        yield replace(job, folder=folder, options=replace(job.options, threads=threads))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rm360_async.dataset.collection import name_of
@@ -13,15 +12,13 @@ from rm360_async.export.options import ExportOptions
 
 @dataclass(frozen=True)
 class ExportJob:
-    """One performance, or every `parts`-th of its units from number `part` on."""
+    """One performance; which of its units a worker does, it is told one at a time."""
 
     format: str
     folder: Path
     output: Path
     options: ExportOptions
     force: bool = False
-    part: int = 0
-    parts: int = 1
 
     @property
     def name(self) -> str:
@@ -41,7 +38,3 @@ class ExportJob:
         options = ExportOptions.from_json(values.pop("options"))
         folder, output = Path(values.pop("folder")), Path(values.pop("output"))
         return cls(folder=folder, output=output, options=options, **values)
-
-    def split(self, parts: int) -> Iterator[ExportJob]:
-        """Yield jobs that do this one together."""
-        return (replace(self, part=part, parts=parts) for part in range(parts))

@@ -25,7 +25,7 @@ class ExportProgress:
         """Show one more performance."""
         return self.bar.add_task(name, total=None)
 
-    def add_total(self, task: TaskID, units: int) -> None:
+    def set_total(self, task: TaskID, units: int) -> None:
         """Set how many units it has."""
         self.bar.update(task, total=units)
 
@@ -33,10 +33,10 @@ class ExportProgress:
         """Count one unit."""
         self.bar.advance(task)
 
-    def end(self, task: TaskID, share: float) -> None:
-        """Remove its bar, and count it, or its share if several workers do it."""
+    def end(self, task: TaskID) -> None:
+        """Remove its bar, and count it."""
         self.bar.remove_task(task)
-        self.bar.advance(self._all, share)
+        self.bar.advance(self._all)
 
     async def print_lines(self) -> None:
         """Print a line once a minute until cancelled."""

@@ -24,13 +24,14 @@ from rm360_async.export.canonical_views import (
     cameras_of,
     plan_views,
     relative_area,
+    seconds_per_view,
     write_png,
     write_views,
 )
 from rm360_async.export.colmap_model import ColmapView, count_points, read_model, write_model
 from rm360_async.export.format import ExportEstimate, Figures, Format, Unit, Written
 from rm360_async.export.options import ExportOptions
-from rm360_async.export.point_cloud import initial_points, write_ply
+from rm360_async.export.point_cloud import expected_points, initial_points, write_ply
 from rm360_async.export.reference_projection import require, require_same
 from rm360_async.export.splits import Split, split_cameras
 from rm360_async.export.transforms_file import transforms_text
@@ -39,7 +40,7 @@ from rm360_async.export.written_view import WrittenView, read_picture
 MODEL = "sparse/0"
 TRAIN, TEST = "transforms_train.json", "transforms_test.json"
 _OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])
-_POINTS_BYTES, _BYTES_PER_VIEW, _SECONDS_PER_VIEW = 1_000_000, 60_000, 0.09
+_BYTES_PER_POINT, _BYTES_PER_VIEW = 78, 60_000
 
 
 class GaussianSplatting(Format):
@@ -55,8 +56,8 @@ class GaussianSplatting(Format):
         """Return a picture for each view, and the model."""
         views = len(unit.views)
         pictures = views * relative_area(unit.options)
-        size = _POINTS_BYTES + round(pictures * _BYTES_PER_VIEW)
-        return ExportEstimate(views + 4, 0, size, pictures * _SECONDS_PER_VIEW)
+        size = _BYTES_PER_POINT * expected_points(unit.performance) + round(pictures * _BYTES_PER_VIEW)
+        return ExportEstimate(views + 4, 0, size, 0.05 + views * seconds_per_view(unit.options))
 
     def write(self, unit: Unit, staging: Path, options: ExportOptions) -> Written:
         """Write images/ and either sparse/0/ or transforms_{train,test}.json with points3d.ply."""

@@ -50,7 +50,7 @@ class Colmap(Format):
     def estimate(self, unit: Unit) -> ExportEstimate:
         """Return the model, and links or, for cameras with a lens, pictures."""
         made = sum(unit.performance.cameras[camera].has_distortion for camera, _ in unit.views)
-        masks = sum(frame in unit.performance.mask_frames(camera) for camera, frame in unit.views)
+        masks = sum(unit.performance.has_mask(camera, frame) for camera, frame in unit.views)
         files = _OWN_FILES + made * (2 if masks else 1)
         size = _OWN_BYTES + made * _BYTES_PER_MADE_VIEW
         return ExportEstimate(files, len(unit.views) - made + masks, size, 0.05 + made * _SECONDS_PER_MADE_VIEW)
@@ -102,7 +102,7 @@ def _place_view(unit: Unit, staging: Path, camera_id: str, frame: int) -> set[st
     performance, mode = unit.performance, unit.options.images
     camera = performance.cameras[camera_id]
     picture = staging / "images" / _name(unit, camera_id, frame)
-    has_mask = frame in performance.mask_frames(camera_id)
+    has_mask = performance.has_mask(camera_id, frame)
     mask = staging / "masks" / f"{camera_folder(camera_id)}.png"
     if not camera.has_distortion:
         modes = {place_file(performance.image_path(camera_id, frame), picture, mode)}
@@ -137,7 +137,7 @@ def _notes(unit: Unit, modes: Iterable[str]) -> list[str]:
     made = tuple(camera.id for camera in cameras if camera.has_distortion)
     if made:
         notes.append(f"undistorted, since their cameras have a lens ({len(made)}): {shortened(made)}")
-    without = tuple(camera for camera, frame in unit.views if frame not in unit.performance.mask_frames(camera))
+    without = tuple(camera for camera, frame in unit.views if not unit.performance.has_mask(camera, frame))
     if without:
         notes.append(f"without a mask in the source ({len(without)}): {shortened(without)}")
     return notes

@@ -26,10 +26,10 @@ from rm360_async.export.canonical_views import (
     BACKGROUND_LEVELS,
     PNG_COMPRESSION,
     CanonicalView,
-    ViewPlan,
     cameras_of,
     plan_views,
     relative_area,
+    seconds_per_view,
     write_encoded,
     write_png,
     write_views,
@@ -39,6 +39,7 @@ from rm360_async.export.flame_parameters import canonical_parameters, flame_para
 from rm360_async.export.format import ExportEstimate, Figures, Format, NotExportable, Unit, Written
 from rm360_async.export.options import ExportOptions
 from rm360_async.export.reference_projection import require
+from rm360_async.export.transforms_file import transforms_text
 from rm360_async.export.written_view import WrittenView, read_picture
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
@@ -46,7 +47,7 @@ TRAIN_SHARE = 0.7
 """Of the moments; those after them are the test."""
 CANONICAL_PARAMETERS = "canonical_flame_param.npz"
 _OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])
-_BYTES_PER_VIEW, _SECONDS_PER_VIEW = 110_000, 0.1
+_BYTES_PER_VIEW = 110_000
 
 
 class GaussianAvatars(Format):
@@ -75,7 +76,7 @@ class GaussianAvatars(Format):
         views = len(unit.views)
         pictures = views * relative_area(unit.options)
         files = views * (1 + bool(unit.performance.mask_frames(unit.cameras[0]))) + len(unit.frames) + 5
-        return ExportEstimate(files, 0, round(pictures * _BYTES_PER_VIEW), pictures * _SECONDS_PER_VIEW)
+        return ExportEstimate(files, 0, round(pictures * _BYTES_PER_VIEW), views * seconds_per_view(unit.options))
 
     def write(self, unit: Unit, staging: Path, options: ExportOptions) -> Written:
         """Write images/, fg_masks/, flame_param/ and the transforms."""
@@ -93,7 +94,12 @@ class GaussianAvatars(Format):
         for index, frame in enumerate(moments):
             _write_parameters(staging / _parameters_path(index), flame_parameters(unit.performance.flame(frame)))
         _write_parameters(staging / CANONICAL_PARAMETERS, canonical_parameters(unit.performance.flame(moments[0])))
-        entries = [_entry(cameras[camera], frame, moments, plan) for camera, frame in plan.views]
+        indices = {frame: index for index, frame in enumerate(moments)}
+        camera_indices = {camera: index for index, camera in enumerate(sorted({camera for camera, _ in plan.views}))}
+        entries = [
+            _entry(cameras[camera], camera_indices[camera], frame, indices[frame], masked=plan.masked)
+            for camera, frame in plan.views
+        ]
         notes = [*plan.notes, str(unit.performance.flame_offset)]
         notes += _write_transforms(staging, sorted(entries, key=lambda e: (e["timestep_index"], e["camera_index"])))
         if not plan.masked:
@@ -130,18 +136,17 @@ def _view_name(camera: str, frame: int) -> str:
     return f"{camera_folder(camera)}_{frame:06d}.png"
 
 
-def _entry(camera: CanonicalCamera, frame: int, moments: Sequence[int], plan: ViewPlan) -> dict[str, Any]:
-    """Return the entry of one view; cameras are numbered in the order of their ids."""
-    index, name = moments.index(frame), _view_name(camera.id, frame)
-    ids = sorted({view[0] for view in plan.views})
+def _entry(camera: CanonicalCamera, camera_index: int, frame: int, index: int, *, masked: bool) -> dict[str, Any]:
+    """Return the entry of one view; cameras are numbered in the order of their ids, moments in that of their frames."""
+    name = _view_name(camera.id, frame)
     angle = 2 * float(np.arctan(camera.size / (2 * camera.focal)))
     middle = camera.size / 2
-    masks = {"fg_mask_path": f"fg_masks/{name}"} if plan.masked else {}
+    masks = {"fg_mask_path": f"fg_masks/{name}"} if masked else {}
     return {
         "timestep_index": index,
         "timestep_index_original": frame,
         "timestep_id": f"{frame:06d}",
-        "camera_index": ids.index(camera.id),
+        "camera_index": camera_index,
         "camera_id": camera.id,
         **{"cx": middle, "cy": middle, "fl_x": camera.focal, "fl_y": camera.focal},
         **{"h": camera.size, "w": camera.size, "camera_angle_x": angle, "camera_angle_y": angle},
@@ -164,14 +169,15 @@ def _write_transforms(staging: Path, entries: Sequence[dict[str, Any]]) -> list[
     held_out = [entry for entry in early if entry["camera_id"] == FRONT_CAMERA]
     if len(held_out) == len(early):
         held_out = []
+    training = [entry for entry in early if not held_out or entry["camera_id"] != FRONT_CAMERA]
     splits = {
-        TRAIN: [entry for entry in early if entry not in held_out],
+        TRAIN: training,
         VALIDATION: held_out,
         TEST: entries[len(early) :],
     }
     for name, chosen in {"": entries, **{f"_{split}": frames for split, frames in splits.items()}}.items():
-        text = json.dumps(_document(chosen, entries[0]), indent=1)
-        (staging / f"transforms{name}.json").write_text(text + "\n", encoding="utf-8")
+        text = transforms_text(_document(chosen, entries[0]), chosen)
+        (staging / f"transforms{name}.json").write_text(text, encoding="utf-8")
     empty = [name for name, chosen in splits.items() if not chosen]
     return [f"no views in {' and '.join(empty)}: too few moments, or only the front camera"] if empty else []
 
@@ -182,7 +188,6 @@ def _document(entries: Sequence[dict[str, Any]], any_entry: Mapping[str, Any]) -
         **{key: any_entry[key] for key in shared},
         "timestep_indices": sorted({entry["timestep_index"] for entry in entries}),
         "camera_indices": sorted({entry["camera_index"] for entry in entries}),
-        "frames": list(entries),
     }
 
 

@@ -22,7 +22,7 @@ from rm360_async.domain.names import camera_folder
 from rm360_async.export.format import ExportEstimate, Figures, Format, Unit, Written, holes_note
 from rm360_async.export.options import ExportOptions
 from rm360_async.export.place_files import link_note, place_file
-from rm360_async.export.point_cloud import PointCloud, initial_points, write_ply
+from rm360_async.export.point_cloud import PointCloud, expected_points, initial_points, write_ply
 from rm360_async.export.reference_projection import probes, require, require_same, worst_error
 from rm360_async.export.splits import split_cameras
 from rm360_async.export.transforms_file import transforms_text
@@ -33,7 +33,7 @@ APPLIED_TRANSFORM = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0
 OPENGL_AXES = np.diag([1.0, -1, -1, 1])
 MAX_ERROR_PX = 0.002
 """Its numbers are those of the source; a k3 left out moves points of the head by more than this."""
-_POINTS_BYTES, _BYTES_PER_VIEW = 27 * 10_000, 800
+_BYTES_PER_POINT, _BYTES_PER_VIEW = 27, 700
 
 
 class Nerfstudio(Format):
@@ -49,7 +49,8 @@ class Nerfstudio(Format):
     def estimate(self, unit: Unit) -> ExportEstimate:
         """Return two files and a link for each picture and mask."""
         links = 0 if unit.options.images == "reference" else len(unit.views) * (1 + _has_all_masks(unit))
-        return ExportEstimate(2, links, _POINTS_BYTES + _BYTES_PER_VIEW * len(unit.views), 0.05)
+        size = _BYTES_PER_POINT * expected_points(unit.performance) + _BYTES_PER_VIEW * len(unit.views)
+        return ExportEstimate(2, links, size, 0.05)
 
     def write(self, unit: Unit, staging: Path, options: ExportOptions) -> Written:
         """Write transforms.json, points3d.ply, images/ and masks/."""
@@ -136,8 +137,7 @@ def _turned(cloud: PointCloud) -> PointCloud:
 
 
 def _has_all_masks(unit: Unit) -> bool:
-    masks = {camera: frozenset(unit.performance.mask_frames(camera)) for camera in unit.cameras}
-    return all(frame in masks[camera] for camera, frame in unit.views)
+    return all(unit.performance.has_mask(camera, frame) for camera, frame in unit.views)
 
 
 def reader_pixels(frame: Mapping[str, Any], points: Array) -> Array:

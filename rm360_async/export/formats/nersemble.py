@@ -29,6 +29,7 @@ from rm360_async.export.canonical_views import (
     cameras_of,
     plan_views,
     relative_area,
+    seconds_per_view,
     write_encoded,
     write_views,
 )
@@ -39,7 +40,7 @@ from rm360_async.export.written_view import WrittenView, read_picture
 
 CAMERA_PARAMETERS = "camera_params.json"
 _JPEG_QUALITY = 95
-_BYTES_PER_VIEW, _SECONDS_PER_VIEW = 90_000, 0.08
+_BYTES_PER_VIEW = 90_000
 
 
 class Nersemble(Format):
@@ -66,7 +67,7 @@ class Nersemble(Format):
         views = len(unit.views)
         pictures = views * relative_area(unit.options)
         files = views * (1 + bool(unit.performance.mask_frames(unit.cameras[0]))) + 1
-        return ExportEstimate(files, 0, round(pictures * _BYTES_PER_VIEW), pictures * _SECONDS_PER_VIEW)
+        return ExportEstimate(files, 0, round(pictures * _BYTES_PER_VIEW), views * seconds_per_view(unit.options))
 
     def write(self, unit: Unit, staging: Path, options: ExportOptions) -> Written:
         """Write images/, alpha_maps/ and a copy of the subject's camera_params.json."""
