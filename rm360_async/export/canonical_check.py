@@ -10,8 +10,12 @@ compared on the coarse grid, a few at full resolution, where half a pixel of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
@@ -56,37 +60,70 @@ class Comparison:
 
 
 def check_views(
-    performance: PublishedPerformance, views: Iterable[WrittenView], count: int, masked: bool
+    performance: PublishedPerformance,
+    views: Sequence[tuple[str, int]],
+    read: Callable[[str, int], WrittenView],
+    masked: bool,
+    threads: int,
 ) -> Mapping[str, float | int | str]:
-    """Compare the views of an export, `count` of them, camera by camera, with their source; return the worst figures.
+    """Compare views (camera, frame), sorted, with their source, each camera in a thread; return the worst figures.
 
-    `masked` says whether the masks of the source were applied. Raises CheckFailed with the first view that is not what
-    its camera sees.
+    `read` returns a view as it was written; `masked` says whether the masks of the source were applied. Raises
+    CheckFailed with the first view that is not what its camera sees.
     """
-    every = max(1, count // FINE_VIEWS)
-    comparisons: list[Comparison] = []
-    fine_shift = 0.0
+    every = max(1, len(views) // FINE_VIEWS)
+    fine = frozenset(views[::every])
+
+    def check_camera(group: Sequence[tuple[str, int]]) -> _Worst:
+        return _check_camera(performance, (read(*view) for view in group), fine, masked)
+
+    groups = [tuple(group) for _, group in groupby(views, key=itemgetter(0))]
+    with ThreadPoolExecutor(threads, thread_name_prefix="check") as pool:
+        worst = reduce(_Worst.joined, pool.map(check_camera, groups))
+    return {
+        "views_compared": len(views),
+        "largest_shift_px": round(worst.fine_shift, 4),
+        "largest_shift_coarse_px": round(worst.shift, 3),
+        "lowest_correlation": round(worst.correlation, 4),
+        "largest_block_difference": round(worst.block_difference, 2),
+    }
+
+
+@dataclass(frozen=True)
+class _Worst:
+    """The worst figures of some views; `fine_shift` of those compared at full resolution."""
+
+    shift: float = 0.0
+    correlation: float = 1.0
+    block_difference: float = 0.0
+    fine_shift: float = 0.0
+
+    def joined(self, other: _Worst) -> _Worst:
+        return _Worst(
+            max(self.shift, other.shift),
+            min(self.correlation, other.correlation),
+            max(self.block_difference, other.block_difference),
+            max(self.fine_shift, other.fine_shift),
+        )
+
+
+def _check_camera(
+    performance: PublishedPerformance, views: Iterable[WrittenView], fine: Container[tuple[str, int]], masked: bool
+) -> _Worst:
+    """Compare the views of one camera, those of `fine` at full resolution as well."""
+    worst = _Worst()
     before: _Compared | None = None
     grids: Grids = {}
-    for index, view in enumerate(views):
-        if before is None or view.camera != before.view.camera:
-            before, grids = None, {}
+    for view in views:
         compared = _compare(performance, view, coarse_step(view.picture.shape[1]), masked, grids)
-        comparisons.append(_require_same(compared))
+        found = _require_same(compared)
+        worst = worst.joined(_Worst(found.shift, found.correlation, found.block_difference))
         _require_moments(before, compared)
         before = compared
-        if index % every == 0:
-            fine = _require_same(_compare(performance, view, 1, masked, grids))
-            fine_shift = max(fine_shift, fine.shift)
-    if len(comparisons) != count:
-        raise CheckFailed(f"{len(comparisons)} views were written, not {count}")
-    return {
-        "views_compared": count,
-        "largest_shift_px": round(fine_shift, 4),
-        "largest_shift_coarse_px": round(max(each.shift for each in comparisons), 3),
-        "lowest_correlation": round(min(each.correlation for each in comparisons), 4),
-        "largest_block_difference": round(max(each.block_difference for each in comparisons), 2),
-    }
+        if (view.camera, view.frame) in fine:
+            shift = _require_same(_compare(performance, view, 1, masked, grids)).shift
+            worst = worst.joined(_Worst(fine_shift=shift))
+    return worst
 
 
 def coarse_step(size: int) -> int:

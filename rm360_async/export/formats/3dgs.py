@@ -90,11 +90,16 @@ class GaussianSplatting(Format):
             views = list(_read_model_views(staging, unit.frames[0], level))
         else:
             views = list(_read_transforms_views(staging, unit.frames[0], level))
-        views.sort(key=lambda view: view.camera)
-        require_same("views", (view.camera for view in views), (camera for camera, _ in plan.views))
+        require(len(views) == len(plan.views), f"{len(views)} views were written, not {len(plan.views)}")
+        by_camera = {view.camera: view for view in views}
+        require_same("views", by_camera, (camera for camera, _ in plan.views))
         names = (path.name for path in (staging / "images").iterdir())
         require_same("pictures", names, (_view_name(camera) for camera, _ in plan.views))
-        return check_views(unit.performance, views, len(plan.views), plan.masked)
+
+        def read(camera: str, _: int) -> WrittenView:
+            return by_camera[camera]
+
+        return check_views(unit.performance, plan.views, read, plan.masked, unit.options.threads)
 
 
 def _view_name(camera: str) -> str:

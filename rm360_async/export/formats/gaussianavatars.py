@@ -111,16 +111,20 @@ class GaussianAvatars(Format):
         entries = [entry for name in (TRAIN, VALIDATION, TEST) for entry in _read_transforms(staging, name)["frames"]]
         plan = plan_views(unit)
         level = BACKGROUND_LEVELS.get(unit.options.background or "white")
-        written = {(entry["camera_id"], entry["timestep_index_original"]) for entry in entries}
-        require(written == set(plan.views) and len(entries) == len(plan.views), "the transforms name other views")
-        entries.sort(key=lambda entry: (entry["camera_id"], entry["timestep_index_original"]))
-        views = (_read_view(staging, entry, level) for entry in entries)
+        by_view = {(entry["camera_id"], entry["timestep_index_original"]): entry for entry in entries}
+        is_same = by_view.keys() == set(plan.views) and len(entries) == len(plan.views)
+        require(is_same, "the transforms name other views")
+
+        def read(camera: str, frame: int) -> WrittenView:
+            return _read_view(staging, by_view[camera, frame], level)
+
         moments = {entry["timestep_index"]: entry["timestep_index_original"] for entry in entries}
         require(sorted(moments) == list(range(len(moments))), "timestep_index has gaps, which the reader indexes")
-        fits = {
-            moments[entry["timestep_index"]]: dict(np.load(staging / entry["flame_param_path"])) for entry in entries
-        }
-        return {**check_views(unit.performance, views, len(entries), plan.masked), **check_fits(unit.performance, fits)}
+        paths = {(entry["timestep_index"], entry["flame_param_path"]) for entry in entries}
+        require(len(paths) == len(moments), "views of one moment name different fits")
+        fits = {moments[index]: dict(np.load(staging / path)) for index, path in paths}
+        figures = check_views(unit.performance, plan.views, read, plan.masked, unit.options.threads)
+        return {**figures, **check_fits(unit.performance, fits)}
 
 
 def _write_parameters(path: Path, parameters: Mapping[str, NDArray[np.float32]]) -> None:

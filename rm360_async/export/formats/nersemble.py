@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,9 @@ class Nersemble(Format):
         there = {path.name for path in (staging / "images").iterdir() if path.name.startswith(camera_folder(""))}
         require_same("pictures", there, names)
         level = BACKGROUND_LEVELS.get(unit.options.background or "none")
-        views = (_read_view(staging, parameters, camera, frame, level) for camera, frame in plan.views)
-        return check_views(unit.performance, views, len(plan.views), plan.masked and level is not None)
+        read = partial(_read_view, staging, parameters, level)
+        masked = plan.masked and level is not None
+        return check_views(unit.performance, plan.views, read, masked, unit.options.threads)
 
 
 def complete_moments(unit: Unit) -> ViewPlan:
@@ -111,9 +113,9 @@ def complete_moments(unit: Unit) -> ViewPlan:
     complete = [frame for frame in unit.frames if all((camera, frame) in views for camera in unit.cameras)]
     if not complete:
         raise NotExportable("no moment has a picture of every selected camera; choose fewer cameras")
-    lost = tuple(frame for frame in unit.frames if frame not in complete)
-    notes = [f"{len(lost)} moments that a camera lacks were left out: {shortened(lost)}"] if lost else []
     kept = set(complete)
+    lost = tuple(frame for frame in unit.frames if frame not in kept)
+    notes = [f"{len(lost)} moments that a camera lacks were left out: {shortened(lost)}"] if lost else []
     return ViewPlan(tuple(view for view in plan.views if view[1] in kept), plan.masked, tuple(notes))
 
 
@@ -141,7 +143,7 @@ def _camera_parameters(cameras: Mapping[str, CanonicalCamera]) -> str:
     return json.dumps({"world_2_cam": world_to_camera, "intrinsics": K.tolist(), **size}, indent=1) + "\n"
 
 
-def _read_view(staging: Path, parameters: Mapping[str, Any], camera: str, frame: int, level: int | None) -> WrittenView:
+def _read_view(staging: Path, parameters: Mapping[str, Any], level: int | None, camera: str, frame: int) -> WrittenView:
     name = _view_name(camera, frame)
     picture, _ = read_picture(staging / "images" / name)
     size = (parameters["height"], parameters["width"])
