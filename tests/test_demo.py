@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import shlex
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RCLONE_CONFIG", "")
         assert main(["demo", str(folder)]) == 0
-        assert main(["demo", str(folder)]) == 0, "a second time in the same folder"
+        with redirect_stdout(io.StringIO()) as said:
+            assert main(["demo", str(folder)]) == 0, "a second time in the same folder"
+    (folder.parent / "said.txt").write_text(said.getvalue())
     return folder
 
 
@@ -61,6 +66,15 @@ def test_every_stored_picture_is_there_byte_for_byte(shown: Path, part: str, fol
         assert written == stored
         compared += len(stored)
     assert compared > 500
+
+
+def test_its_last_lines_lead_to_an_export(shown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (shown.parent / "said.txt").read_text().splitlines()
+    change_folder, export = (shlex.split(line) for line in lines[-2:])
+    assert (change_folder[0], export[0]) == ("cd", "rm360")
+    monkeypatch.chdir(change_folder[1])
+    assert main(export[1:]) == 0
+    assert Path("exports/nerfstudio/0026/e0/frame_000000/transforms.json").is_file()
 
 
 def test_annotations_hold_every_frame(shown: Path) -> None:

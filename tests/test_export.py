@@ -140,6 +140,15 @@ def test_what_is_in_the_way_is_replaced_only_by_force_and_kept(
     assert record_of(unit)["views"] == 6
 
 
+def test_an_export_of_another_format_is_not_replaced(
+    subjects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export("nerfstudio", subjects / "0026" / "e0", "--output", tmp_path) == 0
+    assert export("colmap", subjects / "0026" / "e0", "--output", tmp_path) == 1
+    assert "it is an export of format nerfstudio; choose another --output" in capsys.readouterr().err
+    assert record_of(tmp_path / "0026" / "e0" / "frame_000000")["format"] == "nerfstudio"
+
+
 def test_a_dry_run_writes_nothing(subjects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export("nerfstudio", subjects, "--output", tmp_path / "out", "--frames", "all", "--dry-run") == 0
     assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+import rm360_async
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.domain.names import Structure
@@ -49,8 +51,20 @@ def demo(folder: Path, *, full_resolution: bool) -> int:
         codes.append(code)
     for _, name in _RELEASES:
         _print_tree(folder / name)
-    print(f"\nEverything is in {folder}; the published folders are in {folder / 'release500' / 'subjects'}")
+    print("\n".join(_what_next(folder)))
     return max(codes)
+
+
+def _what_next(folder: Path) -> Iterator[str]:
+    """Yield where everything is, and the commands that lead on."""
+    published = " and ".join(str(folder / name / "subjects") for _, name in _RELEASES)
+    yield f"\nEverything is in {folder}; the published folders are in {published}"
+    page = Path(rm360_async.__file__).parent / "export" / "README.md"
+    yield f"From here to training, for example (all of it: {page}):"
+    if shutil.which("rm360") is None:
+        yield f"  . {shlex.quote(str(Path(sys.prefix) / 'bin' / 'activate'))}"
+    yield f"  cd {shlex.quote(str(folder / 'release21'))}"
+    yield "  rm360 export nerfstudio subjects/0026/e0 --output exports/nerfstudio --split hold:8"
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class ExportState(str, Enum):
     COMPLETE = "complete"
     STALE = "stale"
     DAMAGED = "damaged"
-    FOREIGN = "not an export"
+    FOREIGN = "something else"
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ def unit_state(unit: Unit, fmt: Format, folder: Path) -> StateResult:
     if record is None:
         what = "its record cannot be read" if (folder / EXPORT_RECORD).exists() else f"it has no {EXPORT_RECORD}"
         return StateResult(ExportState.FOREIGN, what)
+    if record.format != fmt.name:
+        return StateResult(ExportState.FOREIGN, f"it is an export of format {record.format}")
     if reasons := [*_other_options(record, unit.options, fmt), *_source_reasons(record, unit, fmt)]:
         return StateResult(ExportState.STALE, "; ".join(reasons))
     state = damage(folder)
@@ -63,8 +65,6 @@ def _shared_state(unit: Unit, fmt: Format, folder: Path) -> StateResult:
 
 
 def _other_options(record: ExportRecord, options: ExportOptions, fmt: Format) -> list[str]:
-    if record.format != fmt.name:
-        return [f"it is an export of format {record.format}"]
     then, now = recorded_options(record), options
     keys = sorted(fmt.used_options - {"frames"})
     changed = [key for key in keys if getattr(then, key) != getattr(now, key)]

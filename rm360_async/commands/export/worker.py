@@ -88,8 +88,8 @@ def _export(unit: Unit, fmt: Format, job: ExportJob, messages: MessageWriter) ->
         messages.send({"unit": unit.place, "state": "unchanged"})
         return
     if state.state is ExportState.FOREIGN and not job.force:
-        reason = f"{final} is already there, and {state.reason}; move it away, or use --force to replace it"
-        messages.send(_failure(unit, reason))
+        hint = "choose another --output, move it away, or use --force to replace it"
+        messages.send(_failure(unit, f"{final} is already there, and {state.reason}; {hint}"))
         return
     record, moved = export_unit(unit, fmt, job.output)
     for line in moved.messages if moved is not None else ():
