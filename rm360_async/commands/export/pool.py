@@ -33,7 +33,7 @@ async def run_jobs(
     jobs: Iterator[ExportJob], format_module: str, workers: int, report: ExportReport, progress: ExportProgress
 ) -> None:
     """Give jobs to workers, and their messages to report and progress; raise the Fault that would meet every job."""
-    modules = (_WORKER, format_module, "plyfile")  # imported once, before workers are forked
+    modules = (_WORKER, format_module, "plyfile", "numpy.random")  # imported once, before workers are forked
     async with WorkerTemplate(*modules) as template:
         await _Pool(template, workers, report, progress).run(jobs)
 
