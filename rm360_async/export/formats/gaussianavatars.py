@@ -26,6 +26,7 @@ from rm360_async.export.canonical_views import (
     BACKGROUND_LEVELS,
     PNG_COMPRESSION,
     CanonicalView,
+    ViewPlan,
     cameras_of,
     plan_views,
     relative_area,
@@ -94,12 +95,7 @@ class GaussianAvatars(Format):
         for index, frame in enumerate(moments):
             _write_parameters(staging / _parameters_path(index), flame_parameters(unit.performance.flame(frame)))
         _write_parameters(staging / CANONICAL_PARAMETERS, canonical_parameters(unit.performance.flame(moments[0])))
-        indices = {frame: index for index, frame in enumerate(moments)}
-        camera_indices = {camera: index for index, camera in enumerate(sorted({camera for camera, _ in plan.views}))}
-        entries = [
-            _entry(cameras[camera], camera_indices[camera], frame, indices[frame], masked=plan.masked)
-            for camera, frame in plan.views
-        ]
+        entries = _entries(cameras, plan, moments)
         notes = [*plan.notes, str(unit.performance.flame_offset)]
         notes += _write_transforms(staging, sorted(entries, key=lambda e: (e["timestep_index"], e["camera_index"])))
         if not plan.masked:
@@ -140,8 +136,17 @@ def _view_name(camera: str, frame: int) -> str:
     return f"{camera_folder(camera)}_{frame:06d}.png"
 
 
+def _entries(cameras: Mapping[str, CanonicalCamera], plan: ViewPlan, moments: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the entries of all views; cameras are numbered in the order of ids, moments in that of frames."""
+    indices = {frame: index for index, frame in enumerate(moments)}
+    camera_indices = {camera: index for index, camera in enumerate(sorted({camera for camera, _ in plan.views}))}
+    return [
+        _entry(cameras[camera], camera_indices[camera], frame, indices[frame], masked=plan.masked)
+        for camera, frame in plan.views
+    ]
+
+
 def _entry(camera: CanonicalCamera, camera_index: int, frame: int, index: int, *, masked: bool) -> dict[str, Any]:
-    """Return the entry of one view; cameras are numbered in the order of their ids, moments in that of their frames."""
     name = _view_name(camera.id, frame)
     angle = 2 * float(np.arctan(camera.size / (2 * camera.focal)))
     middle = camera.size / 2
