@@ -12,7 +12,7 @@ from rm360_async.export.options import ExportOptions
 
 @dataclass(frozen=True)
 class ExportJob:
-    """One performance; which of its units a worker does, it is told one at a time."""
+    """One performance; a worker gets the numbers of the units that it does one at a time."""
 
     format: str
     folder: Path

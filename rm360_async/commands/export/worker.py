@@ -66,7 +66,7 @@ def _with_threads(units: list[Unit], options: ExportOptions) -> list[Unit]:
 
 
 def _assigned(units: Sequence[Unit], messages: MessageWriter) -> Iterator[Unit]:
-    """Yield the units that this worker is told to do."""
+    """Yield the units whose numbers this worker gets."""
     while True:
         messages.send({"next": True})
         answer = sys.stdin.buffer.readline().strip()
