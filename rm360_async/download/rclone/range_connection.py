@@ -23,6 +23,8 @@ from rm360_async.download.rclone.server import RcloneServer
 _POLL_SECONDS = 0.25
 _RECEIVE_BUFFER_BYTES = 2**19
 """Of the kernel: what is in it when the service is killed is downloaded again."""
+_WAKE_BYTES = 2**18
+"""The thread sleeps until so many have come, and is not woken for each piece."""
 _MAX_HEAD_BYTES = 2**15
 _OK, _PARTIAL_CONTENT = 200, 206
 _TIMEVAL = struct.pack("ll", 0, int(_POLL_SECONDS * 1e6))
@@ -52,6 +54,7 @@ class RangeConnection:
         self._head = b""
         """What has arrived of the headers, and after them the bytes that came with them and belong to the body."""
         self._left = 0
+        self._wake_bytes = 1
 
     async def connect(self) -> None:
         """Connect to the server. Raises ConnectionLost."""
@@ -98,6 +101,7 @@ class RangeConnection:
     def _receive(self, take: Callable[[memoryview], object]) -> int:
         view = self._buffer[: self._left]
         size = min(len(self._head), len(view))
+        self._wake_at(min(len(view) - size, _WAKE_BYTES))
         view[:size] = self._head[:size]
         self._head = self._head[size:]
         if size < len(view):
@@ -142,6 +146,14 @@ class RangeConnection:
             raise ConnectionLost("not an answer of HTTP") from error
         return status, {name.strip().lower(): value.strip() for name, _, value in pairs}
 
+    def _wake_at(self, size: int) -> None:
+        """Let a read sleep until `size` bytes have come, or its time is over."""
+        size = max(size, 1)
+        if size != self._wake_bytes:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+            self._wake_bytes = size
+
     def _read_head(self) -> None:
+        self._wake_at(1)
         view = self._buffer[:_MAX_HEAD_BYTES]
         self._head += view[: self._read(view)]
