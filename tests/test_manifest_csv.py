@@ -243,8 +243,9 @@ async def test_the_writer_follows_at_its_own_pace_and_writes_the_last_state(path
 
 
 @pytest.mark.anyio
-async def test_a_write_that_fails_is_logged_once_and_tried_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path.mkdir()
+async def test_a_write_that_fails_is_logged_once_and_tried_again(
+    path: Path, output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     pauses: list[bool] = []
     done = anyio.Event()
 
@@ -258,6 +259,8 @@ async def test_a_write_that_fails_is_logged_once_and_tried_again(path: Path, cap
 
     with Claims(lock_path(ledger_path(path))) as claims:
         async with Ledger.open(ledger_path(path)) as ledger, anyio.create_task_group() as tasks:
+            await import_existing(ledger, path, output)
+            path.mkdir()
             writer = ManifestWriter(path, ledger, claims, pause=pause)
             writer.touch()
             tasks.start_soon(writer.follow)

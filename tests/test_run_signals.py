@@ -52,6 +52,7 @@ def test_one_to_all_lets_the_extraction_end(workspace: Workspace, number: signal
 
 def test_one_while_folders_are_imported_leaves_the_manifest_as_it_is(workspace: Workspace) -> None:
     """A table of the folders that were imported so far would say that all others are gone."""
+    fill(workspace, 1)
     images = workspace.folder("0018/e0") / "images" / "cam_25"
     images.mkdir(parents=True)
     (images / "frame_000000.jpg").write_bytes(b"earlier")
