@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -97,6 +98,32 @@ async def test_leaving_ends_a_child_that_ignores_term_or_is_stopped(stopped: boo
         if stopped:
             process.send_signal(signal.SIGSTOP)
     assert process.returncode == -signal.SIGKILL
+
+
+class NotedGarbage:
+    """Part of a cycle; notes which process collects it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.itself = path, self
+
+    def __del__(self) -> None:
+        with self.path.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+@pytest.mark.anyio
+async def test_a_forked_child_collects_no_garbage_of_its_parent(tmp_path: Path) -> None:
+    thresholds = gc.get_threshold()
+    gc.set_threshold(50)  # so that the few objects that the child makes would be enough
+    try:
+        for _ in range(20):
+            NotedGarbage(tmp_path / "collectors")
+            await run_command([sys.executable, "-c", ""])
+    finally:
+        gc.set_threshold(*thresholds)
+    gc.collect()
+    assert set((tmp_path / "collectors").read_text().split()) == {str(os.getpid())}
+    assert gc.isenabled()
 
 
 @pytest.mark.anyio

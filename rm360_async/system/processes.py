@@ -14,6 +14,7 @@ Theory of operation. Three ways of leaving must not leave a child process:
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -21,8 +22,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -114,7 +115,8 @@ async def _start(
 ) -> Process:
     """Start a command in a session of its own."""
     try:
-        with anyio.CancelScope(shield=True):  # a task cancelled after the fork would leave a child without owner
+        # a task cancelled after the fork would leave a child without owner
+        with anyio.CancelScope(shield=True), _no_garbage_collection():
             process = await open_process(
                 command, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
             )
@@ -122,6 +124,21 @@ async def _start(
         hint = "raise the limits of processes, open files and memory of this user, job or container"
         raise Fault(Cause.NOT_STARTED, f"no process can be started: {error.strerror or error}", hint) from error
     return process
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep a forked child from collecting garbage before it becomes the other program.
+
+    uvloop runs some Python in it, and a finalizer that waits for a thread would wait for ever: threads are not forked.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 async def _terminate(process: Process, grace_seconds: float) -> None:
