@@ -107,4 +107,4 @@ def _empty_plot(title: str, start: float, end: float, highest: float, per: str =
 
 
 def _interval_text(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else duration_text(seconds)
+    return f"{seconds:.2g} s" if seconds < 10 else duration_text(seconds)
