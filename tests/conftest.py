@@ -29,8 +29,9 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the markers of the tiers by fixtures."""
+    """Give the markers of the tiers by fixtures; the slow ones come first, or the last of them would run alone."""
     mark_by_fixtures(items)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.hookimpl(wrapper=True)

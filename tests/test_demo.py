@@ -138,6 +138,7 @@ def test_a_place_that_takes_no_demo_is_one_line(tmp_path: Path, capsys: pytest.C
     assert said.startswith("error: cannot write ") and said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_stopped_run_stops_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RCLONE_CONFIG", "")
     monkeypatch.setattr("rm360_async.commands.demo._run", lambda config: 130)

@@ -212,6 +212,7 @@ def test_verify_tells_complete_stale_and_damaged_exports(tmp_path: Path, capsys:
     assert "holds no exports" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_cameras_that_are_added_make_only_exports_of_all_stale(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +231,7 @@ def test_cameras_that_are_added_make_only_exports_of_all_stale(
     assert "stale: 1 cameras more since" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_killed_export_leaves_nothing_under_a_name_and_is_resumed(tmp_path: Path) -> None:
     """Killed with -9 three times while it writes: what has a name then is whole, and the rest is exported later."""
     subjects = publish(tmp_path, replace(EXPRESSION, frames=30, holes={}, distinct_images=2))
@@ -258,6 +260,7 @@ def test_a_killed_export_leaves_nothing_under_a_name_and_is_resumed(tmp_path: Pa
     assert not list(out.rglob(".*.staging"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["export written", "export checked"])
 def test_an_export_killed_at_a_step_is_made_whole_by_the_next(subjects: Path, tmp_path: Path, point: str) -> None:
     out = tmp_path / "out"
@@ -294,6 +297,7 @@ def test_the_bar_is_untouched(subjects: Path, tmp_path: Path, mode: str) -> None
     assert tree(subjects) == before
 
 
+@pytest.mark.slow
 def test_a_stopped_export_leaves_nothing_unfinished(tmp_path: Path) -> None:
     subjects = publish(tmp_path, replace(EXPRESSION, frames=30, holes={}, distinct_images=2))
     out = tmp_path / "out"

@@ -20,7 +20,6 @@ from simulation.scenarios import SCENARIOS, small
 SHORT = [name for name in SCENARIOS if name != "whole release"]
 MAX_SEEDS = 100
 HALF_A_MINUTE = 30.0
-SLOW_MUTANTS = {"throttle"}
 
 
 def first_round_that_breaks(mutant: Mutant) -> Round:
@@ -40,6 +39,7 @@ def rounds_of(scenario: str, first_seed: int) -> Iterator[Round]:
         yield played
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SHORT)
 def test_the_laws_hold(scenario: str) -> None:
     assert not next(rounds_of(scenario, 0)).unexpected
@@ -72,9 +72,8 @@ def test_every_law_has_a_mutant() -> None:
     assert {mutant.law for mutant in MUTANTS.values()} == set(LAWS) - {ENDS, SOUND}
 
 
-@pytest.mark.parametrize(
-    "without", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW_MUTANTS else []) for name in MUTANTS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("without", MUTANTS)
 def test_a_safeguard_that_is_taken_out_is_missed(without: str) -> None:
     mutant = MUTANTS[without]
     played = first_round_that_breaks(mutant)
