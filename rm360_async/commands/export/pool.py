@@ -22,6 +22,7 @@ from rm360_async.dataset import open_performance
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.export.formats import get_format
 from rm360_async.export.publish import remove_unfinished
+from rm360_async.system.changed import Changed
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.workers import WorkerTemplate, run_worker
 
@@ -71,7 +72,7 @@ class _Pool:
         self._template, self._report, self._progress = template, report, progress
         self._free = workers
         self._active: list[_Units] = []
-        self._changed = anyio.Event()
+        self._changed = Changed()
 
     async def run(self, jobs: Iterator[ExportJob]) -> None:
         """Do all jobs, `workers` processes at a time."""
@@ -102,10 +103,6 @@ class _Pool:
         while not self._free:
             await self._changed.wait()
 
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
-
     async def _work(self, units: _Units, worker: object) -> None:
         """Have one more worker do units of a performance until none is left."""
         is_done = False
@@ -125,7 +122,7 @@ class _Pool:
         if not units.workers:
             self._active.remove(units)
             self._progress.end(units.bar)
-        self._notify()
+        self._changed.notify()
 
     async def _run_worker(self, units: _Units, worker: object) -> bool:
         """Return True if the worker ended by itself, and not in the middle of a unit."""
@@ -152,7 +149,7 @@ class _Pool:
         if "units" in message:
             units.found(message["units"])
             self._progress.set_total(units.bar, message["units"])
-            self._notify()
+            self._changed.notify()
         elif "unit" in message:
             self._progress.advance(units.bar)
         self._report.add(units.job.name, message)
