@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from rm360_async.domain.cameras.rig import Array
 
 MAX_FRAMES_SAMPLED = 8
-OFFSET_NAMES = ("none", "cam", "trans")
-"""No offset, the last three numbers of `cam`, and `trans`."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class OffsetChoice:
     """Which offset brings the vertices to the head, and how far each leaves their middle from it, in metres."""
 
     name: str
-    """none, cam or trans."""
+    """none: no offset; cam: the last three numbers of `cam`; trans: `trans`."""
     distances: Mapping[str, float]
     reference: str
     """What the head's position was taken from: landmarks or cameras."""

@@ -9,8 +9,6 @@ from typing import Any
 
 from rm360_async.domain.errors import BadRequest
 
-IMAGE_MODES = ("hard", "soft", "reference", "copy")
-BACKGROUNDS = ("none", "white", "black")
 FULL_SIZE = "full"
 _FRAMES = re.compile(r"([0-9]{1,9})(?::([0-9]{1,9})(?::([1-9][0-9]{0,8}))?)?")
 _HOLD = re.compile(r"hold:([1-9][0-9]?)")

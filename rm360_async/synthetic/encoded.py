@@ -18,7 +18,7 @@ BlobBreak = Literal["no_end", "zeros_tail", "garbage", "empty", "padded", "bad_c
 BLOB_BREAKS: tuple[BlobBreak, ...] = ("no_end", "zeros_tail", "garbage", "empty", "padded", "bad_crc")
 """Ways to break a blob; "padded" is intact with zeros after its end, "bad_crc" is for PNG."""
 
-JPEG_START, JPEG_END, PNG_START = b"\xff\xd8", b"\xff\xd9", b"\x89PNG\r\n\x1a\n"
+JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _COMMENT = b"\xff\xfe"
 _KEYWORD = b"Comment\0"
 
