@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -94,6 +95,8 @@ class SimulatedStages:
         self.job_log = SimulatedLog(PLAN)
         self.faults = faults or {}
         self.leases = 0
+        self.turns: set[Performance] = set()
+        self.most_turns, self.turns_left = len(PLAN), math.inf
         self.steps: list[tuple[str, Performance]] = []
         self.running: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
@@ -121,7 +124,15 @@ class SimulatedStages:
             self.running[name] -= 1
 
     async def wait_for_turn(self) -> None:
-        return
+        while len(self.turns) >= self.most_turns or not self.turns_left:
+            await anyio.lowlevel.checkpoint()
+        self.turns_left -= 1
+
+    def begin_turn(self, job: Job) -> None:
+        self.turns.add(job.performance)
+
+    def end_turn(self, job: Job) -> None:
+        self.turns.discard(job.performance)
 
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
         return PlannedState(row.stage if row.stage is Stage.COMPLETED else Stage.PENDING)
@@ -195,6 +206,14 @@ async def test_no_more_run_at_once_than_the_width() -> None:
     stages = SimulatedStages()
     await run_all(stages, Width(3, 2))
     assert stages.most["fetch"] == 3 and stages.most["extract"] == 2
+
+
+async def test_a_turn_belongs_to_a_job_and_a_run_ends_without_waiting_for_one() -> None:
+    stages = SimulatedStages({("look up", PLAN[2]): [Cause.NOT_FOUND]})
+    stages.most_turns, stages.turns_left = 1, len(PLAN)
+    stages.job_log.rows[PLAN[0]] = replace(stages.job_log.rows[PLAN[0]], stage=Stage.COMPLETED)
+    await run_all(stages, Width(4, 2))
+    assert not stages.turns and stages.most["look up"] == 1, "one that is published or missing returns its turn too"
 
 
 async def test_downloads_go_on_while_an_extraction_takes_its_time() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import anyio
 
 from rm360_async.domain.bandwidth import BandwidthLimit
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
+from rm360_async.domain.names import Performance
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.download.account import Account
 from rm360_async.download.connection_controller import FIRST_CONNECTIONS, MAX_CONNECTIONS, ConnectionController
@@ -28,7 +28,7 @@ MAX_DOWNLOADS = 8
 _AHEAD_SECONDS, _MIN_AHEAD_BYTES = 4.0, 16 * 2**20
 """A file has its turn when less than this is left of those before it that no connection has begun."""
 _START_SECONDS = 3.0
-"""In which a file that had its turn has been looked up, and counts by its bytes."""
+"""How long a file that has its turn counts as one that is looked up; longer, and it waits for something else."""
 _MAX_STARTING = 4
 _POLL_SECONDS = 0.1
 _SAVE_SECONDS, _SHARE_SECONDS = 30.0, 10.0
@@ -58,8 +58,8 @@ class Accounts(Sequence[Account]):
         self.limiter = RateLimiter(limits.bandwidth, clock)
         self.recent_files = RecentFiles(clock)
         self._clock = clock
-        self._started: deque[float] = deque()
-        """When files had their turn that have not begun to download."""
+        self._turns: dict[Performance, float] = {}
+        """Which performances have their turn and have not begun to download, and since when (monotonic seconds)."""
         most = limits.connections or MAX_CONNECTIONS
         total = anyio.CapacityLimiter(most)
         width = limits.downloads or MAX_DOWNLOADS
@@ -161,19 +161,20 @@ class Accounts(Sequence[Account]):
         """Return when the connections can soon use another file."""
         while not self._has_room():  # noqa: ASYNC110 - every segment that is begun changes it
             await anyio.sleep(_POLL_SECONDS)
-        self._started.append(self._clock.monotonic())
 
-    def note_download(self) -> None:
-        """Note that a file which had its turn has begun to download: from now on its bytes count."""
-        if self._started:
-            self._started.popleft()
+    def begin_turn(self, performance: Performance) -> None:
+        """Note that a performance has its turn: its files are looked up now, and count for some seconds."""
+        self._turns[performance] = self._clock.monotonic()
+
+    def end_turn(self, performance: Performance) -> None:
+        """Note that a performance has begun to download, from when on its bytes count, or that it does not."""
+        self._turns.pop(performance, None)
 
     def _has_room(self) -> bool:
         since = self._clock.monotonic() - _START_SECONDS
-        while self._started and self._started[0] < since:
-            self._started.popleft()
+        starting = sum(1 for begun in self._turns.values() if begun > since)
         queued = sum(account.connections.queued_bytes for account in self)
-        return len(self._started) < _MAX_STARTING and queued < max(_MIN_AHEAD_BYTES, _AHEAD_SECONDS * self.rate)
+        return starting < _MAX_STARTING and queued < max(_MIN_AHEAD_BYTES, _AHEAD_SECONDS * self.rate)
 
 
 def _meta_key(account: Account) -> str:

@@ -111,7 +111,6 @@ class _Pipeline:
         self.machine = MachinePause(stages.probe_workers, self._show_trouble, policy)
         self.ended_by_stop: set[anyio.CancelScope] = set()
         """Waits for disk space, for the turn of the next file, and for a machine that lets no process begin."""
-        self._turns = anyio.Lock(fast_acquire=True)
         self._dequeued = anyio.Event()
         """Set, and replaced, when a job was taken out of the queue."""
 
@@ -141,16 +140,18 @@ class _Pipeline:
     async def _download_next(self) -> None:
         """Start one job after another until none is left."""
         while (job := await self._next_job()) is not None:
-            await self._guarded(job, self._start)
+            self.stages.begin_turn(job)
+            try:
+                await self._guarded(job, self._start)
+            finally:
+                self.stages.end_turn(job)
 
     async def _next_job(self) -> Job | None:
         """Return the next job, once the queue is short enough; None when there is none, or after a stop."""
         while self.queue.statistics().current_buffer_used >= MAX_QUEUED and not self.scheduler.stopping:
             await self._dequeued.wait()
         await self._wait_unless_stopped(self.machine.wait)
-        async with self._turns:  # one at a time, so that each sees what the others have taken
-            await self._wait_unless_stopped(self.stages.wait_for_turn)
-        return await self.scheduler.next_job()
+        return await self.scheduler.next_job(lambda: self._wait_unless_stopped(self.stages.wait_for_turn))
 
     def _notify_dequeued(self) -> None:
         self._dequeued.set()

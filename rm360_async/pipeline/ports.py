@@ -57,6 +57,12 @@ class StagePort(Protocol):
     async def wait_for_turn(self) -> None:
         """Return when the downloads can soon use another file."""
 
+    def begin_turn(self, job: Job) -> None:
+        """Note that this is the job which has its turn."""
+
+    def end_turn(self, job: Job) -> None:
+        """Note that a job brings no further download; does nothing once its download has begun."""
+
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
         """Reconcile the claimed job with what is on disk; return the state that it is really in."""
 

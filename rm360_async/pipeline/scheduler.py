@@ -18,9 +18,11 @@ It decides by itself when nothing is left, and never polls a clock that it was n
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Cause
@@ -95,7 +97,8 @@ class Scheduler:
         self._requeued: set[Performance] = set()
         """Those of `pending` that were begun."""
         self._idle = 0
-        """Callers of `next_job` that wait."""
+        """Callers of `next_job` that wait: each takes a job as soon as one may start and has its turn."""
+        self._turns = anyio.Lock(fast_acquire=True)
         self._giving_way = 0
         """Jobs that give way, whose downloader has not asked for another one yet."""
         self._changed = anyio.Event()
@@ -161,19 +164,28 @@ class Scheduler:
         self.stopped.set()
         self._notify()
 
-    async def next_job(self) -> Job | None:
-        """Return the next job, which is active from now on; None when nothing is left to hand out."""
-        while not self.stopping:
-            performance = self._next_performance()
-            if performance is not None:
-                return self._begin(performance)
-            if self._nothing_to_come():
-                return None
-            self._idle += 1
-            try:
-                await self._wait_for_change()
-            finally:
-                self._idle -= 1
+    async def next_job(self, wait_for_turn: Callable[[], Awaitable[None]] = checkpoint) -> Job | None:
+        """Return the next job, which is active from now on; None when nothing is left to hand out.
+
+        Once one may start, `wait_for_turn` is awaited, and what starts then is chosen after it. No other task runs
+        between its end and the return of the job.
+        """
+        self._idle += 1
+        try:
+            while not self.stopping:
+                if self._next_performance() is None:
+                    if self._nothing_to_come():
+                        return None
+                    await self._wait_for_change()
+                    continue
+                async with self._turns:  # one at a time, so that each sees the turns of the others
+                    if self._next_performance() is not None:
+                        await wait_for_turn()
+                    performance = self._next_performance()
+                    if performance is not None and not self.stopping:
+                        return self._begin(performance)
+        finally:
+            self._idle -= 1
         return None
 
     async def wait_until_passed_over(self) -> None:

@@ -33,7 +33,7 @@ async def download(
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(watch_disk)
-            downloader.accounts.note_download()
+            downloader.accounts.end_turn(job.performance)
             await _by_fetch_mode(job, settings, budget, downloader, range_downloader)
             tasks.cancel_scope.cancel()
     if message and not job.arrived:

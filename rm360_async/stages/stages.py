@@ -62,6 +62,14 @@ class Stages:
         """Return when the downloads can soon use another file."""
         await self.downloader.accounts.wait_for_turn()
 
+    def begin_turn(self, job: Job) -> None:
+        """Note that this is the job which has its turn."""
+        self.downloader.accounts.begin_turn(job.performance)
+
+    def end_turn(self, job: Job) -> None:
+        """Note that a job brings no further download; does nothing once its download has begun."""
+        self.downloader.accounts.end_turn(job.performance)
+
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
         """Reconcile the claimed job with what is on disk; return the state that it is really in."""
         if is_quota_wait(row):  # another instance may have recorded it, which has other accounts

@@ -11,7 +11,7 @@ import anyio
 
 from rm360_async.domain.clock import Clock
 from rm360_async.domain.errors import Cause, Fault
-from rm360_async.domain.names import Structure
+from rm360_async.domain.names import Performance, Structure
 from rm360_async.domain.record import RemoteFile
 from rm360_async.download.account import Account as RealAccount
 from rm360_async.download.accounts import Accounts
@@ -165,5 +165,8 @@ class SimulatedAccounts(Accounts):
     async def wait_for_turn(self) -> None:
         """Return at once."""
 
-    def note_download(self) -> None:
+    def begin_turn(self, performance: Performance) -> None:
+        """Do nothing."""
+
+    def end_turn(self, performance: Performance) -> None:
         """Do nothing."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from anyio.lowlevel import checkpoint
 
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.record import Record
@@ -27,9 +30,9 @@ class WitnessedScheduler(Scheduler):
         self.process = process
         self._world = process.world
 
-    async def next_job(self) -> Job | None:
+    async def next_job(self, wait_for_turn: Callable[[], Awaitable[None]] = checkpoint) -> Job | None:
         """Return the next job."""
-        job = await super().next_job()
+        job = await super().next_job(wait_for_turn)
         if job is not None:
             self._world.note("handed out", self.process, job.performance)
         return job
