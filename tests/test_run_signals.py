@@ -97,7 +97,7 @@ def test_an_rclone_that_someone_ends_is_started_again(workspace: Workspace) -> N
             with suppress(OSError):
                 if b"\0restic\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: "rclone that serves a remote has ended; starting another" in workspace.log(), "the death")
+        wait_until(lambda: "rclone that serves a remote has ended" in workspace.log(), "the death")
         assert run.wait() == 0
     assert len(rclone.downloads("e1")) == 1 and outcomes(workspace)["0018/e1"] == ["completed"]
     assert_settled(workspace, ["0018/e0", "0018/e1"])

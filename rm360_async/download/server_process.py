@@ -58,4 +58,5 @@ class ServerProcess:
             task_status.started(fault)
             return
         if not stop.is_set():
-            log.warning("the rclone that serves a remote has ended; starting another", remote=str(self.remote))
+            what = "the rclone that serves a remote has ended; the next request starts another"
+            log.warning(what, remote=str(self.remote))
