@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rm360_async.budget import SystemDisk
@@ -45,13 +46,16 @@ def folders(settings: Settings) -> dict[str, Path]:
 
 
 def unreadable_folders(settings: Settings) -> dict[str, CheckResult]:
-    """Return a failed check for each folder that cannot be read or whose disk does not answer, by the config's key."""
-    reasons = {key: unreadable_reason(folder) for key, folder in folders(settings).items()}
+    """Return a failed check for each folder that cannot be read or whose disk does not answer, by the config's key.
+
+    All are asked at the same time, so a dead disk that several folders are on is waited for once.
+    """
+    asked = folders(settings)
+    with ThreadPoolExecutor(max_workers=len(asked)) as threads:
+        reasons = dict(zip(asked, threads.map(unreadable_reason, asked.values()), strict=True))
     hint = "check its mode, its owner and its mount; what lies there was not checked"
     return {
-        key: fail(key, f"cannot read {folder}: {reasons[key]}", hint)
-        for key, folder in folders(settings).items()
-        if reasons[key]
+        key: fail(key, f"cannot read {folder}: {reasons[key]}", hint) for key, folder in asked.items() if reasons[key]
     }
 
 
