@@ -13,23 +13,30 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from made_once import made_once
 
 from rm360_async.cli.main import main
+from rm360_async.synthetic.remote import demo_plan
 
 RCLONE_FIXTURES = {"shown"}
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the demo once; give its folder."""
-    folder = tmp_path_factory.mktemp("demo") / "rm360"
+    """Run the demo in a folder where a smaller one was; give the folder. No test changes what it published."""
+    return made_once(tmp_path_factory, "demo", run_twice) / "rm360"
+
+
+def run_twice(parent: Path) -> None:
+    folder = parent / "rm360"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RCLONE_CONFIG", "")
-        assert main(["demo", str(folder)]) == 0
+        with pytest.MonkeyPatch.context() as smaller:
+            smaller.setattr("rm360_async.commands.demo.demo_plan", lambda structure: demo_plan(structure)[-1:])
+            assert main(["demo", str(folder)]) == 0
         with redirect_stdout(io.StringIO()) as said:
             assert main(["demo", str(folder)]) == 0, "a second time in the same folder"
-    (folder.parent / "said.txt").write_text(said.getvalue())
-    return folder
+    (parent / "said.txt").write_text(said.getvalue())
 
 
 def pairs(shown: Path) -> list[tuple[Path, list[Path]]]:
