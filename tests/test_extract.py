@@ -272,13 +272,8 @@ def mutate(tmp_path: Path, rounds: int) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_damaged_files_end_in_a_fault_or_in_whole_frames(tmp_path: Path) -> None:
-    ended = mutate(tmp_path, 100)
-    assert sum(ended.values()) == 100 and ended["fault"] >= 25
-
-
-@pytest.mark.slow
-def test_many_damaged_files(tmp_path: Path) -> None:
-    assert sum(mutate(tmp_path, 500).values()) == 500
+    ended = mutate(tmp_path, 150)
+    assert sum(ended.values()) == 150 and ended["fault"] >= 37
 
 
 def test_importing_brings_no_heavy_library() -> None:

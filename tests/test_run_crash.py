@@ -32,7 +32,7 @@ from workspace import Workspace, tree
 
 from rm360_async.store.marker import MARKER
 
-ROUNDS = int(os.environ.get("RM360_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("RM360_ROUNDS", "8"))
 SLOW = {"RCLONE_BWLIMIT": "1M"}
 LARGE = Tiny(part="e1", filler=500_000)
 """4 MB: seconds of a slow download."""
@@ -142,7 +142,7 @@ def test_killed_at_any_time_it_goes_on(workspace: Workspace) -> None:
     kept: dict[str, tuple[int, int]] = {}
     for _ in range(ROUNDS):
         with Instance(workspace) as run:
-            time.sleep(seconds.uniform(0.5, 6))
+            time.sleep(seconds.uniform(0.5, 4))
         now = published(workspace)
         assert {name: now.get(name) for name in kept} == kept
         kept = now

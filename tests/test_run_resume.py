@@ -67,7 +67,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("number", "code", "rounds"), [(signal.SIGKILL, -9, 10), (signal.SIGTERM, 143, 2)])
+@pytest.mark.parametrize(("number", "code", "rounds"), [(signal.SIGKILL, -9, 4), (signal.SIGTERM, 143, 2)])
 def test_a_run_ended_in_the_middle_of_a_download_goes_on_from_its_bytes(
     drive_server: DriveServer, number: signal.Signals, code: int, rounds: int
 ) -> None:

@@ -19,7 +19,7 @@ from simulation.scenarios import SCENARIOS, small
 
 SHORT = [name for name in SCENARIOS if name != "whole release"]
 MAX_SEEDS = 100
-HALF_A_MINUTE = 30.0
+RANDOM_SECONDS = 8.0
 
 
 def first_round_that_breaks(mutant: Mutant) -> Round:
@@ -46,14 +46,14 @@ def test_the_laws_hold(scenario: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_laws_hold_for_half_a_minute_from_a_random_seed() -> None:
+def test_the_laws_hold_for_some_seconds_from_a_random_seed() -> None:
     """A seed that breaks a law is printed with the command that plays it again.
 
     Laws whose bounds are estimates decide on fixed seeds only.
     """
     seed = secrets.randbelow(10**9)
     rounds = {name: rounds_of(name, seed) for name in SHORT}
-    end = time.monotonic() + HALF_A_MINUTE
+    end = time.monotonic() + RANDOM_SECONDS
     for name in cycle(SHORT):
         if time.monotonic() > end:
             return
