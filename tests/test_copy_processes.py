@@ -102,15 +102,21 @@ def test_without_further_processes_the_extraction_does_all_itself(
     assert alone.left_out == () and multiprocessing.active_children() == []
 
 
+@pytest.fixture(scope="module")
+def long_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of 80 MB, whose extraction takes long enough to be stopped; no test changes it."""
+    return Tiny(frames=2000, filler=20_000).write(tmp_path_factory.mktemp("long") / "0018_e0_raw.smc")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("group", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05])
 def test_a_signal_stops_an_extraction_and_leaves_nothing(
-    tmp_path: Path, number: signal.Signals, group: bool, seconds: float
+    long_source: Path, tmp_path: Path, number: signal.Signals, group: bool, seconds: float
 ) -> None:
-    source = Tiny(frames=2000, filler=20_000).write(tmp_path / "0018_e0_raw.smc")
-    command = [sys.executable, "-m", "rm360_async", "extract", str(source), "--output", str(tmp_path / "out" / "e0")]
+    output_folder = tmp_path / "out" / "e0"
+    command = [sys.executable, "-m", "rm360_async", "extract", str(long_source), "--output", str(output_folder)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     wait_until(lambda: any(tmp_path.glob("out/.*.staging/images")) or process.poll() is not None, "a first image")
     time.sleep(seconds)
