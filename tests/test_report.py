@@ -203,12 +203,19 @@ def test_the_worst_folder_makes_no_large_page(folders: dict[str, Path], tmp_path
     assert len(pictures_in(text_of(tmp_path / "page"))) > 60
 
 
-@pytest.fixture
-def ran(workspace: Workspace) -> Workspace:
-    """Return a workspace with three published performances, one of them damaged, and one that failed."""
-    root = workspace.remote
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a remote's folder with three performances, one of them with a gap."""
+    root = tmp_path_factory.mktemp("drawn")
     plan = (speech_spec("s1_all", 6), speech_spec(frames=4, holes={"31": (2,)}), speech_spec("s2_all", 6))
     make_remote(root, Structure.SINGLE, plan, 1 / 16)
+    return root
+
+
+@pytest.fixture
+def ran(drawn: Path, workspace: Workspace) -> Workspace:
+    """Return a workspace with three published performances, one of them damaged, and one that failed."""
+    shutil.copytree(drawn, workspace.remote, dirs_exist_ok=True)
     workspace.put("0018/0018_e1_raw.smc", b"<html>quota</html>" * 60)
     assert workspace.run() == 1
     return workspace
