@@ -50,6 +50,10 @@ LOCALES = {
 }
 
 
+OWN_PROCESSES = ("run", "verify", "doctor", "extract", "inspect", "report")
+"""The commands that start processes of the package, which must not depend on what the main module is."""
+
+
 def start(*command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     return subprocess.run(command, capture_output=True, env={**environment, **variables}, timeout=300)
@@ -80,12 +84,12 @@ def test_both_ways_of_starting_do_the_same(performance: Workspace) -> None:
             "CONFIG": str(performance.root / "config.yaml"),
             "SMC": str(performance.remote / SMC),
         }
-        for name, arguments in ARGUMENTS.items():
+        for name in ARGUMENTS if way == "module" else OWN_PROCESSES:
             values["OUTPUT"] = str(performance.root / way / name)
-            ended = start(*program, name, *(values.get(argument, argument) for argument in arguments))
+            ended = start(*program, name, *(values.get(argument, argument) for argument in ARGUMENTS[name]))
             assert b"Traceback" not in ended.stderr, ended.stderr.decode()
             results[name].append(ended.returncode)
-    assert results == {name: [0, 0] for name in ARGUMENTS}
+    assert results == {name: [0, 0] if name in OWN_PROCESSES else [0] for name in ARGUMENTS}
     for way in ("module", "script"):
         assert (performance.root / way / "report" / "0018" / "e0" / "index.html").is_file()
 
