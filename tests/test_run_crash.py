@@ -249,15 +249,13 @@ def test_a_second_signal_stops_at_once(workspace: Workspace) -> None:
     fill(workspace, 2)
     workspace.put("0018/0018_e1_raw.smc", LARGE)
     barrier, hook = barrier_at(workspace, "barrier", "sealing", side="worker")
-    with Instance(workspace, hooks=[hook], environment=SLOW) as run:
+    with Instance(workspace, hooks=[hook], environment=SLOW, processing__grace_seconds=3600) as run:
         wait_until_reached(barrier)
         os.kill(worker_of(workspace), signal.SIGSTOP)
         run.signal(signal.SIGINT)
         wait_until(lambda: "a second signal stops at once" in workspace.log(), "the first signal answered")
-        before = time.monotonic()
         run.signal(signal.SIGINT)
-        assert run.wait() == 3
-        assert time.monotonic() - before < 5
+        assert run.wait() == 3, "the grace of an hour is not waited out"
     assert command_lines(workspace) == [] and not list(workspace.output.glob("*/.*")) and published(workspace) == {}
     assert "EXTRACTION SUMMARY" in workspace.log() and "Traceback" not in run.output
     assert set(workspace.manifest()) == {"0018/e0", "0018/e1"}
