@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rm360_async.domain import names
@@ -60,6 +60,7 @@ def test_paths_outside_the_grammar_are_none(path: str) -> None:
     assert names.parse_remote_path(Structure.SINGLE, path) is None
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_listed_path_leads_out_of_the_output_folder(text: str) -> None:
     for path in (text, f"0018/{text}", f"0018/0018_{text}_raw.smc"):

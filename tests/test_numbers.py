@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from drive_server import DriveServer
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_run_resume import Killed
 from tiny_smc import Tiny
@@ -33,6 +33,7 @@ def value_of(text: str) -> float:
     return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+) (\w+)", text))
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e10))
 @example(86_399.0)
 @example(23 * 3600 + 59.9 * 60)
@@ -46,11 +47,13 @@ def test_a_duration_is_within_its_rounding_and_never_has_60_minutes_or_24_hours(
     assert not [each for each in parts[1:] if int(each[0]) >= {"min": 60, "h": 24}[each[1]]]
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e9), st.floats(0, 1e6))
 def test_a_longer_duration_never_reads_as_a_shorter_one(seconds: float, more: float) -> None:
     assert value_of(duration_text(seconds)) <= value_of(duration_text(seconds + more))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**50))
 @example(1023 * 2**20)
 @example(2**20 - 1)
@@ -62,6 +65,7 @@ def test_a_size_has_three_digits_and_the_next_unit_from_1024_on(size: int) -> No
     assert float(text.split()[0]) < 1024 or size >= 1000 * 2**40
 
 
+@settings(deadline=None)
 @given(st.floats(-1e12, 1e15), st.floats(-10, 1e12))
 def test_no_share_is_beyond_the_whole(done: float, total: float) -> None:
     assert 0 <= share(done, total) <= 1
@@ -69,6 +73,7 @@ def test_no_share_is_beyond_the_whole(done: float, total: float) -> None:
     assert 0 <= percent <= 100 and (percent < 100 or done >= total)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12), st.integers(0, 10**12), st.floats(0, 1e9))
 def test_a_bar_never_shows_more_done_than_there_is(done: int, total: int, rate: float) -> None:
     job = ActiveJob("0018/e0", "downloading", min(done, total), total, 3.0, rate, "")
@@ -79,6 +84,7 @@ def test_a_bar_never_shows_more_done_than_there_is(done: int, total: int, rate: 
         assert int(text.split(" %")[0]) <= 100
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=8))
 def test_time_in_which_anything_was_going_on_is_counted_once(spans: list[tuple[int, int]]) -> None:
     spans = [(min(span), max(span)) for span in spans]
@@ -86,6 +92,7 @@ def test_time_in_which_anything_was_going_on_is_counted_once(spans: list[tuple[i
     assert busy_seconds(spans) == len(seconds)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(list(Stage)), max_size=30))
 def test_the_counts_of_states_add_up_and_a_damaged_one_is_completed(stages: list[Stage]) -> None:
     rows = [

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_architecture import FILES, PACKAGE, room_of
 from tiny_smc import Tiny
@@ -80,6 +80,7 @@ def test_hostile_paths_of_a_listing_are_no_performances(structure: Structure) ->
     assert listing.files == {} and len(listing.unrecognized) == len(HOSTILE_PATHS)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"[0-9]{4}/[0-9]{4}_[ehs][0-9./]{1,3}[_a-z.]{0,6}_raw\.smc"), st.text())
 def test_any_path_of_a_listing_stays_in_its_place(path: str, other: str) -> None:
     entry = {"Path": path, "Size": 10, "Hashes": {"md5": other}, "ModTime": other, "ID": other}

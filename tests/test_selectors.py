@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_smc import Tiny
 from workspace import Workspace
@@ -100,6 +100,7 @@ def test_what_matches_nothing_is_named_with_the_nearest_names() -> None:
 WORDS = st.text("0123456789-+*?abels_:, ring", max_size=14)
 
 
+@settings(deadline=None)
 @given(WORDS)
 def test_any_text_is_a_selection_or_one_line_that_says_why_not(text: str) -> None:
     for parse in (parse_subjects, parse_performances, parse_cameras, parse_modalities):
