@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from instance import wait_until
+from made_once import made_once
 from test_extract import fault, job
 from tiny_smc import Tiny
 
@@ -105,7 +106,9 @@ def test_without_further_processes_the_extraction_does_all_itself(
 @pytest.fixture(scope="module")
 def long_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file of 80 MB, whose extraction takes long enough to be stopped; no test changes it."""
-    return Tiny(frames=2000, filler=20_000).write(tmp_path_factory.mktemp("long") / "0018_e0_raw.smc")
+    name = "0018_e0_raw.smc"
+    tiny = Tiny(frames=2000, filler=20_000)
+    return made_once(tmp_path_factory, "long", lambda folder: tiny.write(folder / name)) / name
 
 
 @pytest.mark.slow

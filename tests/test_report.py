@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from hooked import use_hooks
+from made_once import made_once
 from pages import extract_spec, pair_spec, speech_spec, warned_panels
 from tiny_smc import Tiny
 from workspace import Workspace, overwrite
@@ -74,17 +75,24 @@ class Parsed(HTMLParser):
         assert self.open and self.open.pop() == tag, tag
 
 
+SPECS = {
+    "1": speech_spec("s1_all", 30),
+    "38": speech_spec(holes={"31": (4,)}),
+    "60": pair_spec(),
+    "60 speech": pair_spec("s1_all"),
+}
+
+
+def extract_specs(root: Path) -> None:
+    for spec in SPECS.values():
+        extract_spec(root, spec)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Give published folders of 1, 38 and 60 cameras, in both layouts."""
-    root = tmp_path_factory.mktemp("folders")
-    specs = {
-        "1": speech_spec("s1_all", 30),
-        "38": speech_spec(holes={"31": (4,)}),
-        "60": pair_spec(),
-        "60 speech": pair_spec("s1_all"),
-    }
-    return {name: extract_spec(root, spec) for name, spec in specs.items()}
+    """Give published folders of 1, 38 and 60 cameras, in both layouts; no test changes them."""
+    root = made_once(tmp_path_factory, "reported", extract_specs)
+    return {name: root / spec.performance.subject / spec.performance.name for name, spec in SPECS.items()}
 
 
 def text_of(place: Path) -> str:
@@ -203,21 +211,23 @@ def test_the_worst_folder_makes_no_large_page(folders: dict[str, Path], tmp_path
     assert len(pictures_in(text_of(tmp_path / "page"))) > 60
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a remote's folder with three performances, one of them with a gap."""
-    root = tmp_path_factory.mktemp("drawn")
-    plan = (speech_spec("s1_all", 6), speech_spec(frames=4, holes={"31": (2,)}), speech_spec("s2_all", 6))
-    make_remote(root, Structure.SINGLE, plan, 1 / 16)
-    return root
+def run_on_four(root: Path) -> None:
+    """Publish three performances, one of them damaged; one fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        workspace = Workspace(root, patch)
+        plan = (speech_spec("s1_all", 6), speech_spec(frames=4, holes={"31": (2,)}), speech_spec("s2_all", 6))
+        make_remote(workspace.remote, Structure.SINGLE, plan, 1 / 16)
+        workspace.put("0018/0018_e1_raw.smc", b"<html>quota</html>" * 60)
+        assert workspace.run() == 1
 
 
 @pytest.fixture
-def ran(drawn: Path, workspace: Workspace) -> Workspace:
+def ran(tmp_path_factory: pytest.TempPathFactory, workspace: Workspace) -> Workspace:
     """Return a workspace with three published performances, one of them damaged, and one that failed."""
-    shutil.copytree(drawn, workspace.remote, dirs_exist_ok=True)
-    workspace.put("0018/0018_e1_raw.smc", b"<html>quota</html>" * 60)
-    assert workspace.run() == 1
+    original = made_once(tmp_path_factory, "four-performances", run_on_four)
+    for name in ("remote", "work"):
+        shutil.copytree(original / name, workspace.root / name, dirs_exist_ok=True)
+    workspace.config()
     return workspace
 
 
