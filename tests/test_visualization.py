@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
+from made_once import made_once
 from numpy.typing import NDArray
 from workspace import overwrite
 
@@ -42,8 +43,11 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with published s1_all (1 camera), s3_all (38) and e1 (60), and the files they came from."""
-    root = tmp_path_factory.mktemp("published")
+    """Give a folder with published s1_all (1 camera), s3_all (38) and e1 (60), and their files; no test changes it."""
+    return made_once(tmp_path_factory, "visualized", publish_three)
+
+
+def publish_three(root: Path) -> None:
     renderer = Renderer(1 / 16)
     speech = SmcSpec(Performance("0018", "s3_all"), cameras=S3_CAMERAS, frames=3, fps=15.0, scale=1 / 16)
     specs = [
@@ -57,7 +61,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert (
             main(["extract", str(file), "--output", str(root / name), "--modalities", "calibration,images,audio"]) == 0
         )
-    return root
 
 
 def cell_of(sheet: Raster, camera: str) -> NDArray[np.uint8]:
