@@ -16,12 +16,16 @@ MB = 1e6
 
 @dataclass
 class SimulatedLine:
-    """`cap` bytes a second of one connection, `width` of all (by the time), `most` bodies; `noise` as a share."""
+    """`cap` bytes a second of one connection, `width` of all (by the time), `most` bodies; `noise` as a share.
+
+    The reason of a refusal is known `reason_seconds` after it.
+    """
 
     cap: float
     width: Callable[[float], float]
     most: int = 10**6
     noise: float = 0.0
+    reason_seconds: float = 0.0
     refusals: list[float] = field(default_factory=list)
 
     def rate(self, connections: int, now: float) -> float:
@@ -35,7 +39,7 @@ def fixed(width: float) -> Callable[[float], float]:
 def run(line: SimulatedLine, seconds: float, controller: ConnectionController | None = None) -> list[int]:
     """Return the number of connections at each tick; new ones bring their first byte half a second later."""
     controller, chance, numbers = controller or ConnectionController(), Random(7), list[int]()
-    grown_at, before = 0.0, 0
+    grown_at, before, refused_at = 0.0, 0, None
     for tick in range(int(seconds / TICK)):
         now, number = tick * TICK, controller.connections
         if number > before:
@@ -44,8 +48,12 @@ def run(line: SimulatedLine, seconds: float, controller: ConnectionController | 
         before = number
         rate = line.rate(active, now) * (1 + line.noise * chance.uniform(-1, 1))
         controller.tick(TICK, int(rate * TICK), saturated=True)
-        if active > line.most and controller.refuse(line.most):
-            line.refusals.append(now)
+        if active > line.most and refused_at is None:
+            refused_at = now
+        if refused_at is not None and now >= refused_at + line.reason_seconds:
+            refused_at = None
+            if controller.refuse(line.most):
+                line.refusals.append(now)
         numbers.append(number)
     return numbers
 
@@ -84,12 +92,21 @@ def test_a_line_that_changes_at_noon_is_followed() -> None:
     assert share(widening, run(widening, 260), 180) > 0.9, "a wider line is noticed by a probe"
 
 
-def test_a_remote_that_refuses_more_than_six_is_asked_for_more_seldom() -> None:
-    line = SimulatedLine(2 * MB, fixed(1000 * MB), most=6)
+@pytest.mark.parametrize("reason_seconds", [0.0, 1.0])
+def test_a_remote_that_refuses_more_than_six_is_asked_for_more_seldom(reason_seconds: float) -> None:
+    line = SimulatedLine(2 * MB, fixed(1000 * MB), most=6, reason_seconds=reason_seconds)
     numbers = run(line, 900)
     assert max(numbers[int(15 / TICK) :]) <= 7
     assert len([at for at in line.refusals if at > 15]) <= 5
     assert sum(numbers[int(15 / TICK) :]) / len(numbers[int(15 / TICK) :]) > 4.5
+
+
+def test_a_number_that_was_refused_in_part_is_not_taken_for_an_allowed_one() -> None:
+    controller = ConnectionController()
+    run(SimulatedLine(2 * MB, fixed(18 * MB)), 20, controller)
+    number = controller.connections
+    assert controller.refuse(number - 2)
+    assert max(run(SimulatedLine(2 * MB, fixed(1000 * MB)), 30, controller)) == number - 2
 
 
 def test_a_number_of_the_user_is_an_upper_bound_and_a_remembered_one_a_start() -> None:

@@ -89,11 +89,14 @@ class ConnectionController:
         return self.connections
 
     def refuse(self, accepted: int) -> bool:
-        """Halve the number after a refusal; `accepted` bodies were arriving. False if it is one of the same episode."""
+        """Halve the number after a refusal; False if it is one of the same episode.
+
+        `accepted`: the most bodies that arrived at once. By the time that the reason is known there may be few, and a
+        number that was held may have been refused in part; so neither says what the remote allows.
+        """
         if self._episode_left > 0:
             return False
-        known = self._base[0] if self._base else 1  # which were not refused
-        self._ceiling = max(1, min(max(accepted, (known + self.connections) // 2), self.connections - 1))
+        self._ceiling = max(1, min(max(accepted, self.connections // 2), self.connections - 1))
         self._ceiling_left = self._ceiling_seconds
         self._ceiling_seconds = min(2 * self._ceiling_seconds, _MAX_CEILING_SECONDS)
         self._episode_left = _EPISODE_SECONDS

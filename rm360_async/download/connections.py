@@ -213,7 +213,7 @@ class Connections:
         """Allow fewer connections; what is refused soon after the answer that named a limit is not asked about."""
         if is_known_since_now:
             self._limited_until = self._clock.monotonic() + _LIMIT_SECONDS
-        if self.controller.refuse(self._fetcher.bodies):
+        if self.controller.refuse(max(self._most_bodies, self._fetcher.bodies)):
             log.info("fewer connections from now on", remote=str(self.remote), connections=self.controller.connections)
 
     def _pause(self) -> None:
