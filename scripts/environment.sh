@@ -27,6 +27,6 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         exit 2
     fi
     install_pinned setuptools  # the build backend too: an isolated build would take the newest
-    install_pinned --no-build-isolation --editable "$root[dev,judges]"
+    install_pinned --no-build-isolation --editable "$root[cluster,dev,judges]"
     printf '%s' "$wanted" > "$stamp"
 fi
