@@ -6,6 +6,7 @@ for every wrong entry, so that the user sees all wrong ids of a list at once.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ _TEXT_IN_YAML = re.compile(r"0[0-9]*[89][0-9]*")
 _RESOURCE_KEY = re.compile(r"[?&]resourcekey=(?P<key>[\w-]+)")
 _RESOURCE_KEY_GOES = "its resource key belongs to the remote in the rclone config: resource_key ="
 _COMMAND_HINT = 'write a program and its arguments, which no shell reads, such as ["/home/me/bin/report-run", "lab"]'
+_LISTEN = re.compile(r"(?P<protocol>tcp|tls)://(?P<host>\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 _FOLDER_LINK = re.compile(r"https?://\S*?(?:folders/|[?&]id=)(?P<id>[\w-]+)\S*")
 
 
@@ -175,6 +177,25 @@ def to_bandwidth(value: object) -> BandwidthLimit | None:
         return BandwidthLimit.parse(value)
     except BadRequest as error:
         raise ConfigErrors((None, str(error))) from None
+
+
+def to_listen_address(value: object) -> str:
+    """Return an address to listen on: tcp://127.0.0.1:0 on this machine only, or tls:// on any. 0 is any free port."""
+    text = _to_text(value)
+    match = _LISTEN.fullmatch(text)
+    if match is None or int(match["port"]) > 65_535:
+        raise ConfigErrors((None, f'{value_text(text)} is not an address; write one such as "tls://0.0.0.0:8786"'))
+    if match["protocol"] == "tcp" and not _is_loopback(match["host"].strip("[]")):
+        reason = "can be reached from other machines, which needs keys"
+        raise ConfigErrors((None, f'{value_text(text)} {reason}; write "tls://{match["host"]}:{match["port"]}"'))
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def to_path(base: Path, value: object) -> Path:

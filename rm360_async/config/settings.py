@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from rm360_async.config import parsers
 from rm360_async.config.machine import MACHINE
@@ -237,6 +237,37 @@ class Notify(_Section):
     on: Annotated[tuple[NotifyEvent, ...], BeforeValidator(parsers.to_events)] = tuple(NotifyEvent)
 
 
+class Cluster(_Section):
+    """One run on several machines: where its nodes find it, and what each of them may use; see cluster/README.md."""
+
+    scheduler_file: Annotated[Path, BeforeValidator(_to_path)] | None = None
+    """The file in which nodes find the address of the run, on a file system that all see; without it no cluster."""
+    listen: Annotated[str, BeforeValidator(parsers.to_listen_address)] = "tcp://127.0.0.1:0"
+    tls: Annotated[Path, BeforeValidator(_to_path)] | None = None
+    """The folder with ca.pem, node.pem and node.key."""
+    temp_dir: str = ""
+    """On each node: ~ and $VARIABLES are those of the node."""
+    connections: Annotated[int | None, BeforeValidator(parsers.to_count_or_auto)] = Field(default=None, ge=1, le=256)
+    """Connections of each node to each account at most; None (auto): as many as its line needs."""
+    workers: int = Field(default=0, ge=0, le=512)
+    """Extractions at once on each node; 0 means one for each of its cores."""
+    lost_after_seconds: float = Field(default=60, ge=5, le=86_400)
+    """A node that is silent for so long is lost."""
+
+    @property
+    def is_used(self) -> bool:
+        """Return True if the run is that of a cluster."""
+        return self.scheduler_file is not None
+
+    @model_validator(mode="after")
+    def _require_file_and_keys(self) -> Cluster:
+        if self != Cluster.model_construct() and self.scheduler_file is None:
+            raise ConfigErrors((None, "scheduler_file is missing; write the file in which nodes find the run"))
+        if self.listen.startswith("tls://") and self.tls is None:
+            raise ConfigErrors((None, f"tls is missing, and {self.listen} needs keys; see `rm360 node --make-keys`"))
+        return self
+
+
 class Settings(_Section):
     """All settings, with defaults for those that the config does not give."""
 
@@ -247,6 +278,7 @@ class Settings(_Section):
     limits: Limits = Limits()
     logging: Logging = Logging()
     notify: Notify = Notify()
+    cluster: Cluster = Cluster()
 
     @property
     def selection_policy(self) -> SelectionPolicy:

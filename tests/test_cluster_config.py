@@ -1,0 +1,46 @@
+"""The section `cluster:` of a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rm360_async.config import Settings, load_settings
+from rm360_async.domain.errors import BadRequest
+
+
+def settings_of(folder: Path, text: str = "") -> Settings:
+    path = folder / "config.yaml"
+    needed = "google_drive: {remote_name: lab}\nextraction: {subjects: all}\nstorage: {output_dir: out/subjects}\n"
+    path.write_text(needed + text)
+    return load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ({"listen": "tls://0.0.0.0:8786"}, "scheduler_file is missing"),
+        ({"scheduler_file": "c", "listen": "tcp://0.0.0.0:8786"}, 'needs keys; write "tls://0.0.0.0:8786"'),
+        ({"scheduler_file": "c", "listen": "tcp://10.0.0.5:1"}, "needs keys"),
+        ({"scheduler_file": "c", "listen": "localhost:1"}, "is not an address"),
+        ({"scheduler_file": "c", "listen": "tls://0.0.0.0:99999"}, "is not an address"),
+        ({"scheduler_file": "c", "listen": "tls://0.0.0.0:8786"}, "tls is missing"),
+        ({"scheduler_file": "c", "lost_after_seconds": 1}, "must be at least 5"),
+        ({"scheduler_fiel": "c"}, "scheduler_file"),
+    ],
+)
+def test_a_wrong_cluster_is_an_error(tmp_path: Path, section: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        settings_of(tmp_path, yaml.safe_dump({"cluster": section}))
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("listen", ["tcp://127.0.0.1:0", "tcp://localhost:8786", "tcp://[::1]:0"])
+def test_on_this_machine_no_keys_are_needed(tmp_path: Path, listen: str) -> None:
+    section = {"cluster": {"scheduler_file": "c.json", "listen": listen}}
+    cluster = settings_of(tmp_path, yaml.safe_dump(section)).cluster
+    assert cluster.is_used and cluster.listen == listen and cluster.scheduler_file == tmp_path / "c.json"
+    assert not settings_of(tmp_path).cluster.is_used
