@@ -42,6 +42,7 @@ from rm360_async.download.rclone.listing import group_by_performance
 from rm360_async.ledger import Claims, lock_path
 from rm360_async.ledger.claims import RUNS
 from rm360_async.store.marker import MARKER
+from rm360_async.system import mounts
 
 NOW = 1_790_000_000.0
 
@@ -466,8 +467,8 @@ MOUNTS = """\
 )
 def test_what_a_path_is_on(tmp_path: Path, path: str, kind: str) -> None:
     (tmp_path / "mountinfo").write_text(MOUNTS)
-    assert disks.file_system(Path(path), tmp_path / "mountinfo") == kind
-    assert disks.file_system(Path(path), tmp_path / "absent") == ""
+    assert mounts.file_system(Path(path), tmp_path / "mountinfo") == kind
+    assert mounts.file_system(Path(path), tmp_path / "absent") == ""
 
 
 @pytest.mark.parametrize(

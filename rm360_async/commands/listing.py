@@ -20,7 +20,8 @@ from rm360_async.domain.terms import PerformanceFilter, single_names
 from rm360_async.download.rclone import RemoteListing
 from rm360_async.ledger import ledger_path, opened
 from rm360_async.service.run_plan import is_published, listing_remarks
-from rm360_async.service.startup import connect, list_remote
+from rm360_async.service.startup import list_remote
+from rm360_async.stages.remotes import connect
 from rm360_async.system.disk_threads import on_disk_thread
 
 _UNTOUCHED = "-"

@@ -20,7 +20,8 @@ from rm360_async.download.ranges.discovery import discovery_rounds
 from rm360_async.download.rclone import Remote, StallPolicy, find_rclone, rclone_environment
 from rm360_async.download.rclone.missing import path_on
 from rm360_async.download.segment_fetcher import RangesUnsupported
-from rm360_async.service.startup import connect, list_remote
+from rm360_async.service.startup import list_remote
+from rm360_async.stages.remotes import connect
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.sparse_file import SparseFile
 

@@ -41,13 +41,11 @@ from rm360_async.service.snapshot import Snapshot
 from rm360_async.service.startup import (
     RunOptions,
     attendance_of,
-    connect,
-    line_limits_of,
     list_patiently,
     service_heartbeat,
-    stall_policy_of,
 )
 from rm360_async.stages.job_log import JobLog
+from rm360_async.stages.remotes import connect, line_limits_of, stall_policy_of
 from rm360_async.stages.retention import limit_quarantine, remove_old_logs
 from rm360_async.stages.stages import Stages
 from rm360_async.stages.wiring import build_stages

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -11,21 +10,17 @@ from dataclasses import dataclass
 import anyio
 
 from rm360_async.config import Settings
-from rm360_async.domain.bandwidth import BandwidthLimit
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.doubt import Attendance, Doubt, confirmed, is_believed, patience_at_start, question_delay
-from rm360_async.domain.errors import BadRequest, Cause, Fault
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.formatting import duration_text
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.terms import single_names
-from rm360_async.download.accounts import LineLimits
-from rm360_async.download.rclone import Remote, RemoteListing, StallPolicy, find_rclone, rclone_environment
+from rm360_async.download.rclone import Remote, RemoteListing
 from rm360_async.system.log import logger
 from rm360_async.system.systemd import Notifier
 
 log = logger(__name__)
-_BANDWIDTH_VARIABLE = "RCLONE_BWLIMIT"
-_STALL_CHECK_SECONDS = 1.0
 _WATCHDOG_SECONDS = 60.0
 
 
@@ -53,30 +48,6 @@ class RunOptions:
     def replaces_published(self, settings: Settings) -> bool:
         """Return True if published folders are to be extracted again and replaced."""
         return self.force or settings.processing.force_reextract
-
-
-def connect(settings: Settings) -> list[Remote]:
-    """Return the remotes of the config, reached through the rclone of this machine; raise Fault(RCLONE_MISSING)."""
-    program, env = find_rclone(), rclone_environment(os.environ)
-    folder = settings.google_drive.root_folder_id
-    return [Remote(name, folder, program, env) for name in settings.google_drive.remotes]
-
-
-def stall_policy_of(settings: Settings) -> StallPolicy:
-    """Return how often the progress of a transfer is checked, and after how many checks it counts as stalled."""
-    checks = round(settings.processing.stall_seconds / _STALL_CHECK_SECONDS)
-    return StallPolicy(_STALL_CHECK_SECONDS, max(1, checks))
-
-
-def line_limits_of(settings: Settings) -> LineLimits:
-    """Return what the config, or else rclone's variable, says about the line. Raises BadRequest for the variable."""
-    processing, bandwidth = settings.processing, settings.processing.bandwidth
-    if bandwidth is None:
-        try:
-            bandwidth = BandwidthLimit.parse(os.environ.get(_BANDWIDTH_VARIABLE, ""))
-        except BadRequest as error:
-            raise BadRequest(f"{_BANDWIDTH_VARIABLE}: {error}") from None
-    return LineLimits(processing.connections, processing.downloads, bandwidth)
 
 
 async def list_remote(settings: Settings, remote: Remote) -> RemoteListing:

@@ -25,7 +25,7 @@ from rm360_async.config import load_settings
 from rm360_async.domain.errors import Cause
 from rm360_async.domain.names import Kind, Performance, Structure, remote_path
 from rm360_async.ledger import Attempt, opened
-from rm360_async.service.startup import connect
+from rm360_async.stages.remotes import connect
 from simulation.catalogue import MB
 
 RETRY_DELAY = 2.0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import re
 import tempfile
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +20,9 @@ from rm360_async.store.seal import open_file_system
 from rm360_async.system.disk_threads import unreadable_reason
 from rm360_async.system.files import sync, sync_folder
 from rm360_async.system.linux import EXCHANGE, NOREPLACE, rename, sync_file_system
+from rm360_async.system.mounts import file_system, is_network
 from rm360_async.system.os_errors import os_fault
 
-_MOUNTS = Path("/proc/self/mountinfo")
-_NETWORK_FILE_SYSTEMS = re.compile(
-    r"nfs\d?|cifs|smb\d?|smbfs|afs|9p|lustre|ceph|gpfs|beegfs|glusterfs|fuse\..*|ncpfs|orangefs"
-)
 _MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 _CONTAINER_FILE_SYSTEMS = ("overlay", "aufs")
 _MIN_INODES = 10_000
@@ -71,27 +66,11 @@ def check_disks(settings: Settings, skipped: Collection[str] = ()) -> Iterator[C
     yield from _check_space(settings)
 
 
-def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
-    """Return the type of the file system that a path is on, e.g. `ext4` or `nfs4`; "" if it is unknown."""
-    real, best = os.path.realpath(path), ("", "")
-    try:
-        lines = mounts.read_text().splitlines()
-    except OSError:
-        return ""
-    for line in lines:  # man 5 proc: the mount point is field 5, the type follows the lone dash
-        fields, _, rest = line.partition(" - ")
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields.split()[4])
-        is_below = real == point or real.startswith(point.rstrip("/") + "/")
-        if is_below and len(point) >= len(best[0]):
-            best = (point, rest.split()[0])
-    return best[1]
-
-
 def _check_file_system(key: str, folder: Path) -> CheckResult:
     kind = file_system(nearest_existing(folder))
     text = f"{folder} is on {kind or 'an unknown file system'}"
     must_last = key in ("output_dir", "manifest")
-    if _NETWORK_FILE_SYSTEMS.fullmatch(kind):
+    if is_network(kind):
         if key == "manifest":
             hint = "set storage.manifest_path to a local disk: the ledger needs reliable locks"
             return warn(key, f"{text}, a network file system", hint)

@@ -17,7 +17,8 @@ from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.errors import BadRequest, Fault
 from rm360_async.domain.formatting import size_text
 from rm360_async.service.run_plan import RunPlan, estimate_plan, make_plan
-from rm360_async.service.startup import connect, list_remote
+from rm360_async.service.startup import list_remote
+from rm360_async.stages.remotes import connect
 from rm360_async.system.disk_threads import on_disk_thread
 
 _REMOTE_TIMEOUT_SECONDS = 600.0
