@@ -9,7 +9,7 @@ import pytest
 
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.retry import MAX_THROTTLE_SECONDS, RetryPolicy
-from rm360_async.download.throttle import Throttle
+from rm360_async.download.throttle import MAX_PROBE_SECONDS, Throttle
 
 pytestmark = pytest.mark.anyio
 
@@ -110,3 +110,34 @@ async def test_another_fault_slows_no_download() -> None:
     throttle, _ = throttle_and_clock(3)
     await refused(throttle, Cause.NETWORK)
     assert (throttle.width, throttle.until) == (3, 0.0)
+
+
+async def test_a_hold_ends_when_the_other_node_succeeds_or_has_had_its_time() -> None:
+    """A node that met no limit itself is held while another probes: it neither probes nor widens by itself."""
+    throttle, clock = throttle_and_clock(3)
+    reported: list[str] = []
+    throttle.on_limit = lambda seconds, reason: reported.append("limit")
+    throttle.on_success = lambda: reported.append("success")
+    async with AsyncExitStack() as stack:
+        throttle.hold(10, "rate limit")
+        clock.now = 11
+        assert not await admits(throttle, stack), "its pause is over, and the other one probes"
+        throttle.resume()
+        assert await admits(throttle, stack) and not await admits(throttle, stack), "one at a time"
+        throttle.hold(10, "rate limit")
+        clock.now += 10 + MAX_PROBE_SECONDS
+        assert await admits(throttle, stack), "the other one has nothing left to probe with"
+    assert reported == []
+
+
+async def test_what_a_node_meets_itself_is_reported_until_a_download_starts_well() -> None:
+    throttle, clock = throttle_and_clock(1)
+    reported: list[object] = []
+    throttle.on_limit = lambda seconds, reason: reported.append(seconds)
+    throttle.on_success = lambda: reported.append("success")
+    await refused(throttle)
+    clock.now = throttle.until
+    for _ in range(2):
+        async with throttle.admitted() as on_success:
+            on_success()
+    assert reported == [30.0, "success"]

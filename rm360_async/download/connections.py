@@ -77,6 +77,8 @@ class Connections:
         """Connections that request or receive something."""
         self._last_byte_at = float("-inf")
         self._paused_until, self._pauses, self._limited_until = 0.0, 0, 0.0
+        self._held_until = 0.0
+        """Until then another node probes for this one: no segment is requested."""
         self._explaining = anyio.Lock()
         self._tasks: TaskGroup | None = None
 
@@ -123,9 +125,18 @@ class Connections:
         """Return True while the account refuses more connections, or all requests."""
         return self.controller.is_refused or self._clock.monotonic() < self._paused_until
 
+    def hold(self, seconds: float) -> None:
+        """Request nothing for so long, or until this is called with 0: another node has met a limit, and probes."""
+        self._held_until = self._clock.monotonic() + seconds
+        self.start_more()
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._clock.monotonic() < max(self._paused_until, self._held_until)
+
     def start_more(self) -> None:
         """Start as many connections as there are segments for, and as the controller allows."""
-        while self._tasks is not None and self._clock.monotonic() >= self._paused_until:
+        while self._tasks is not None and not self._is_paused:
             segment = self._next_segment()
             if segment is None:
                 return
@@ -234,7 +245,7 @@ class Connections:
         smoothing = min(1.0, seconds / 3.0)
         self.rate += smoothing * (size / seconds - self.rate)
         self.write_share += smoothing * (writing / (seconds * max(1, self.working)) - self.write_share)
-        is_paused = self._clock.monotonic() < self._paused_until
+        is_paused = self._is_paused
         self._most_bodies = max(self._most_bodies, self._fetcher.bodies)
         number = self.controller.connections
         saturated = self.working >= number and self._most_bodies >= _CONNECTED_SHARE * number

@@ -29,6 +29,8 @@ class RateLimiter:
         pause: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._limit, self._clock, self._pause = limit, clock, pause
+        self.share = 1.0
+        """Of the limit: several nodes divide it."""
         self._tokens, self._refilled = 0.0, clock.monotonic()
         self._limited_at = float("-inf")
 
@@ -53,7 +55,8 @@ class RateLimiter:
 
     def _refill(self) -> float | None:
         """Add what the time since the last call allows; return the rate of now."""
-        rate, now = self._limit.rate(self._clock.now()), self._clock.monotonic()
+        whole, now = self._limit.rate(self._clock.now()), self._clock.monotonic()
+        rate = None if whole is None else whole * self.share
         seconds, self._refilled = now - self._refilled, now
         if rate is None:
             self._tokens = 0.0

@@ -20,6 +20,8 @@ from rm360_async.domain.errors import Fault, Scope
 from rm360_async.domain.retry import RetryPolicy, throttle_delay
 from rm360_async.system.changed import Changed
 
+MAX_PROBE_SECONDS = 30.0
+"""For so long after its pause another node may probe."""
 _MIN_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.01, 60.0
 
 
@@ -39,6 +41,14 @@ class Throttle:
         self.until = 0.0
         self.reason = ""
         """Why downloads are slowed down now; empty at full width."""
+        self._held_until = 0.0
+        """Another node probes for this one until then."""
+        self._is_limited = False
+        """True from a limit until a download has started well."""
+        self.on_limit: Callable[[float, str], None] = lambda seconds, reason: None
+        """Gets the pause that begins here, and why."""
+        self.on_success: Callable[[], None] = lambda: None
+        """Called when a download has started well after a limit."""
         self._policy, self._clock, self._chance = policy, clock, chance
         self._limits_in_a_row = 0
         self._era = 0
@@ -85,11 +95,34 @@ class Throttle:
         if now >= self.until:
             self.until = now + throttle_delay(self._limits_in_a_row, self._policy, self._chance())
             self._limits_in_a_row += 1
+            self._is_limited = True
+            self.on_limit(self.until - now, reason)
+        self._begin_era(reason)
+
+    def hold(self, seconds: float, reason: str) -> None:
+        """Admit nothing until `resume`, and not before so many seconds: another node has met a limit, and probes.
+
+        Without `resume` this node probes itself some time later: the other one may have nothing left to download.
+        """
+        now = self._clock()
+        self.until = max(self.until, now + seconds)
+        self._held_until = now + seconds + max(seconds, MAX_PROBE_SECONDS)
+        self._begin_era(reason)
+
+    def resume(self) -> None:
+        """Admit one download at a time again, after the pause: another node's probe has succeeded, or it is gone."""
+        self._held_until = 0.0
+        self._changed.notify()
+
+    def _begin_era(self, reason: str) -> None:
         self.width, self.reason = 1, reason
         self._era, self._running = self._era + 1, 0
         self._changed.notify()
 
     def _widen(self) -> None:
+        if self._is_limited:
+            self._is_limited = False
+            self.on_success()
         self.width = min(self.width + 1, self.full_width)
         if self.width == self.full_width:
             self._limits_in_a_row, self.reason = 0, ""
@@ -97,7 +130,7 @@ class Throttle:
 
     async def _enter(self) -> None:
         # the clock is read once a turn: read twice, a pause that ends between the two would become a long wait
-        while (pause := self.until - self._clock()) > 0 or self._running >= self.width:
+        while (pause := max(self.until, self._held_until) - self._clock()) > 0 or self._running >= self.width:
             with anyio.move_on_after(max(_MIN_WAIT_SECONDS, pause) if pause > 0 else _MAX_WAIT_SECONDS):
                 await self._changed.wait()
         self._running += 1
