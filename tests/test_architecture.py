@@ -19,6 +19,7 @@ LAYERS: list[set[str]] = [
     {"ledger", "extraction", "visualization", "pipeline", "export"},  # capabilities that know no network
     {"download"},
     {"stages"},
+    {"cluster"},  # one run on several machines
     {"service"},
     {"commands"},
     {"cli"},
@@ -40,11 +41,15 @@ FENCES: dict[str, set[str]] = {
     "structlog": {"system"},
     "pydub": {"extraction"},
     "plyfile": {"dataset", "extraction", "export"},
+    "cryptography": {"cluster"},
+    "dask": {"cluster"},
+    "distributed": {"cluster"},
+    "psutil": {"cluster"},
     "jinja2": {"visualization"},
     "xxhash": {"system"},
     "imageio_ffmpeg": {"system"},
     "prometheus_client": {"service"},
-    "socket": {"download", "system", "ledger"},
+    "socket": {"cluster", "commands", "download", "system", "ledger"},
     "subprocess": {"system"},
     "multiprocessing": {"extraction"},
 }

@@ -35,6 +35,7 @@ _COMMANDS = {
     "report": "Write HTML quality reports: one page per performance, one for the run.",
     "export": "Export published performances to what training programs read.",
     "summary": "Show the manifest as tables or as a plot.",
+    "node": "Work for a run on another machine, see rm360_async/cluster/README.md.",
     "service": "Print the systemd unit that runs a config for weeks.",
     "completion": "Print the script that makes a shell complete commands and options.",
     "selection": "Explain how subjects, performances, cameras and modalities are selected.",

@@ -138,4 +138,5 @@ def _instance_lines(instance: Mapping[str, Any]) -> list[str]:
     free = "" if snapshot.free is None else f"; {size_text(snapshot.free)} free on the output disk"
     lines = [f"{head}: {snapshot.line()}{free}"]
     jobs = [replace(job, rate=0.0) if is_stale else job for job in snapshot.in_hand]
+    lines += [f"  node {node.name:<11} {node.line()}" for node in snapshot.nodes]
     return lines + [f"  {job.performance:<16} {job.stage}: {bar_text(job)}" for job in jobs]

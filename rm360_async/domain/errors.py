@@ -30,6 +30,7 @@ class Scope(Enum):
     REMOTE = "this remote"
     DISK = "the disk"
     MACHINE = "the machine"
+    NODE = "a node of the cluster"
     SERVICE = "the service"
 
 
@@ -70,6 +71,9 @@ class Cause(Enum):
     NOT_STARTED = _Rule("process not started", Answer.BACK_OFF, Scope.MACHINE)
     TERMINATED = _Rule("ended by a signal", Answer.BACK_OFF, Scope.PERFORMANCE)
     DEADLINE = _Rule("deadline", Answer.BACK_OFF, Scope.PERFORMANCE)
+    NODE_LOST = _Rule("node lost", Answer.RETRY_NOW, Scope.NODE)
+    NODE_LEAVES = _Rule("node leaves", Answer.RETRY_NOW, Scope.NODE)
+    NODE_UNFIT = _Rule("node unfit", Answer.RETRY_NOW, Scope.NODE)
     NOT_WRITABLE = _Rule("not writable", Answer.STOP, Scope.SERVICE)
     LEDGER = _Rule("ledger", Answer.STOP, Scope.SERVICE)
 

@@ -67,12 +67,13 @@ def decide_retry(
     times, then it has failed. A transfer that was interrupted after `PROGRESS_BYTES` does not count: a file of 60 GB
     may need more connections than that. A failure of the remote (a rate limit, no connection) does not count
     either: all downloads slow down together instead (`download.throttle`). Nor does a process that the machine did not
-    let start: the whole run pauses instead (`pipeline.machine_pause`). `fruitless` counts the attempts in a row
+    let start: the whole run pauses instead (`pipeline.machine_pause`). Nor does what a node of a cluster is to blame
+    for: another node goes on at once (`cluster.losses`). `fruitless` counts the attempts in a row
     before this one that failed and brought next to nothing (`is_fruitless`). `ends_run`: a person must fix it, and it
     has lasted (`domain.doubt`); until then the performance waits, at no cost.
     """
     answer, cause = fault.cause.answer, fault.cause
-    if ends_run:
+    if ends_run or cause.scope is Scope.NODE:
         return RetryDecision(Stage.PENDING, counts_as_try=False)
     # The budget waits for space on a full disk: the pause only keeps a wrong guess from running hot.
     if answer is Answer.STOP or cause.scope in (Scope.REMOTE, Scope.MACHINE) or cause is Cause.DISK_FULL:
@@ -82,10 +83,8 @@ def decide_retry(
     counts = cause not in _INTERRUPTIONS or is_fruitless(fetched_bytes)
     if answer is Answer.GIVE_UP or (counts and row.tries >= policy.max_retries):
         return RetryDecision(_final_stage(fault, row.stage))
-    if answer is Answer.RETRY_NOW:
-        return RetryDecision(Stage.PENDING, counts_as_try=counts)
-    until = now + backoff(row.tries, policy.retry_delay, chance)
-    return RetryDecision(Stage.WAITING, until, counts_as_try=counts)
+    until = None if answer is Answer.RETRY_NOW else now + backoff(row.tries, policy.retry_delay, chance)
+    return RetryDecision(Stage.PENDING if until is None else Stage.WAITING, until, counts_as_try=counts)
 
 
 def is_caused_by_stop(fault: Fault) -> bool:

@@ -87,6 +87,8 @@ class Job:
     """What to extract."""
     staging_dir: Path | None = None
     """The folder that is being written, sealed and then renamed to `target`."""
+    attempt_id: str = ""
+    """What the name of its next staging folder contains; "" for a random one."""
     staging_lock: FolderLock | None = None
     """Held from before the folder is made until it has its final name or is removed."""
 

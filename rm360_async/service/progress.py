@@ -11,6 +11,7 @@ import anyio
 from rm360_async.budget import Budget, SystemDisk
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.names import Performance
+from rm360_async.domain.node_state import NodeState
 from rm360_async.domain.stage import Stage
 from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.scheduler import Scheduler
@@ -33,9 +34,10 @@ class Progress:
         fetched: Callable[[], int],
         clock: Clock = SYSTEM_CLOCK,
         line: Callable[[], tuple[int, str]] = lambda: (0, ""),
+        nodes: Callable[[], tuple[NodeState, ...]] = lambda: (),
     ) -> None:
         """`line` gives the number of connections now, and what bounds the downloads as far as they know."""
-        self._line = line
+        self._line, self._nodes = line, nodes
         self.scheduler, self.sizes, self.budget = scheduler, sizes, budget
         self._clock = clock
         self._fetched = fetched
@@ -66,6 +68,7 @@ class Progress:
             trouble=self.scheduler.trouble,
             connections=connections,
             held_back_by=bound or self._bound_behind_downloads(),
+            nodes=self._nodes(),
         )
 
     def _bound_behind_downloads(self) -> str:

@@ -8,13 +8,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
 from rm360_async.config import Settings
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.notification import event_at_end
 from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
@@ -66,6 +67,8 @@ async def run(settings: Settings, options: RunOptions) -> int:
     """Download, extract and publish until nothing is left to do; return the exit code."""
     if options.dry_run:
         return await dry_run(settings, options, connect(settings))
+    if settings.cluster.is_used and find_spec("distributed") is None:
+        raise BadRequest("cluster: needs Dask.distributed on this machine: pip install 'rm360-async[cluster]'")
     options = replace(options, attendance=attendance_of(os.environ))  # before the notifier takes its variables away
     async with service_heartbeat() as notifier:
         remotes = await on_disk_thread(connect, settings)
@@ -160,6 +163,7 @@ class _Run:
         self.accounts = Accounts(remotes, stall_policy_of(settings), self.retry_policy, line_limits_of(settings))
         self.knows_folders = False
         """The ledger has all published folders; a manifest that is written before would lack some."""
+        self.width = Width(processing.downloads or MAX_DOWNLOADS, processing.worker_count)
         self.plan: RunPlan | None = None
         self.startup_watch = EventWatch()
         self.started, self.summary = time.monotonic(), RunSummary()
@@ -203,13 +207,26 @@ class _Run:
                     log.info(line)
                 await self.reconciler.import_existing(self.notifier.show_status)
                 self.knows_folders = True
-                async with ExtractionWorkers() as workers:
-                    await self._process(self._build_stages(workers))
+                async with ExtractionWorkers() as workers, self._opened_stages(workers) as stages:
+                    await self._process(stages)
         finally:
             self.notifier.notify_stopping()
             with anyio.CancelScope(shield=True):
                 code = await self._sum_up(self.plan or RunPlan())
         return code
+
+    @asynccontextmanager
+    async def _opened_stages(self, workers: ExtractionWorkers) -> AsyncIterator[Stages]:
+        """Give the stages of this machine, or those of a cluster, with whose libraries no other run is loaded."""
+        stages = self._build_stages(workers)
+        if not self.settings.cluster.is_used:
+            yield stages
+            return
+        from rm360_async.cluster.coordinator import WIDTH, opened_cluster
+
+        self.width = WIDTH
+        async with opened_cluster(stages, self.ledger, self.scheduler) as cluster_stages:
+            yield cluster_stages
 
     async def _process(self, stages: Stages) -> None:
         plan = self.plan = await self._make_plan(stages)
@@ -295,15 +312,14 @@ class _Run:
 
     async def _run_pipeline(self, stages: Stages, plan: RunPlan) -> None:
         processing = self.settings.processing
-        width = Width(processing.downloads or MAX_DOWNLOADS, processing.worker_count)
         sizes = {each: estimate.download_bytes(processing.fetch) for each, estimate in plan.estimates.items()}
-        accounts = self.accounts
         progress = Progress(
             self.scheduler,
             sizes,
             stages.budget,
             self.fetched,
-            line=lambda: (accounts.open_connections, accounts.held_back_by),
+            line=stages.line,
+            nodes=stages.node_states,
         )
         path = self.settings.storage.metrics_path
         metrics = await on_disk_thread(_open_metrics, path) if path is not None else None
@@ -318,7 +334,7 @@ class _Run:
                     tasks.start_soon(report_progress, progress, self.ledger, self.number, self.notifier, live, metrics)
                     self.stop.pipeline_running = True
                     await run_pipeline(
-                        self.scheduler, stages, width, self.retry_policy, attendance=self.options.attendance
+                        self.scheduler, stages, self.width, self.retry_policy, attendance=self.options.attendance
                     )
                     self.stop.pipeline_running = False
                     tasks.cancel_scope.cancel()

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rm360_async.domain.formatting import duration_text, percent_text, rate_text, size_text, time_text
+from rm360_async.domain.node_state import NodeState
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ class Snapshot:
     held_back_by: str = ""
     """What bounds the downloads: line, remote's limit, bandwidth limit, disk, disk space, extraction; or nothing."""
 
+    nodes: tuple[NodeState, ...] = ()
+    """The nodes of a cluster."""
+
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as JSON values."""
         return asdict(self)
@@ -65,7 +69,8 @@ class Snapshot:
     def from_dict(cls, values: Mapping[str, Any]) -> Snapshot:
         """Return the snapshot that `as_dict` made these values of, perhaps that of a newer version."""
         jobs = tuple(ActiveJob(**_known(ActiveJob, each)) for each in values["in_hand"])
-        return cls(**{**_known(cls, values), "in_hand": jobs})
+        nodes = tuple(NodeState(**_known(NodeState, each)) for each in values.get("nodes", ()))
+        return cls(**{**_known(cls, values), "in_hand": jobs, "nodes": nodes})
 
     @classmethod
     def before_plan(cls, at: float, trouble: str) -> Snapshot:
@@ -81,6 +86,7 @@ class Snapshot:
         stages = Counter(each.stage for each in self.in_hand)
         parts += [f"{count} {stage}" for stage, count in stages.items()]
         parts += [rate_text(self.rate)] if self.rate else []
+        parts += [f"{len(self.nodes)} node{'s' if len(self.nodes) > 1 else ''}"] if self.nodes else []
         parts += [f"{self.connections} connections"] if self.connections else []
         parts += [f"bound by {self.held_back_by}"] if self.held_back_by else []
         parts += [f"{size_text(self.left)} left"] if self.left else []
@@ -92,7 +98,7 @@ class Snapshot:
         return ", ".join(parts)
 
 
-def _known(kind: type[ActiveJob | Snapshot], values: Mapping[str, Any]) -> dict[str, Any]:
+def _known(kind: type[ActiveJob | NodeState | Snapshot], values: Mapping[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(kind)}
     return {name: value for name, value in values.items() if name in names}
 

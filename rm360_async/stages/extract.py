@@ -80,7 +80,7 @@ def with_source_advice(fault: Fault, job: Job) -> Fault:
 async def _make_staging(job: Job) -> None:
     """Make a new staging folder, which other processes leave alone; one of an attempt that was given up is removed."""
     await discard_staging(job)
-    job.staging_dir = staging_path(job.target, secrets.token_hex(4))
+    job.staging_dir = staging_path(job.target, job.attempt_id or secrets.token_hex(4))
     with anyio.CancelScope(shield=True):
         job.staging_lock = _HeldFolder(await on_disk_thread(StagingLock, job.staging_dir))
 

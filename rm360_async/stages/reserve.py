@@ -21,7 +21,7 @@ from rm360_async.system.log import logger
 log = logger(__name__)
 _BLOCK_BYTES = 4096
 """Files take whole blocks of the disk; this is the size of one nearly everywhere."""
-_BYTES_PER_FILE = 50_000
+BYTES_PER_FILE = 50_000
 """A careful guess of the mean size of an extracted file: small masks beside images of 280 KB."""
 _SOON_SECONDS = 3600.0
 """For so long space is waited for rather than freed by removing what would have to be downloaded again."""
@@ -41,12 +41,18 @@ async def reserve(
 
     Waits for space, and says so. Raises Fault(TOO_LARGE) for what can never be leased.
     """
+    output_bytes = await plan_download(job, ratios, structure, fetch_setting)
+    await take_lease(job, budget, output_bytes)
+
+
+async def plan_download(job: Job, ratios: Mapping[str, float], structure: Structure, fetch_setting: str) -> int:
+    """Choose how to download, and with it the bytes of the spool; return the bytes of output to expect."""
     size = job.source_bytes
     estimate = estimate_sizes(structure, job.performance, job.selection, size, ratios)
     await on_disk_thread(choose_fetch_mode, job, estimate, fetch_setting)
     ratio = ratios.get(ratio_key(structure, job.performance), OUTPUT_RATIO)
     by_ranges = job.fetch_mode is FetchMode.RANGES
-    await take_lease(job, budget, job.spool_need if by_ranges else max(int(size * ratio), estimate.range_bytes))
+    return job.spool_need if by_ranges else max(int(size * ratio), estimate.range_bytes)
 
 
 def choose_fetch_mode(job: Job, estimate: Estimate, fetch_setting: str) -> None:
@@ -79,9 +85,9 @@ async def take_lease(job: Job, budget: Budget, output_bytes: int) -> None:
         str(job.performance),
         needed,
         output_bytes,
-        output_bytes // _BYTES_PER_FILE,
+        output_bytes // BYTES_PER_FILE,
         spool_paths=paths,
-        on_wait=_reporting(job),
+        on_wait=reporting(job),
     )
 
 
@@ -94,7 +100,7 @@ def _on_disk(job: Job, budget: Budget) -> int:
 async def wait_for_space(job: Job, budget: Budget) -> None:
     """Wait until what the job's lease has still to write fits on the disks."""
     if isinstance(job.lease, Lease):
-        await budget.wait_for_space(job.lease, on_wait=_reporting(job))
+        await budget.wait_for_space(job.lease, on_wait=reporting(job))
 
 
 async def until_below_floor(budget: Budget) -> str:
@@ -106,7 +112,7 @@ async def until_below_floor(budget: Budget) -> str:
         await anyio.sleep(budget.poll_seconds)
 
 
-def _reporting(job: Job) -> Callable[[Shortage | None], None]:
+def reporting(job: Job) -> Callable[[Shortage | None], None]:
     """Return what keeps the job's note, and logs when a wait begins, changes its kind, and ends."""
     logged: tuple[Lack, bool] | None = None
 

@@ -12,6 +12,7 @@ from rm360_async.budget import Budget
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.formatting import size_text
+from rm360_async.domain.node_state import NodeState
 from rm360_async.domain.quota import is_quota_wait, with_quota_wait
 from rm360_async.domain.record import Record
 from rm360_async.domain.selection import SelectionPolicy
@@ -57,6 +58,15 @@ class Stages:
     def fetched_bytes(self) -> int:
         """Return the bytes that crossed the network in this run."""
         return self.downloader.fetched_bytes
+
+    def line(self) -> tuple[int, str]:
+        """Return how many connections request or receive something now, and what bounds the downloads."""
+        accounts = self.downloader.accounts
+        return accounts.open_connections, accounts.held_back_by
+
+    def node_states(self) -> tuple[NodeState, ...]:
+        """Return the nodes of a cluster; none: this machine works alone."""
+        return ()
 
     async def wait_for_turn(self) -> None:
         """Return when the downloads can soon use another file."""

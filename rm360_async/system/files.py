@@ -107,6 +107,15 @@ def create_file(path: Path, data: bytes, *, durable: bool = False) -> None:
         os.close(descriptor)
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Write a new file that only its owner may read. Raises OSError."""
+    descriptor = os.open(path, _NEW_FILE, 0o600)
+    try:
+        write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of the data: after a short write, continue where it stopped."""
     remaining = memoryview(data)

@@ -96,7 +96,7 @@ def open_log(log_dir: Path, level: str, console: bool, max_bytes: int, console_l
     return Log(path, level, console, max_bytes, console_level or level)
 
 
-_LOG_NAME = re.compile(r"extraction_[0-9]{8}_[0-9]{6}\.log(?:\.[0-9]+)?")
+_LOG_NAME = re.compile(r"(?:extraction_[0-9]{8}_[0-9]{6}|node-[A-Za-z0-9_.-]+)\.log(?:\.[0-9]+)?")
 
 
 def old_logs(log_dir: Path, days: float) -> list[Path]:

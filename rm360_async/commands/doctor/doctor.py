@@ -11,6 +11,7 @@ import anyio
 
 from rm360_async.budget import SystemDisk
 from rm360_async.commands.doctor import disks, ledger, machine, remote
+from rm360_async.commands.doctor.cluster import check_cluster
 from rm360_async.commands.doctor.result import CheckResult, as_dict, as_text, exit_code, fail, fail_of, ok, warn
 from rm360_async.config import Settings, load_settings
 from rm360_async.domain.check_status import CheckState
@@ -62,6 +63,8 @@ async def _check_with_config(settings: Settings) -> AsyncIterator[CheckResult]:
     for result in unreadable.values():
         yield result
     for result in await _check_in_thread("disks", lambda: disks.check_disks(settings, unreadable)):
+        yield result
+    for result in await _check_in_thread("cluster", lambda: check_cluster(settings)):
         yield result
     if "manifest" in unreadable:
         yield warn("ledger", "not checked, because its folder cannot be read")

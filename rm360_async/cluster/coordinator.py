@@ -1,0 +1,87 @@
+"""The coordinator's parts in `rm360 run`: opened for a run whose config has a `cluster:`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+
+from rm360_async.cluster.abandoned import remove_abandoned
+from rm360_async.cluster.dask_coordinator import opened_link
+from rm360_async.cluster.join import nonce_file
+from rm360_async.cluster.nodes import Nodes
+from rm360_async.cluster.stages import ClusterStages
+from rm360_async.cluster.values import Values
+from rm360_async.config import Settings
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance
+from rm360_async.domain.stage import Stage
+from rm360_async.ledger import Ledger
+from rm360_async.pipeline.pipeline import Width
+from rm360_async.pipeline.scheduler import Scheduler
+from rm360_async.stages.stages import Stages
+from rm360_async.system.disk_threads import on_disk_thread
+from rm360_async.system.log import logger
+from rm360_async.system.mounts import file_system, is_network
+
+log = logger(__name__)
+_NODES_KEY = "nodes"
+"""Key of the ledger's metadata: the names of the nodes that the last run had."""
+WIDTH = Width(256, 1024)
+"""Downloads and extractions at once on all nodes, at most: tasks that wait, of some kilobytes each."""
+
+
+def require_local_ledger(settings: Settings) -> None:
+    """Raise Fault(NOT_WRITABLE) for a ledger that is not on a disk of this machine."""
+    folder = settings.storage.manifest_path.parent
+    kind = file_system(folder)
+    if is_network(kind):
+        message = (
+            f"the ledger beside {settings.storage.manifest_path} is on {kind}, where its locks cannot be relied on"
+        )
+        raise Fault(Cause.NOT_WRITABLE, message, "set storage.manifest_path to a disk of this machine")
+
+
+@asynccontextmanager
+async def opened_cluster(stages: Stages, ledger: Ledger, scheduler: Scheduler) -> AsyncIterator[ClusterStages]:
+    """Give the stages of a run whose nodes do the work, and listen for these while the block runs."""
+    settings = stages.settings
+    require_local_ledger(settings)
+    send, receive = anyio.create_memory_object_stream[Values](1000)
+    with send, receive, nonce_file(settings) as check:
+        expected = json.loads(await ledger.hints.get_meta(_NODES_KEY) or "[]")
+
+        def is_published(performance: Performance) -> bool:
+            return scheduler.ended.get(performance) is Stage.COMPLETED
+
+        nodes = Nodes(check, send.send_nowait, is_published, expected)
+        async with opened_link(settings.cluster, nodes) as link, anyio.create_task_group() as tasks:
+            nodes.send = link.send
+            tasks.start_soon(_record_notes, receive, ledger)
+            yield _cluster_stages(stages, nodes, scheduler)
+            nodes.is_closing = True
+            tasks.cancel_scope.cancel()
+        await on_disk_thread(remove_abandoned, nodes.abandoned)
+
+
+def _cluster_stages(stages: Stages, nodes: Nodes, scheduler: Scheduler) -> ClusterStages:
+    parts: dict[str, Any] = dict(vars(stages))
+    return ClusterStages(**parts, nodes=nodes, scheduler=scheduler)
+
+
+async def _record_notes(notes: anyio.abc.ObjectReceiveStream[Values], ledger: Ledger) -> None:
+    """Record what downloads on nodes have found out of the remote's files."""
+    async for note in notes:
+        try:
+            if "quota" in note:
+                remote, path, until = note["quota"]
+                await ledger.hints.record_quota(remote, path, until)
+            elif "nodes" in note:
+                await ledger.hints.set_meta(_NODES_KEY, json.dumps(note["nodes"]))
+            elif note["meta"][0].startswith("mismatch "):
+                await ledger.hints.set_meta(*note["meta"])
+        except Fault as fault:  # costs a repeated request
+            log.warning(f"cannot record what a node has found out: {fault}")

@@ -1,0 +1,45 @@
+"""How Dask is used: without its tasks, dashboards and profiler, and with keys beyond this machine."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed.security import Security
+
+from rm360_async.cluster.key_files import require_keys
+
+OPERATION = "rm360"
+"""The operation of the streams that carries a message: JSON text, so that no message is ever a pickle."""
+DRAIN = "rm360-drain"
+LOOPBACK = "127.0.0.1:0"
+_SETTINGS: dict[str, Any] = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.admin.event-loop": "asyncio",
+    "distributed.comm.timeouts.connect": "10s",
+    "distributed.comm.timeouts.tcp": "30s",
+}
+
+
+def configure_dask() -> None:
+    """Set what this program needs of Dask, whatever the user's Dask configuration says."""
+    dask.config.set(_SETTINGS)
+    warnings.filterwarnings("ignore", "Couldn't detect a suitable IP address", RuntimeWarning)  # all are tried
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # what is worth a line, rm360 logs itself
+
+
+def security_of(folder: Path | None) -> Security:
+    """Return the keys in a folder, for mutual TLS; without a folder none. Raises Fault(NOT_WRITABLE) without keys."""
+    if folder is None:
+        return Security()
+    authority, certificate, key = map(str, require_keys(folder))
+    names = ("scheduler", "worker", "client")
+    roles = {f"tls_{name}_{part}": value for name in names for part, value in (("cert", certificate), ("key", key))}
+    return Security(tls_ca_file=authority, require_encryption=True, **roles)

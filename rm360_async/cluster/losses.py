@@ -1,0 +1,66 @@
+"""What follows for a performance, and for a node, from what goes wrong on nodes: rules without I/O.
+
+A node that is lost, leaves or is unfit costs its performances no try. But it may be the performance that kills nodes:
+from the third loss in a row on, each counts. And a node on which different performances fail in a row, or that cannot
+work at all, gets nothing for a while, twice as long each time.
+"""
+
+from __future__ import annotations
+
+from rm360_async.cluster.members import Member
+from rm360_async.domain.errors import Cause, Fault, Scope
+from rm360_async.domain.names import Performance
+
+MAX_LOSSES = 2
+"""Losses in a row of one performance that do not count."""
+MAX_FAILURES = 3
+"""Performances that fail in a row on one node, before it gets no more for a while."""
+_EXCLUSION_SECONDS, _MAX_EXCLUSION_SECONDS = 60.0, 3600.0
+_OF_THE_NODE = (Scope.MACHINE, Scope.SERVICE)
+_OF_THE_SOURCE = frozenset({Cause.FILE_QUOTA, Cause.NOT_FOUND, Cause.DUPLICATE_NAME, Cause.TOO_LARGE})
+
+
+class Losses:
+    """Counts the losses of each performance in a row."""
+
+    def __init__(self) -> None:
+        self._in_a_row: dict[Performance, list[str]] = {}
+
+    def lost(self, performance: Performance, node: str) -> Fault:
+        """Return the fault of a job whose node was lost."""
+        names = self._in_a_row.setdefault(performance, [])
+        names.append(node)
+        if len(names) <= MAX_LOSSES:
+            return Fault(Cause.NODE_LOST, f"node {node} was lost while it had {performance}")
+        message = f"{len(names)} nodes in a row were lost while they had {performance}: {', '.join(names[-3:])}"
+        return Fault(Cause.WORKER_DIED, message, "check their memory and their system logs")
+
+    def survived(self, performance: Performance) -> None:
+        """Note that a node has done with a performance what it was asked to."""
+        self._in_a_row.pop(performance, None)
+
+
+def fault_of_node(fault: Fault, member: Member) -> Fault:
+    """Return a fault of a step as the performance's: what is wrong with the node itself costs it no try."""
+    if fault.cause.scope not in _OF_THE_NODE:
+        return fault
+    return Fault(Cause.NODE_UNFIT, f"node {member.name} cannot work: {fault.message}", fault.hint)
+
+
+def note_failure(member: Member, performance: Performance, fault: Fault, now: float) -> bool:
+    """Note a failure on a node; return True if it gets nothing more for a while."""
+    if fault.cause.scope is Scope.REMOTE or fault.cause in _OF_THE_SOURCE or fault.cause is Cause.NODE_LEAVES:
+        return False
+    member.failed.add(performance)
+    if fault.cause is not Cause.NODE_UNFIT and len(member.failed) < MAX_FAILURES:
+        return False
+    member.failed.clear()
+    member.excluded_until = now + min(_EXCLUSION_SECONDS * 2.0**member.exclusions, _MAX_EXCLUSION_SECONDS)
+    member.exclusions += 1
+    return True
+
+
+def note_success(member: Member) -> None:
+    """Note that something succeeded on a node."""
+    member.failed.clear()
+    member.exclusions = 0

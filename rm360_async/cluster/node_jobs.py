@@ -1,0 +1,187 @@
+"""The jobs that a run has placed on this node, and their steps, done by the functions of one machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import anyio
+
+from rm360_async.budget import Budget, Lease
+from rm360_async.cluster.notes import NodeNotes
+from rm360_async.cluster.values import PUBLISHED, Values, fault_values, fill_job, outcome_values, performance_from
+from rm360_async.config import Settings
+from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.names import Performance
+from rm360_async.domain.selection import FetchMode
+from rm360_async.download import spool
+from rm360_async.download.accounts import Accounts
+from rm360_async.download.downloader import Downloader
+from rm360_async.download.range_downloader import RangeDownloader
+from rm360_async.extraction.worker_client import WorkerLimits, Workers
+from rm360_async.pipeline.job import Job
+from rm360_async.stages.cleanup import cleanup
+from rm360_async.stages.download import download
+from rm360_async.stages.extract import extract
+from rm360_async.stages.reserve import evict_orphans, reserve, wait_for_space
+from rm360_async.system.changed import Changed
+from rm360_async.system.disk_threads import on_disk_thread
+from rm360_async.system.log import logger
+
+log = logger(__name__)
+
+
+class SpoolBudget(Budget):
+    """The budget of this node's spool alone: the coordinator promises the output disk, once for all nodes."""
+
+    async def lease(self, name: str, staging_bytes: int, *_: int, **options: Any) -> Lease:
+        """Return a lease of `staging_bytes`, see `Budget`."""
+        return await super().lease(name, staging_bytes, **options)
+
+
+@dataclass
+class _HeldJob:
+    job: Job
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    fetched_before: int = 0
+    """Bytes that crossed the network before the step that is being done."""
+    is_extracting: bool = False
+
+
+class NodeJobs:
+    """Does the steps of jobs with the real remote, disks and child processes of this machine."""
+
+    def __init__(self, settings: Settings, accounts: Accounts, workers: Workers, notes: NodeNotes) -> None:
+        processing, storage, limits = settings.processing, settings.storage, settings.limits
+        self.settings, self.notes, self._workers = settings, notes, workers
+        self.budget = SpoolBudget(
+            storage.temp_dir,
+            storage.temp_dir,
+            limits.max_temp_bytes,
+            limits.min_free_bytes,
+            excluded_dirs=(storage.temp_dir / spool.QUARANTINE,),
+            evict_orphans=evict_orphans,
+        )
+        self.worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
+        quota_wait = processing.quota_wait_hours * 3600
+        structure = settings.google_drive.structure
+        self._downloader = Downloader(accounts, notes, storage.temp_dir, structure, quota_wait)
+        ranges_only = processing.fetch == FetchMode.RANGES.value
+        self._range_downloader = RangeDownloader(self._downloader, self.worker_limits, ranges_only)
+        self._extractions = anyio.CapacityLimiter(processing.worker_count)
+        self._jobs: dict[Performance, _HeldJob] = {}
+        self.changed = Changed()
+
+    @property
+    def is_empty(self) -> bool:
+        """Return True if the run has placed nothing here."""
+        return not self._jobs
+
+    async def perform(self, message: Mapping[str, Any]) -> Values:
+        """Do the step of a message; return its outcome, with the fault if it failed."""
+        performance = performance_from(message["performance"])
+        held = self._jobs.get(performance)
+        if held is None:
+            held = self._jobs[performance] = _HeldJob(Job(performance))
+        async with held.lock:
+            held.fetched_before = held.job.fetched_bytes
+            try:
+                return {**await self._perform(held, message), **self.outcome(message, None)}
+            except Fault as fault:
+                return self.outcome(message, fault_values(fault))
+
+    async def _perform(self, held: _HeldJob, message: Mapping[str, Any]) -> Values:
+        step, job = message["step"], held.job
+        if step == "reserve":
+            return await self._reserve(job, message)
+        if step == "download":
+            await download(job, self.settings, self.budget, self._downloader, self._range_downloader)
+            return {}
+        if step == "extract":
+            job.attempt_id = message["attempt"]
+            return await self._extract(held)
+        raise Fault(Cause.UNKNOWN, f"this version has no step {step}", "install one version on all machines")
+
+    async def _reserve(self, job: Job, message: Mapping[str, Any]) -> Values:
+        fill_job(job, message["job"])
+        self.notes.fill_quotas(tuple(each) for each in message["quotas"])
+        self.notes.fill_meta(message["meta"])
+        temp_dir, sources = self.settings.storage.temp_dir, job.sources
+        job.spool_paths = {
+            kind: spool.whole_path(temp_dir, job.performance, kind, source) for kind, source in sources.items()
+        }
+        structure, fetch = self.settings.google_drive.structure, self.settings.processing.fetch
+        await reserve(job, self.budget, message["ratios"], structure, fetch)
+        job.spooled_bytes = await on_disk_thread(spool.bytes_of, job.spool_paths.values())
+        return {}
+
+    async def _extract(self, held: _HeldJob) -> Values:
+        job = held.job
+        job.progress.note = "waits for an extraction to end"
+        async with self._extractions:
+            job.progress.note = ""
+            await wait_for_space(job, self.budget)
+            held.is_extracting = True
+            try:
+                record = await extract(job, self.settings, self.worker_limits, self._workers.extract)
+            finally:
+                held.is_extracting = False
+        return {"record": asdict(record)}
+
+    async def release(self, performance: Performance, ended: str = "") -> None:
+        """End a job here, once its step has ended.
+
+        Its files in the spool stay, unless it is "published" (removed) or "failed" (quarantined).
+        """
+        held = self._jobs.get(performance)
+        if held is None:
+            return
+        with anyio.CancelScope(shield=True):
+            async with held.lock:
+                await held.job.release_staging()
+                if ended:
+                    await cleanup(held.job, self.settings, published=ended == PUBLISHED)
+                await held.job.release_lease()
+        if self._jobs.get(performance) is held:
+            del self._jobs[performance]
+        self.changed.notify()
+
+    async def forget(self, performance: Performance) -> None:
+        """Remove what the spool has of a published performance, unless it is a job here."""
+        if performance not in self._jobs:
+            await cleanup(Job(performance), self.settings, published=True)
+
+    async def release_all(self) -> None:
+        """End all jobs: the run is gone."""
+        for performance in list(self._jobs):
+            await self.release(performance)
+
+    def outcome(self, message: Mapping[str, Any], fault: Values | None) -> Values:
+        """Return the outcome of a step as it is now; None: it has succeeded."""
+        held = self._jobs[performance_from(message["performance"])]
+        fetched_bytes = held.job.fetched_bytes - held.fetched_before
+        return {"fault": fault, "job": outcome_values(held.job), "fetched_bytes": fetched_bytes}
+
+    def progress(self, number: int, message: Mapping[str, Any]) -> Values | None:
+        """Return how far a step is; None if its job is gone."""
+        held = self._jobs.get(performance_from(message["performance"]))
+        if held is None:
+            return None
+        progress = held.job.progress
+        return {
+            "number": number,
+            "done_bytes": progress.done_bytes,
+            "total_bytes": progress.total_bytes,
+            "files": progress.files,
+            "note": progress.note,
+            "lacks_disk": progress.lacks_disk,
+            "writes_output": held.is_extracting,
+            "fetched_bytes": held.job.fetched_bytes - held.fetched_before,
+        }
+
+    def free_bytes(self) -> int:
+        """Return the free bytes of the spool's disk."""
+        status = os.statvfs(self.settings.storage.temp_dir)
+        return status.f_bavail * status.f_frsize

@@ -1,0 +1,216 @@
+"""The nodes of a run: who is a member, and which jobs each has. What they do for a job is in `steps`.
+
+Mutable state: the members and the jobs that wait for one, touched only in the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import anyio
+
+from rm360_async.cluster.join import JoinCheck
+from rm360_async.cluster.members import Member, choose_member, open_slots
+from rm360_async.cluster.shared_limits import SharedLimits
+from rm360_async.cluster.steps import Send, Steps
+from rm360_async.cluster.values import PUBLISHED, Values, performance_from
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
+from rm360_async.domain.names import Performance
+from rm360_async.pipeline.job import Job
+from rm360_async.system.changed import Changed
+from rm360_async.system.log import logger
+
+log = logger(__name__)
+_RECHECK_SECONDS = 1.0
+_EXPECTED_SECONDS = 10.0
+"""How long nothing is placed because nodes of the run before have not joined yet: each looks for a run every second."""
+
+
+class Nodes:
+    """Members and placement; `on_note` gets what a node's download has found out (quota, meta)."""
+
+    def __init__(
+        self,
+        check: JoinCheck,
+        on_note: Callable[[Values], None],
+        is_published: Callable[[Performance], bool],
+        expected: Iterable[str] = (),
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`expected`: the names of the nodes that the run before had, which may have bytes of what is placed first."""
+        self._check, self._on_note, self._is_published, self._clock = check, on_note, is_published, clock
+        self._expected, self._expected_until = set(expected), clock.monotonic() + _EXPECTED_SECONDS
+        self.members: dict[str, Member] = {}
+        """By the addresses of their streams: those that have joined."""
+        self.is_closing = False
+        """True once the run has ended: its nodes are gone with it."""
+        self.changed = Changed()
+        self.waiting: dict[Performance, bool] = {}
+        """Jobs that wait for a slot; True: for that of the node that has their bytes."""
+        self.abandoned: list[Path] = []
+        """Staging folders of nodes that were lost while they extracted."""
+        self.send: Send = lambda address, message: None
+        """Sends a message to the node with a stream's address; set once there are streams."""
+        self.steps = Steps(lambda address, message: self.send(address, message), clock)
+        self._limits = SharedLimits(lambda address, message: self.send(address, message))
+
+    # what the streams report
+
+    def added(self, address: str) -> None:
+        """Greet a node that has just connected: it answers with what it is."""
+        self.send(address, {"kind": "welcome", **self._check.welcome()})
+
+    def removed(self, address: str) -> None:
+        """Note that a node is gone; its steps end as lost."""
+        member = self.members.pop(address, None)
+        if member is None:
+            return
+        member.lost = True
+        if self.is_closing:
+            return
+        self._limits.removed(address, self.members)
+        write = log.info if member.leaves and not member.jobs else log.warning
+        write(f"node {member.name} is gone", jobs=len(member.jobs))
+        self.steps.lost(member)
+        self._notify_number()
+
+    def received(self, address: str, message: Values) -> None:
+        """Take a message of a node."""
+        kind, member = message["kind"], self.members.get(address)
+        if kind == "join":
+            self._join(address, message)
+        elif member is not None:
+            member.heard_at = self._clock.monotonic()
+            self._take(member, kind, message)
+
+    def _take(self, member: Member, kind: str, message: Values) -> None:
+        if kind == "progress":
+            self.steps.take_progress(member, message)
+        elif kind == "outcome":
+            self.steps.take_outcome(message)
+        elif kind == "leaving":
+            log.info(f"node {member.name} leaves: {message['reason']}")
+            member.leaves = True
+            self.changed.notify()
+        elif kind == "log":
+            log.warning(f"node {member.name}: {message['text']}")
+        elif kind in ("limit", "limit over"):
+            self._limits.take(member.address, message, self.members)
+        elif kind == "note":
+            self._on_note(message)
+
+    def _join(self, address: str, facts: Values) -> None:
+        reason = self._check.refusal(facts)
+        if reason is not None:
+            log.warning(f"node {facts['name']} was refused: {reason}")
+            self.send(address, {"kind": "refused", "reason": reason})
+            return
+        names = {member.name for member in self.members.values()}
+        name = next(each for each in _names(facts["name"]) if each not in names)
+        spooled = {performance_from(key): size for key, size in facts["spooled"].items()}
+        member = Member(address, name, facts["slots"], spooled, facts["free_bytes"])
+        member.heard_at = self._clock.monotonic()
+        self.members[address] = member
+        what = f"{facts['slots']} downloads, {facts['workers']} extractions at once"
+        log.info(f"node {name} has joined: {what}", host=facts["host"], spooled=len(spooled))
+        self.send(address, {"kind": "accepted", "name": name})
+        for performance in filter(self._is_published, list(spooled)):
+            self._forget(member, performance)
+        self._limits.added(address)
+        self._expected.discard(facts["name"])
+        self._on_note({"nodes": sorted(names | {name})})
+        self._notify_number()
+
+    def drain(self, name: str) -> str:
+        """Have a node finish what it has, and leave; return what is done, in a sentence, or that there is none."""
+        for member in self.members.values():
+            if member.name == name:
+                member.leaves = True
+                self.send(member.address, {"kind": "leave"})
+                return f"node {name} finishes {len(member.jobs)} performances, and leaves"
+        names = ", ".join(sorted(member.name for member in self.members.values())) or "none"
+        return f"error: no node is called {name}; the nodes are: {names}"
+
+    def _forget(self, member: Member, performance: Performance) -> None:
+        """Have a node remove what it has of a published performance."""
+        member.spooled.pop(performance, None)
+        self.send(member.address, {"kind": "forget", "performance": str(performance)})
+
+    def _notify_number(self) -> None:
+        """Let each node know how many share the accounts, and look again what can be placed."""
+        for address in self.members:
+            self.send(address, {"kind": "nodes", "count": len(self.members)})
+        self.changed.notify()
+
+    # placement
+
+    def open_slots(self) -> int:
+        """Return how many more jobs could begin, beside those that wait for a slot already."""
+        if self._expected and self._clock.monotonic() < self._expected_until:
+            return 0
+        anywhere = sum(1 for is_for_one in self.waiting.values() if not is_for_one)
+        return open_slots(self.members.values(), self._clock.monotonic()) - anywhere
+
+    def has_open_beside(self, member: Member) -> bool:
+        """Return True if another node has a free slot."""
+        now = self._clock.monotonic()
+        return open_slots((each for each in self.members.values() if each is not member), now) > 0
+
+    def all_are_too_small(self, performance: Performance) -> bool:
+        """Return True if no node that there is can ever hold the files of a performance."""
+        return all(performance in member.too_small_for for member in self.members.values())
+
+    def has_or_awaits_slot(self, performance: Performance) -> bool:
+        """Return True for a job that has a slot, or waits for one."""
+        return performance in self.waiting or any(performance in each.downloading for each in self.members.values())
+
+    async def place(self, job: Job, member: Member | None = None) -> Member:
+        """Return the node that a job goes to, with a slot on it; waits for one. `member`: it has its lease there."""
+        job.progress.note = "waits for a node"
+        try:
+            while True:
+                changed = self.changed.next()
+                chosen = self._choose(job.performance, member)
+                if chosen is not None:
+                    chosen.downloading.add(job.performance)
+                    return chosen
+                with anyio.move_on_after(_RECHECK_SECONDS):  # an exclusion ends without a message
+                    await changed.wait()
+        finally:
+            self.waiting.pop(job.performance, None)
+            job.progress.note = ""
+
+    def _choose(self, performance: Performance, holder: Member | None) -> Member | None:
+        if holder is not None and not holder.lost:
+            chosen, is_for_one = (holder if holder.free_slots else None), True
+        else:
+            chosen, is_for_one = choose_member(performance, self.members.values(), self._clock.monotonic())
+        self.waiting[performance] = is_for_one
+        return chosen
+
+    def free_slot(self, member: Member, performance: Performance) -> None:
+        """Return a job's slot."""
+        member.downloading.discard(performance)
+        self.changed.notify()
+
+    def release(self, member: Member, performance: Performance, ended: str) -> None:
+        """End a job on its node, which returns its part of the spool; `ended`: see `NodeLease`."""
+        member.jobs.discard(performance)
+        if ended:
+            member.spooled.pop(performance, None)
+        if ended == PUBLISHED:
+            for other in self.members.values():
+                if performance in other.spooled:
+                    self._forget(other, performance)
+        self.free_slot(member, performance)
+        if not member.lost:
+            self.send(member.address, {"kind": "release", "performance": str(performance), "ended": ended})
+
+
+def _names(name: str) -> Iterator[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}#{number}"
+        number += 1

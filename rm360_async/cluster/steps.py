@@ -1,0 +1,122 @@
+"""The steps that nodes do for jobs: each is begun by a message and ended by another.
+
+Both are on the stream whose end is the end of the membership; so a step without an outcome has a node, or ends as lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+
+from rm360_async.cluster.losses import Losses, fault_of_node, note_failure, note_success
+from rm360_async.cluster.members import Member
+from rm360_async.cluster.values import Values, apply_outcome, fault_from
+from rm360_async.domain.clock import Clock
+from rm360_async.pipeline.job import Job
+from rm360_async.system.log import logger
+
+log = logger(__name__)
+Send = Callable[[str, Values], None]
+
+
+@dataclass
+class _Step:
+    """One step of a job on a node."""
+
+    member: Member
+    job: Job
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    outcome: Values | None = None
+    """What the node returned; None if it was lost."""
+    counted: int = 0
+    """Bytes that crossed the network in it, as far as they are counted."""
+
+
+class Steps:
+    """The steps that are being done."""
+
+    def __init__(self, send: Send, clock: Clock) -> None:
+        self._send, self._clock = send, clock
+        self.fetched_bytes = 0
+        """Bytes that crossed the network on all nodes."""
+        self._losses = Losses()
+        self._steps: dict[int, _Step] = {}
+        self._number = 0
+
+    async def perform(self, job: Job, member: Member, step: str, values: Values) -> Values:
+        """Have a node do a step of a job; return its outcome, which is applied to the job.
+
+        Cancelled, the node stops it. Raises the node's Fault, or that of its loss.
+        """
+        if member.lost:
+            raise self._losses.lost(job.performance, member.name)
+        self._number += 1
+        number, running = self._number, _Step(member, job)
+        self._steps[number] = running
+        member.jobs.add(job.performance)
+        message = {"kind": "step", "number": number, "step": step, "performance": str(job.performance), **values}
+        try:
+            self._send(member.address, message)
+            await running.ended.wait()
+        finally:
+            del self._steps[number]
+            if not running.ended.is_set():
+                self._send(member.address, {"kind": "cancel", "number": number})
+        if running.outcome is None:
+            raise self._losses.lost(job.performance, member.name)
+        return self._result(running, running.outcome)
+
+    def _result(self, step: _Step, outcome: Values) -> Values:
+        job, member = step.job, step.member
+        self._count(step, outcome["fetched_bytes"])
+        apply_outcome(job, outcome["job"])
+        member.spooled[job.performance] = job.spooled_bytes
+        if outcome["fault"] is None:
+            if "record" in outcome:
+                self._losses.survived(job.performance)
+            note_success(member)
+            return outcome
+        self._losses.survived(job.performance)
+        fault = fault_of_node(fault_from(outcome["fault"]), member)
+        if note_failure(member, job.performance, fault, self._clock.monotonic()):
+            log.warning(f"node {member.name} gets no jobs for a while, because all fails there: {fault}")
+        raise fault
+
+    def lost(self, member: Member) -> None:
+        """End the steps of a node that is gone."""
+        for step in list(self._steps.values()):
+            if step.member is member:
+                step.ended.set()
+
+    def take_outcome(self, message: Values) -> None:
+        """Take the message that ends a step; nothing waits for that of an attempt that was given up."""
+        step = self._steps.get(message["number"])
+        if step is not None:
+            step.outcome = message
+            step.ended.set()
+
+    def take_progress(self, member: Member, message: Values) -> None:
+        """Take the report of a node, and of the steps that it is doing."""
+        member.free_bytes, member.rate = message["free_bytes"], message["rate"]
+        member.connections, member.held_back_by = message["connections"], message["held_back_by"]
+        for values in message["steps"]:
+            step = self._steps.get(values["number"])
+            if step is not None:
+                self._apply_progress(step, values)
+
+    def _apply_progress(self, step: _Step, values: Values) -> None:
+        job, progress = step.job, step.job.progress
+        progress.done_bytes, progress.total_bytes = values["done_bytes"], values["total_bytes"]
+        progress.files, progress.note = values["files"], values["note"]
+        progress.lacks_disk = values["lacks_disk"]
+        if values["writes_output"] and job.lease is not None:
+            job.lease.record_written(progress.done_bytes, progress.files)
+        self._count(step, values["fetched_bytes"])
+
+    def _count(self, step: _Step, fetched_bytes: int) -> None:
+        """Count what has crossed the network in a step since its last report."""
+        more, step.counted = fetched_bytes - step.counted, fetched_bytes
+        step.job.fetched_bytes += more
+        self.fetched_bytes += more

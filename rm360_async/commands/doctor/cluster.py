@@ -1,0 +1,61 @@
+"""Checks of a config's cluster: the library, the keys, the address, the file in which nodes find the run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from rm360_async.cluster.key_files import require_keys
+from rm360_async.commands.doctor.result import CheckResult, fail, fail_of, ok, warn
+from rm360_async.config import Settings
+from rm360_async.domain.errors import Fault
+from rm360_async.system.mounts import file_system, is_network
+
+
+def check_cluster(settings: Settings) -> Iterator[CheckResult]:
+    """Yield the checks of a run on several machines; none without `cluster:`."""
+    cluster = settings.cluster
+    if cluster.scheduler_file is None:
+        return
+    if find_spec("distributed") is None:
+        yield fail("cluster", "Dask.distributed is not installed", "pip install 'rm360-async[cluster]'")
+    folder = cluster.scheduler_file.parent
+    if os.access(folder, os.W_OK):
+        yield ok("cluster", f"nodes find the run by {cluster.scheduler_file}")
+    else:
+        yield fail("cluster", f"cannot write in {folder}", "check cluster.scheduler_file")
+    if cluster.tls is not None:
+        try:
+            require_keys(cluster.tls)
+            yield ok("cluster", f"keys in {cluster.tls}")
+        except Fault as fault:
+            yield fail_of("cluster", fault)
+    yield from _check_folders(settings)
+    yield _check_address(cluster.listen)
+
+
+def _check_folders(settings: Settings) -> Iterator[CheckResult]:
+    if is_network(file_system(settings.storage.manifest_path.parent)):
+        text = f"the ledger beside {settings.storage.manifest_path} is on a network file system: a run refuses it"
+        yield fail("cluster", text, "set storage.manifest_path to a disk of this machine")
+    output_dir = settings.storage.output_dir
+    if settings.cluster.listen.startswith("tls://") and not is_network(file_system(output_dir)):
+        text = f"output_dir {output_dir} is on a disk of this machine, which nodes elsewhere have to mount"
+        yield warn("cluster", text, "share it, e.g. by NFS, under the same path")
+    if not settings.cluster.temp_dir:
+        yield warn("cluster", "cluster.temp_dir is not set", "else each node needs --temp-dir, a folder on its disk")
+
+
+def _check_address(listen: str) -> CheckResult:
+    host, _, port = listen.partition("://")[2].rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        hint = "a run may be active; else choose another port, or 0 for any free one"
+        return warn("cluster", f"cannot listen on {listen}: {error.strerror or error}", hint)
+    return ok("cluster", f"can listen on {listen}")
