@@ -16,6 +16,7 @@ Parts:
   loop       the longest silence of the event loop on a slow disk
   export     exports of full-resolution pictures: for each view, for each picture of a film
   line       runs over slow, long, changing and refusing lines, beside `rclone copy` (not among "all")
+  cluster    1 and 4 nodes under a cap for each; what the coordinator costs (not among "all")
   ranges     bytes, requests and seconds of a part of a file (its own table and options; not among "all")
 
 \b
@@ -35,7 +36,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from benchmarks import big, catalogue, download, export, extract, growth, line, loop, overlap, soak
+from benchmarks import big, catalogue, cluster, download, export, extract, growth, line, loop, overlap, soak
 from benchmarks.ranges import ranges
 from benchmarks.table import Bench, require_disk
 
@@ -50,7 +51,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "loop": loop.measure,
     "export": export.measure,
 }
-EXTRA_PARTS = {"line": line.measure}
+EXTRA_PARTS = {"line": line.measure, "cluster": cluster.measure}
 """Parts that take many minutes even in their quick form, and are not among "all"."""
 _QUICK_GB, _FULL_GB = 4.0, 15.0
 
