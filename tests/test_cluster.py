@@ -234,6 +234,15 @@ def test_a_node_without_a_disk_is_refused_at_both_ends(filled: Workspace) -> Non
             assert run.wait() == 0
 
 
+def test_two_runs_do_not_share_their_nodes(filled: Workspace) -> None:
+    with coordinator(filled) as run:
+        wait_until(lambda: scheduler_file(filled).exists(), "the first run listens")
+        with coordinator(filled) as other:
+            assert other.wait() == 3 and "another run has the nodes of" in other.output
+        with ClusterNode(filled, "n1"):
+            assert run.wait() == 0
+
+
 def test_an_idle_node_ends(workspace: Workspace) -> None:
     with ClusterNode(workspace, "n1", "--idle-minutes", "0.02") as node:
         assert node.wait() == 0

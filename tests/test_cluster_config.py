@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from rm360_async.cluster.keys import make_keys
+from rm360_async.commands.doctor.cluster import check_cluster
 from rm360_async.config import Settings, load_settings
+from rm360_async.domain.check_status import CheckState
 from rm360_async.domain.errors import BadRequest
 
 
@@ -44,3 +47,16 @@ def test_on_this_machine_no_keys_are_needed(tmp_path: Path, listen: str) -> None
     cluster = settings_of(tmp_path, yaml.safe_dump(section)).cluster
     assert cluster.is_used and cluster.listen == listen and cluster.scheduler_file == tmp_path / "c.json"
     assert not settings_of(tmp_path).cluster.is_used
+
+
+def test_doctor_checks_a_cluster(tmp_path: Path) -> None:
+    assert list(check_cluster(settings_of(tmp_path))) == [], "there is none"
+    section = {"scheduler_file": "no/such/folder/c.json", "listen": "tls://127.0.0.1:0", "tls": "keys"}
+    results = list(check_cluster(settings_of(tmp_path, yaml.safe_dump({"cluster": section}))))
+    failed = [result.text for result in results if result.state is CheckState.FAIL]
+    assert len(failed) == 2 and "cannot write in" in failed[0] and "the keys of the cluster are missing" in failed[1]
+    make_keys(tmp_path / "keys")
+    section = {**section, "scheduler_file": "c.json", "temp_dir": "/scratch"}
+    results = list(check_cluster(settings_of(tmp_path, yaml.safe_dump({"cluster": section}))))
+    assert not [result for result in results if result.state is CheckState.FAIL]
+    assert any("can listen on tls://127.0.0.1:0" in result.text for result in results)

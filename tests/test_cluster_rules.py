@@ -60,6 +60,14 @@ def test_a_job_goes_to_the_node_that_has_its_bytes_and_waits_for_it() -> None:
     assert choose_member(C, [other, holder], NOW) == (other, False), "others do not wait"
 
 
+def test_a_node_whose_line_is_full_gets_two_downloads() -> None:
+    full, roomy = member("full", slots=8, has_room=False), member("roomy", slots=8)
+    assert (full.free_slots, roomy.free_slots) == (2, 8)
+    full.downloading |= {A, B}
+    assert choose_member(C, [full], NOW) == (None, False)
+    assert choose_member(C, [full, roomy], NOW) == (roomy, False)
+
+
 @pytest.mark.parametrize("state", [{"lost": True}, {"leaves": True}, {"excluded_until": NOW + 1}])
 def test_nothing_is_placed_on_a_node_that_takes_none(state: dict[str, Any]) -> None:
     closed = member("closed", spooled={A: 5}, **state)

@@ -6,6 +6,7 @@ import ipaddress
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from socket import AF_INET
 from typing import Any, Protocol
 
@@ -13,8 +14,14 @@ import anyio
 import psutil
 from distributed import Scheduler, SchedulerPlugin
 
+from rm360_async.cluster.dask_node import reachable
 from rm360_async.cluster.dask_settings import DRAIN, LOOPBACK, OPERATION, configure_dask, security_of
-from rm360_async.cluster.scheduler_file import CoordinatorAddress, removed_at_end, write_scheduler_file
+from rm360_async.cluster.scheduler_file import (
+    CoordinatorAddress,
+    read_scheduler_file,
+    removed_at_end,
+    write_scheduler_file,
+)
 from rm360_async.cluster.values import Values
 from rm360_async.config.settings import Cluster
 from rm360_async.domain.errors import Cause, Fault
@@ -83,6 +90,7 @@ async def opened_link(cluster: Cluster, events: StreamEvents) -> AsyncIterator[C
     """Listen for nodes while the block runs, and write the file in which they find this run."""
     assert cluster.scheduler_file is not None, "no cluster without a scheduler file"
     configure_dask()
+    await _require_unused(cluster.scheduler_file, cluster.tls)
     scheduler = _new_scheduler(cluster)
     _restrict(scheduler, events)
     try:
@@ -102,6 +110,14 @@ async def opened_link(cluster: Cluster, events: StreamEvents) -> AsyncIterator[C
     finally:
         with anyio.move_on_after(10, shield=True):
             await scheduler.close()
+
+
+async def _require_unused(path: Path, tls: Path | None) -> None:
+    """Raise Fault(NOT_WRITABLE) if another run uses the file: its nodes could not find it any more."""
+    written = read_scheduler_file(path, tls)
+    if written is not None and await reachable(written) is not None:
+        hint = "give each config a cluster.scheduler_file of its own"
+        raise Fault(Cause.NOT_WRITABLE, f"another run has the nodes of {path}", hint)
 
 
 def _parts(address: str) -> tuple[str, str, int]:

@@ -1,7 +1,9 @@
 """The nodes as the coordinator knows them, and which of them gets a job: values and rules, no I/O.
 
 A job goes to the node that has bytes of it in its spool, and waits for that one if it is busy; any other goes to the
-node with the most free slots, then with the most free disk. A slot is a download: extractions queue on their node.
+node with the most free slots, then with the most free disk. A slot is a download: extractions queue on their node. A
+node whose line is full gets two downloads, however many slots it has: what would queue there is free for a node that is
+late.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ from dataclasses import dataclass, field
 
 from rm360_async.domain.names import Performance
 from rm360_async.domain.node_state import NodeState
+
+_MIN_DOWNLOADS = 2
+"""Downloads that a node is given in any case: while one ends, the next one begins."""
 
 
 @dataclass
@@ -28,6 +33,8 @@ class Member:
     held_back_by: str = ""
     """What bounds its downloads."""
     heard_at: float = 0.0
+    has_room: bool = True
+    """Its line can soon use another file, as it reported last; False from when it gets one until it reports again."""
     leaves: bool = False
     """True once it takes no further job."""
     excluded_until: float = 0.0
@@ -57,8 +64,9 @@ class Member:
 
     @property
     def free_slots(self) -> int:
-        """Return how many more downloads it may be given."""
-        return max(0, self.slots - len(self.downloading))
+        """Return how many more downloads it may be given: few, unless its line is not full, so that others get some."""
+        most = self.slots if self.has_room else min(self.slots, _MIN_DOWNLOADS)
+        return max(0, most - len(self.downloading))
 
 
 def choose_member(performance: Performance, members: Iterable[Member], now: float) -> tuple[Member | None, bool]:

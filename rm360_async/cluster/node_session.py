@@ -141,6 +141,7 @@ class NodeSession:
                     "steps": [each for each in steps if each is not None],
                     "free_bytes": await on_disk_thread(self._jobs.free_bytes),
                     "rate": self._accounts.rate,
+                    "has_room": self._accounts.has_room(),
                     "connections": self._accounts.open_connections,
                     "held_back_by": self._accounts.held_back_by,
                 }

@@ -87,6 +87,8 @@ class Nodes:
     def _take(self, member: Member, kind: str, message: Values) -> None:
         if kind == "progress":
             self.steps.take_progress(member, message)
+            if member.has_room:
+                self.changed.notify()
         elif kind == "outcome":
             self.steps.take_outcome(message)
         elif kind == "leaving":
@@ -174,6 +176,7 @@ class Nodes:
                 chosen = self._choose(job.performance, member)
                 if chosen is not None:
                     chosen.downloading.add(job.performance)
+                    chosen.has_room = False
                     return chosen
                 with anyio.move_on_after(_RECHECK_SECONDS):  # an exclusion ends without a message
                     await changed.wait()

@@ -100,6 +100,7 @@ class Steps:
     def take_progress(self, member: Member, message: Values) -> None:
         """Take the report of a node, and of the steps that it is doing."""
         member.free_bytes, member.rate = message["free_bytes"], message["rate"]
+        member.has_room = message["has_room"]
         member.connections, member.held_back_by = message["connections"], message["held_back_by"]
         for values in message["steps"]:
             step = self._steps.get(values["number"])

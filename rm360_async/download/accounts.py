@@ -159,7 +159,7 @@ class Accounts(Sequence[Account]):
 
     async def wait_for_turn(self) -> None:
         """Return when the connections can soon use another file."""
-        while not self._has_room():  # noqa: ASYNC110 - every segment that is begun changes it
+        while not self.has_room():  # noqa: ASYNC110 - every segment that is begun changes it
             await anyio.sleep(_POLL_SECONDS)
 
     def begin_turn(self, performance: Performance) -> None:
@@ -170,7 +170,8 @@ class Accounts(Sequence[Account]):
         """Note that a performance has begun to download, from when on its bytes count, or that it does not."""
         self._turns.pop(performance, None)
 
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
+        """Return True if the connections can soon use another file."""
         since = self._clock.monotonic() - _START_SECONDS
         starting = sum(1 for begun in self._turns.values() if begun > since)
         queued = sum(account.connections.queued_bytes for account in self)

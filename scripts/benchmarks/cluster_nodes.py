@@ -63,7 +63,7 @@ def _outcome(message: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
 async def _report(link: NodeLink) -> None:
     while True:
         await anyio.sleep(5)
-        state = {"free_bytes": 10**12, "rate": 0.0, "connections": 0, "held_back_by": ""}
+        state = {"free_bytes": 10**12, "rate": 0.0, "has_room": True, "connections": 0, "held_back_by": ""}
         link.send({"kind": "progress", "steps": [], **state})
 
 
