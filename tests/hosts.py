@@ -1,6 +1,6 @@
 """Pretended hosts on one machine: name spaces for network, host name and mounts, behind a bridge of their own.
 
-Each has a file system of its own at `/scratch`; every other path is shared. It needs root and iproute2.
+Each has a file system of its own at `scratch`; every other path is shared. It needs root and iproute2.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAMS = ("ip", "unshare", "nsenter", "mount")
@@ -18,11 +18,10 @@ PROGRAMS = ("ip", "unshare", "nsenter", "mount")
 class Host:
     """One pretended host, and its address."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, scratch: Path) -> None:
         self.number, self.address = number, f"10.99.0.{number + 1}"
-        script = (
-            f"hostname host{number}; mkdir -p /scratch; mount -t tmpfs -o size=256m rm360 /scratch; ip link set lo up"
-        )
+        script = f"hostname host{number}; ip link set lo up"
+        script += f'; mount -t tmpfs -o size=256m rm360 "{scratch}"'
         self._holder = subprocess.Popen(
             ["unshare", "--net", "--uts", "--mount", "sh", "-c", f"{script}; echo up; exec sleep 100000"],
             stdout=subprocess.PIPE,
@@ -61,8 +60,9 @@ class Host:
 class Hosts:
     """Some hosts, and the bridge between them; `hosts[0]` is meant for the coordinator."""
 
-    def __init__(self, count: int) -> None:
-        self.hosts = [Host(number) for number in range(count)]
+    def __init__(self, count: int, scratch: Path) -> None:
+        scratch.mkdir()
+        self.hosts = [Host(number, scratch) for number in range(count)]
         command = ["unshare", "--net", "sh", "-c", "echo up; exec sleep 100000"]
         self._switch = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._switch.stdout is not None and self._switch.stdout.readline() == "up\n"
@@ -103,12 +103,10 @@ def missing(*more: str) -> str | None:
 
 
 @contextmanager
-def pretended_hosts(count: int) -> Iterator[Hosts]:
-    """Have so many hosts while the block runs."""
-    hosts = Hosts(count)
+def pretended_hosts(count: int, scratch: Path) -> Iterator[Hosts]:
+    """Have so many hosts while the block runs; `scratch` is the folder that is a disk of its own on each."""
+    hosts = Hosts(count, scratch)
     try:
         yield hosts
     finally:
         hosts.end()
-        with suppress(OSError):
-            Path("/scratch").rmdir()

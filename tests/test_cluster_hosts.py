@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hosts
@@ -21,9 +22,9 @@ NAMES = [f"e{number}" for number in range(6)]
 
 
 @pytest.fixture
-def three() -> Iterator[hosts.Hosts]:
+def three(tmp_path: Path) -> Iterator[hosts.Hosts]:
     """Have three hosts, the first for the coordinator."""
-    with hosts.pretended_hosts(3) as found:
+    with hosts.pretended_hosts(3, tmp_path / "scratch") as found:
         yield found
 
 
@@ -44,7 +45,9 @@ def settings(workspace: Workspace, host: hosts.Host) -> dict[str, Any]:
 
 def node(workspace: Workspace, host: hosts.Host, **more: Any) -> ClusterNode:
     """Start a node on a host; it has the name of the host, and its disk."""
-    return ClusterNode(workspace, f"host{host.number}", "--temp-dir", "/scratch/rm360", prefix=host.enter, **more)
+    return ClusterNode(
+        workspace, f"host{host.number}", "--temp-dir", str(workspace.root / "scratch/rm360"), prefix=host.enter, **more
+    )
 
 
 def test_a_host_that_is_cut_off_is_lost_and_joins_again(filled: Workspace, three: hosts.Hosts) -> None:
