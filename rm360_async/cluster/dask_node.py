@@ -13,7 +13,7 @@ from dataclasses import replace
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from distributed import Worker
-from distributed.comm.addressing import get_address_host
+from distributed.comm.addressing import get_address_host, get_address_host_port
 from distributed.comm.core import CommClosedError, connect
 from distributed.utils import get_ip
 
@@ -54,7 +54,10 @@ async def reachable(coordinator: CoordinatorAddress) -> CoordinatorAddress | Non
 async def _answers(coordinator: CoordinatorAddress) -> bool:
     configure_dask()
     arguments = security_of(coordinator.tls).get_connection_args("worker")
+    host, port = get_address_host_port(coordinator.address)
     try:
+        with anyio.fail_after(_CONNECT_SECONDS):
+            await (await anyio.connect_tcp(host, port)).aclose()  # Dask goes on asking a port that is closed
         comm = await connect(coordinator.address, timeout=_CONNECT_SECONDS, **arguments)
     except (OSError, TimeoutError):
         return False

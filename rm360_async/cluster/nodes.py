@@ -5,6 +5,7 @@ Mutable state: the members and the jobs that wait for one, touched only in the e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Nodes:
     ) -> None:
         """`expected`: the names of the nodes that the run before had, which may have bytes of what is placed first."""
         self._check, self._on_note, self._is_published, self._clock = check, on_note, is_published, clock
-        self._expected, self._expected_until = set(expected), clock.monotonic() + _EXPECTED_SECONDS
+        self._expected, self._expected_until = set(expected), math.inf
         self.members: dict[str, Member] = {}
         """By the addresses of their streams: those that have joined."""
         self.is_closing = False
@@ -148,9 +149,15 @@ class Nodes:
     # placement
 
     def open_slots(self) -> int:
-        """Return how many more jobs could begin, beside those that wait for a slot already."""
-        if self._expected and self._clock.monotonic() < self._expected_until:
-            return 0
+        """Return how many more jobs could begin, beside those that wait for a slot already.
+
+        At first none, until the nodes of the run before have joined, for some seconds.
+        """
+        if self._expected:
+            now = self._clock.monotonic()
+            self._expected_until = min(self._expected_until, now + _EXPECTED_SECONDS)
+            if now < self._expected_until:
+                return 0
         anywhere = sum(1 for is_for_one in self.waiting.values() if not is_for_one)
         return open_slots(self.members.values(), self._clock.monotonic()) - anywhere
 
