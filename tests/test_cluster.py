@@ -2,73 +2,35 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cluster_checks import NAMES, assert_as_on_one_machine, fill
 from cluster_processes import ClusterNode, coordinator, outcomes, scheduler_file
 from drive_emulator import ROOT_ID, Rule
 from drive_server import DriveServer
 from instance import barrier_at, wait_until, wait_until_reached
 from small_disk import NoSmallDisk, SmallDisk
 from tiny_smc import Tiny
-from workspace import Workspace, overwrite, tree
+from workspace import Workspace, overwrite
 
 from rm360_async.cli.main import main
 from rm360_async.store.marker import MARKER
 
-NAMES = [f"e{number}" for number in range(6)]
+__all__ = ["assert_as_on_one_machine"]
 
 
 @pytest.fixture
 def filled(workspace: Workspace) -> Workspace:
     """Return a workspace with some performances on its remote."""
-    for name in NAMES:
-        workspace.put(f"0018/0018_{name}_raw.smc", Tiny(part=name))
-    return workspace
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Return all files of published folders, but for their markers, which hold times."""
-    found = tree(folder).items()
-    return {path: data for path, data in found if Path(path).name != MARKER and ".staging/" not in path}
-
-
-def assert_as_on_one_machine(
-    workspace: Workspace,
-    names: list[str],
-    nodes: list[ClusterNode],
-    times: int = 1,
-    steps: Sequence[dict[str, Any]] = ({},),
-) -> None:
-    """All is published with the bytes that runs on one machine publish, recorded once, and nothing is left.
-
-    `steps` are the values of the config that the runs had.
-    """
-    published = content(workspace.output)
-    folder = workspace.root / "alone"
-    alone = {"storage__output_dir": str(folder / "subjects"), "storage__temp_dir": str(folder / "temp")}
-    for step in steps:
-        assert workspace.run(**alone, **step) == 0
-    assert published == content(folder / "subjects")
-    assert set(published) >= {f"0018/{name}/metadata/info.json" for name in names}
-    ended = outcomes(workspace)
-    assert {name: ended[f"0018/{name}"]["completed"] for name in names} == dict.fromkeys(names, times)
-    assert not any(counts[""] for counts in ended.values()), "an attempt is open"
-    assert not list(workspace.output.glob("*/.*.staging")) and not list(workspace.output.glob(".rm360-run-*"))
-    alive = [node for node in nodes if node.process.poll() is None]
-    wait_until(lambda: not any(node.spooled for node in alive), "the spools are empty")
+    return fill(workspace)
 
 
 def test_three_nodes_do_what_one_machine_does(filled: Workspace) -> None:
@@ -160,59 +122,6 @@ def test_a_coordinator_that_ends_continues_with_what_its_nodes_have(filled: Work
         again = "".join(node.output[mark:] for node, mark in marks.items())
         for name in whole:
             assert f"downloading 0018/{name.split('.')[0]}.smc" not in again, f"{name} was downloaded again"
-
-
-def listening_addresses(pid: int) -> set[str]:
-    """Return the IPv4 addresses on which a process listens, and "any" for IPv6."""
-    sockets = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
-    found = set()
-    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-            found.add(str(ipaddress.ip_address(bytes.fromhex(fields[1].split(":")[0])[::-1])))
-    for line in Path(f"/proc/{pid}/net/tcp6").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-            found.add("any")
-    return found
-
-
-def test_with_keys_nodes_join_and_others_do_not(filled: Workspace) -> None:
-    keys, others = filled.root / "keys", filled.root / "others"
-    assert main(["node", "--make-keys", str(keys)]) == 0 == main(["node", "--make-keys", str(others)])
-    assert main(["node", "--make-keys", str(keys)]) == 2, "keys are not replaced"
-    tls: dict[str, Any] = {"cluster__listen": "tls://127.0.0.1:0", "cluster__tls": str(keys)}
-    with coordinator(filled, **tls) as run, ClusterNode(filled, "n1", "--tls", str(others)) as stranger:
-        wait_until(lambda: scheduler_file(filled).exists(), "the run listens")
-        port = int(json.loads(scheduler_file(filled).read_text())["address"].rpartition(":")[2])
-        with closing(socket.create_connection(("127.0.0.1", port), 10)) as plain:
-            plain.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            plain.settimeout(20)
-            with suppress(ConnectionResetError):
-                assert plain.recv(100) == b"", "HTTP gets no answer"
-        barrier, hook = barrier_at(filled, "opened", "part opened")
-        with ClusterNode(filled, "n2", hooks=[hook]) as member:
-            wait_until_reached(barrier)
-            assert listening_addresses(run.process.pid) == {"127.0.0.1"}
-            assert listening_addresses(member.process.pid) == {"127.0.0.1"}
-            assert "joined" not in stranger.output
-            barrier.touch()
-            assert run.wait() == 0, run.output + filled.log() + member.output
-            assert_as_on_one_machine(filled, NAMES, [member])
-    (keys / "node.key").chmod(0o640)
-    with coordinator(filled, **tls) as run:
-        assert run.wait() == 3
-        assert "others may read" in run.output
-
-
-def test_nothing_listens_beyond_this_machine(filled: Workspace) -> None:
-    barrier, hook = barrier_at(filled, "opened", "part opened")
-    with coordinator(filled) as run, ClusterNode(filled, "n1", hooks=[hook]) as node:
-        wait_until_reached(barrier)
-        assert listening_addresses(run.process.pid) == {"127.0.0.1"}
-        assert listening_addresses(node.process.pid) == {"127.0.0.1"}
-        barrier.touch()
-        assert run.wait() == 0
 
 
 def test_a_run_without_cluster_imports_nothing_of_dask(filled: Workspace) -> None:
@@ -408,38 +317,6 @@ def test_what_is_too_large_for_one_node_goes_to_another(filled: Workspace, small
             assert run.wait() == 0, run.output + filled.log() + small.output + large.output
             assert "0018_e9" not in small.output and "0018_e9" in large.output
     assert {row["status"] for row in filled.manifest().values()} == {"completed"}
-
-
-RUN_FUNCTION = """
-import asyncio, os, sys
-from distributed import Scheduler
-from distributed.comm import connect
-from distributed.protocol.pickle import dumps
-async def make_folder(address, folder):
-    comm = await connect(address)
-    call = {"function": dumps(os.mkdir), "args": dumps((folder,)), "kwargs": dumps({}), "wait": True}
-    await comm.write({"op": "run_function", **call, "reply": True})
-    await comm.read()
-    await comm.close()
-async def main(address, folder):
-    await make_folder(address, folder + "-of-run")
-    async with Scheduler(port=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as scheduler:
-        await make_folder(scheduler.address, folder + "-of-dask")
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
-def test_a_client_of_dask_can_run_nothing(filled: Workspace) -> None:
-    """On loopback anything may connect; a scheduler of Dask then runs whatever function it is sent."""
-    barrier, hook = barrier_at(filled, "opened", "part opened")
-    with coordinator(filled) as run, ClusterNode(filled, "n1", hooks=[hook]) as node:
-        wait_until_reached(barrier)
-        address = json.loads(scheduler_file(filled).read_text())["address"]
-        mark = filled.root / "mark"
-        subprocess.run([sys.executable, "-c", RUN_FUNCTION, address, str(mark)], check=True, capture_output=True)
-        assert Path(f"{mark}-of-dask").exists() and not Path(f"{mark}-of-run").exists()
-        barrier.touch()
-        assert run.wait() == 0, run.output + filled.log() + node.output
 
 
 def test_a_damaged_folder_is_repaired_through_nodes(filled: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from test_cluster_config import settings_of
 
 from rm360_async.cluster.join import JoinCheck, own_versions
+from rm360_async.cluster.keys import new_keys
 from rm360_async.cluster.losses import MAX_FAILURES, Losses, fault_of_node, note_failure, note_success
 from rm360_async.cluster.members import Member, choose_member, open_slots
 from rm360_async.cluster.node_settings import node_settings, settings_values
@@ -178,6 +180,22 @@ def test_the_scheduler_file_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert found == replace(written, tls=expected)
     path.write_text('{"address": ')
     assert read_scheduler_file(path) is None
+
+
+def test_keys_that_a_run_has_made_are_in_its_file_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.json"
+    written = CoordinatorAddress(("tls://127.0.0.1:8786",), None, new_keys())
+    write_scheduler_file(path, written)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_scheduler_file(path) == written
+    path.chmod(0o640)
+    with pytest.raises(Fault, match="others may read"):
+        read_scheduler_file(path)
+    path.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(path, 65_534, -1)
+        with pytest.raises(Fault, match="belongs to another user"):
+            read_scheduler_file(path)
 
 
 # --- what is exchanged

@@ -16,6 +16,8 @@ from distributed import Scheduler, SchedulerPlugin
 
 from rm360_async.cluster.dask_node import reachable
 from rm360_async.cluster.dask_settings import DRAIN, LOOPBACK, OPERATION, configure_dask, security_of
+from rm360_async.cluster.key_files import Keys, require_keys
+from rm360_async.cluster.keys import new_keys
 from rm360_async.cluster.scheduler_file import (
     CoordinatorAddress,
     read_scheduler_file,
@@ -91,7 +93,8 @@ async def opened_link(cluster: Cluster, events: StreamEvents) -> AsyncIterator[C
     assert cluster.scheduler_file is not None, "no cluster without a scheduler file"
     configure_dask()
     await _require_unused(cluster.scheduler_file, cluster.tls)
-    scheduler = _new_scheduler(cluster)
+    own_keys = new_keys() if cluster.tls is None else None
+    scheduler = _new_scheduler(cluster, own_keys or require_keys(cluster.tls or Path()))
     _restrict(scheduler, events)
     try:
         await scheduler
@@ -101,7 +104,7 @@ async def opened_link(cluster: Cluster, events: StreamEvents) -> AsyncIterator[C
     try:
         scheduler.add_plugin(_Watch(events))
         link = CoordinatorLink(scheduler)
-        coordinator = CoordinatorAddress(link.addresses, cluster.tls)
+        coordinator = CoordinatorAddress(link.addresses, cluster.tls, own_keys)
         write_scheduler_file(cluster.scheduler_file, coordinator)
         where = " or ".join(link.addresses)
         log.info(f"nodes find this run at {where}: rm360 node --scheduler-file {cluster.scheduler_file}")
@@ -127,15 +130,15 @@ def _parts(address: str) -> tuple[str, str, int]:
     return protocol, host.strip("[]"), int(port)
 
 
-def _new_scheduler(cluster: Cluster) -> Scheduler:
-    protocol, host, port = _parts(cluster.listen)
+def _new_scheduler(cluster: Cluster, keys: Keys) -> Scheduler:
+    _, host, port = _parts(cluster.listen)
     return Scheduler(
-        protocol=f"{protocol}://",
+        protocol="tls://",
         host=host,
         port=port,
         dashboard=False,
         dashboard_address=LOOPBACK,  # it serves HTTP all the same, on all interfaces by default
-        security=security_of(cluster.tls if protocol == "tls" else None),
+        security=security_of(keys),
         worker_ttl=cluster.lost_after_seconds,
     )
 

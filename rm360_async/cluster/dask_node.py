@@ -53,7 +53,7 @@ async def reachable(coordinator: CoordinatorAddress) -> CoordinatorAddress | Non
 
 async def _answers(coordinator: CoordinatorAddress) -> bool:
     configure_dask()
-    arguments = security_of(coordinator.tls).get_connection_args("worker")
+    arguments = security_of(coordinator.keys()).get_connection_args("worker")
     host, port = get_address_host_port(coordinator.address)
     try:
         with anyio.fail_after(_CONNECT_SECONDS):
@@ -71,7 +71,7 @@ async def request_drain(coordinator: CoordinatorAddress, name: str) -> str:
     if found is None:
         raise OSError(f"nothing answers at {' or '.join(coordinator.addresses)}")
     coordinator = found
-    arguments = security_of(coordinator.tls).get_connection_args("client")
+    arguments = security_of(coordinator.keys()).get_connection_args("client")
     comm = await connect(coordinator.address, timeout=_CONNECT_SECONDS, **arguments)
     try:
         await comm.write({"op": DRAIN, "name": name, "reply": True})
@@ -113,7 +113,7 @@ def _new_worker(coordinator: CoordinatorAddress, scratch: str) -> Worker:
         local_directory=scratch,
         dashboard=False,
         dashboard_address=LOOPBACK,  # it serves HTTP all the same, on all interfaces by default
-        security=security_of(coordinator.tls),
+        security=security_of(coordinator.keys()),
     )
 
 

@@ -1,16 +1,15 @@
-"""How Dask is used: without its tasks, dashboards and profiler, and with keys beyond this machine."""
+"""How Dask is used: without its tasks, dashboards and profiler, and always with keys."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
 from typing import Any
 
 import dask
 from distributed.security import Security
 
-from rm360_async.cluster.key_files import require_keys
+from rm360_async.cluster.key_files import Keys
 
 OPERATION = "rm360"
 """The operation of the streams that carries a message: JSON text, so that no message is ever a pickle."""
@@ -35,11 +34,8 @@ def configure_dask() -> None:
     logging.getLogger("distributed").setLevel(logging.ERROR)  # what is worth a line, rm360 logs itself
 
 
-def security_of(folder: Path | None) -> Security:
-    """Return the keys in a folder, for mutual TLS; without a folder none. Raises Fault(NOT_WRITABLE) without keys."""
-    if folder is None:
-        return Security()
-    authority, certificate, key = map(str, require_keys(folder))
-    names = ("scheduler", "worker", "client")
-    roles = {f"tls_{name}_{part}": value for name in names for part, value in (("cert", certificate), ("key", key))}
-    return Security(tls_ca_file=authority, require_encryption=True, **roles)
+def security_of(keys: Keys) -> Security:
+    """Return the keys as Dask takes them, for mutual TLS: it reads nothing of anybody who does not have them."""
+    names, parts = ("scheduler", "worker", "client"), (("cert", keys.certificate), ("key", keys.key))
+    roles = {f"tls_{name}_{part}": value for name in names for part, value in parts}
+    return Security(tls_ca_file=keys.authority, require_encryption=True, **roles)

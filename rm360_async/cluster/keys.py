@@ -1,4 +1,4 @@
-"""The keys of a cluster: an authority of its own, and one certificate that coordinator and nodes share.
+"""How the keys of a cluster are made: an authority of its own, and one certificate that coordinator and nodes share.
 
 The key of the authority is thrown away: no further certificate can be made, and who has the folder belongs to the
 cluster.
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from rm360_async.cluster.key_files import AUTHORITY, CERTIFICATE, KEY
+from rm360_async.cluster.key_files import AUTHORITY, CERTIFICATE, KEY, Keys
 from rm360_async.domain.errors import BadRequest, Cause
 from rm360_async.system.files import write_private
 from rm360_async.system.os_errors import os_errors
@@ -27,16 +27,22 @@ def make_keys(folder: Path) -> None:
     found = [name for name in (AUTHORITY, CERTIFICATE, KEY) if (folder / name).exists()]
     if found:
         raise BadRequest(f"{folder} has {found[0]} already; remove it first, if no node needs it any more")
+    keys = new_keys()
+    with os_errors("write keys in", folder, "check its owner and mode", Cause.NOT_WRITABLE):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(folder / KEY, keys.key.encode())
+        write_private(folder / CERTIFICATE, keys.certificate.encode())
+        write_private(folder / AUTHORITY, keys.authority.encode())
+
+
+def new_keys() -> Keys:
+    """Return new keys as texts."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _certificate("rm360 cluster authority", authority_key, authority_key, None)
     certificate = _certificate("rm360 cluster", key, authority_key, authority)
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    with os_errors("write keys in", folder, "check its owner and mode", Cause.NOT_WRITABLE):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(folder / KEY, private)
-        write_private(folder / CERTIFICATE, certificate.public_bytes(pem))
-        write_private(folder / AUTHORITY, authority.public_bytes(pem))
+    return Keys(authority.public_bytes(pem).decode(), certificate.public_bytes(pem).decode(), private.decode())
 
 
 def _certificate(

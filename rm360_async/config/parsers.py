@@ -180,18 +180,20 @@ def to_bandwidth(value: object) -> BandwidthLimit | None:
 
 
 def to_listen_address(value: object) -> str:
-    """Return an address to listen on: tcp://127.0.0.1:0 on this machine only, or tls:// on any. 0 is any free port."""
+    """Return an address to listen on, such as tls://0.0.0.0:8786; port 0 is any free one. Only loopback may be tcp://."""
     text = _to_text(value)
     match = _LISTEN.fullmatch(text)
     if match is None or int(match["port"]) > 65_535:
         raise ConfigErrors((None, f'{value_text(text)} is not an address; write one such as "tls://0.0.0.0:8786"'))
-    if match["protocol"] == "tcp" and not _is_loopback(match["host"].strip("[]")):
+    if match["protocol"] == "tcp" and not is_loopback(text):
         reason = "can be reached from other machines, which needs keys"
         raise ConfigErrors((None, f'{value_text(text)} {reason}; write "tls://{match["host"]}:{match["port"]}"'))
     return text
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Return True if only this machine can reach an address such as tls://127.0.0.1:0."""
+    host = address.partition("://")[2].rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -242,9 +242,9 @@ class Cluster(_Section):
 
     scheduler_file: Annotated[Path, BeforeValidator(_to_path)] | None = None
     """The file in which nodes find the address of the run, on a file system that all see; without it no cluster."""
-    listen: Annotated[str, BeforeValidator(parsers.to_listen_address)] = "tcp://127.0.0.1:0"
+    listen: Annotated[str, BeforeValidator(parsers.to_listen_address)] = "tls://127.0.0.1:0"
     tls: Annotated[Path, BeforeValidator(_to_path)] | None = None
-    """The folder with ca.pem, node.pem and node.key."""
+    """The folder with ca.pem, node.pem and node.key; without it each run makes keys, on loopback."""
     temp_dir: str = ""
     """On each node: ~ and $VARIABLES are those of the node."""
     connections: Annotated[int | None, BeforeValidator(parsers.to_count_or_auto)] = Field(default=None, ge=1, le=256)
@@ -259,11 +259,16 @@ class Cluster(_Section):
         """Return True if the run is that of a cluster."""
         return self.scheduler_file is not None
 
+    @property
+    def is_on_loopback(self) -> bool:
+        """Return True if only nodes on this machine can join."""
+        return parsers.is_loopback(self.listen)
+
     @model_validator(mode="after")
     def _require_file_and_keys(self) -> Cluster:
         if self != Cluster.model_construct() and self.scheduler_file is None:
             raise ConfigErrors((None, "scheduler_file is missing; write the file in which nodes find the run"))
-        if self.listen.startswith("tls://") and self.tls is None:
+        if not self.is_on_loopback and self.tls is None:
             raise ConfigErrors((None, f"tls is missing, and {self.listen} needs keys; see `rm360 node --make-keys`"))
         return self
 

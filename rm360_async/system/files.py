@@ -18,13 +18,13 @@ _log = logging.getLogger(__name__)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomically(path: Path, data: bytes, *, durable: bool = True, private: bool = False) -> None:
     """Replace the file at `path` by one with this content, in one step. Raises OSError.
 
     A symbolic link at `path` is replaced, not followed. A failure leaves the old file as it was. A file that is not
-    `durable` may be lost or empty after a power cut, and costs no sync.
+    `durable` may be lost or empty after a power cut, and costs no sync. Only its owner may read a `private` one.
     """
-    with replacement_of(path, durable=durable) as temporary:
+    with replacement_of(path, durable=durable, mode=0o600 if private else 0o666) as temporary:
         write_all(temporary.descriptor, data)
 
 
@@ -37,13 +37,13 @@ class TemporaryFile:
 
 
 @contextmanager
-def replacement_of(path: Path, *, durable: bool = True) -> Iterator[TemporaryFile]:
+def replacement_of(path: Path, *, durable: bool = True, mode: int = 0o666) -> Iterator[TemporaryFile]:
     """Give a new file that replaces the one at `path`, in one step, when the block has written it. Raises OSError.
 
     If the block or a later step fails, the old file stays as it was. Until then the new one has the name
     `.<name>.<random>.new`; what a killed process leaves is removed by `remove_temporary_files`.
     """
-    temporary = _create_temporary(path)
+    temporary = _create_temporary(path, mode)
     try:
         try:
             yield temporary
@@ -59,10 +59,10 @@ def replacement_of(path: Path, *, durable: bool = True) -> Iterator[TemporaryFil
         sync_folder(path.parent)
 
 
-def _create_temporary(path: Path) -> TemporaryFile:
+def _create_temporary(path: Path, mode: int) -> TemporaryFile:
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-        descriptor = os.open(temporary, _NEW_FILE, 0o666)
+        descriptor = os.open(temporary, _NEW_FILE, mode)
         if try_lock(descriptor, temporary, SHARED):
             return TemporaryFile(temporary, descriptor)
         os.close(descriptor)  # removed in the moment before it was locked

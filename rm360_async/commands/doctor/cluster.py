@@ -41,7 +41,7 @@ def _check_folders(settings: Settings) -> Iterator[CheckResult]:
         text = f"the ledger beside {settings.storage.manifest_path} is on a network file system: a run refuses it"
         yield fail("cluster", text, "set storage.manifest_path to a disk of this machine")
     output_dir = settings.storage.output_dir
-    if settings.cluster.listen.startswith("tls://") and not is_network(file_system(output_dir)):
+    if not settings.cluster.is_on_loopback and not is_network(file_system(output_dir)):
         text = f"output_dir {output_dir} is on a disk of this machine, which nodes elsewhere have to mount"
         yield warn("cluster", text, "share it, e.g. by NFS, under the same path")
     if not settings.cluster.temp_dir:
