@@ -102,22 +102,41 @@ def test_a_node_that_cannot_work_is_excluded_at_once(cause: Cause) -> None:
     node = member("n1")
     fault = fault_of_node(Fault(cause, "no"), node)
     assert fault.cause is Cause.NODE_UNFIT and "n1" in str(fault)
-    assert note_failure(node, A, fault, NOW) and not node.is_open(NOW + 59) and node.is_open(NOW + 60)
-    assert note_failure(node, A, fault, NOW + 60) and not node.is_open(NOW + 179), "twice as long"
-    note_success(node)
-    assert note_failure(node, A, fault, NOW + 200) and node.is_open(NOW + 260)
+    assert note_failure(node, A, "reserve", fault, NOW) and not node.is_open(NOW + 59) and node.is_open(NOW + 60)
+    assert note_failure(node, A, "reserve", fault, NOW + 60) and not node.is_open(NOW + 179), "twice as long"
+    note_success(node, "reserve")
+    assert note_failure(node, A, "reserve", fault, NOW + 200) and not node.is_open(NOW + 439), (
+        "it has extracted nothing"
+    )
+    note_success(node, "extract")
+    assert note_failure(node, A, "reserve", fault, NOW + 440) and node.is_open(NOW + 500)
 
 
 def test_a_node_on_which_different_performances_fail_in_a_row_is_excluded() -> None:
     node, died = member("n1"), Fault(Cause.WORKER_DIED, "by signal 11")
     names = [Performance("0018", f"e{number}") for number in range(MAX_FAILURES)]
-    assert [note_failure(node, each, died, NOW) for each in [names[0], *names]] == [False, False, False, True]
+    excluded = []
+    for each in [names[0], *names]:
+        note_success(node, "download")
+        excluded.append(note_failure(node, each, "extract", died, NOW))
+    assert excluded == [False, False, False, True], "that it can download is no answer"
+    assert note_failure(node, A, "extract", died, NOW + 59), "what it still has goes elsewhere, too"
+    assert node.is_open(NOW + 60) and note_failure(node, A, "extract", died, NOW + 60), "it is as it was"
+
+
+def test_a_full_output_disk_excludes_no_node_and_a_full_spool_does() -> None:
+    node, full = member("n1"), Fault(Cause.DISK_FULL, "no space left")
+    names = [Performance("0018", f"e{number}") for number in range(MAX_FAILURES)]
+    assert not any([note_failure(node, each, "extract", full, NOW) for each in names])
+    assert any([note_failure(node, each, "download", full, NOW) for each in names])
 
 
 @pytest.mark.parametrize("cause", [Cause.RATE_LIMIT, Cause.UNREACHABLE, Cause.FILE_QUOTA, Cause.NODE_LEAVES])
 def test_what_the_remote_refuses_excludes_no_node(cause: Cause) -> None:
     node = member("n1")
-    assert not any(note_failure(node, Performance("0018", f"e{n}"), Fault(cause, "no"), NOW) for n in range(9))
+    assert not any(
+        note_failure(node, Performance("0018", f"e{n}"), "download", Fault(cause, "no"), NOW) for n in range(9)
+    )
 
 
 # --- limits

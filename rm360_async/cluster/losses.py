@@ -1,8 +1,9 @@
 """What follows for a performance, and for a node, from what goes wrong on nodes: rules without I/O.
 
 A node that is lost, leaves or is unfit costs its performances no try. But it may be the performance that kills nodes:
-from the third loss in a row on, each counts. And a node on which different performances fail in a row, or that cannot
-work at all, gets nothing for a while, twice as long each time.
+from the third loss in a row on, each counts. A node on which the same step of different performances fails in a row,
+or that cannot work at all, gets nothing for a while, twice as long each time until it has extracted something; what it
+has then goes elsewhere. The disk that an extraction fills is that of the output, which all nodes share.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from rm360_async.cluster.members import Member
 from rm360_async.domain.errors import Cause, Fault, Scope
 from rm360_async.domain.names import Performance
 
+EXTRACT = "extract"
+"""The last of a node's steps."""
 MAX_LOSSES = 2
 """Losses in a row of one performance that do not count."""
 MAX_FAILURES = 3
-"""Performances that fail in a row on one node, before it gets no more for a while."""
+"""Performances of which a step fails in a row on one node, before it gets no more for a while."""
 _EXCLUSION_SECONDS, _MAX_EXCLUSION_SECONDS = 60.0, 3600.0
 _OF_THE_NODE = (Scope.MACHINE, Scope.SERVICE)
 _OF_THE_SOURCE = frozenset({Cause.FILE_QUOTA, Cause.NOT_FOUND, Cause.DUPLICATE_NAME, Cause.TOO_LARGE})
@@ -47,12 +50,16 @@ def fault_of_node(fault: Fault, member: Member) -> Fault:
     return Fault(Cause.NODE_UNFIT, f"node {member.name} cannot work: {fault.message}", fault.hint)
 
 
-def note_failure(member: Member, performance: Performance, fault: Fault, now: float) -> bool:
-    """Note a failure on a node; return True if it gets nothing more for a while."""
-    if fault.cause.scope is Scope.REMOTE or fault.cause in _OF_THE_SOURCE or fault.cause is Cause.NODE_LEAVES:
+def note_failure(member: Member, performance: Performance, step: str, fault: Fault, now: float) -> bool:
+    """Note that a step failed on a node; return True if the node gets nothing for a while, from now or already."""
+    if not _may_be_of_the_node(fault, step):
         return False
-    member.failed.add(performance)
-    if fault.cause is not Cause.NODE_UNFIT and len(member.failed) < MAX_FAILURES:
+    if member.excluded_until > now:
+        return True
+    failed = member.failed.setdefault(step, set())
+    failed.add(performance)
+    most = 1 if fault.cause is Cause.NODE_UNFIT or member.exclusions else MAX_FAILURES
+    if len(failed) < most:
         return False
     member.failed.clear()
     member.excluded_until = now + min(_EXCLUSION_SECONDS * 2.0**member.exclusions, _MAX_EXCLUSION_SECONDS)
@@ -60,7 +67,15 @@ def note_failure(member: Member, performance: Performance, fault: Fault, now: fl
     return True
 
 
-def note_success(member: Member) -> None:
-    """Note that something succeeded on a node."""
-    member.failed.clear()
-    member.exclusions = 0
+def _may_be_of_the_node(fault: Fault, step: str) -> bool:
+    cause = fault.cause
+    if cause.scope is Scope.REMOTE or cause in _OF_THE_SOURCE or cause is Cause.NODE_LEAVES:
+        return False
+    return not (step == EXTRACT and cause is Cause.DISK_FULL)
+
+
+def note_success(member: Member, step: str) -> None:
+    """Note that a step succeeded on a node."""
+    member.failed.pop(step, None)
+    if step == EXTRACT:  # with which it has shown that it can do them all
+        member.exclusions = 0

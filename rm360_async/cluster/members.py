@@ -44,8 +44,8 @@ class Member:
     """Jobs that have a lease on it."""
     downloading: set[Performance] = field(default_factory=set)
     """Jobs that hold a slot."""
-    failed: set[Performance] = field(default_factory=set)
-    """Performances that failed on it since one succeeded."""
+    failed: dict[str, set[Performance]] = field(default_factory=dict)
+    """By step, the performances for which it failed on this node since it succeeded for one."""
     too_small_for: set[Performance] = field(default_factory=set)
     """Performances whose files its spool can never hold."""
     lost: bool = False

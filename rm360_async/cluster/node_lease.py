@@ -14,14 +14,14 @@ class NodeLease:
     """A place on a node, and output that was promised; `on_release` returns the place (see `job.DiskLease`)."""
 
     def __init__(self, member: Member, output: Lease, on_release: Callable[[str], None]) -> None:
-        self.member, self._output, self._on_release = member, output, on_release
+        self.member, self.output, self._on_release = member, output, on_release
         self.ended = ""
         """How the job has ended, see `values`; "" while it goes on, or will be continued."""
         self._is_released = False
 
     def record_written(self, output_bytes: int, output_files: int) -> None:
         """Record how much of the output is on disk."""
-        self._output.record_written(output_bytes, output_files)
+        self.output.record_written(output_bytes, output_files)
 
     async def release(self) -> None:
         """Return both; does nothing the second time."""
@@ -30,4 +30,4 @@ class NodeLease:
         self._is_released = True
         self._on_release(self.ended)
         with anyio.CancelScope(shield=True):
-            await self._output.release()
+            await self.output.release()

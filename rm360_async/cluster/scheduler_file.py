@@ -57,7 +57,7 @@ def read_scheduler_file(path: Path, tls: Path | None = None) -> CoordinatorAddre
         addresses, folder = tuple(map(str, value["addresses"])), tls or value["tls"]
         if folder:
             return CoordinatorAddress(addresses, Path(folder))
-        require_private(path, "remove it; a run writes it anew when it starts")
+        require_private(path, "remove it; a run writes it again when it starts")
         return CoordinatorAddress(addresses, None, Keys(**value["keys"]))
     return None
 

@@ -79,7 +79,7 @@ class ClusterStages(Stages):
     async def reserve(self, job: Job) -> None:
         """Place the job, promise it space on the output disk, and have the node reserve space in its spool."""
         lease = job.lease
-        if isinstance(lease, NodeLease) and not lease.member.lost:
+        if isinstance(lease, NodeLease) and lease.member.is_open(self.clock.monotonic()):
             await self.nodes.place(job, lease.member)
             await self._reserve_on(job, lease)
             return
@@ -148,7 +148,9 @@ class ClusterStages(Stages):
         return {"job": job_values(job), "quotas": quotas, "meta": meta, "ratios": await hints.ratios()}
 
     async def wait_for_space(self, job: Job) -> None:
-        """Do nothing: the node waits for it."""
+        """Wait until what the job has still to write fits on the output disk; the node waits for its own."""
+        if isinstance(job.lease, NodeLease):
+            await self.budget.wait_for_space(job.lease.output, on_wait=reporting(job))
 
     async def download(self, job: Job) -> None:
         """Have the node download what its spool lacks; its slot is free afterwards."""

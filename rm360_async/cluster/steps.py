@@ -14,6 +14,7 @@ from rm360_async.cluster.losses import Losses, fault_of_node, note_failure, note
 from rm360_async.cluster.members import Member
 from rm360_async.cluster.values import Values, apply_outcome, fault_from
 from rm360_async.domain.clock import Clock
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.pipeline.job import Job
 from rm360_async.system.log import logger
 
@@ -27,6 +28,7 @@ class _Step:
 
     member: Member
     job: Job
+    name: str
     ended: anyio.Event = field(default_factory=anyio.Event)
     outcome: Values | None = None
     """What the node returned; None if it was lost."""
@@ -53,7 +55,7 @@ class Steps:
         if member.lost:
             raise self._losses.lost(job.performance, member.name)
         self._number += 1
-        number, running = self._number, _Step(member, job)
+        number, running = self._number, _Step(member, job, step)
         self._steps[number] = running
         member.jobs.add(job.performance)
         message = {"kind": "step", "number": number, "step": step, "performance": str(job.performance), **values}
@@ -76,13 +78,22 @@ class Steps:
         if outcome["fault"] is None:
             if "record" in outcome:
                 self._losses.survived(job.performance)
-            note_success(member)
+            note_success(member, step.name)
             return outcome
         self._losses.survived(job.performance)
-        fault = fault_of_node(fault_from(outcome["fault"]), member)
-        if note_failure(member, job.performance, fault, self._clock.monotonic()):
+        raise self._judged(step, fault_of_node(fault_from(outcome["fault"]), member))
+
+    def _judged(self, step: _Step, fault: Fault) -> Fault:
+        """Return the fault of a step as the performance's: where all fails, it is that of the node."""
+        member, now = step.member, self._clock.monotonic()
+        was_excluded = member.excluded_until > now
+        if not note_failure(member, step.job.performance, step.name, fault, now):
+            return fault
+        if not was_excluded:
             log.warning(f"node {member.name} gets no jobs for a while, because all fails there: {fault}")
-        raise fault
+        if fault.cause is Cause.NODE_UNFIT:
+            return fault
+        return Fault(Cause.NODE_UNFIT, f"all fails on node {member.name}: {fault.message}", fault.hint)
 
     def lost(self, member: Member) -> None:
         """End the steps of a node that is gone."""

@@ -227,6 +227,9 @@ class _SimulatedStages(ClusterStages):
     async def _reservation(self, job: Job) -> Values:
         return {"job": job_values(job)}
 
+    async def wait_for_space(self, job: Job) -> None:
+        return
+
     async def publish(self, job: Job, record: Record) -> None:
         cast(ClusterWorld, self.settings).publish(job)
 
