@@ -42,6 +42,17 @@ def test_what_is_wanted_later_is_added_and_nothing_fetched_twice(drive_server: D
     assert drive_server.workspace.command("verify", "--deep") == 0
 
 
+def test_audio_stays_as_it_was_in_a_folder_that_is_completed(workspace: Workspace) -> None:
+    """Two of its files have the same name but for the suffix."""
+    workspace.put("0018/0018_e0_raw.smc", Tiny(part="e0"))
+    assert workspace.run(extraction__cameras=["25"]) == 0
+    before = content(workspace.folder("0018/e0") / "audio")
+    assert workspace.run(**RANGES) == 0
+    assert workspace.manifest()["0018/e0"]["cameras_extracted"] == "2"
+    assert sorted(before) == ["audio.mp3", "audio.wav", "audio_data.npz"]
+    assert content(workspace.folder("0018/e0") / "audio") == before
+
+
 def test_a_small_folder_too_is_completed_by_ranges(drive_server: DriveServer) -> None:
     drive_server.workspace.put("0018/0018_e0_raw.smc", replace(WIDE, part="e0"))
     assert drive_server.run(extraction__cameras=["25"]) == 0

@@ -33,14 +33,14 @@ class PreviousFolder:
 
     def __init__(self, folder: Path, record: Record, listed: Iterable[ListedFile]) -> None:
         self.folder, self.record = folder, record
-        self._files: dict[str, ReusedFile] = {}
-        """By the path below the folder, without its suffix."""
+        self._files: list[ReusedFile] = []
         self._incomplete = {(item.modality, item.camera) for item in record.left_out}
         for file in listed:
             if _has_size(folder / file.path, file.size):
-                self._files[str(PurePosixPath(file.path).with_suffix(""))] = ReusedFile(folder / file.path, file)
+                self._files.append(ReusedFile(folder / file.path, file))
             else:
                 self._incomplete.add(_modality_and_camera(file.path))
+        self._by_stem = {str(PurePosixPath(file.listed.path).with_suffix("")): file for file in self._files}
 
     @classmethod
     def of(cls, folder: str | None) -> PreviousFolder | None:
@@ -72,11 +72,11 @@ class PreviousFolder:
 
     def file(self, stem: str) -> ReusedFile | None:
         """Return the file at a path without its suffix, None when there is none."""
-        return self._files.get(stem)
+        return self._by_stem.get(stem)
 
     def files(self, modality: Modality) -> list[ReusedFile]:
         """Return all files of a modality."""
-        return [file for stem, file in self._files.items() if stem.startswith(f"{modality.value}/")]
+        return [file for file in self._files if file.listed.path.startswith(f"{modality.value}/")]
 
 
 def _has_size(path: Path, size: int) -> bool:
