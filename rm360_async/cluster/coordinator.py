@@ -15,8 +15,7 @@ from rm360_async.cluster.join import nonce_file
 from rm360_async.cluster.nodes import Nodes
 from rm360_async.cluster.stages import ClusterStages
 from rm360_async.cluster.values import Values
-from rm360_async.config import Settings
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import Stage
 from rm360_async.ledger import Ledger
@@ -25,7 +24,6 @@ from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.stages.stages import Stages
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import logger
-from rm360_async.system.mounts import file_system, is_network
 
 log = logger(__name__)
 _NODES_KEY = "nodes"
@@ -34,22 +32,10 @@ WIDTH = Width(256, 1024)
 """Downloads and extractions at once on all nodes, at most: tasks that wait, of some kilobytes each."""
 
 
-def require_local_ledger(settings: Settings) -> None:
-    """Raise Fault(NOT_WRITABLE) for a ledger that is not on a disk of this machine."""
-    folder = settings.storage.manifest_path.parent
-    kind = file_system(folder)
-    if is_network(kind):
-        message = (
-            f"the ledger beside {settings.storage.manifest_path} is on {kind}, where its locks cannot be relied on"
-        )
-        raise Fault(Cause.NOT_WRITABLE, message, "set storage.manifest_path to a disk of this machine")
-
-
 @asynccontextmanager
 async def opened_cluster(stages: Stages, ledger: Ledger, scheduler: Scheduler) -> AsyncIterator[ClusterStages]:
     """Give the stages of a run whose nodes do the work, and listen for these while the block runs."""
     settings = stages.settings
-    require_local_ledger(settings)
     send, receive = anyio.create_memory_object_stream[Values](1000)
     with send, receive, nonce_file(settings) as check:
         expected = json.loads(await ledger.hints.get_meta(_NODES_KEY) or "[]")

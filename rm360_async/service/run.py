@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from rm360_async.cluster.local_ledger import require_local_ledger
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.notification import event_at_end
@@ -76,6 +77,7 @@ async def run(settings: Settings, options: RunOptions) -> int:
             notifications = Notifications(settings)
             notifications.log_path = str(log_file.path)
             try:
+                await on_disk_thread(require_local_ledger, settings)
                 async with (
                     opened(settings.storage.manifest_path, create=True) as (ledger, claims),
                     _registered_run(settings, ledger, claims) as number,
