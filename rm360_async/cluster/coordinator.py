@@ -17,7 +17,7 @@ from rm360_async.cluster.stages import ClusterStages
 from rm360_async.cluster.values import Values
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
-from rm360_async.domain.stage import Stage
+from rm360_async.domain.stage import FAILURES, Stage
 from rm360_async.ledger import Ledger
 from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.scheduler import Scheduler
@@ -43,7 +43,10 @@ async def opened_cluster(stages: Stages, ledger: Ledger, scheduler: Scheduler) -
         def is_published(performance: Performance) -> bool:
             return scheduler.ended.get(performance) is Stage.COMPLETED
 
-        nodes = Nodes(check, send.send_nowait, is_published, expected)
+        def is_failed(performance: Performance) -> bool:
+            return scheduler.ended.get(performance) in FAILURES
+
+        nodes = Nodes(check, send.send_nowait, is_published, expected, is_failed)
         async with opened_link(settings.cluster, nodes) as link, anyio.create_task_group() as tasks:
             nodes.send = link.send
             tasks.start_soon(_record_notes, receive, ledger)

@@ -26,6 +26,7 @@ from rm360_async.stages.cleanup import cleanup
 from rm360_async.stages.download import download
 from rm360_async.stages.extract import extract
 from rm360_async.stages.reserve import evict_orphans, reserve, wait_for_space
+from rm360_async.stages.retention import limit_failed_files
 from rm360_async.system.changed import Changed
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import logger
@@ -72,6 +73,8 @@ class NodeJobs:
         self._range_downloader = RangeDownloader(self._downloader, self.worker_limits, ranges_only)
         self._extractions = anyio.CapacityLimiter(processing.worker_count)
         self._jobs: dict[Performance, _HeldJob] = {}
+        self.failed: set[Performance] = set()
+        """Performances of the run that have failed, whose files in the quarantine are bounded."""
         self.changed = Changed()
 
     @property
@@ -142,7 +145,7 @@ class NodeJobs:
             async with held.lock:
                 await held.job.release_staging()
                 if ended:
-                    await cleanup(held.job, self.settings, published=ended == PUBLISHED)
+                    await self._clean_up(held.job, published=ended == PUBLISHED)
                 await held.job.release_lease()
         if self._jobs.get(performance) is held:
             del self._jobs[performance]
@@ -151,7 +154,18 @@ class NodeJobs:
     async def forget(self, performance: Performance) -> None:
         """Remove what the spool has of a published performance, unless it is a job here."""
         if performance not in self._jobs:
-            await cleanup(Job(performance), self.settings, published=True)
+            await self._clean_up(Job(performance), published=True)
+
+    async def _clean_up(self, job: Job, *, published: bool) -> None:
+        await cleanup(job, self.settings, published=published)
+        if published:
+            self.failed.discard(job.performance)
+            return
+        self.failed.add(job.performance)
+        await limit_failed_files(self.settings, self._failed_among)
+
+    async def _failed_among(self, performances: set[Performance]) -> set[Performance]:
+        return performances & self.failed
 
     async def release_all(self) -> None:
         """End all jobs: the run is gone."""

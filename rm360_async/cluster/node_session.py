@@ -89,6 +89,8 @@ class NodeSession:
                 tasks.start_soon(self._jobs.release, performance_from(message["performance"]), message["ended"])
             elif kind == "forget":
                 tasks.start_soon(self._jobs.forget, performance_from(message["performance"]))
+            elif kind == "failed":
+                self._jobs.failed.update(map(performance_from, message["performances"]))
             elif kind == "nodes":
                 self._nodes = message["count"]
                 self._accounts.limiter.share = 1 / self._nodes if self._shares_bandwidth else 1.0

@@ -31,6 +31,7 @@ def settings_values(settings: Settings) -> dict[str, Any]:
         "output_dir": str(settings.storage.output_dir),
         "log_dir": str(settings.storage.log_dir),
         "temp_dir": cluster.temp_dir,
+        "keep_failed_gb": settings.storage.keep_failed_gb,
         "processing": {name: getattr(processing, name) for name in _PROCESSING}
         | {"workers": cluster.workers, "connections": cluster.connections, "downloads": processing.downloads},
         "bandwidth": None if limit is None else [list(entry) for entry in limit.entries],
@@ -53,7 +54,7 @@ def node_settings(values: Mapping[str, Any], temp_dir: str | None, downloads: in
         processing["bandwidth"] = BandwidthLimit(tuple((minute, rate) for minute, rate in bandwidth))
     if downloads is not None:
         processing["downloads"] = downloads
-    storage = {"output_dir": values["output_dir"], "log_dir": values["log_dir"], "temp_dir": folder}
+    storage = {name: values[name] for name in ("output_dir", "log_dir", "keep_failed_gb")} | {"temp_dir": folder}
     sections = {
         "google_drive": values["google_drive"],
         "extraction": {"subjects": "all"},

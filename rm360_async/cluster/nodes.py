@@ -37,10 +37,12 @@ class Nodes:
         on_note: Callable[[Values], None],
         is_published: Callable[[Performance], bool],
         expected: Iterable[str] = (),
+        is_failed: Callable[[Performance], bool] = lambda performance: False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`expected`: the names of the nodes that the run before had, which may have bytes of what is placed first."""
         self._check, self._on_note, self._is_published, self._clock = check, on_note, is_published, clock
+        self._is_failed = is_failed
         self._expected, self._expected_until = set(expected), math.inf
         self.members: dict[str, Member] = {}
         """By the addresses of their streams: those that have joined."""
@@ -120,6 +122,7 @@ class Nodes:
         self.send(address, {"kind": "accepted", "name": name})
         for performance in filter(self._is_published, list(spooled)):
             self._forget(member, performance)
+        self.send(address, {"kind": "failed", "performances": [str(each) for each in spooled if self._is_failed(each)]})
         self._limits.added(address)
         self._expected.discard(facts["name"])
         self._on_note({"nodes": sorted(names | {name})})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.domain.formatting import size_text
+from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import FAILURES
 from rm360_async.download import spool
 from rm360_async.download.spool import QuarantinedFile
@@ -18,25 +19,36 @@ from rm360_async.system.os_errors import os_errors
 log = logger(__name__)
 
 
+FailedAmong = Callable[[set[Performance]], Awaitable[set[Performance]]]
+
+
 async def limit_quarantine(settings: Settings, ledger: Ledger) -> None:
+    """Do `limit_failed_files` for the performances that have failed by the ledger."""
+
+    async def failed_among(performances: set[Performance]) -> set[Performance]:
+        return {row.performance for row in await ledger.rows(performances) if row.stage in FAILURES}
+
+    await limit_failed_files(settings, failed_among)
+
+
+async def limit_failed_files(settings: Settings, failed_among: FailedAmong) -> None:
     """Remove the oldest files of failed performances from the quarantine, until `storage.keep_failed_gb` is kept.
 
-    Files of other performances are not counted: the user keeps them, or a run will restore them. A file that cannot be
-    removed is logged and stays; raises nothing.
+    `failed_among` returns which of some performances have failed. Files of other performances are not counted: the
+    user keeps them, or a run will restore them. A file that cannot be removed is logged and stays; raises nothing.
     """
     folder = settings.storage.temp_dir / spool.QUARANTINE
     try:
         with os_errors("read", folder):
             quarantined = await on_disk_thread(spool.quarantined, settings.storage.temp_dir)
         if sum(file.bytes for file in quarantined) > settings.storage.keep_failed_bytes:
-            await _limit(quarantined, settings.storage.keep_failed_bytes, ledger)
+            await _limit(quarantined, settings.storage.keep_failed_bytes, failed_among)
     except Fault as fault:
         log.warning(f"the quarantine may hold more than storage.keep_failed_gb: {fault}")
 
 
-async def _limit(quarantined: Sequence[QuarantinedFile], limit: int, ledger: Ledger) -> None:
-    performances = {file.performance for file in quarantined if file.performance is not None}
-    failed = {row.performance for row in await ledger.rows(performances) if row.stage in FAILURES}
+async def _limit(quarantined: Sequence[QuarantinedFile], limit: int, failed_among: FailedAmong) -> None:
+    failed = await failed_among({file.performance for file in quarantined if file.performance is not None})
     files = [file for file in quarantined if file.performance in failed]
     excess = sum(file.bytes for file in files) - limit
     for file in files:
