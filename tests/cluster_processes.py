@@ -69,6 +69,10 @@ class ClusterNode:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the node did not end; its output:\n{self.output}") from None
 
+    def wait_ready(self) -> None:
+        """Wait until it looks for a run: it will join within a second or two."""
+        wait_until(lambda: "waiting for a run" in self.output, f"{self.name} looks for a run:\n{self.output}")
+
     def wait_joined(self) -> None:
         """Wait until it has joined a run."""
         wait_until(lambda: "joined as" in self.output, f"{self.name} joined:\n{self.output}")
@@ -99,6 +103,7 @@ def scheduler_file(workspace: Workspace) -> Path:
 def coordinator(workspace: Workspace, *arguments: str, hooks: Sequence[Hook] = (), **overrides: Any) -> Instance:
     """Start `rm360 run` as the coordinator of a cluster; the nodes have disks of their own."""
     cluster = {"cluster__scheduler_file": str(scheduler_file(workspace)), "cluster__lost_after_seconds": 5}
+    cluster["logging__level"] = "DEBUG"  # which tells what is charged
     return Instance(workspace, *arguments, hooks=hooks, **{**cluster, **overrides})
 
 

@@ -16,6 +16,8 @@ barrier                 create `<path>.reached`, then wait until `path` exists
 mark                    create `path`
 no_room                 fail as SQLite does on a full disk, as long as `path` exists
 fill, use_inodes        take all but `leave` bytes (or inodes) of the disk of `path`
+
+RM360_FAULT_CONSTANTS holds a JSON object: by module, the constants that have other values, such as a wait.
 """
 
 from __future__ import annotations
@@ -184,7 +186,12 @@ def pass_hooks_on(module: Any) -> None:
     module.PASSED_VARIABLES |= PASSED
 
 
-HOOKS = "RM360_FAULT_HOOKS"
+def setting(values: dict[str, Any]) -> Callable[[Any], None]:
+    """Return what gives constants of a module other values."""
+    return lambda module: vars(module).update(values)
+
+
+HOOKS, CONSTANTS = "RM360_FAULT_HOOKS", "RM360_FAULT_CONSTANTS"
 LAUNCHER = Path(__file__).with_name("launch.py")
 PASSED = {"RCLONE_CONFIG", *(name for name in os.environ if name.startswith("RM360_"))}
 if HOOKS in os.environ:
@@ -195,6 +202,7 @@ if HOOKS in os.environ:
                 "rm360_async.system.fault_points": act_at_points,
                 "rm360_async.system.processes": launch_with_hooks,
                 "rm360_async.system.worker_environment": pass_hooks_on,
+                **{name: setting(values) for name, values in json.loads(os.environ.get(CONSTANTS, "{}")).items()},
             }
         ),
     )
