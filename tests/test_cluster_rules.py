@@ -90,6 +90,15 @@ def test_two_losses_in_a_row_cost_nothing_and_each_further_one_a_try() -> None:
     assert losses.lost(A, "n5").cause is Cause.NODE_LOST
 
 
+def test_a_performance_leaves_nodes_on_which_all_fails_twice_at_no_try() -> None:
+    losses = Losses()
+    assert [losses.moves_free(A) for _ in range(4)] == [True, True, False, False], "or such a run would never end"
+    losses.survived(A)
+    assert not losses.moves_free(A) and losses.moves_free(B)
+    losses.extracted(A)
+    assert losses.moves_free(A)
+
+
 @pytest.mark.parametrize("cause", [Cause.NODE_LOST, Cause.NODE_LEAVES, Cause.NODE_UNFIT])
 def test_what_a_node_is_to_blame_for_starts_at_once_again_and_costs_no_try(cause: Cause) -> None:
     row = PerformanceRow(A, Stage.EXTRACTING, tries=9)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import signal
 import socket
 import ssl
 import struct
@@ -91,6 +90,7 @@ def test_no_pickle_of_a_stranger_is_read(filled: Workspace) -> None:
     unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     with working_cluster(filled) as (run, node):
+        assert scheduler_file(filled).stat().st_mode & 0o777 == 0o600, "it has the keys"
         listening = listening_addresses(run.process.pid) | listening_addresses(node.process.pid)
         assert {address for address, _ in listening} == {"127.0.0.1"}
         for _, port in listening:
@@ -117,11 +117,3 @@ def test_keys_of_a_folder_are_needed_and_kept_from_others(filled: Workspace) -> 
     with coordinator(filled, **tls) as run:
         assert run.wait() == 3
         assert "others may read" in run.output
-
-
-def test_a_scheduler_file_with_keys_is_for_its_owner(filled: Workspace) -> None:
-    with coordinator(filled) as run:
-        wait_until(scheduler_file(filled).exists, "the run listens")
-        assert scheduler_file(filled).stat().st_mode & 0o777 == 0o600
-        run.signal(signal.SIGTERM)
-        assert run.wait() == 143

@@ -3,10 +3,13 @@
 A node that is lost, leaves or is unfit costs its performances no try. But it may be the performance that kills nodes:
 from the third loss in a row on, each counts. A node on which the same step of different performances fails in a row,
 or that cannot work at all, gets nothing for a while, twice as long each time until it has extracted something; what it
-has then goes elsewhere. The disk that an extraction fills is that of the output, which all nodes share.
+has then goes elsewhere, twice at no try: all nodes may be well, and the last files of a run damaged. The disk that an
+extraction fills is that of the output, which all nodes share.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 from rm360_async.cluster.members import Member
 from rm360_async.domain.errors import Cause, Fault, Scope
@@ -28,6 +31,7 @@ class Losses:
 
     def __init__(self) -> None:
         self._in_a_row: dict[Performance, list[str]] = {}
+        self._moves: Counter[Performance] = Counter()
 
     def lost(self, performance: Performance, node: str) -> Fault:
         """Return the fault of a job whose node was lost."""
@@ -41,6 +45,16 @@ class Losses:
     def survived(self, performance: Performance) -> None:
         """Note that a node has done with a performance what it was asked to."""
         self._in_a_row.pop(performance, None)
+
+    def moves_free(self, performance: Performance) -> bool:
+        """Return True if a performance leaves a node on which all fails at no try: some times, or no run would end."""
+        self._moves[performance] += 1
+        return self._moves[performance] <= MAX_LOSSES
+
+    def extracted(self, performance: Performance) -> None:
+        """Note that a performance was extracted."""
+        self.survived(performance)
+        self._moves.pop(performance, None)
 
 
 def fault_of_node(fault: Fault, member: Member) -> Fault:

@@ -77,7 +77,7 @@ class Steps:
         member.spooled[job.performance] = job.spooled_bytes
         if outcome["fault"] is None:
             if "record" in outcome:
-                self._losses.survived(job.performance)
+                self._losses.extracted(job.performance)
             note_success(member, step.name)
             return outcome
         self._losses.survived(job.performance)
@@ -91,7 +91,7 @@ class Steps:
             return fault
         if not was_excluded:
             log.warning(f"node {member.name} gets no jobs for a while, because all fails there: {fault}")
-        if fault.cause is Cause.NODE_UNFIT:
+        if fault.cause is Cause.NODE_UNFIT or not self._losses.moves_free(step.job.performance):
             return fault
         return Fault(Cause.NODE_UNFIT, f"all fails on node {member.name}: {fault.message}", fault.hint)
 
