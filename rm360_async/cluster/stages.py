@@ -64,6 +64,12 @@ class ClusterStages(Stages):
             self._show_lack_of_nodes()
             await anyio.sleep(_POLL_SECONDS)
 
+    def begin_turn(self, job: Job) -> None:
+        """Do nothing: a job on the way to a slot is seen by its stage."""
+
+    def end_turn(self, job: Job) -> None:
+        """Do nothing."""
+
     def _coming(self) -> int:
         """Return how many jobs are on the way to a slot, beside those that wait for one."""
         begun = [job for job in self.scheduler.active.values() if job.stage is Stage.DOWNLOADING and job.lease is None]
