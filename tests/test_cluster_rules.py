@@ -16,7 +16,7 @@ from rm360_async.cluster.keys import new_keys
 from rm360_async.cluster.losses import MAX_FAILURES, Losses, fault_of_node, note_failure, note_success
 from rm360_async.cluster.members import Member, choose_member, open_slots
 from rm360_async.cluster.node_settings import node_settings, settings_values
-from rm360_async.cluster.scheduler_file import CoordinatorAddress, read_scheduler_file, write_scheduler_file
+from rm360_async.cluster.scheduler_file import CoordinatorAddress, read_scheduler_file, why_no_run, write_scheduler_file
 from rm360_async.cluster.shared_limits import SharedLimits
 from rm360_async.cluster.values import (
     Values,
@@ -274,3 +274,11 @@ def test_a_fault_survives_as_values(cause: Cause) -> None:
     fault = Fault(cause, "what", "do this", until=12.5)
     again = fault_from(json.loads(json.dumps(fault_values(fault))))
     assert (again.cause, str(again), again.until) == (cause, str(fault), 12.5)
+
+
+def test_why_there_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    assert why_no_run(tmp_path / "typo.json") == "there is no such file"
+    assert why_no_run(tmp_path / "typo" / "c.json") == f"there is no such file, and no folder {tmp_path / 'typo'}"
+    assert why_no_run(tmp_path / "other.json") == "it is not the scheduler_file of a run"
+    assert why_no_run(tmp_path) == "it cannot be read: Is a directory"

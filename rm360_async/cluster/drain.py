@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rm360_async.cluster.dask_node import request_drain
-from rm360_async.cluster.scheduler_file import read_scheduler_file
+from rm360_async.cluster.scheduler_file import read_scheduler_file, why_no_run
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.exit_code import ExitCode
 
@@ -17,7 +17,7 @@ async def drain_node(scheduler_file: Path, tls: Path | None, name: str) -> int:
     coordinator = read_scheduler_file(scheduler_file, tls)
     try:
         if coordinator is None:
-            raise OSError("there is no such file")
+            raise OSError(why_no_run(scheduler_file))
         answer = await request_drain(coordinator, name)
     except (OSError, TimeoutError) as error:
         hint = "see `rm360 status` whether it is active"

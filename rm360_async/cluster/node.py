@@ -12,7 +12,7 @@ from rm360_async.cluster.leaving import Leaving
 from rm360_async.cluster.node_log import log_to_console
 from rm360_async.cluster.node_options import NodeOptions
 from rm360_async.cluster.node_serve import serve
-from rm360_async.cluster.scheduler_file import CoordinatorAddress, read_scheduler_file
+from rm360_async.cluster.scheduler_file import CoordinatorAddress, read_scheduler_file, why_no_run
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.system.exception_groups import unwraps_faults
 from rm360_async.system.log import logger
@@ -40,7 +40,9 @@ async def run_node(options: NodeOptions) -> int:
 
 
 async def _serve_runs(options: NodeOptions, leaving: Leaving) -> None:
-    log.info(f"waiting for a run: {options.scheduler_file}")
+    is_there = read_scheduler_file(options.scheduler_file) is not None
+    why = "" if is_there else f" ({why_no_run(options.scheduler_file)})"
+    log.info(f"waiting for a run: {options.scheduler_file}{why}")
     silent = None
     while not leaving.is_set:
         written = read_scheduler_file(options.scheduler_file, options.tls)

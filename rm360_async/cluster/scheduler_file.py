@@ -62,6 +62,17 @@ def read_scheduler_file(path: Path, tls: Path | None = None) -> CoordinatorAddre
     return None
 
 
+def why_no_run(path: Path) -> str:
+    """Return why `read_scheduler_file` finds no run, in a few words."""
+    try:
+        path.read_bytes()
+    except FileNotFoundError:
+        return "there is no such file" + ("" if path.parent.is_dir() else f", and no folder {path.parent}")
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    return "it is not the scheduler_file of a run"
+
+
 @contextmanager
 def removed_at_end(path: Path, coordinator: CoordinatorAddress) -> Iterator[None]:
     """Remove the file when the block ends, unless it is that of another run by then."""
