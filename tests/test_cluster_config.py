@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +54,36 @@ def test_on_this_machine_no_keys_are_needed(tmp_path: Path, listen: str) -> None
 
 def test_doctor_checks_a_cluster(tmp_path: Path) -> None:
     assert list(check_cluster(settings_of(tmp_path))) == [], "there is none"
-    section = {"scheduler_file": "no/such/folder/c.json", "listen": "tls://127.0.0.1:0", "tls": "keys"}
+    (tmp_path / "file").touch()
+    section = {"scheduler_file": "file/c.json", "listen": "tls://127.0.0.1:0", "tls": "keys"}
     results = list(check_cluster(settings_of(tmp_path, yaml.safe_dump({"cluster": section}))))
     failed = [result.text for result in results if result.state is CheckState.FAIL]
     assert len(failed) == 2 and "cannot write in" in failed[0] and "the keys of the cluster are missing" in failed[1]
     make_keys(tmp_path / "keys")
-    section = {**section, "scheduler_file": "c.json", "temp_dir": "/scratch"}
+    section = {**section, "scheduler_file": "made/by/the/run/c.json", "temp_dir": "/scratch"}
     results = list(check_cluster(settings_of(tmp_path, yaml.safe_dump({"cluster": section}))))
     assert not [result for result in results if result.state is CheckState.FAIL]
     assert any("can listen on tls://127.0.0.1:0" in result.text for result in results)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "no such file"),
+        ("google_drive: [", "error: "),
+        (
+            "google_drive: {remote_name: lab}\nextraction: {subjects: all}\nstorage: {output_dir: out}\n",
+            "has no cluster.scheduler_file",
+        ),
+    ],
+)
+def test_slurm_nodes_says_in_a_line_what_is_wrong_with_a_config(
+    tmp_path: Path, text: str | None, sentence: str
+) -> None:
+    config = tmp_path / "lab.yaml"
+    if text is not None:
+        config.write_text(text)
+    environment = {**os.environ, "PYTHON": sys.executable, "VENV": sys.prefix}
+    script = Path(__file__).parent.parent / "scripts" / "slurm-nodes"
+    ended = subprocess.run([script, config, "--jobs", "2"], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2 and sentence in ended.stderr and ended.stderr.count("\n") == 1, ended.stderr

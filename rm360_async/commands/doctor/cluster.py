@@ -11,6 +11,7 @@ from rm360_async.cluster.key_files import require_keys
 from rm360_async.commands.doctor.result import CheckResult, fail, fail_of, ok, warn
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
+from rm360_async.service.run_plan import nearest_existing
 from rm360_async.system.mounts import file_system, is_network
 
 
@@ -20,9 +21,9 @@ def check_cluster(settings: Settings) -> Iterator[CheckResult]:
     if cluster.scheduler_file is None:
         return
     if find_spec("distributed") is None:
-        yield fail("cluster", "Dask.distributed is not installed", "pip install 'rm360-async[cluster]'")
-    folder = cluster.scheduler_file.parent
-    if os.access(folder, os.W_OK):
+        yield fail("cluster", "Dask.distributed is not installed", "pip install '.[cluster]' in the checkout")
+    folder = nearest_existing(cluster.scheduler_file.parent)  # a run creates what is missing
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         yield ok("cluster", f"nodes find the run by {cluster.scheduler_file}")
     else:
         yield fail("cluster", f"cannot write in {folder}", "check cluster.scheduler_file")
@@ -45,7 +46,7 @@ def _check_folders(settings: Settings) -> Iterator[CheckResult]:
         text = f"output_dir {output_dir} is on a disk of this machine, which nodes elsewhere have to mount"
         yield warn("cluster", text, "share it, e.g. by NFS, under the same path")
     if not settings.cluster.temp_dir:
-        yield warn("cluster", "cluster.temp_dir is not set", "else each node needs --temp-dir, a folder on its disk")
+        yield warn("cluster", "cluster.temp_dir is not set", "set it, or give each node --temp-dir")
 
 
 def _check_address(listen: str) -> CheckResult:
