@@ -8,11 +8,32 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 PROGRAMS = ("ip", "unshare", "nsenter", "mount")
+
+
+class OnNetwork(Protocol):
+    """What is on the bridge: a process in whose name spaces `ip` is run."""
+
+    number: int
+    address: str
+
+    @property
+    def pid(self) -> int:
+        """Return the process that holds its name spaces."""
+
+    def run(self, *command: str) -> None:
+        """Run a command there."""
+
+    def end(self) -> None:
+        """Remove it."""
+
+
+Kind = TypeVar("Kind", bound=OnNetwork)
 
 
 class Host:
@@ -57,12 +78,11 @@ class Host:
         self._holder.communicate()
 
 
-class Hosts:
+class Hosts(Generic[Kind]):
     """Some hosts, and the bridge between them; `hosts[0]` is meant for the coordinator."""
 
-    def __init__(self, count: int, scratch: Path) -> None:
-        scratch.mkdir()
-        self.hosts = [Host(number, scratch) for number in range(count)]
+    def __init__(self, hosts: Sequence[Kind]) -> None:
+        self.hosts = hosts
         command = ["unshare", "--net", "sh", "-c", "echo up; exec sleep 100000"]
         self._switch = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._switch.stdout is not None and self._switch.stdout.readline() == "up\n"
@@ -78,11 +98,11 @@ class Hosts:
     def _on_switch(self, *command: str) -> None:
         subprocess.run(["nsenter", f"--target={self._switch.pid}", "--net", "ip", *command], check=True)
 
-    def cut(self, host: Host) -> None:
+    def cut(self, host: Kind) -> None:
         """Take a host off the network; no connection is closed by that."""
         self._on_switch("link", "set", f"v{host.number}", "down")
 
-    def reconnect(self, host: Host) -> None:
+    def reconnect(self, host: Kind) -> None:
         """Bring it back."""
         self._on_switch("link", "set", f"v{host.number}", "up")
 
@@ -103,9 +123,10 @@ def missing(*more: str) -> str | None:
 
 
 @contextmanager
-def pretended_hosts(count: int, scratch: Path) -> Iterator[Hosts]:
+def pretended_hosts(count: int, scratch: Path) -> Iterator[Hosts[Host]]:
     """Have so many hosts while the block runs; `scratch` is the folder that is a disk of its own on each."""
-    hosts = Hosts(count, scratch)
+    scratch.mkdir()
+    hosts = Hosts([Host(number, scratch) for number in range(count)])
     try:
         yield hosts
     finally:

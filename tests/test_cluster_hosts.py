@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.m
 
 
 @pytest.fixture
-def three(tmp_path: Path) -> Iterator[hosts.Hosts]:
+def three(tmp_path: Path) -> Iterator[hosts.Hosts[hosts.Host]]:
     """Have three hosts, the first for the coordinator."""
     with hosts.pretended_hosts(3, tmp_path / "scratch") as found:
         yield found
@@ -46,7 +46,9 @@ def node(workspace: Workspace, host: hosts.Host, **more: Any) -> ClusterNode:
     )
 
 
-def test_a_host_that_is_cut_off_is_lost_and_changes_nothing_afterwards(filled: Workspace, three: hosts.Hosts) -> None:
+def test_a_host_that_is_cut_off_is_lost_and_changes_nothing_afterwards(
+    filled: Workspace, three: hosts.Hosts[hosts.Host]
+) -> None:
     first, second, third = three.hosts
     barrier, hook = barrier_at(filled, "sealed", "sealed", side="worker")
     with coordinator(filled, **settings(filled, first)) as run, node(filled, second, hooks=[hook]) as one:
@@ -64,7 +66,9 @@ def test_a_host_that_is_cut_off_is_lost_and_changes_nothing_afterwards(filled: W
 
 
 @pytest.mark.skipif(hosts.missing("sshfs") is not None, reason=str(hosts.missing("sshfs")))
-def test_a_file_system_with_caches_and_without_atomic_renames(filled: Workspace, three: hosts.Hosts) -> None:
+def test_a_file_system_with_caches_and_without_atomic_renames(
+    filled: Workspace, three: hosts.Hosts[hosts.Host]
+) -> None:
     """sshfs refuses RENAME_NOREPLACE and RENAME_EXCHANGE, and lists what it has cached; a ledger there is refused."""
     real, place = filled.root / "shared", filled.output
     real.mkdir()

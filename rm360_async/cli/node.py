@@ -47,7 +47,7 @@ def command(
     """
     require_linux("rm360 node")
     if find_spec("distributed") is None:
-        raise BadRequest("rm360 node needs Dask.distributed: pip install 'rm360-async[cluster]'")
+        raise BadRequest("rm360 node needs Dask.distributed: pip install '.[cluster]' in the checkout")
     if make_keys is not None:
         _make_keys(make_keys)
         return ExitCode.DONE

@@ -69,7 +69,7 @@ async def run(settings: Settings, options: RunOptions) -> int:
     if options.dry_run:
         return await dry_run(settings, options, connect(settings))
     if settings.cluster.is_used and find_spec("distributed") is None:
-        raise BadRequest("cluster: needs Dask.distributed on this machine: pip install 'rm360-async[cluster]'")
+        raise BadRequest("cluster: needs Dask.distributed on this machine: pip install '.[cluster]' in the checkout")
     options = replace(options, attendance=attendance_of(os.environ))  # before the notifier takes its variables away
     async with service_heartbeat() as notifier:
         remotes = await on_disk_thread(connect, settings)
