@@ -1,20 +1,24 @@
-"""A real Slurm on one machine for the tests: three nodes of one core each, on loopback, all of it in one folder.
+"""A real Slurm on one machine for the tests: three nodes for one job each, on loopback, all of it in one folder.
 
 It needs Debian's packages slurmctld, slurmd, slurm-client, munge and slurm-wlm-basic-plugins, and root. Nothing outside
-of the folder is used; the daemons are ended by their process ids.
+of the folder is used; the daemons are children, which end with the test. Its nodes claim more cores and memory than
+there are.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 NODES = 3
@@ -51,8 +55,8 @@ ReturnToService=2
 SlurmdTimeout=10
 KillWait=5
 JobRequeue=1
-NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=1 RealMemory=2000
-PartitionName=work Nodes=ALL Default=YES MaxTime=1-0 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=5
+NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=8 RealMemory=32768
+PartitionName=long Nodes=ALL Default=YES MaxTime=1-0 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=5
 PartitionName=urgent Nodes=ALL MaxTime=1-0 State=UP PriorityTier=10 PreemptMode=OFF
 """
 
@@ -101,8 +105,8 @@ def _write_config(folder: Path) -> Path:
 
 
 def _free_ports(count: int) -> int:
-    """Return the first of some ports in a row that are free."""
-    for first in range(26817, 60000, 50):
+    """Return the first of some ports in a row that are free; by chance, because another worker of pytest wants some."""
+    for first in (random.randrange(20_000, 32_000) for _ in range(100)):
         with suppress(OSError):
             for port in range(first, first + count):
                 with socket.socket() as listener:
@@ -111,29 +115,105 @@ def _free_ports(count: int) -> int:
     raise AssertionError("no free ports")
 
 
+def jobs(state: str = "") -> list[str]:
+    """Return the jobs that there are, of those in a state: the id of the array and the number in it, e.g. 7_2."""
+    options = ["--states", state] if state else []
+    return output_of("squeue", "-h", "--array", "-o", "%F_%K", *options).split()
+
+
+def node_of(job: str) -> str:
+    """Return the node that a job runs on."""
+    return output_of("squeue", "-h", "-j", job, "-o", "%N").strip()
+
+
+def crash(folder: Path, node: str) -> None:
+    """Kill all processes of a node at once, as a power cut does."""
+    daemon = _daemons.pop((folder, f"slurmd-{node}"))
+    daemon.kill()
+    daemon.wait()
+    processes = _processes_of(folder, node)
+    for process in [*(each.parent() for each in processes), *processes]:
+        with suppress(psutil.NoSuchProcess):
+            if process is not None and process.pid > 1:
+                process.kill()
+
+
+def kill_processes(folder: Path, node: str) -> None:
+    """Kill the processes of the jobs on a node, as its kernel does when memory is short."""
+    for process in _processes_of(folder, node):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def boot(folder: Path, node: str) -> None:
+    """Start the daemon of a node."""
+    _start_daemon(folder, f"slurmd-{node}", "slurmd", "-D", "-N", node, "-c")
+
+
+def start_waiting_jobs() -> None:
+    """Have jobs that were queued again start at once: Slurm lets them wait for two minutes."""
+    for job in jobs("PENDING"):
+        subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=False, capture_output=True)
+
+
+def _processes_of(folder: Path, node: str) -> list[psutil.Process]:
+    """Return the processes of the jobs on a node, parents first; the parent of the first is Slurm's own."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            environment = process.environ()
+            if environment.get("SLURM_CONF") == str(folder / "etc" / "slurm.conf"):
+                found += [process] if environment.get("SLURMD_NODENAME") == node else []
+    return sorted(found, key=psutil.Process.create_time)
+
+
+_daemons: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}
+"""Those that run, by the folder of their Slurm and their names."""
+
+
+def _start_daemon(folder: Path, name: str, *command: str) -> None:
+    """Start one in the foreground; if these tests are killed, it ends with them."""
+    with (folder / "log" / f"{name}.console").open("ab") as console:
+        die_with_parent = ["setpriv", "--pdeathsig", "KILL"]
+        _daemons[folder, name] = subprocess.Popen([*die_with_parent, *command], stdout=console, stderr=console)
+
+
 def _start(folder: Path) -> None:
     run = folder / "run"
-    munged = ["munged", f"--key-file={folder}/etc/munge.key", f"--socket={run}/munge.socket", "--num-threads=2"]
+    munged = [f"--key-file={folder}/etc/munge.key", f"--socket={run}/munge.socket", "--num-threads=2"]
     munged += [f"--pid-file={run}/munged.pid", f"--log-file={folder}/log/munged.log", f"--seed-file={run}/seed"]
-    subprocess.run([*munged, "--force"], check=True, capture_output=True)
-    subprocess.run(["slurmctld", "-c"], check=True, capture_output=True)
+    _start_daemon(folder, "munged", "munged", "--foreground", "--force", *munged)
+    _wait_until(lambda: (run / "munge.socket").exists(), "munged answers")
+    _start_daemon(folder, "slurmctld", "slurmctld", "-D", "-c")
+    _wait_until(lambda: _answers("scontrol", "ping"), "slurmctld answers")  # a slurmd asks it once
     for number in range(1, NODES + 1):
-        subprocess.run(["slurmd", "-N", f"n{number}", "-c"], check=True, capture_output=True)
+        boot(folder, f"n{number}")
+    _wait_until(lambda: _idle_nodes() == NODES, "all nodes are idle")
+
+
+def _idle_nodes() -> int:
+    return int(output_of("sinfo", "-h", "-p", "long", "-t", "idle", "-o", "%D").strip() or 0)
+
+
+def _answers(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _wait_until(condition: Callable[[], bool], what: str) -> None:
     end = time.monotonic() + 30
-    while output_of("sinfo", "-h", "-p", "work", "-t", "idle", "-o", "%D").strip() != str(NODES):
-        assert time.monotonic() < end, output_of("sinfo", "-N", "-l")
+    while not condition():
+        assert time.monotonic() < end, f"never: {what}"
         time.sleep(0.1)
 
 
 def _stop(folder: Path) -> None:
-    with suppress(subprocess.CalledProcessError):
+    with suppress(subprocess.CalledProcessError, AssertionError):
         output_of("scancel", "--user", "root")
-        end = time.monotonic() + 20
-        while output_of("squeue", "-h").strip() and time.monotonic() < end:
-            time.sleep(0.2)
-    pids = [int(path.read_text()) for path in (folder / "run").glob("*.pid")]
+        _wait_until(lambda: not jobs(), "no job is left")
+    own = [_daemons.pop(key) for key in list(_daemons) if key[0] == folder]
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-        time.sleep(2)
+        for daemon in own:
+            daemon.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            for daemon in own:
+                daemon.wait(3)

@@ -12,10 +12,10 @@ from typing import Any
 import machines
 import pytest
 import yaml
+from cluster_checks import content
 from instance import wait_until
 from machines import Machine
 from recipes import PAGE, blocks, command_of, commands
-from test_cluster import content
 from tiny_smc import Tiny
 from workspace import Workspace
 

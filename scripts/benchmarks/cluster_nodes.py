@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from rm360_async.cluster.dask_node import NodeLink, connected
+from rm360_async.cluster.dask_settings import configure_dask
 from rm360_async.cluster.join import own_versions
 from rm360_async.cluster.scheduler_file import read_scheduler_file
 from rm360_async.domain.clock import SYSTEM_CLOCK
@@ -68,6 +69,7 @@ async def _report(link: NodeLink) -> None:
 
 
 async def _main(path: Path, first: int, count: int) -> None:
+    configure_dask()  # as a node does when it looks whether a run answers
     async with anyio.create_task_group() as tasks:
         for number in range(first, first + count):
             tasks.start_soon(_node, path, f"node{number}")
