@@ -16,8 +16,6 @@ from small_disk import NoSmallDisk, SmallDisk
 from tiny_smc import Tiny
 from workspace import Workspace, overwrite
 
-__all__ = ["assert_as_on_one_machine"]
-
 
 @pytest.fixture
 def filled(workspace: Workspace) -> Workspace:
