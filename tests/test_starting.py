@@ -38,6 +38,7 @@ ARGUMENTS = {
     "summary": ["CONFIG"],
     "ls": ["CONFIG", "0018"],
     "init": ["--examples"],
+    "node": ["--help"],
     "service": ["CONFIG"],
     "completion": ["bash"],
     "selection": [],

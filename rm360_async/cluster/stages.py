@@ -177,7 +177,7 @@ class ClusterStages(Stages):
         """
         lease, attempt = self._lease_of(job), secrets.token_hex(4)
         staging = staging_path(job.target, attempt)
-        reach("ready to extract")
+        reach("ready to extract on a node")
         try:
             outcome = await self._perform(job, lease, "extract", {"attempt": attempt})
         except Fault:
