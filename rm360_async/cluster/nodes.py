@@ -17,6 +17,7 @@ from rm360_async.cluster.shared_limits import SharedLimits
 from rm360_async.cluster.steps import Send, Steps
 from rm360_async.cluster.values import PUBLISHED, Values, performance_from
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
+from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
 from rm360_async.pipeline.job import Job
 from rm360_async.system.changed import Changed
@@ -93,7 +94,7 @@ class Nodes:
             if member.has_room:
                 self.changed.notify()
         elif kind == "outcome":
-            self.steps.take_outcome(message)
+            self.steps.take_outcome(member, message)
         elif kind == "leaving":
             log.info(f"node {member.name} leaves: {message['reason']}")
             member.leaves = True
@@ -156,51 +157,61 @@ class Nodes:
 
         At first none, until the nodes of the run before have joined, for some seconds.
         """
+        now = self._clock.monotonic()
         if self._expected:
-            now = self._clock.monotonic()
             self._expected_until = min(self._expected_until, now + _EXPECTED_SECONDS)
             if now < self._expected_until:
                 return 0
-        anywhere = sum(1 for is_for_one in self.waiting.values() if not is_for_one)
-        return open_slots(self.members.values(), self._clock.monotonic()) - anywhere
+        free = [member for member in self.members.values() if member.is_open(now) and member.free_slots]
+        anywhere = [performance for performance, is_for_one in self.waiting.items() if not is_for_one]
+        takers = sum(1 for each in anywhere if any(each not in member.too_small_for for member in free))
+        return open_slots(free, now) - takers
 
-    def has_open_beside(self, member: Member) -> bool:
-        """Return True if another node has a free slot."""
-        now = self._clock.monotonic()
-        return open_slots((each for each in self.members.values() if each is not member), now) > 0
+    def has_open_beside(self, member: Member, performance: Performance) -> bool:
+        """Return True if another node has a free slot, and may be able to hold a performance."""
+        others = [each for each in self.members.values() if each is not member]
+        fitting = [each for each in others if performance not in each.too_small_for]
+        return open_slots(fitting, self._clock.monotonic()) > 0
 
     def all_are_too_small(self, performance: Performance) -> bool:
-        """Return True if no node that there is can ever hold the files of a performance."""
-        return all(performance in member.too_small_for for member in self.members.values())
+        """Return True if there are nodes, and none can ever hold the files of a performance."""
+        members = self.members.values()
+        return bool(members) and all(performance in member.too_small_for for member in members)
 
     def has_or_awaits_slot(self, performance: Performance) -> bool:
         """Return True for a job that has a slot, or waits for one."""
         return performance in self.waiting or any(performance in each.downloading for each in self.members.values())
 
-    async def place(self, job: Job, member: Member | None = None) -> Member:
-        """Return the node that a job goes to, with a slot on it; waits for one. `member`: it has its lease there."""
-        job.progress.note = "waits for a node"
+    async def place(self, job: Job) -> Member:
+        """Return the node that a job goes to, with a slot on it; waits for one. Raises Fault(TOO_LARGE) if none fits.
+
+        That is also found out here: the one node on which it would fit may have gone.
+        """
+        performance, job.progress.note = job.performance, "waits for a node"
         try:
             while True:
-                changed = self.changed.next()
-                chosen = self._choose(job.performance, member)
+                changed, now = self.changed.next(), self._clock.monotonic()
+                chosen, self.waiting[performance] = choose_member(performance, self.members.values(), now)
                 if chosen is not None:
-                    chosen.downloading.add(job.performance)
-                    chosen.has_room = False
+                    self.take_slot(chosen, performance)
                     return chosen
+                if self.all_are_too_small(performance):
+                    message = f"no node has a temp_dir that can ever hold the files of {performance}"
+                    raise Fault(Cause.TOO_LARGE, message, "add a node with more disk, then: rm360 retry")
                 with anyio.move_on_after(_RECHECK_SECONDS):  # an exclusion ends without a message
                     await changed.wait()
         finally:
-            self.waiting.pop(job.performance, None)
+            self.waiting.pop(performance, None)
             job.progress.note = ""
 
-    def _choose(self, performance: Performance, holder: Member | None) -> Member | None:
-        if holder is not None and not holder.lost:
-            chosen, is_for_one = (holder if holder.free_slots else None), True
-        else:
-            chosen, is_for_one = choose_member(performance, self.members.values(), self._clock.monotonic())
-        self.waiting[performance] = is_for_one
-        return chosen
+    def take_slot(self, member: Member, performance: Performance) -> None:
+        """Give a job a slot, also where none is free: a job that has its lease on a node must not wait for one there.
+
+        Another job may have the slot, and wait with it for the space of that lease. How many downloads really run at
+        once is bounded on the node (`download.throttle`).
+        """
+        member.downloading.add(performance)
+        member.has_room = False
 
     def free_slot(self, member: Member, performance: Performance) -> None:
         """Return a job's slot."""

@@ -84,28 +84,35 @@ class ClusterStages(Stages):
 
     async def reserve(self, job: Job) -> None:
         """Place the job, promise it space on the output disk, and have the node reserve space in its spool."""
-        lease = job.lease
-        if isinstance(lease, NodeLease) and lease.member.is_open(self.clock.monotonic()):
-            await self.nodes.place(job, lease.member)
-            await self._reserve_on(job, lease)
-            return
-        await job.release_lease()
+        lease = await self._kept_lease(job)
         while True:
-            lease = await self._take_lease(job)
+            lease = lease or await self._take_lease(job)
             try:
                 if await self._reserve_on(job, lease):
                     job.lease = lease
                     return
             except Fault as fault:
-                lease.member.too_small_for.add(job.performance)
-                if fault.cause is not Cause.TOO_LARGE or self.nodes.all_are_too_small(job.performance):
+                if fault.cause is not Cause.TOO_LARGE:
                     raise
+                lease.member.too_small_for.add(job.performance)
+                if self.nodes.all_are_too_small(job.performance):
+                    raise
+            lease = None
+
+    async def _kept_lease(self, job: Job) -> NodeLease | None:
+        """Return the lease that a job has where it may go on, with a slot there; one elsewhere is released."""
+        lease = job.lease
+        if isinstance(lease, NodeLease) and lease.member.is_open(self.clock.monotonic()):
+            self.nodes.take_slot(lease.member, job.performance)
+            return lease
+        await job.release_lease()
+        return None
 
     async def _reserve_on(self, job: Job, lease: NodeLease) -> bool:
         """Have a node reserve space; return False if its disk is full, and the job is placed on another one."""
-        values = await self._reservation(job)
         with unwraps_faults():
             try:
+                values = await self._reservation(job)
                 with anyio.CancelScope() as scope:
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(self._cancel_when_full, job, lease.member, scope)
@@ -125,7 +132,11 @@ class ClusterStages(Stages):
             await anyio.sleep(1)
             now = self.clock.monotonic()
             full_since = (full_since or now) if job.progress.lacks_disk else None
-            if full_since is not None and now - full_since >= _FULL_SECONDS and self.nodes.has_open_beside(member):
+            if (
+                full_since is not None
+                and now - full_since >= _FULL_SECONDS
+                and self.nodes.has_open_beside(member, job.performance)
+            ):
                 log.warning(f"node {member.name} gets no jobs for a while, because its disk is full")
                 member.excluded_until = now + _FULL_EXCLUSION_SECONDS
                 scope.cancel()
@@ -183,6 +194,8 @@ class ClusterStages(Stages):
         except Fault:
             if lease.member.lost:
                 self.nodes.abandoned.append(staging)
+            if job.lease is lease:  # the node has removed what it wrote: all of the promise is open again
+                lease.record_written(0, 0)
             raise
         reach("extracted on a node")
         if job.staging_dir != staging:

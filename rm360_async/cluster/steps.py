@@ -101,10 +101,10 @@ class Steps:
             if step.member is member:
                 step.ended.set()
 
-    def take_outcome(self, message: Values) -> None:
+    def take_outcome(self, member: Member, message: Values) -> None:
         """Take the message that ends a step; nothing waits for that of an attempt that was given up."""
         step = self._steps.get(message["number"])
-        if step is not None:
+        if step is not None and step.member is member:
             step.outcome = message
             step.ended.set()
 
@@ -115,7 +115,7 @@ class Steps:
         member.connections, member.held_back_by = message["connections"], message["held_back_by"]
         for values in message["steps"]:
             step = self._steps.get(values["number"])
-            if step is not None:
+            if step is not None and step.member is member:
                 self._apply_progress(step, values)
 
     def _apply_progress(self, step: _Step, values: Values) -> None:

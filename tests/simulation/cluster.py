@@ -202,15 +202,22 @@ class SimulatedLog:
             self.rows[job.performance] = replace(self.rows[job.performance], stage=Stage.PENDING)
 
 
-class _OutputLease:
+class OutputLease:
+    """A promise of the output disk that is always kept."""
+
+    def __init__(self) -> None:
+        self.written, self.is_released = (0, 0), False
+
     def record_written(self, output_bytes: int, output_files: int) -> None:
-        return
+        """Note what is written."""
+        self.written = output_bytes, output_files
 
     async def release(self) -> None:
-        return
+        """Note the release."""
+        self.is_released = True
 
 
-class _SimulatedStages(ClusterStages):
+class SimulatedStages(ClusterStages):
     """The stages of a cluster without a remote, an output disk and a ledger."""
 
     async def lookup(self, job: Job, row: PerformanceRow) -> PlannedState:
@@ -222,7 +229,7 @@ class _SimulatedStages(ClusterStages):
         job.remote_files, job.sources = {Kind.RAW: file}, {Kind.RAW: file.source()}
 
     async def _promise_output(self, job: Job) -> Any:
-        return _OutputLease()
+        return OutputLease()
 
     async def _reservation(self, job: Job) -> Values:
         return {"job": job_values(job)}
@@ -234,7 +241,7 @@ class _SimulatedStages(ClusterStages):
         cast(ClusterWorld, self.settings).publish(job)
 
 
-class _NoCheck:
+class NoCheck:
     """Lets every node join."""
 
     def welcome(self) -> Values:
@@ -254,7 +261,7 @@ class ClusterWorld:
         self.clock = Clock(time.now, time.elapsed, self.random.random)
         self.planned = [Performance(f"{n // 20:04d}", f"e{n % 20}") for n in range(performances)]
         self.scheduler = Scheduler(clock=self.clock)
-        self.nodes = Nodes(cast(Any, _NoCheck()), lambda note: None, self._is_published, clock=self.clock)
+        self.nodes = Nodes(cast(Any, NoCheck()), lambda note: None, self._is_published, clock=self.clock)
         self.nodes.send = self._deliver
         self.disks = [SimulatedDisk(f"machine{number}") for number in range(machines)]
         self.running: dict[str, SimulatedNode] = {}
@@ -272,7 +279,7 @@ class ClusterWorld:
             self.scheduler.update(each, PlannedState(Stage.PENDING))
         nothing = dict.fromkeys(("downloader", "range_downloader", "budget", "worker_limits", "workers"))
         parts: dict[str, Any] = {"settings": self, "job_log": log, "clock": self.clock, **nothing}
-        stages = _SimulatedStages(**parts, nodes=self.nodes, scheduler=self.scheduler)
+        stages = SimulatedStages(**parts, nodes=self.nodes, scheduler=self.scheduler)
         async with anyio.create_task_group() as tasks:
             for disk in self.disks:
                 tasks.start_soon(self._live, disk)
