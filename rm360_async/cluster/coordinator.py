@@ -11,6 +11,7 @@ import anyio
 
 from rm360_async.cluster.abandoned import remove_abandoned
 from rm360_async.cluster.dask_coordinator import opened_link
+from rm360_async.cluster.hung import bounds_of, end_hung
 from rm360_async.cluster.join import nonce_file
 from rm360_async.cluster.nodes import Nodes
 from rm360_async.cluster.stages import ClusterStages
@@ -50,6 +51,7 @@ async def opened_cluster(stages: Stages, ledger: Ledger, scheduler: Scheduler) -
         async with opened_link(settings.cluster, nodes) as link, anyio.create_task_group() as tasks:
             nodes.send = link.send
             tasks.start_soon(_record_notes, receive, ledger)
+            tasks.start_soon(end_hung, nodes, link.disconnect, bounds_of(settings))
             yield _cluster_stages(stages, nodes, scheduler)
             nodes.is_closing = True
             tasks.cancel_scope.cancel()

@@ -73,6 +73,10 @@ class CoordinatorLink:
         """Send a message to a node, in order; one that is gone gets nothing."""
         self._scheduler.worker_send(address, {"op": OPERATION, "text": json.dumps(message)})
 
+    async def disconnect(self, address: str) -> None:
+        """End the stream to a node, which joins again if it can; nothing happens if it is gone."""
+        await self._scheduler.remove_worker(address, stimulus_id="hangs")
+
 
 class _Watch(SchedulerPlugin):
     name = OPERATION

@@ -65,8 +65,8 @@ class Nodes:
         """Greet a node that has just connected: it answers with what it is."""
         self.send(address, {"kind": "welcome", **self._check.welcome()})
 
-    def removed(self, address: str) -> None:
-        """Note that a node is gone; its steps end as lost."""
+    def removed(self, address: str, reason: str = "") -> None:
+        """Note that a node is gone, or given up for a reason; its steps end as lost."""
         member = self.members.pop(address, None)
         if member is None:
             return
@@ -75,7 +75,7 @@ class Nodes:
             return
         self._limits.removed(address, self.members)
         write = log.info if member.leaves and not member.jobs else log.warning
-        write(f"node {member.name} is gone", jobs=len(member.jobs))
+        write(f"node {member.name} is {f'lost: {reason}' if reason else 'gone'}", jobs=len(member.jobs))
         self.steps.lost(member)
         self._notify_number()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from rm360_async.cluster.losses import Losses, fault_of_node, note_failure, note_success
+from rm360_async.cluster.losses import EXTRACT, Losses, fault_of_node, note_failure, note_success
 from rm360_async.cluster.members import Member
 from rm360_async.cluster.values import Values, apply_outcome, fault_from
 from rm360_async.domain.clock import Clock
@@ -34,6 +34,8 @@ class _Step:
     """What the node returned; None if it was lost."""
     counted: int = 0
     """Bytes that crossed the network in it, as far as they are counted."""
+    progressed_at: float = 0.0
+    """When (monotonic seconds) it was last seen to write more, or to wait for its turn; for an extraction."""
 
 
 class Steps:
@@ -55,7 +57,7 @@ class Steps:
         if member.lost:
             raise self._losses.lost(job.performance, member.name)
         self._number += 1
-        number, running = self._number, _Step(member, job, step)
+        number, running = self._number, _Step(member, job, step, progressed_at=self._clock.monotonic())
         self._steps[number] = running
         member.jobs.add(job.performance)
         message = {"kind": "step", "number": number, "step": step, "performance": str(job.performance), **values}
@@ -101,6 +103,11 @@ class Steps:
             if step.member is member:
                 step.ended.set()
 
+    def slowest_extraction(self, member: Member, now: float) -> float:
+        """Return the seconds for which an extraction on a node has not progressed, the most; 0 if it has none."""
+        steps = [step for step in self._steps.values() if step.member is member and step.name == EXTRACT]
+        return max((now - step.progressed_at for step in steps), default=0.0)
+
     def take_outcome(self, member: Member, message: Values) -> None:
         """Take the message that ends a step; nothing waits for that of an attempt that was given up."""
         step = self._steps.get(message["number"])
@@ -120,6 +127,9 @@ class Steps:
 
     def _apply_progress(self, step: _Step, values: Values) -> None:
         job, progress = step.job, step.job.progress
+        written = values["done_bytes"], values["files"]
+        if not values["writes_output"] or written != (progress.done_bytes, progress.files):
+            step.progressed_at = self._clock.monotonic()
         progress.done_bytes, progress.total_bytes = values["done_bytes"], values["total_bytes"]
         progress.files, progress.note = values["files"], values["note"]
         progress.lacks_disk = values["lacks_disk"]
