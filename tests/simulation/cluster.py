@@ -1,8 +1,9 @@
 """A cluster in virtual time: the real scheduler, pipeline, placement and stages of a cluster, on nodes that are lost.
 
 A node is a model: it answers messages after some seconds, has a disk that outlives it, and is killed, hangs and wakes
-up, is cut off, or leaves. Its stream ends when the coordinator gives it up; what it sends afterwards reaches nothing,
-and what it writes afterwards must be published by nothing. The laws are sentences in `Laws`.
+up, is cut off, falls silent, cannot end its extractions, or leaves. Its stream ends when the coordinator gives it up;
+what it sends afterwards reaches nothing, and what it writes afterwards must be published by nothing. The laws are
+sentences in `Laws`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any, cast
 
 import anyio
 
+from rm360_async.cluster.hung import Bounds, end_hung
 from rm360_async.cluster.losses import MAX_LOSSES
+from rm360_async.cluster.members import Member, open_slots
 from rm360_async.cluster.nodes import Nodes
 from rm360_async.cluster.stages import ClusterStages
 from rm360_async.cluster.values import Values, fault_values, job_values
@@ -26,7 +29,7 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Kind, Performance
 from rm360_async.domain.record import Record, RemoteFile
 from rm360_async.domain.retry import RetryDecision, RetryPolicy
-from rm360_async.domain.stage import CLAIMED_STAGES, Stage
+from rm360_async.domain.stage import CLAIMED_STAGES, FAILURES, Stage
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.pipeline.job import Job
 from rm360_async.pipeline.pipeline import Width
@@ -35,14 +38,36 @@ from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.store.staging import staging_path
 from simulation.clock import START, SimulatedTime, VirtualLoop, run_virtually
 
-SLOTS, WORKERS = 3, 2
+WORKERS = 2
 _SILENT_SECONDS, _LATENCY = 60.0, 0.02
 _MAX_IDLE_SECONDS = 15.0
+_REPORT_SECONDS = 10.0
+_BOUNDS, _BOUNDS_TOLERANCE = Bounds(silent=90.0, extraction=120.0), 40.0
 RECORD: dict[str, Any] = {
     "subject": "0018", "performance": "e0", "version": "1", "published": "", "sources": [], "wanted_cameras": "all",
     "wanted_modalities": [], "modalities": [], "absent": [], "cameras": {}, "frames": 0, "fps": None, "left_out": [],
     "files": 0, "bytes": 0, "schema": 1,
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What there is, and whether anything happens to nodes."""
+
+    machines: int = 16
+    performances: int = 800
+    slots: int = 3
+    files: int = 6
+    """Files that fit in the spool of a machine."""
+    reset_share: float = 0.01
+    """How often a quarter of a download ends with a reset."""
+    is_calm: bool = False
+    max_hours: float = 12.0
+
+
+WILD = Scenario()
+TIGHT = Scenario(machines=4, performances=160, slots=1, files=2, reset_share=0.05, is_calm=True, max_hours=1.0)
+"""Nothing that happens to a node ends what waits there for ever."""
 
 
 @dataclass
@@ -54,6 +79,10 @@ class Laws:
     FENCED = "Nothing that a node seals after it was given up is published."
     FREE = "A performance is lost to nodes at no try, but for the third time in a row and later."
     SLOT = "A performance is claimed only while a slot is free."
+    ENDS = "A run ends."
+    HUNG = "A node that is silent, or that does not end an extraction, is given up."
+    SMALL = "A node counts as too small for what it can never hold, and no performance fails for that while one fits."
+    OWNED = "A slot belongs to a job that is being downloaded there."
     BUSY = "No node has a free slot beside pending work for longer than some seconds."
     KEPT = "A performance goes to a node that has its bytes, as long as one takes work; or stays on one that leaves."
 
@@ -65,8 +94,8 @@ class Laws:
 class SimulatedDisk:
     """The spool of one machine: the share of each file that has arrived. It outlives its nodes."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, is_large: bool) -> None:
+        self.name, self.is_large = name, is_large
         self.shares: dict[str, float] = {}
 
 
@@ -78,6 +107,11 @@ class SimulatedNode:
         self.stream_open, self.asleep_until, self.alive = True, 0.0, True
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.jobs: dict[str, Values] = {}
+        self.leases: set[str] = set()
+        self.extracting: dict[int, float] = {}
+        """The steps that extract, and since when."""
+        self.is_jammed = False
+        """True once no extraction ends."""
         self.extractions = asyncio.Semaphore(WORKERS)
 
     def receive(self, message: Values) -> None:
@@ -88,13 +122,16 @@ class SimulatedNode:
             self.world.loop.call_later(wait, self.receive, message)
         elif message["kind"] == "welcome":
             facts = {"host": "simulated", "spooled": self.spooled(), "free_bytes": 10**12}
-            self.send({"kind": "join", "name": self.disk.name, "slots": SLOTS, "workers": WORKERS, **facts})
+            slots = self.world.scenario.slots
+            self.send({"kind": "join", "name": self.disk.name, "slots": slots, "workers": WORKERS, **facts})
+            self.tasks[0] = self.world.loop.create_task(self._report())
         elif message["kind"] == "step":
             self.tasks[message["number"]] = self.world.loop.create_task(self._step(message))
         elif message["kind"] == "cancel" and message["number"] in self.tasks:
             self.tasks[message["number"]].cancel()
         elif message["kind"] == "release":
             self.jobs.pop(message["performance"], None)
+            self.leases.discard(message["performance"])
             if message["ended"]:
                 self.disk.shares.pop(message["performance"], None)
         elif message["kind"] == "forget":
@@ -129,11 +166,11 @@ class SimulatedNode:
         more: Values = {}
         if message["step"] == "reserve":
             self.jobs[name] = message["job"]
-            await self._sleep(0.1)
+            fault = await self._reserve(name)
         elif message["step"] == "download":
             fault = await self._download(name)
         else:
-            more, fault = await self._extract(name, message["attempt"])
+            more, fault = await self._extract(name, message["number"], message["attempt"])
         job = self.jobs.get(name)
         if job is not None:
             spooled = {"raw": "/spool/x"} if self.disk.shares.get(name, 0) >= 1 else {}
@@ -142,17 +179,47 @@ class SimulatedNode:
             outcome = {"kind": "outcome", "number": message["number"], "fault": fault, "job": values}
             self.send({**outcome, "fetched_bytes": 2**21, **more})
 
+    async def _report(self) -> None:
+        while True:
+            await self._sleep(_REPORT_SECONDS)
+            line = {"free_bytes": 10**12, "rate": 0.0, "has_room": True, "connections": 0, "held_back_by": ""}
+            running = [number for number, task in self.tasks.items() if number and not task.done()]
+            self.send({"kind": "progress", "steps": [self._progress(number) for number in running], **line})
+
+    def _progress(self, number: int) -> Values:
+        done = 0 if self.is_jammed else int(self.world.elapsed())
+        progress = {"done_bytes": done, "total_bytes": 0, "files": 0, "note": "", "lacks_disk": False}
+        return {"number": number, "writes_output": number in self.extracting, "fetched_bytes": 0, **progress}
+
+    async def _reserve(self, name: str) -> Values | None:
+        await self._sleep(0.1)
+        if self.world.random.random() < 0.02:
+            return fault_values(Fault(Cause.NETWORK, "reset"))
+        if is_large(name) and not self.disk.is_large:
+            return fault_values(Fault(Cause.TOO_LARGE, f"{name} needs more in temp_dir"))
+        while name not in self.leases and len(self.leases) >= self.world.scenario.files:
+            await self._sleep(1)
+        self.leases.add(name)
+        orphans = [each for each in self.disk.shares if each not in self.leases]
+        for each in orphans[: max(0, len(orphans) + len(self.leases) - self.world.scenario.files)]:
+            del self.disk.shares[each]
+        return None
+
     async def _download(self, name: str) -> Values | None:
         while self.disk.shares.get(name, 0) < 1:
             await self._sleep(self.world.random.uniform(2, 12))
             self.disk.shares[name] = self.disk.shares.get(name, 0) + 0.25
-            if self.world.random.random() < 0.01:
+            if self.world.random.random() < self.world.scenario.reset_share:
                 return fault_values(Fault(Cause.NETWORK, "reset"))
         return None
 
-    async def _extract(self, name: str, attempt: str) -> tuple[Values, Values | None]:
+    async def _extract(self, name: str, number: int, attempt: str) -> tuple[Values, Values | None]:
         async with self.extractions:
+            self.extracting[number] = self.world.elapsed()
             await self._sleep(self.world.random.uniform(5, 30))
+            while self.is_jammed:
+                await self._sleep(5)
+            del self.extracting[number]
         path = staging_path(Path(self.jobs[name]["target"]), attempt)
         self.world.sealed(self, path)
         return {"staging": str(path), "record": RECORD}, None
@@ -183,6 +250,10 @@ class SimulatedLog:
 
     async def record_failure(self, job: Job, decision: RetryDecision, fault: Fault) -> None:
         row = self.rows[job.performance]
+        if fault.cause is Cause.TOO_LARGE:
+            self.world.events["too large"] += 1
+            fits = any(self.world.fits(job.performance, each) for each in self.world.nodes.members.values())
+            self.world.laws.require(not fits, Laws.SMALL)
         is_loss = fault.cause is Cause.NODE_LOST or "were lost while" in fault.message
         self.losses[job.performance] = self.losses[job.performance] + 1 if is_loss else 0
         if is_loss:
@@ -254,16 +325,16 @@ class NoCheck:
 class ClusterWorld:
     """Machines, their nodes, and one run; what happens is drawn from a seed."""
 
-    def __init__(self, loop: VirtualLoop, seed: int, machines: int, performances: int) -> None:
-        self.loop, self.random, self.laws = loop, Random(seed), Laws()
+    def __init__(self, loop: VirtualLoop, seed: int, scenario: Scenario) -> None:
+        self.loop, self.random, self.laws, self.scenario = loop, Random(seed), Laws(), scenario
         time = SimulatedTime(loop, START)
         self.elapsed: Callable[[], float] = time.elapsed
         self.clock = Clock(time.now, time.elapsed, self.random.random)
-        self.planned = [Performance(f"{n // 20:04d}", f"e{n % 20}") for n in range(performances)]
+        self.planned = [Performance(f"{n // 20:04d}", f"e{n % 20}") for n in range(scenario.performances)]
         self.scheduler = Scheduler(clock=self.clock)
         self.nodes = Nodes(cast(Any, NoCheck()), lambda note: None, self._is_published, clock=self.clock)
         self.nodes.send = self._deliver
-        self.disks = [SimulatedDisk(f"machine{number}") for number in range(machines)]
+        self.disks = [SimulatedDisk(f"machine{number}", number % 3 == 0) for number in range(scenario.machines)]
         self.running: dict[str, SimulatedNode] = {}
         self.published: Counter[Performance] = Counter()
         self.sealed_by: dict[Path, tuple[SimulatedNode, bool]] = {}
@@ -284,10 +355,18 @@ class ClusterWorld:
             for disk in self.disks:
                 tasks.start_soon(self._live, disk)
             tasks.start_soon(self._watch)
-            await run_pipeline(self.scheduler, stages, Width(64, 256), RetryPolicy(max_retries=9), self.clock)
+            tasks.start_soon(end_hung, self.nodes, self._disconnect, _BOUNDS, self.clock)
+            with anyio.move_on_after(self.scenario.max_hours * 3600) as too_long:
+                await run_pipeline(self.scheduler, stages, Width(64, 256), RetryPolicy(max_retries=9), self.clock)
             tasks.cancel_scope.cancel()
+        self.laws.require(not too_long.cancelled_caught, Laws.ENDS)
         for each in self.planned:
-            self.laws.require(self.published[each] == 1, Laws.ONCE)
+            is_too_large = is_large(str(each)) and log.rows[each].stage in FAILURES
+            self.laws.require(self.published[each] == (0 if is_too_large else 1), Laws.ONCE)
+
+    def fits(self, performance: Performance, member: Member) -> bool:
+        """Return True if a node can hold a performance."""
+        return not is_large(str(performance)) or self.running[member.address].disk.is_large
 
     def publish(self, job: Job) -> None:
         """Publish a job's folder."""
@@ -327,16 +406,23 @@ class ClusterWorld:
             node.stream_open, self.lost_at = False, self.elapsed()
             self.nodes.removed(node.address)
 
+    async def _disconnect(self, address: str) -> None:
+        """End the stream of a node that hangs."""
+        node = self.running[address]
+        self.events["stood still" if node.is_jammed else "fell silent"] += 1
+        node.stream_open, self.lost_at = False, self.elapsed()
+
     async def _live(self, disk: SimulatedDisk) -> None:
         """Start nodes on a machine, one after the other, and have something happen to each."""
-        await asyncio.sleep(self.random.uniform(0, 40))
+        await asyncio.sleep(self.disks.index(disk) if self.scenario.is_calm else self.random.uniform(0, 40))
+        happens = [self._kill, self._hang, self._hang, self._cut, self._leave, self._fall_silent, self._jam]
         while True:
             self._number += 1
             node = SimulatedNode(self, disk, self._number)
             self.running[node.address] = node
             self.nodes.added(node.address)
-            await asyncio.sleep(self.random.uniform(30, 500))
-            await self.random.choice([self._kill, self._hang, self._hang, self._cut, self._leave])(node)
+            await asyncio.sleep(10**9 if self.scenario.is_calm else self.random.uniform(30, 500))
+            await self.random.choice(happens)(node)
             await asyncio.sleep(self.random.uniform(1, 60))
 
     async def _kill(self, node: SimulatedNode) -> None:
@@ -365,6 +451,26 @@ class ClusterWorld:
         node.send = send  # type: ignore[method-assign]
         node.end()
 
+    async def _fall_silent(self, node: SimulatedNode) -> None:
+        """Have it report nothing and answer to nothing any more, while its stream stays."""
+        node.send = lambda message: None  # type: ignore[method-assign]
+        await asyncio.sleep(_BOUNDS.silent + _BOUNDS_TOLERANCE)
+        self.laws.require(not node.stream_open, Laws.HUNG)
+        node.end()
+        self._give_up(node, "was silent to the end")
+
+    async def _jam(self, node: SimulatedNode) -> None:
+        """Have none of its extractions end, until one has lasted for too long."""
+        node.is_jammed = True
+        until = self.elapsed() + 600
+        while node.stream_open and self.elapsed() < until:
+            await asyncio.sleep(5)
+            since = min(node.extracting.values(), default=self.elapsed())
+            is_overdue = self.elapsed() - since > _BOUNDS.extraction + _BOUNDS_TOLERANCE
+            self.laws.require(not (is_overdue and node.stream_open), Laws.HUNG)
+        node.end()
+        self._give_up(node, "had nothing to extract")
+
     async def _leave(self, node: SimulatedNode) -> None:
         node.send({"kind": "leaving", "reason": "SIGTERM"})
         await asyncio.sleep(20)
@@ -375,17 +481,30 @@ class ClusterWorld:
         while True:
             await asyncio.sleep(1)
             now = self.elapsed()
-            is_idle = bool(self.scheduler.pending) and self.nodes.open_slots() > 0
+            is_idle = bool(self.scheduler.pending) and open_slots(self.nodes.members.values(), now) > 0
             self._idle_since = (self._idle_since or now) if is_idle else None
             self.laws.require(self._idle_since is None or now - self._idle_since < _MAX_IDLE_SECONDS, Laws.BUSY)
+            for member in self.nodes.members.values():
+                self.laws.require(not any(self.fits(each, member) for each in member.too_small_for), Laws.SMALL)
+                self.laws.require(all(map(self._is_downloaded, member.downloading)), Laws.OWNED)
+
+    def _is_downloaded(self, performance: Performance) -> bool:
+        job = self.scheduler.active.get(performance)
+        holders = sum(performance in member.downloading for member in self.nodes.members.values())
+        return job is not None and job.stage is Stage.DOWNLOADING and holders == 1
 
 
-def play(seed: int, machines: int = 16, performances: int = 800) -> ClusterWorld:
+def is_large(name: str) -> bool:
+    """Return True for a performance that only large machines can hold."""
+    return name.endswith("7")
+
+
+def play(seed: int, scenario: Scenario = WILD) -> ClusterWorld:
     """Play a round; return the world at its end."""
     worlds: list[ClusterWorld] = []
 
     async def main(loop: VirtualLoop) -> None:
-        worlds.append(ClusterWorld(loop, seed, machines, performances))
+        worlds.append(ClusterWorld(loop, seed, scenario))
         await worlds[0].run()
 
     run_virtually(main, lambda: None)
