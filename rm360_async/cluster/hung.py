@@ -44,7 +44,7 @@ def hung(nodes: Nodes, bounds: Bounds, now: float) -> dict[str, str]:
         silent = now - member.heard_at
         extraction = nodes.steps.slowest_extraction(member, now)
         if silent > bounds.silent:
-            found[member.address] = f"it has reported nothing for {silent:.0f} s; look at its disks and its log"
+            found[member.address] = f"it has reported nothing for {silent:.0f} s; check its disks and its log"
         elif extraction > bounds.extraction:
             found[member.address] = (
                 f"an extraction there has not progressed for {extraction / 60:.0f} minutes, and was not ended after"
