@@ -209,6 +209,23 @@ def test_an_end_while_the_reservation_is_made_returns_the_place(ends: str, monke
     in_virtual_time(main)
 
 
+def test_a_ledger_that_cannot_be_written_before_a_download_returns_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(self: SimulatedLog, job: Job, spooled_bytes: int) -> None:
+        raise Fault(Cause.DISK_FULL, "no space left")
+
+    monkeypatch.setattr(SimulatedLog, "record_spooled", fail)
+
+    async def main(loop: VirtualLoop) -> None:
+        cluster = Cluster(loop, "n1")
+        job = Job(A, clock=cluster.clock)
+        await cluster.stages.reserve(job)
+        with pytest.raises(Fault, match="no space left"):
+            await cluster.stages.download(job)
+        assert cluster.slots() == {"n1": set()}
+
+    in_virtual_time(main)
+
+
 def test_a_kept_lease_on_a_disk_that_is_full_is_given_up_for_another_node() -> None:
     async def main(loop: VirtualLoop) -> None:
         cluster = Cluster(loop, "n1")

@@ -172,10 +172,10 @@ class ClusterStages(Stages):
     async def download(self, job: Job) -> None:
         """Have the node download what its spool lacks; its slot is free afterwards."""
         lease = self._lease_of(job)
-        if "download" not in job.seconds:
-            await self.job_log.record_spooled(job, job.spooled_bytes)
-            self.job_log.log_start(job, job.spooled_bytes)
         try:
+            if "download" not in job.seconds:
+                await self.job_log.record_spooled(job, job.spooled_bytes)
+                self.job_log.log_start(job, job.spooled_bytes)
             await self._perform(job, lease, "download", {})
         finally:
             self.nodes.free_slot(lease.member, job.performance)
