@@ -28,7 +28,7 @@ from rm360_async.cluster.values import (
     outcome_values,
 )
 from rm360_async.config import Settings
-from rm360_async.domain.clock import SYSTEM_CLOCK
+from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.names import Kind, Modality, Performance
 from rm360_async.domain.record import RemoteFile, RemoteFolder
@@ -151,24 +151,95 @@ def test_what_the_remote_refuses_excludes_no_node(cause: Cause) -> None:
 # --- limits
 
 
-def test_one_node_probes_and_the_others_are_held_until_it_succeeds_or_is_gone() -> None:
-    sent: list[tuple[str, str]] = []
-    limits = SharedLimits(lambda address, message: sent.append((address, message["kind"])))
-    members = {name: member(name) for name in ("n1", "n2", "n3")}
-    limit = {"kind": "limit", "account": "lab", "seconds": 30, "reason": "rate limit"}
-    limits.take("n1", limit, members)
-    assert sent == [("n2", "hold"), ("n3", "hold")]
-    sent.clear()
-    limits.take("n2", limit, members)
-    assert sent == [("n2", "hold")], "a request that was made before: it does not probe, too"
-    sent.clear()
-    limits.take("n1", {"kind": "limit over", "account": "lab"}, members)
-    assert sent == [("n2", "resume"), ("n3", "resume")]
-    limits.take("n3", limit, members)
-    sent.clear()
-    limits.added("n4")
-    limits.removed("n3", {name: each for name, each in members.items() if name != "n3"})
-    assert sent == [("n4", "hold"), ("n1", "resume"), ("n2", "resume")]
+class Limits:
+    """The shared limits of three nodes, by a clock that stands, and what is sent."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.sent: list[tuple[str, str, float]] = []
+        self.members = {name: member(name) for name in ("n1", "n2", "n3")}
+        for name, each in self.members.items():
+            each.address = name
+        self.limits = SharedLimits(self._send, Clock(monotonic=lambda: self.now))
+
+    def _send(self, address: str, message: Values) -> None:
+        self.sent.append((address, message["kind"], message.get("seconds", -1.0)))
+
+    def take(self, address: str, seconds: float | None = None) -> list[tuple[str, str, float]]:
+        """Have a node meet a limit, or succeed (None); return what is sent."""
+        self.sent.clear()
+        kind = "limit over" if seconds is None else "limit"
+        message = {"kind": kind, "account": "lab", "seconds": seconds, "reason": "rate limit"}
+        self.limits.take(address, message, self.members)
+        return list(self.sent)
+
+    def added(self, name: str) -> list[tuple[str, str, float]]:
+        self.sent.clear()
+        self.members[name] = member(name)
+        self.members[name].address = name
+        self.limits.added(name)
+        return list(self.sent)
+
+    def removed(self, name: str, *, leaves: bool = False) -> list[tuple[str, str, float]]:
+        self.sent.clear()
+        if leaves:
+            self.members[name].leaves = True
+        else:
+            del self.members[name]
+        self.limits.removed(name, self.members)
+        return list(self.sent)
+
+
+def test_one_node_probes_and_the_others_are_held_until_it_succeeds() -> None:
+    cluster = Limits()
+    assert cluster.take("n1", 30) == [("n2", "hold", 30), ("n3", "hold", 30)]
+    cluster.now += 10
+    assert cluster.take("n2", 60) == [("n2", "hold", 20)], "a request that was made before: it does not probe, too"
+    assert cluster.take("n2") == [], "it was no probe"
+    cluster.now += 20
+    assert cluster.take("n1", 60) == [("n2", "hold", 60), ("n3", "hold", 60)], "its probe was refused"
+    assert cluster.take("n1") == [("n2", "resume", -1), ("n3", "resume", -1)]
+    assert cluster.take("n3", 30) == [("n1", "hold", 30), ("n2", "hold", 30)]
+
+
+def test_a_node_that_has_had_the_time_for_its_probe_keeps_no_other_limit_from_silencing_all() -> None:
+    cluster = Limits()
+    cluster.take("n1", 40)
+    cluster.now += 79
+    assert cluster.take("n2", 30) == [("n2", "hold", 0)]
+    cluster.now += 1
+    assert cluster.added("n4") == [], "nobody is held any more"
+    assert cluster.take("n2", 30) == [(name, "hold", 30) for name in ("n1", "n3", "n4")]
+    assert cluster.take("n1") == [], "it is not the one that they wait for"
+
+
+def test_a_late_node_is_held_for_what_is_left_of_the_pause() -> None:
+    cluster = Limits()
+    cluster.take("n1", 600)
+    cluster.now += 100
+    assert cluster.added("n4") == [("n4", "hold", 500)]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_one_node_probes_in_the_place_of_one_that_is_gone_or_leaves(leaves: bool) -> None:
+    cluster = Limits()
+    cluster.take("n1", 60)
+    cluster.members["n3"].downloading.add(A)
+    cluster.now += 20
+    held = [(name, "hold", 40) for name in (["n1"] if leaves else []) + ["n2"]]
+    assert cluster.removed("n1", leaves=leaves) == [("n3", "probe", 40), *held]
+    assert [kind for _, kind, _ in cluster.take("n3")] == ["resume"] * len(held)
+    assert cluster.removed("n3") == []
+
+
+def test_the_pause_of_the_last_node_is_that_of_the_next() -> None:
+    cluster = Limits()
+    for name in ("n2", "n3"):
+        cluster.removed(name)
+    cluster.take("n1", 60)
+    assert cluster.removed("n1") == []
+    cluster.now += 20
+    assert cluster.added("n4") == [("n4", "probe", 40)]
 
 
 # --- joining

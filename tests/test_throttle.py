@@ -141,3 +141,18 @@ async def test_what_a_node_meets_itself_is_reported_until_a_download_starts_well
         async with throttle.admitted() as on_success:
             on_success()
     assert reported == [30.0, "success"]
+
+
+async def test_a_node_that_probes_in_the_place_of_another_reports_its_success() -> None:
+    throttle, clock = throttle_and_clock(3)
+    reported: list[str] = []
+    throttle.on_success = lambda: reported.append("success")
+    throttle.hold(20, "another node probes")
+    throttle.probe(10, "another node probed")
+    async with AsyncExitStack() as stack:
+        assert not await admits(throttle, stack), "what is left of the pause"
+        clock.now = 20
+        async with throttle.admitted() as report_success:
+            assert not await admits(throttle, stack), "one probe"
+            report_success()
+        assert reported == ["success"] and throttle.width == 2

@@ -94,7 +94,7 @@ class NodeSession:
             elif kind == "nodes":
                 self._nodes = message["count"]
                 self._accounts.limiter.share = 1 / self._nodes if self._shares_bandwidth else 1.0
-            elif kind in ("hold", "resume"):
+            elif kind in ("hold", "probe", "resume"):
                 observe_limits(self._accounts, message)
             elif kind == "leave":
                 leaving.leave("asked to by `rm360 node --drain`", urgent=False)

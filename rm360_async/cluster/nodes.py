@@ -57,7 +57,7 @@ class Nodes:
         self.send: Send = lambda address, message: None
         """Sends a message to the node with a stream's address; set once there are streams."""
         self.steps = Steps(lambda address, message: self.send(address, message), clock)
-        self._limits = SharedLimits(lambda address, message: self.send(address, message))
+        self._limits = SharedLimits(lambda address, message: self.send(address, message), clock)
 
     # what the streams report
 
@@ -98,6 +98,7 @@ class Nodes:
         elif kind == "leaving":
             log.info(f"node {member.name} leaves: {message['reason']}")
             member.leaves = True
+            self._limits.removed(member.address, self.members)
             self.changed.notify()
         elif kind == "log":
             log.warning(f"node {member.name}: {message['text']}")

@@ -21,8 +21,13 @@ from rm360_async.domain.retry import RetryPolicy, throttle_delay
 from rm360_async.system.changed import Changed
 
 MAX_PROBE_SECONDS = 30.0
-"""For so long after its pause another node may probe."""
+"""For so long after its pause another node may probe; after a longer pause, for as long as that."""
 _MIN_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.01, 60.0
+
+
+def held_seconds(pause: float) -> float:
+    """Return for how long nodes are held of which another one pauses for so many seconds, and then probes."""
+    return pause + max(pause, MAX_PROBE_SECONDS)
 
 
 class Throttle:
@@ -106,11 +111,17 @@ class Throttle:
         """
         now = self._clock()
         self.until = max(self.until, now + seconds)
-        self._held_until = now + seconds + max(seconds, MAX_PROBE_SECONDS)
+        self._held_until = now + held_seconds(seconds)
+        self._begin_era(reason)
+
+    def probe(self, seconds: float, reason: str) -> None:
+        """Probe after so many seconds, and report its success: the node that did so for all is gone."""
+        self.until = max(self.until, self._clock() + seconds)
+        self._held_until, self._is_limited = 0.0, True
         self._begin_era(reason)
 
     def resume(self) -> None:
-        """Admit one download at a time again, after the pause: another node's probe has succeeded, or it is gone."""
+        """Admit one download at a time again, after the pause: another node's probe has succeeded."""
         self._held_until = 0.0
         self._changed.notify()
 
