@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -37,7 +38,7 @@ WIDTH = Width(256, 1024)
 async def opened_cluster(stages: Stages, ledger: Ledger, scheduler: Scheduler) -> AsyncIterator[ClusterStages]:
     """Give the stages of a run whose nodes do the work, and listen for these while the block runs."""
     settings = stages.settings
-    send, receive = anyio.create_memory_object_stream[Values](1000)
+    send, receive = anyio.create_memory_object_stream[Values](math.inf)
     with send, receive, nonce_file(settings) as check:
         expected = json.loads(await ledger.hints.get_meta(_NODES_KEY) or "[]")
 
@@ -64,15 +65,22 @@ def _cluster_stages(stages: Stages, nodes: Nodes, scheduler: Scheduler) -> Clust
 
 
 async def _record_notes(notes: anyio.abc.ObjectReceiveStream[Values], ledger: Ledger) -> None:
-    """Record what downloads on nodes have found out of the remote's files."""
+    """Record what downloads on nodes have found out of the remote's files; what cannot be is dropped."""
     async for note in notes:
         try:
-            if "quota" in note:
-                remote, path, until = note["quota"]
-                await ledger.hints.record_quota(remote, path, until)
-            elif "nodes" in note:
-                await ledger.hints.set_meta(_NODES_KEY, json.dumps(note["nodes"]))
-            elif note["meta"][0].startswith("mismatch "):
-                await ledger.hints.set_meta(*note["meta"])
+            await _record_note(note, ledger)
         except Fault as fault:  # costs a repeated request
             log.warning(f"cannot record what a node has found out: {fault}")
+        except Exception:  # no node of this version sends such a note
+            log.exception(f"dropped what a node has found out: {note}")
+
+
+async def _record_note(note: Values, ledger: Ledger) -> None:
+    if "quota" in note:
+        remote, path, until = note["quota"]
+        await ledger.hints.record_quota(str(remote), str(path), float(until))
+    elif "nodes" in note:
+        await ledger.hints.set_meta(_NODES_KEY, json.dumps(note["nodes"]))
+    elif note["meta"][0].startswith("mismatch "):
+        key, value = note["meta"]
+        await ledger.hints.set_meta(str(key), str(value))

@@ -50,6 +50,12 @@ class _HeldJob:
     """Bytes that crossed the network before the step that is being done."""
     is_extracting: bool = False
 
+    def outcome(self, fault: Fault | None) -> Values:
+        """Return the outcome of a step as it is now; None: it has succeeded."""
+        values = None if fault is None else fault_values(fault)
+        fetched_bytes = self.job.fetched_bytes - self.fetched_before
+        return {"fault": values, "job": outcome_values(self.job), "fetched_bytes": fetched_bytes}
+
 
 class NodeJobs:
     """Does the steps of jobs with the real remote, disks and child processes of this machine."""
@@ -85,15 +91,26 @@ class NodeJobs:
     async def perform(self, message: Mapping[str, Any]) -> Values:
         """Do the step of a message; return its outcome, with the fault if it failed."""
         performance = performance_from(message["performance"])
-        held = self._jobs.get(performance)
-        if held is None:
-            held = self._jobs[performance] = _HeldJob(Job(performance))
-        async with held.lock:
-            held.fetched_before = held.job.fetched_bytes
-            try:
-                return {**await self._perform(held, message), **self.outcome(message, None)}
-            except Fault as fault:
-                return self.outcome(message, fault_values(fault))
+        while True:
+            held = self._jobs.setdefault(performance, _HeldJob(Job(performance)))
+            async with held.lock:
+                if self._jobs.get(performance) is held:  # else it was released while this waited for the lock
+                    return await self._outcome(held, message)
+
+    async def _outcome(self, held: _HeldJob, message: Mapping[str, Any]) -> Values:
+        held.fetched_before = held.job.fetched_bytes
+        try:
+            return {**await self._perform(held, message), **held.outcome(None)}
+        except Fault as fault:
+            return held.outcome(fault)
+        except Exception as error:
+            log.exception(f"internal error in the step {message['step']} of {message['performance']}")
+            fault = Fault(Cause.UNKNOWN, f"internal error on the node: {error!r}", "report it; the node's log has more")
+            return held.outcome(fault)
+
+    def outcome(self, performance: Performance, fault: Fault) -> Values:
+        """Return the outcome of a step that was broken off; empty without its job, which was released."""
+        return (self._jobs.get(performance) or _HeldJob(Job(performance))).outcome(fault)
 
     async def _perform(self, held: _HeldJob, message: Mapping[str, Any]) -> Values:
         step, job = message["step"], held.job
@@ -109,7 +126,8 @@ class NodeJobs:
 
     async def _reserve(self, job: Job, message: Mapping[str, Any]) -> Values:
         fill_job(job, message["job"])
-        self.notes.fill_quotas(tuple(each) for each in message["quotas"])
+        paths = [file.path for file in job.remote_files.values()]
+        self.notes.fill_quotas(paths, (tuple(each) for each in message["quotas"]))
         self.notes.fill_meta(message["meta"])
         temp_dir, sources = self.settings.storage.temp_dir, job.sources
         job.spool_paths = {
@@ -143,12 +161,13 @@ class NodeJobs:
             return
         with anyio.CancelScope(shield=True):
             async with held.lock:
+                if self._jobs.get(performance) is not held:  # it was released while this waited for the lock
+                    return
                 await held.job.release_staging()
                 if ended:
                     await self._clean_up(held.job, published=ended == PUBLISHED)
                 await held.job.release_lease()
-        if self._jobs.get(performance) is held:
-            del self._jobs[performance]
+                del self._jobs[performance]
         self.changed.notify()
 
     async def forget(self, performance: Performance) -> None:
@@ -171,12 +190,6 @@ class NodeJobs:
         """End all jobs: the run is gone."""
         for performance in list(self._jobs):
             await self.release(performance)
-
-    def outcome(self, message: Mapping[str, Any], fault: Values | None) -> Values:
-        """Return the outcome of a step as it is now; None: it has succeeded."""
-        held = self._jobs[performance_from(message["performance"])]
-        fetched_bytes = held.job.fetched_bytes - held.fetched_before
-        return {"fault": fault, "job": outcome_values(held.job), "fetched_bytes": fetched_bytes}
 
     def progress(self, number: int, message: Mapping[str, Any]) -> Values | None:
         """Return how far a step is; None if its job is gone."""

@@ -116,20 +116,16 @@ class NodeSession:
                 del self._steps[number]
             self._link.send({"kind": "outcome", "number": number, **outcome})
         if scope.cancelled_caught and self._leaves:
-            self._link.send({"kind": "outcome", "number": number, **self._jobs.outcome(message, _LEAVES)})
+            outcome = self._jobs.outcome(performance_from(message["performance"]), _LEAVES)
+            self._link.send({"kind": "outcome", "number": number, **outcome})
 
     async def _outcome(self, message: Values) -> Values:
         """Return the outcome of a step; a failure of a node that leaves may come from the same signal."""
-        try:
-            outcome = await self._jobs.perform(message)
-        except Exception as error:
-            log.exception(f"internal error in the step {message['step']} of {message['performance']}")
-            fault = Fault(Cause.UNKNOWN, f"internal error on the node: {error!r}", "report it; the node's log has more")
-            return self._jobs.outcome(message, fault_values(fault))
+        outcome = await self._jobs.perform(message)
         if outcome["fault"] is not None and may_precede_stop(Fault(Cause.from_code(outcome["fault"]["cause"]), "")):
             await anyio.sleep(_STOP_MARGIN_SECONDS)
         if outcome["fault"] is not None and self._leaves:
-            outcome["fault"] = _LEAVES
+            outcome["fault"] = fault_values(_LEAVES)
         return outcome
 
     async def _report(self) -> None:
@@ -150,4 +146,4 @@ class NodeSession:
             )
 
 
-_LEAVES = fault_values(Fault(Cause.NODE_LEAVES, "its node leaves the run"))
+_LEAVES = Fault(Cause.NODE_LEAVES, "its node leaves the run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.state import is_due
@@ -18,9 +18,10 @@ class NodeNotes:
         self._quotas: dict[tuple[str, str], float] = {}
         self._meta: dict[str, str] = {}
 
-    def fill_quotas(self, quotas: Iterable[tuple[str, str, float]]) -> None:
-        """Take the quotas (remote, path, until) that the run knows."""
-        self._quotas |= {(remote, path): until for remote, path, until in quotas}
+    def fill_quotas(self, paths: Collection[str], quotas: Iterable[tuple[str, str, float]]) -> None:
+        """Take the quotas (remote, path, until) that the run knows of some files: all others of these are over."""
+        kept = {key: until for key, until in self._quotas.items() if key[1] not in paths}
+        self._quotas = kept | {(remote, path): until for remote, path, until in quotas}
 
     def fill_meta(self, values: dict[str, str]) -> None:
         """Take values by key that the run knows."""
