@@ -105,8 +105,8 @@ class NodeJobs:
             return held.outcome(fault)
         except Exception as error:
             log.exception(f"internal error in the step {message['step']} of {message['performance']}")
-            fault = Fault(Cause.UNKNOWN, f"internal error on the node: {error!r}", "report it; the node's log has more")
-            return held.outcome(fault)
+            what = f"internal error on the node: {error!r}"
+            return held.outcome(Fault(Cause.UNKNOWN, what, "report it; the node's log has more"))
 
     def outcome(self, performance: Performance, fault: Fault) -> Values:
         """Return the outcome of a step that was broken off; empty without its job, which was released."""
