@@ -39,7 +39,7 @@ async def opened_cluster(stages: Stages, ledger: Ledger, scheduler: Scheduler) -
     """Give the stages of a run whose nodes do the work, and listen for these while the block runs."""
     settings = stages.settings
     send, receive = anyio.create_memory_object_stream[Values](math.inf)
-    with send, receive, nonce_file(settings) as check:
+    async with nonce_file(settings) as check, send, receive:
         expected = json.loads(await ledger.hints.get_meta(_NODES_KEY) or "[]")
 
         def is_published(performance: Performance) -> bool:

@@ -7,12 +7,13 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from socket import AF_INET
+from socket import AF_INET, AF_INET6
 from typing import Any, Protocol
 
 import anyio
 import psutil
 from distributed import Scheduler, SchedulerPlugin
+from distributed.comm.addressing import parse_address, parse_host_port, unparse_address, unparse_host_port
 
 from rm360_async.cluster.dask_node import reachable
 from rm360_async.cluster.dask_settings import DRAIN, LOOPBACK, OPERATION, configure_dask, security_of
@@ -27,6 +28,8 @@ from rm360_async.cluster.scheduler_file import (
 from rm360_async.cluster.values import Values
 from rm360_async.config.settings import Cluster
 from rm360_async.domain.errors import Cause, Fault
+from rm360_async.system.disk_threads import on_disk_thread
+from rm360_async.system.exception_groups import unwraps_faults
 from rm360_async.system.log import logger
 
 log = logger(__name__)
@@ -62,12 +65,11 @@ class CoordinatorLink:
 
         Dask knows one, of the interface that leads to the internet, and that of loopback where none does.
         """
-        protocol, host, port = _parts(self._scheduler.listeners[0].listen_address)
-        if not ipaddress.ip_address(host).is_unspecified:
-            return (f"{protocol}://{host}:{port}",)
-        found = [each.address for every in psutil.net_if_addrs().values() for each in every if each.family == AF_INET]
-        others = [address for address in found if not ipaddress.ip_address(address).is_loopback]
-        return tuple(f"{protocol}://{address}:{port}" for address in others or ["127.0.0.1"])
+        address = self._scheduler.listeners[0].listen_address
+        protocol, (host, port) = parse_address(address)[0], parse_host_port(address)
+        listens_on = ipaddress.ip_address(host)
+        hosts = _own_addresses(listens_on.version) if listens_on.is_unspecified else [host]
+        return tuple(unparse_address(protocol, unparse_host_port(each, port)) for each in hosts)
 
     def send(self, address: str, message: Values) -> None:
         """Send a message to a node, in order; one that is gone gets nothing."""
@@ -76,6 +78,14 @@ class CoordinatorLink:
     async def disconnect(self, address: str) -> None:
         """End the stream to a node, which joins again if it can; nothing happens if it is gone."""
         await self._scheduler.remove_worker(address, stimulus_id="hangs")
+
+
+def _own_addresses(version: int) -> list[str]:
+    """Return the addresses of this machine by which others reach it, or else that of loopback."""
+    family, loopback = (AF_INET, "127.0.0.1") if version == 4 else (AF_INET6, "::1")
+    found = [each.address for every in psutil.net_if_addrs().values() for each in every if each.family == family]
+    others = [each for each in found if "%" not in each and not ipaddress.ip_address(each).is_loopback]
+    return others or [loopback]  # one with % is that of a link, and has another name on each machine of it
 
 
 class _Watch(SchedulerPlugin):
@@ -101,44 +111,60 @@ async def opened_link(cluster: Cluster, events: StreamEvents) -> AsyncIterator[C
     scheduler = _new_scheduler(cluster, own_keys or require_keys(cluster.tls or Path()))
     _restrict(scheduler, events)
     try:
-        await scheduler
-    except OSError as error:
-        hint = "another run may listen there; choose another port, or 0 for any"
-        raise Fault(Cause.NOT_WRITABLE, f"cannot listen on {cluster.listen}: {error}", hint) from error
-    try:
+        await _start(scheduler, cluster.listen)
         scheduler.add_plugin(_Watch(events))
         link = CoordinatorLink(scheduler)
         coordinator = CoordinatorAddress(link.addresses, cluster.tls, own_keys)
-        write_scheduler_file(cluster.scheduler_file, coordinator)
+        await on_disk_thread(write_scheduler_file, cluster.scheduler_file, coordinator)
         where = " or ".join(link.addresses)
         log.info(f"nodes find this run at {where}: rm360 node --scheduler-file {cluster.scheduler_file}")
-        with removed_at_end(cluster.scheduler_file, coordinator):
+        async with removed_at_end(cluster.scheduler_file, coordinator), _fault_if_ended(scheduler):
             yield link
     finally:
         with anyio.move_on_after(10, shield=True):
             await scheduler.close()
 
 
+async def _start(scheduler: Scheduler, listen: str) -> None:
+    try:
+        await scheduler
+    except RuntimeError as error:  # what Dask makes of any failure
+        if not isinstance(error.__cause__, OSError):
+            raise
+        hint = "another run may listen there; choose another port, or 0 for any"
+        message = f"cannot listen on {listen}: {error.__cause__.strerror or error.__cause__}"
+        raise Fault(Cause.NOT_WRITABLE, message, hint) from error
+
+
+@asynccontextmanager
+async def _fault_if_ended(scheduler: Scheduler) -> AsyncIterator[None]:
+    """Raise Fault(UNKNOWN) if the scheduler ends before the block does: no node could reach the run any more."""
+
+    async def watch() -> None:
+        await scheduler.finished()
+        hint = "start the run again, which continues; report it if it happens again"
+        raise Fault(Cause.UNKNOWN, "Dask's scheduler has ended in the middle of the run", hint)
+
+    with unwraps_faults():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            yield
+            tasks.cancel_scope.cancel()
+
+
 async def _require_unused(path: Path, tls: Path | None) -> None:
     """Raise Fault(NOT_WRITABLE) if another run uses the file: its nodes could not find it any more."""
-    written = read_scheduler_file(path, tls)
+    written = await on_disk_thread(read_scheduler_file, path, tls)
     if written is not None and await reachable(written) is not None:
         hint = "give each config a cluster.scheduler_file of its own"
         raise Fault(Cause.NOT_WRITABLE, f"another run has the nodes of {path}", hint)
 
 
-def _parts(address: str) -> tuple[str, str, int]:
-    """Return protocol, host and port of an address."""
-    protocol, _, rest = address.partition("://")
-    host, _, port = rest.rpartition(":")
-    return protocol, host.strip("[]"), int(port)
-
-
 def _new_scheduler(cluster: Cluster, keys: Keys) -> Scheduler:
-    _, host, port = _parts(cluster.listen)
+    host, port = parse_host_port(cluster.listen)
     return Scheduler(
         protocol="tls://",
-        host=host,
+        host=unparse_host_port(host),  # an IPv6 address is to be in brackets
         port=port,
         dashboard=False,
         dashboard_address=LOOPBACK,  # it serves HTTP all the same, on all interfaces by default

@@ -13,7 +13,7 @@ from dataclasses import replace
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from distributed import Worker
-from distributed.comm.addressing import get_address_host, get_address_host_port
+from distributed.comm.addressing import get_address_host, get_address_host_port, unparse_host_port
 from distributed.comm.core import CommClosedError, connect
 from distributed.utils import get_ip
 
@@ -54,12 +54,12 @@ async def reachable(coordinator: CoordinatorAddress) -> CoordinatorAddress | Non
 async def _answers(coordinator: CoordinatorAddress) -> bool:
     configure_dask()
     arguments = security_of(coordinator.keys()).get_connection_args("worker")
-    host, port = get_address_host_port(coordinator.address)
     try:
+        host, port = get_address_host_port(coordinator.address)
         with anyio.fail_after(_CONNECT_SECONDS):
             await (await anyio.connect_tcp(host, port)).aclose()  # Dask goes on asking a port that is closed
         comm = await connect(coordinator.address, timeout=_CONNECT_SECONDS, **arguments)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, ValueError):  # the last one: of an address that is none
         return False
     await comm.close()
     return True
@@ -104,12 +104,13 @@ async def _start(worker: Worker) -> None:
 
 
 def _new_worker(coordinator: CoordinatorAddress, scratch: str) -> Worker:
+    host = get_ip(get_address_host(coordinator.address))
     return Worker(
         coordinator.address,
         name=uuid.uuid4().hex,  # a node that comes back may not be gone yet for the coordinator
         nthreads=1,
         memory_limit=0,  # or Dask would pause at 80 % of the machine's memory
-        host=get_ip(get_address_host(coordinator.address)),  # by default all interfaces
+        host=unparse_host_port(host),  # by default all interfaces; an IPv6 address is to be in brackets
         local_directory=scratch,
         dashboard=False,
         dashboard_address=LOOPBACK,  # it serves HTTP all the same, on all interfaces by default

@@ -28,9 +28,14 @@ _SETTINGS: dict[str, Any] = {
 
 
 def configure_dask() -> None:
-    """Set what this program needs of Dask, whatever the user's Dask configuration says."""
+    """Set what this program needs of Dask, whatever the user's Dask configuration says: nothing of that is used.
+
+    It could end the scheduler when that has no tasks, end a node after some time, or have either load other programs.
+    """
+    dask.config.refresh(paths=[], env={})
     dask.config.set(_SETTINGS)
     warnings.filterwarnings("ignore", "Couldn't detect a suitable IP address", RuntimeWarning)  # all are tried
+    warnings.filterwarnings("ignore", "get_ipv6 is deprecated", FutureWarning)  # which Dask itself uses for [::]
     logging.getLogger("distributed").setLevel(logging.ERROR)  # what is worth a line, rm360 logs itself
 
 

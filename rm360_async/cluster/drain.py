@@ -8,13 +8,14 @@ from rm360_async.cluster.dask_node import request_drain
 from rm360_async.cluster.scheduler_file import read_scheduler_file, why_no_run
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.exit_code import ExitCode
+from rm360_async.system.disk_threads import on_disk_thread
 
 _ERROR = "error: "
 
 
 async def drain_node(scheduler_file: Path, tls: Path | None, name: str) -> int:
     """Ask the run for it, and print what it answers; return the exit code."""
-    coordinator = read_scheduler_file(scheduler_file, tls)
+    coordinator = await on_disk_thread(read_scheduler_file, scheduler_file, tls)
     try:
         if coordinator is None:
             raise OSError(why_no_run(scheduler_file))

@@ -6,12 +6,14 @@ import glob
 import os
 import platform
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import anyio
 
 from rm360_async import __version__
 from rm360_async.cluster.node_settings import settings_values
@@ -19,6 +21,7 @@ from rm360_async.cluster.values import Values
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Cause
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.files import create_file
 from rm360_async.system.os_errors import os_errors
 
@@ -65,24 +68,28 @@ class JoinCheck:
         return None
 
 
-@contextmanager
-def nonce_file(settings: Settings) -> Iterator[JoinCheck]:
+@asynccontextmanager
+async def nonce_file(settings: Settings) -> AsyncIterator[JoinCheck]:
     """Have a file with a secret in the output folder while the block runs. Raises Fault(NOT_WRITABLE)."""
     nonce = secrets.token_hex(16)
-    folder, own = settings.storage.output_dir, f".rm360-run-{platform.node()}"
-    path = (
-        folder / f"{own}-{os.getpid()}-{nonce[:8]}"
-    )  # a name that no node has asked for, so that none knows it absent
+    path = await on_disk_thread(_write_nonce, settings.storage.output_dir, nonce)
+    try:
+        yield JoinCheck(settings, path, nonce)
+    finally:
+        with anyio.CancelScope(shield=True), suppress(OSError):
+            await on_disk_thread(path.unlink)
+
+
+def _write_nonce(folder: Path, nonce: str) -> Path:
+    own = f".rm360-run-{platform.node()}"
+    # a name that no node has asked for, so that none knows it absent
+    path = folder / f"{own}-{os.getpid()}-{nonce[:8]}"
     with os_errors("write", path, "check storage.output_dir", Cause.NOT_WRITABLE):
         for left in folder.glob(f"{glob.escape(own)}-*"):
             if not _is_running(left.name):
                 left.unlink(missing_ok=True)
         create_file(path, nonce.encode())
-    try:
-        yield JoinCheck(settings, path, nonce)
-    finally:
-        with suppress(OSError):
-            path.unlink()
+    return path
 
 
 def _is_running(name: str) -> bool:

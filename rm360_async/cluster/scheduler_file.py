@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import anyio
 
 from rm360_async import __version__
 from rm360_async.cluster.key_files import Keys, require_keys, require_private
 from rm360_async.domain.errors import Cause
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.files import write_atomically
 from rm360_async.system.os_errors import os_errors
 
@@ -73,13 +76,18 @@ def why_no_run(path: Path) -> str:
     return "it is not the scheduler_file of a run"
 
 
-@contextmanager
-def removed_at_end(path: Path, coordinator: CoordinatorAddress) -> Iterator[None]:
+@asynccontextmanager
+async def removed_at_end(path: Path, coordinator: CoordinatorAddress) -> AsyncIterator[None]:
     """Remove the file when the block ends, unless it is that of another run by then."""
     try:
         yield
     finally:
-        found = read_scheduler_file(path)
-        if found is not None and found.addresses == coordinator.addresses:
-            with suppress(OSError):
-                path.unlink()
+        with anyio.CancelScope(shield=True):
+            await on_disk_thread(_remove, path, coordinator)
+
+
+def _remove(path: Path, coordinator: CoordinatorAddress) -> None:
+    found = read_scheduler_file(path)
+    if found is not None and found.addresses == coordinator.addresses:
+        with suppress(OSError):
+            path.unlink()
