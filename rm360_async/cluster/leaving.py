@@ -17,6 +17,8 @@ class Leaving:
         self._clock, self._used_at = clock, clock.monotonic()
         self._event = anyio.Event()
         self.reason, self.is_urgent, self.exit_code = "", False, 0
+        self.has_session = False
+        """True while the node works for a run: that ends in order."""
 
     @property
     def is_set(self) -> bool:

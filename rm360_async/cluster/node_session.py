@@ -44,6 +44,13 @@ class NodeSession:
 
     async def work(self, leaving: Leaving, tasks: TaskGroup) -> None:
         """Do what the run sends until this node has left; the end of the link cancels it."""
+        leaving.has_session = True
+        try:
+            await self._work(leaving, tasks)
+        finally:
+            leaving.has_session = False
+
+    async def _work(self, leaving: Leaving, tasks: TaskGroup) -> None:
         report_limits(self._accounts, self._link.send)
         await on_disk_thread(self._jobs.budget.remove_dead_tickets)
         tasks.start_soon(self._jobs.budget.share_progress)

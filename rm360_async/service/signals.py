@@ -10,12 +10,12 @@ import signal
 from collections.abc import Callable
 
 import anyio
-from anyio import open_signal_receiver  # here, because anyio would load it from the disk when it is used
 from anyio.abc import TaskStatus
 
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.system.log import logger
+from rm360_async.system.stop_signals import taken_signals
 
 log = logger(__name__)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -44,16 +44,10 @@ class Stop:
 
     async def watch_signals(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Handle signals until cancelled."""
-        handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-        watched = [number for number, handler in handlers.items() if handler is not signal.SIG_IGN]
-        try:
-            with open_signal_receiver(*watched) as signals:
-                task_status.started()
-                async for number in signals:
-                    self.handle(number)
-        finally:
-            for number in watched:  # the event loop would leave the default handler, which kills the process
-                signal.signal(number, handlers[number])
+        with taken_signals(*STOP_SIGNALS) as signals:
+            task_status.started()
+            async for number in signals:
+                self.handle(number)
 
     def handle(self, number: signal.Signals) -> None:
         """Handle one signal."""
