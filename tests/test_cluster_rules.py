@@ -78,6 +78,14 @@ def test_nothing_is_placed_on_a_node_that_takes_none(state: dict[str, Any]) -> N
     assert choose_member(A, [closed, other := member("other")], NOW) == (other, False)
 
 
+def test_a_job_whose_files_a_node_does_not_see_waits_for_another_one_if_there_is_one() -> None:
+    blind, busy = member("blind", slots=9, unseen={A}), member("busy", downloading={B, C})
+    assert choose_member(A, [blind, busy], NOW) == (None, True), "others may have the slot that is free"
+    assert choose_member(A, [blind], NOW) == (blind, False)
+    busy.downloading.clear()
+    assert choose_member(A, [blind, busy], NOW) == (busy, False)
+
+
 # --- losses
 
 

@@ -3,8 +3,9 @@
 A node that is lost, leaves or is unfit costs its performances no try. But it may be the performance that kills nodes:
 from the third loss in a row on, each counts. A node on which the same step of different performances fails in a row,
 or that cannot work at all, gets nothing for a while, twice as long each time until it has extracted something; what it
-has then goes elsewhere, twice at no try: all nodes may be well, and the last files of a run damaged. The disk that an
-extraction fills is that of the output, which all nodes share.
+has then goes elsewhere, twice at no try: all nodes may be well, and the last files of a run damaged. So does, from any
+node, a file that is not there for its login: the run itself has just found it. The disk that an extraction fills is
+that of the output, which all nodes share.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from rm360_async.cluster.members import Member
 from rm360_async.domain.errors import Cause, Fault, Scope
 from rm360_async.domain.names import Performance
 
-EXTRACT = "extract"
-"""The last of a node's steps."""
+DOWNLOAD, EXTRACT = "download", "extract"
+"""Steps of a node; the second one is its last."""
 MAX_LOSSES = 2
 """Losses in a row of one performance that do not count."""
 MAX_FAILURES = 3
@@ -24,6 +25,7 @@ MAX_FAILURES = 3
 _EXCLUSION_SECONDS, _MAX_EXCLUSION_SECONDS = 60.0, 3600.0
 _OF_THE_NODE = (Scope.MACHINE, Scope.SERVICE)
 _OF_THE_SOURCE = frozenset({Cause.FILE_QUOTA, Cause.NOT_FOUND, Cause.DUPLICATE_NAME, Cause.TOO_LARGE})
+_NOT_SEEN = frozenset({Cause.NOT_FOUND, Cause.FORBIDDEN})
 
 
 class Losses:
@@ -64,6 +66,11 @@ def fault_of_node(fault: Fault, member: Member) -> Fault:
     return Fault(Cause.NODE_UNFIT, f"node {member.name} cannot work: {fault.message}", fault.hint)
 
 
+def is_not_seen(fault: Fault, step: str) -> bool:
+    """Return True if a node does not see a file, which the run has found at the start of this attempt."""
+    return step == DOWNLOAD and fault.cause in _NOT_SEEN
+
+
 def note_failure(member: Member, performance: Performance, step: str, fault: Fault, now: float) -> bool:
     """Note that a step failed on a node; return True if the node gets nothing for a while, from now or already."""
     if not _may_be_of_the_node(fault, step):
@@ -83,6 +90,8 @@ def note_failure(member: Member, performance: Performance, step: str, fault: Fau
 
 def _may_be_of_the_node(fault: Fault, step: str) -> bool:
     cause = fault.cause
+    if is_not_seen(fault, step):
+        return True
     if cause.scope is Scope.REMOTE or cause in _OF_THE_SOURCE or cause is Cause.NODE_LEAVES:
         return False
     return not (step == EXTRACT and cause is Cause.DISK_FULL)

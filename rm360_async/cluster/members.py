@@ -48,6 +48,8 @@ class Member:
     """By step, the performances for which it failed on this node since it succeeded for one."""
     too_small_for: set[Performance] = field(default_factory=set)
     """Performances whose files its spool can never hold."""
+    unseen: set[Performance] = field(default_factory=set)
+    """Performances whose files it did not see, although the run did: they go to another node, if there is one."""
     lost: bool = False
 
     def is_open(self, now: float) -> bool:
@@ -70,14 +72,17 @@ class Member:
 
 
 def choose_member(performance: Performance, members: Iterable[Member], now: float) -> tuple[Member | None, bool]:
-    """Return the node for a job, None if it has to wait; True with it if it waits for one particular node."""
+    """Return the node for a job, None if it has to wait; True with it if not for any node."""
     usable = [member for member in members if member.is_open(now) and performance not in member.too_small_for]
-    holders = [member for member in usable if member.spooled.get(performance)]
+    others = [member for member in usable if performance not in member.unseen] or usable
+    holders = [member for member in others if member.spooled.get(performance)]
     if holders:
         best = max(holders, key=lambda member: member.spooled[performance])
         return (best, False) if best.free_slots else (None, True)
-    free = [member for member in usable if member.free_slots]
-    return max(free, key=lambda member: (member.free_slots, member.free_bytes), default=None), False
+    free = [member for member in others if member.free_slots]
+    if not free:
+        return None, len(others) < len(usable)
+    return max(free, key=lambda member: (member.free_slots, member.free_bytes)), False
 
 
 def open_slots(members: Iterable[Member], now: float) -> int:

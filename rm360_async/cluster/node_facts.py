@@ -7,15 +7,20 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from rm360_async.cluster.join import own_versions
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK
-from rm360_async.domain.errors import Cause, Fault
+from rm360_async.domain.errors import Answer, Cause, Fault
 from rm360_async.download import spool
 from rm360_async.download.rclone import Remote
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.mounts import file_system, is_network
 from rm360_async.system.os_errors import os_errors
+
+_ROOT_SECONDS, _ROOT_PAUSE_SECONDS = 60.0, 5.0
+"""How long a remote is waited for that does not answer, and between two questions."""
 
 
 async def node_facts(settings: Settings, remotes: list[Remote], nonce_path: Path) -> dict[str, Any]:
@@ -25,6 +30,7 @@ async def node_facts(settings: Settings, remotes: list[Remote], nonce_path: Path
         await on_disk_thread(_require_folders, settings)
         for remote in remotes:
             await remote.features()
+            await _require_root(remote)
     except Fault as fault:
         problem = str(fault)
     return {
@@ -36,6 +42,27 @@ async def node_facts(settings: Settings, remotes: list[Remote], nonce_path: Path
         **await on_disk_thread(_nonce, nonce_path),
         **await on_disk_thread(_spool, settings.storage.temp_dir),
     }
+
+
+async def _require_root(remote: Remote) -> None:
+    """Raise Fault if this machine does not see what the remote holds, e.g. because its login is not that of the run.
+
+    What may pass is waited for, for some time. A limit of the account says nothing about this machine.
+    """
+    fault = Fault(Cause.UNREACHABLE, f"{remote} did not answer within {_ROOT_SECONDS:.0f} s")
+    with anyio.move_on_after(_ROOT_SECONDS):
+        while True:
+            try:
+                await remote.check()
+                return
+            except Fault as failure:
+                fault = failure
+            if fault.cause is Cause.RATE_LIMIT:
+                return
+            if fault.cause.answer is not Answer.BACK_OFF:
+                break
+            await anyio.sleep(_ROOT_PAUSE_SECONDS)
+    raise Fault(fault.cause, f"this machine does not see what the run does: {fault.message}", fault.hint)
 
 
 def _require_folders(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from rm360_async.cluster.losses import EXTRACT, Losses, fault_of_node, note_failure, note_success
+from rm360_async.cluster.losses import EXTRACT, Losses, fault_of_node, is_not_seen, note_failure, note_success
 from rm360_async.cluster.members import Member
 from rm360_async.cluster.values import Values, apply_outcome, fault_from
 from rm360_async.domain.clock import Clock
@@ -86,16 +86,20 @@ class Steps:
         raise self._judged(step, fault_of_node(fault_from(outcome["fault"]), member))
 
     def _judged(self, step: _Step, fault: Fault) -> Fault:
-        """Return the fault of a step as the performance's: where all fails, it is that of the node."""
-        member, now = step.member, self._clock.monotonic()
+        """Return the fault of a step as the performance's: where all fails, or a file is not seen, it is the node's."""
+        member, performance, now = step.member, step.job.performance, self._clock.monotonic()
         was_excluded = member.excluded_until > now
-        if not note_failure(member, step.job.performance, step.name, fault, now):
-            return fault
-        if not was_excluded:
+        is_excluded, is_unseen = note_failure(member, performance, step.name, fault, now), is_not_seen(fault, step.name)
+        if is_excluded and not was_excluded:
             log.warning(f"node {member.name} gets no jobs for a while, because all fails there: {fault}")
-        if fault.cause is Cause.NODE_UNFIT or not self._losses.moves_free(step.job.performance):
+        if is_unseen:
+            member.unseen.add(performance)
+        if fault.cause is Cause.NODE_UNFIT or not (is_excluded or is_unseen):
             return fault
-        return Fault(Cause.NODE_UNFIT, f"all fails on node {member.name}: {fault.message}", fault.hint)
+        if not self._losses.moves_free(performance):
+            return fault
+        what = "does not see what the run has found" if is_unseen else "fails at all"
+        return Fault(Cause.NODE_UNFIT, f"node {member.name} {what}: {fault.message}", fault.hint)
 
     def lost(self, member: Member) -> None:
         """End the steps of a node that is gone."""
