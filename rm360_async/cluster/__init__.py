@@ -11,5 +11,6 @@ coordinator. A node seals a staging folder of a name of its own beside the final
 share. The coordinator renames it, and only the one that the step returned which it waits for. So a node that was given
 up, and comes back, writes where nothing is ever renamed: at least once below, exactly once in what is published.
 
-Nothing here is imported without `cluster:` in the config, and only `dask_nodes` and `dask_coordinator` import Dask.
+Nothing here is imported without `cluster:` in the config, and only `dask_coordinator`, `dask_node` and `dask_settings`
+import Dask.
 """

@@ -252,7 +252,7 @@ class Cluster(_Section):
     workers: int = Field(default=0, ge=0, le=512)
     """Extractions at once on each node; 0 means one for each of its cores."""
     lost_after_seconds: float = Field(default=60, ge=5, le=86_400)
-    """A node that is silent for so long is lost."""
+    """A node that is silent for so long is lost; it is looked at once in such a time, so up to twice as late."""
 
     @property
     def is_used(self) -> bool:
