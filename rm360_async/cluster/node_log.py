@@ -6,16 +6,21 @@ import asyncio
 import logging
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
 
 from rm360_async.cluster.dask_node import NodeLink
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Fault
 from rm360_async.system import log as logs
+from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.os_errors import os_errors
 
 _PACKAGE = logging.getLogger(logs.PACKAGE)
+_CLOSE_SECONDS = 10.0
 _console = logging.StreamHandler(sys.stderr)
 _console.setFormatter(logging.Formatter("%(asctime)s %(levelname)-5s %(message)s", "%Y-%m-%d %H:%M:%S"))
 
@@ -26,15 +31,12 @@ def log_to_console() -> None:
     _PACKAGE.setLevel(logging.INFO)
 
 
-@contextmanager
-def logged_to_file(settings: Settings, name: str) -> Iterator[None]:
+@asynccontextmanager
+async def logged_to_file(settings: Settings, name: str) -> AsyncIterator[None]:
     """Write to `<log_dir>/node-<name>.log` as well while the block runs; without it if it cannot be written."""
     path = settings.storage.log_dir / f"node-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.log"
-    level = settings.logging.level
     try:
-        with os_errors("write", path, "check storage.log_dir on this machine"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            log = logs.Log(path, level, True, settings.logging.max_file_bytes, level)
+        log = await on_disk_thread(_opened, path, settings)
     except Fault as fault:
         _PACKAGE.warning("the log of this node is only on its console: %s", fault)
         yield
@@ -43,8 +45,16 @@ def logged_to_file(settings: Settings, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        log.close()
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):  # its disk may hang
+            await on_disk_thread(log.close, abandon=True)
         log_to_console()
+
+
+def _opened(path: Path, settings: Settings) -> logs.Log:
+    level = settings.logging.level
+    with os_errors("write", path, "check storage.log_dir on this machine"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return logs.Log(path, level, True, settings.logging.max_file_bytes, level)
 
 
 class WarningsSent(logging.Handler):

@@ -82,12 +82,11 @@ async def _opened_session(link: NodeLink, options: NodeOptions, welcome: Values)
             facts["problem"] = await _probe(workers, jobs)
         name = await _join(link, options, settings, facts)
         session = NodeSession(link, jobs, accounts, settings)
-        with logged_to_file(settings, name):
-            async with accounts.running(notes, session.count_nodes):
-                try:
-                    yield session
-                finally:
-                    await jobs.release_all()
+        async with logged_to_file(settings, name), accounts.running(notes, session.count_nodes):
+            try:
+                yield session
+            finally:
+                await jobs.release_all()
 
 
 async def _probe(workers: ExtractionWorkers, jobs: NodeJobs) -> str | None:
