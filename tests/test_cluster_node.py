@@ -52,6 +52,26 @@ def test_a_node_that_looks_for_a_run_leaves_at_once(workspace: Workspace) -> Non
         assert time.monotonic() - began < 3, node.output
 
 
+def test_a_node_that_joins_leaves_at_once(workspace: Workspace) -> None:
+    """Its remote never answers, so that it does not get to its first job."""
+    fill(workspace)
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(30)
+        conf = workspace.root / "silent.conf"
+        conf.write_text(f"[lab]\ntype = webdav\nurl = http://127.0.0.1:{listener.getsockname()[1]}\n")
+        with coordinator(workspace) as run, ClusterNode(workspace, "n1", RCLONE_CONFIG=str(conf)) as node:
+            connection, _ = listener.accept()
+            with closing(connection):
+                began = time.monotonic()
+                node.signal(signal.SIGTERM)
+                assert node.wait() == 143, node.output
+                assert time.monotonic() - began < 5, node.output
+            assert "joined" not in node.output
+            run.kill()
+
+
 def test_a_node_leaves_although_the_disk_of_its_scheduler_file_hangs(workspace: Workspace) -> None:
     os.mkfifo(scheduler_file(workspace))  # to open it waits for somebody who writes
     with ClusterNode(workspace, "n1") as node:
