@@ -135,10 +135,7 @@ def node_states(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> lis
     return [node for run in running for node in run["progress"].get("nodes", ())]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_coordinator_that_ends_continues_with_what_its_nodes_have(
-    server: DriveServer, number: signal.Signals
-) -> None:
+def test_a_coordinator_that_is_stopped_continues_with_what_its_nodes_have(server: DriveServer) -> None:
     workspace = server.workspace
     barrier, hook = barrier_at(workspace, "extracts", "sealed", side="worker")
     with (
@@ -147,14 +144,26 @@ def test_a_coordinator_that_ends_continues_with_what_its_nodes_have(
     ):
         with coordinator(workspace, **ON_DRIVE, processing__grace_seconds=1) as run:
             wait_until_reached(barrier)
-            run.signal(number)
-            assert run.wait() == (-signal.SIGKILL if number == signal.SIGKILL else 143)
+            run.signal(signal.SIGTERM)
+            assert run.wait() == 143
         barrier.touch()
         wait_until(lambda: "the run is gone" in one.output and "the run is gone" in two.output, "both know it")
         assert any(name.endswith(".smc") for node in (one, two) for name in node.spooled), "something had arrived"
         with coordinator(workspace, **ON_DRIVE) as run:
             assert run.wait() == 0, run.output + workspace.log() + one.output + two.output
         assert_little_was_asked_again(server, (), 2)
+        assert_as_on_one_machine(workspace, NAMES, [one, two], steps=[ON_DRIVE])
+
+
+def test_a_coordinator_killed_at_each_step_of_its_own_continues(server: DriveServer) -> None:
+    workspace, points = server.workspace, ("downloaded on a node", "ready to extract on a node", "extracted on a node")
+    with ClusterNode(workspace, "n1") as one, ClusterNode(workspace, "n2") as two:
+        for point in points:
+            with coordinator(workspace, **ON_DRIVE, hooks=[{"point": point, "do": "kill"}]) as run:
+                assert run.wait() == -signal.SIGKILL, run.output
+        with coordinator(workspace, **ON_DRIVE) as run:
+            assert run.wait() == 0, run.output + workspace.log() + one.output + two.output
+        assert_little_was_asked_again(server, (), 2 * (len(points) + 1))
         assert_as_on_one_machine(workspace, NAMES, [one, two], steps=[ON_DRIVE])
 
 
