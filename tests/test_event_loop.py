@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 import pytest
+from cluster_processes import ClusterNode, coordinator, scheduler_file
 from disk_calls import DiskCall, build_library, disk_environment, recorded_calls, service_manager
 from instance import ROOT, Instance, wait_until
 from simulation.clock import VirtualLoop, run_virtually
@@ -106,6 +107,25 @@ def test_the_event_loop_calls_no_file_system(workspace: Workspace, library: Path
             assert run.wait() == 1, run.output
     assert all(workspace.folder(name).is_dir() for name in names)
     assert not (found := offenders(record)), f"calls of the event loop's thread on a disk:\n{found}"
+
+
+@pytest.mark.slow
+def test_the_event_loop_of_a_coordinator_calls_no_shared_file_system(workspace: Workspace, library: Path) -> None:
+    """Its output folder and the file in which nodes find it are on a file system that all share, and may hang."""
+    for number in range(2):
+        workspace.put(f"0018/0018_e{number}_raw.smc", Tiny("0018", f"e{number}"))
+    record = workspace.root / "record"
+    with service_manager() as manager:
+        environment = {
+            **disk_environment(library, workspace.root, record=record),
+            **manager.environment(watchdog_seconds=1.0),
+        }
+        with coordinator(workspace, environment=environment) as run, ClusterNode(workspace, "n1") as node:
+            assert run.wait() == 0, run.output + node.output
+    assert not scheduler_file(workspace).exists() and not list(workspace.output.glob(".rm360-run-*"))
+    calls = offenders(record).splitlines()  # those of Dask are on disks of this machine
+    shared = [call for call in calls if str(workspace.root) in call]
+    assert calls and not shared, "\n".join(shared)
 
 
 @pytest.mark.slow
