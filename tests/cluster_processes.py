@@ -77,6 +77,11 @@ class ClusterNode:
         """Wait until it has joined a run."""
         wait_until(lambda: "joined as" in self.output, f"{self.name} joined:\n{self.output}")
 
+    @property
+    def knows_the_end(self) -> bool:
+        """Return True if it is in no run: each that it has joined is gone."""
+        return self.output.count("the run is gone") >= self.output.count("joined as")
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)

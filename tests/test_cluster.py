@@ -113,6 +113,7 @@ def test_nodes_that_do_not_fit_are_refused_at_both_ends_and_the_others_work(fill
             assert_as_on_one_machine(filled, NAMES, [node])
 
 
+@pytest.mark.long
 def test_failing_retrying_completing_and_repairing_work_through_nodes(filled: Workspace) -> None:
     """By ranges one camera, then all; e2 is cut short at first, and a picture of e3 is damaged in the end."""
     by_ranges: dict[str, Any] = {"processing__fetch": "ranges"}
@@ -136,6 +137,7 @@ def test_failing_retrying_completing_and_repairing_work_through_nodes(filled: Wo
         assert_as_on_one_machine(filled, NAMES, [one, two], times=times, steps=[first, by_ranges], charged=None)
 
 
+@pytest.mark.long
 def test_damaged_files_are_kept_on_their_node_within_bounds(filled: Workspace) -> None:
     for name in ("e1", "e2", "e3"):
         path = filled.remote / "0018" / f"0018_{name}_raw.smc"

@@ -10,18 +10,12 @@ from contextlib import ExitStack, suppress
 import pytest
 from cluster_checks import NAMES, ON_DRIVE, assert_as_on_one_machine
 from cluster_processes import ClusterNode, coordinator
-from drive_emulator import Request, Rule
+from drive_emulator import Rule
 from drive_server import DriveServer
 from instance import wait_until
 
 pytestmark = pytest.mark.slow
 MB = 2**20
-
-
-def most_in(seconds: float, requests: list[Request]) -> int:
-    """Return the most requests that began within so many seconds."""
-    times = [request.began for request in requests]
-    return max(sum(first <= each < first + seconds for each in times) for first in times)
 
 
 def test_a_limit_that_one_node_meets_silences_all_and_one_probes(drive_server: DriveServer) -> None:
@@ -45,6 +39,7 @@ def test_a_limit_that_one_node_meets_silences_all_and_one_probes(drive_server: D
     assert 2 <= len(starts) <= 3, "a probe after 1.5 s, then after 3"
 
 
+@pytest.mark.long
 def test_quotas_of_a_file_are_known_to_all_nodes_and_other_accounts_are_asked(drive_server: DriveServer) -> None:
     workspace, drive = drive_server.workspace, drive_server.drive
     drive_server.put(*NAMES)
@@ -68,6 +63,7 @@ def test_quotas_of_a_file_are_known_to_all_nodes_and_other_accounts_are_asked(dr
         assert_as_on_one_machine(workspace, NAMES, [one, two], steps=[settings])
 
 
+@pytest.mark.long
 def test_bandwidth_and_requests_are_those_of_the_run(
     drive_server: DriveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +75,9 @@ def test_bandwidth_and_requests_are_those_of_the_run(
     with ClusterNode(workspace, "n1") as one, ClusterNode(workspace, "n2") as two:
         with coordinator(workspace, **ON_DRIVE, processing__downloads=3, processing__fetch="ranges") as run:
             assert run.wait() == 0, run.output + workspace.log() + one.output + two.output
-        assert len(drive.media()) >= 14 and 5 <= most_in(2, drive.media()) <= 16
+        times = sorted(request.began for request in drive.media())
+        slowly = (len(times) - 8) / 4 - 1  # of the first, rclone looks the file up; without sharing half of that
+        assert len(times) >= 14 and times[-1] - times[0] >= slowly
         drive_server.put("e6", "e7", filler=500_000)
         settings = {**ON_DRIVE, "processing__downloads": 1, "processing__bandwidth": "2M"}
         with coordinator(workspace, **settings) as run:

@@ -64,6 +64,7 @@ def nodes(machine: Machine) -> dict[str, str]:
     return {node["name"]: node["state"] for run in status["running"] for node in run["progress"].get("nodes", ())}
 
 
+@pytest.mark.long
 def test_two_servers_by_hand_and_then_as_services(
     servers: Sequence[Machine], workspace: Workspace, tmp_path: Path
 ) -> None:

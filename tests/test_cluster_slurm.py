@@ -79,6 +79,7 @@ def assert_right(workspace: Workspace) -> None:
     assert workspace.command("verify", "--deep") == 0
 
 
+@pytest.mark.long
 def test_nodes_that_slurm_takes_away_join_again_and_cost_no_try(
     filled: Workspace, cluster: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
