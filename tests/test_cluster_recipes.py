@@ -38,7 +38,7 @@ def servers(workspace: Workspace, tmp_path: Path) -> Iterator[Sequence[Machine]]
     """Have server1 and server2, whose rclone knows the workspace's remote, and share what the page's /nfs is."""
     nfs = tmp_path / "nfs"
     for name in NAMES:
-        workspace.put(f"0018/0018_{name}_raw.smc", Tiny(part=name, filler=30_000))
+        workspace.put(f"0018/0018_{name}_raw.smc", Tiny(part=name, filler=100_000))
     shutil.copytree(workspace.remote, nfs / "remote")
     nfs.chmod(0o777)  # alice is another account
     try:
