@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from rm360_async.cluster.key_files import AUTHORITY, CERTIFICATE, KEY, Keys
 from rm360_async.domain.errors import BadRequest, Cause
-from rm360_async.system.files import write_private
+from rm360_async.system.files import create_file
 from rm360_async.system.os_errors import os_errors
 
 _DAYS = 3650
@@ -30,9 +30,9 @@ def make_keys(folder: Path) -> None:
     keys = new_keys()
     with os_errors("write keys in", folder, "check its owner and mode", Cause.NOT_WRITABLE):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(folder / KEY, keys.key.encode())
-        write_private(folder / CERTIFICATE, keys.certificate.encode())
-        write_private(folder / AUTHORITY, keys.authority.encode())
+        create_file(folder / KEY, keys.key.encode(), private=True)
+        create_file(folder / CERTIFICATE, keys.certificate.encode(), private=True)
+        create_file(folder / AUTHORITY, keys.authority.encode(), private=True)
 
 
 def new_keys() -> Keys:

@@ -16,6 +16,8 @@ from rm360_async.system.file_locks import SHARED, locked_if_unused, try_lock
 
 _log = logging.getLogger(__name__)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_COMMON_MODE, _PRIVATE_MODE = 0o666, 0o600
+"""Modes of new files; the umask takes its part away."""
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = True, private: bool = False) -> None:
@@ -24,7 +26,7 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True, private: 
     A symbolic link at `path` is replaced, not followed. A failure leaves the old file as it was. A file that is not
     `durable` may be lost or empty after a power cut, and costs no sync. Only its owner may read a `private` one.
     """
-    with replacement_of(path, durable=durable, mode=0o600 if private else 0o666) as temporary:
+    with replacement_of(path, durable=durable, mode=_PRIVATE_MODE if private else _COMMON_MODE) as temporary:
         write_all(temporary.descriptor, data)
 
 
@@ -37,7 +39,7 @@ class TemporaryFile:
 
 
 @contextmanager
-def replacement_of(path: Path, *, durable: bool = True, mode: int = 0o666) -> Iterator[TemporaryFile]:
+def replacement_of(path: Path, *, durable: bool = True, mode: int = _COMMON_MODE) -> Iterator[TemporaryFile]:
     """Give a new file that replaces the one at `path`, in one step, when the block has written it. Raises OSError.
 
     If the block or a later step fails, the old file stays as it was. Until then the new one has the name
@@ -93,9 +95,12 @@ def discard(path: Path) -> None:
         _log.warning("cannot remove %s, which is of no use any more: %s", path, error.strerror or error)
 
 
-def create_file(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Write a new file, and sync its content if it is to be `durable`; a failure leaves none. Raises OSError."""
-    descriptor = os.open(path, _NEW_FILE, 0o666)
+def create_file(path: Path, data: bytes, *, durable: bool = False, private: bool = False) -> None:
+    """Write a new file, and sync its content if it is to be `durable`; a failure leaves none. Raises OSError.
+
+    Only its owner may read a `private` one.
+    """
+    descriptor = os.open(path, _NEW_FILE, _PRIVATE_MODE if private else _COMMON_MODE)
     try:
         write_all(descriptor, data)
         if durable:
@@ -103,15 +108,6 @@ def create_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     except BaseException:
         discard(path)
         raise
-    finally:
-        os.close(descriptor)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a new file that only its owner may read. Raises OSError."""
-    descriptor = os.open(path, _NEW_FILE, 0o600)
-    try:
-        write_all(descriptor, data)
     finally:
         os.close(descriptor)
 
