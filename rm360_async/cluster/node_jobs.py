@@ -15,18 +15,16 @@ from rm360_async.cluster.values import PUBLISHED, Values, fault_values, fill_job
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
-from rm360_async.domain.selection import FetchMode
 from rm360_async.download import spool
 from rm360_async.download.accounts import Accounts
-from rm360_async.download.downloader import Downloader
-from rm360_async.download.range_downloader import RangeDownloader
-from rm360_async.extraction.worker_client import WorkerLimits, Workers
+from rm360_async.extraction.worker_client import Workers
 from rm360_async.pipeline.job import Job
 from rm360_async.stages.cleanup import cleanup
 from rm360_async.stages.download import download
 from rm360_async.stages.extract import extract
 from rm360_async.stages.reserve import evict_orphans, reserve, wait_for_space
 from rm360_async.stages.retention import limit_failed_files
+from rm360_async.stages.wiring import build_downloaders, worker_limits_of
 from rm360_async.system.changed import Changed
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import logger
@@ -61,7 +59,7 @@ class NodeJobs:
     """Does the steps of jobs with the real remote, disks and child processes of this machine."""
 
     def __init__(self, settings: Settings, accounts: Accounts, workers: Workers, notes: NodeNotes) -> None:
-        processing, storage, limits = settings.processing, settings.storage, settings.limits
+        storage, limits = settings.storage, settings.limits
         self.settings, self.notes, self._workers = settings, notes, workers
         self.budget = SpoolBudget(
             storage.temp_dir,
@@ -71,13 +69,9 @@ class NodeJobs:
             excluded_dirs=(storage.temp_dir / spool.QUARANTINE,),
             evict_orphans=evict_orphans,
         )
-        self.worker_limits = WorkerLimits(processing.worker_memory_bytes, processing.extraction_minutes * 60)
-        quota_wait = processing.quota_wait_hours * 3600
-        structure = settings.google_drive.structure
-        self._downloader = Downloader(accounts, notes, storage.temp_dir, structure, quota_wait)
-        ranges_only = processing.fetch == FetchMode.RANGES.value
-        self._range_downloader = RangeDownloader(self._downloader, self.worker_limits, ranges_only)
-        self._extractions = anyio.CapacityLimiter(processing.worker_count)
+        self.worker_limits = worker_limits_of(settings)
+        self._downloader, self._range_downloader = build_downloaders(settings, notes, accounts)
+        self._extractions = anyio.CapacityLimiter(settings.processing.worker_count)
         self._jobs: dict[Performance, _HeldJob] = {}
         self.failed: set[Performance] = set()
         """Performances of the run that have failed, whose files in the quarantine are bounded."""

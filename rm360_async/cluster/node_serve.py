@@ -22,10 +22,9 @@ from rm360_async.cluster.notes import NodeNotes
 from rm360_async.cluster.values import Values
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Cause, Fault
-from rm360_async.domain.retry import RetryPolicy
-from rm360_async.download.accounts import MAX_DOWNLOADS, Accounts
+from rm360_async.download.accounts import MAX_DOWNLOADS
 from rm360_async.extraction.worker_client import ExtractionWorkers
-from rm360_async.stages.remotes import connect, line_limits_of, stall_policy_of
+from rm360_async.stages.remotes import build_accounts, connect
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.log import logger
 
@@ -68,13 +67,11 @@ async def _opened_session(link: NodeLink, options: NodeOptions, welcome: Values)
         await _next(link, "refused")
         raise Fault(Cause.NOT_WRITABLE, f"the run refused this node: {error}") from error
     remotes = await on_disk_thread(connect, settings)
-    processing = settings.processing
-    policy = RetryPolicy(processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600)
     notes = NodeNotes(
         lambda *quota: link.send({"kind": "note", "quota": quota}),
         lambda *meta: link.send({"kind": "note", "meta": meta}),
     )
-    accounts = Accounts(remotes, stall_policy_of(settings), policy, line_limits_of(settings))
+    accounts = build_accounts(settings, remotes)
     async with ExtractionWorkers() as workers:
         jobs = NodeJobs(settings, accounts, workers, notes)
         facts = await node_facts(settings, remotes, Path(welcome["nonce_path"]))

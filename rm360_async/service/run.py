@@ -18,10 +18,9 @@ from rm360_async.cluster.local_ledger import require_local_ledger
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.notification import event_at_end
-from rm360_async.domain.retry import RetryPolicy
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
-from rm360_async.download.accounts import MAX_DOWNLOADS, Accounts
+from rm360_async.download.accounts import MAX_DOWNLOADS
 from rm360_async.download.rclone import Remote, RemoteListing
 from rm360_async.extraction.worker_client import ExtractionWorkers
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
@@ -47,7 +46,7 @@ from rm360_async.service.startup import (
     service_heartbeat,
 )
 from rm360_async.stages.job_log import JobLog
-from rm360_async.stages.remotes import connect, line_limits_of, stall_policy_of
+from rm360_async.stages.remotes import build_accounts, connect, retry_policy_of
 from rm360_async.stages.retention import limit_quarantine, remove_old_logs
 from rm360_async.stages.stages import Stages
 from rm360_async.stages.wiring import build_stages
@@ -158,11 +157,9 @@ class _Run:
         self.manifest = ManifestWriter(settings.storage.manifest_path, ledger, claims)
         self.scheduler = Scheduler(wait_for_quota=options.wait)
         processing = settings.processing
-        self.retry_policy = RetryPolicy(
-            processing.max_retries, processing.retry_delay, processing.quota_wait_hours * 3600
-        )
+        self.retry_policy = retry_policy_of(settings)
         self.stop = Stop(self.scheduler, processing.grace_seconds, self.notifier.notify_stopping)
-        self.accounts = Accounts(remotes, stall_policy_of(settings), self.retry_policy, line_limits_of(settings))
+        self.accounts = build_accounts(settings, remotes)
         self.knows_folders = False
         """The ledger has all published folders; a manifest that is written before would lack some."""
         self.width = Width(processing.downloads or MAX_DOWNLOADS, processing.worker_count)
@@ -306,8 +303,8 @@ class _Run:
 
     def _build_stages(self, workers: ExtractionWorkers) -> Stages:
         job_log = JobLog(self.ledger, self.claims, self.number, self.manifest)
-        hints, policy, due_times = self.ledger.hints, self.retry_policy, self.scheduler.due_times
-        return build_stages(self.settings, job_log, hints, self.accounts, policy, due_times, workers)
+        hints, due_times = self.ledger.hints, self.scheduler.due_times
+        return build_stages(self.settings, job_log, hints, self.accounts, due_times, workers)
 
     async def _count_instances(self) -> int:
         return len(await self.ledger.runs.running(self.claims))

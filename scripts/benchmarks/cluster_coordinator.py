@@ -71,7 +71,7 @@ async def _measure(folder: Path, count: int, nodes: int, idle: float) -> None:
         manifest = ManifestWriter(settings.storage.manifest_path, ledger, claims)
         job_log = JobLog(ledger, claims, await ledger.runs.begin("bench", claims), manifest)
         accounts = Accounts([], StallPolicy(1, 90))
-        base = build_stages(settings, job_log, ledger.hints, accounts, policy, scheduler.due_times, ExtractionWorkers())
+        base = build_stages(settings, job_log, ledger.hints, accounts, scheduler.due_times, ExtractionWorkers())
         planned = [Performance(f"{n // 50:04d}", f"e{n % 50}") for n in range(count)]
         await ledger.add(planned)
         for performance in planned:
