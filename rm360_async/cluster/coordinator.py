@@ -21,7 +21,6 @@ from rm360_async.domain.errors import Fault
 from rm360_async.domain.names import Performance
 from rm360_async.domain.stage import FAILURES, Stage
 from rm360_async.ledger import Ledger
-from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.stages.stages import Stages
 from rm360_async.system.disk_threads import on_disk_thread
@@ -30,8 +29,6 @@ from rm360_async.system.log import logger
 log = logger(__name__)
 _NODES_KEY = "nodes"
 """Key of the ledger's metadata: the names of the nodes that the last run had."""
-WIDTH = Width(256, 1024)
-"""Downloads and extractions at once on all nodes, at most: tasks that wait, of some kilobytes each."""
 
 
 @asynccontextmanager

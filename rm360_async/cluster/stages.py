@@ -18,6 +18,7 @@ from rm360_async.domain.node_state import NodeState
 from rm360_async.domain.record import Record
 from rm360_async.domain.stage import Stage
 from rm360_async.pipeline.job import Job
+from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.stages.reserve import BYTES_PER_FILE, plan_download, reporting
 from rm360_async.stages.stages import Stages
@@ -44,6 +45,11 @@ class ClusterStages(Stages):
     def fetched_bytes(self) -> int:
         """Return the bytes that crossed the network in this run, on all nodes."""
         return self.nodes.steps.fetched_bytes
+
+    @property
+    def width(self) -> Width:
+        """Return how many downloads and extractions run at once on all nodes, at most: tasks of some kilobytes each."""
+        return Width(256, 1024)
 
     def line(self) -> tuple[int, str]:
         """Return how many connections all nodes have, and what bounds most of these."""

@@ -20,12 +20,10 @@ from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.notification import event_at_end
 from rm360_async.domain.stage import Stage
 from rm360_async.domain.state import PlannedState
-from rm360_async.download.accounts import MAX_DOWNLOADS
 from rm360_async.download.rclone import Remote, RemoteListing
 from rm360_async.extraction.worker_client import ExtractionWorkers
 from rm360_async.ledger import Claims, Ledger, ManifestWriter, opened
 from rm360_async.pipeline.machine_pause import try_worker
-from rm360_async.pipeline.pipeline import Width
 from rm360_async.pipeline.pipeline import run as run_pipeline
 from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.service.console import live_display, record_snapshot, report_progress
@@ -162,7 +160,6 @@ class _Run:
         self.accounts = build_accounts(settings, remotes)
         self.knows_folders = False
         """The ledger has all published folders; a manifest that is written before would lack some."""
-        self.width = Width(processing.downloads or MAX_DOWNLOADS, processing.worker_count)
         self.plan: RunPlan | None = None
         self.startup_watch = EventWatch()
         self.started, self.summary = time.monotonic(), RunSummary()
@@ -221,9 +218,8 @@ class _Run:
         if not self.settings.cluster.is_used:
             yield stages
             return
-        from rm360_async.cluster.coordinator import WIDTH, opened_cluster
+        from rm360_async.cluster.coordinator import opened_cluster
 
-        self.width = WIDTH
         async with opened_cluster(stages, self.ledger, self.scheduler) as cluster_stages:
             yield cluster_stages
 
@@ -333,7 +329,7 @@ class _Run:
                     tasks.start_soon(report_progress, progress, self.ledger, self.number, self.notifier, live, metrics)
                     self.stop.pipeline_running = True
                     await run_pipeline(
-                        self.scheduler, stages, self.width, self.retry_policy, attendance=self.options.attendance
+                        self.scheduler, stages, stages.width, self.retry_policy, attendance=self.options.attendance
                     )
                     self.stop.pipeline_running = False
                     tasks.cancel_scope.cancel()

@@ -18,10 +18,12 @@ from rm360_async.domain.record import Record
 from rm360_async.domain.selection import SelectionPolicy
 from rm360_async.domain.state import PerformanceRow, PlannedState
 from rm360_async.download import spool
+from rm360_async.download.accounts import MAX_DOWNLOADS
 from rm360_async.download.downloader import Downloader
 from rm360_async.download.range_downloader import RangeDownloader
 from rm360_async.extraction.worker_client import WorkerLimits, Workers
 from rm360_async.pipeline.job import Job
+from rm360_async.pipeline.pipeline import Width
 from rm360_async.stages.cleanup import cleanup
 from rm360_async.stages.download import download
 from rm360_async.stages.extract import extract
@@ -58,6 +60,12 @@ class Stages:
     def fetched_bytes(self) -> int:
         """Return the bytes that crossed the network in this run."""
         return self.downloader.fetched_bytes
+
+    @property
+    def width(self) -> Width:
+        """Return how many downloads and extractions run at once."""
+        processing = self.settings.processing
+        return Width(processing.downloads or MAX_DOWNLOADS, processing.worker_count)
 
     def line(self) -> tuple[int, str]:
         """Return how many connections request or receive something now, and what bounds the downloads."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import anyio
 import click
 
-from rm360_async.cluster.coordinator import WIDTH, opened_cluster
+from rm360_async.cluster.coordinator import opened_cluster
 from rm360_async.cluster.stages import ClusterStages
 from rm360_async.config import Settings, load_settings
 from rm360_async.domain.names import Kind, Performance, Structure, output_folder, remote_path
@@ -87,7 +87,7 @@ async def _measure(folder: Path, count: int, nodes: int, idle: float) -> None:
                     await anyio.sleep(idle)
                 else:
                     stages = _Simulated(**{field.name: getattr(cluster, field.name) for field in fields(cluster)})
-                    await run_pipeline(scheduler, stages, WIDTH, policy)
+                    await run_pipeline(scheduler, stages, stages.width, policy)
                     assert set(scheduler.ended.values()) == {Stage.COMPLETED}
                 result = {"cpu": time.process_time() - cpu, "wall": time.monotonic() - wall}
             finally:
