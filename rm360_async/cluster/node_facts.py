@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from rm360_async.budget import SystemDisk
 from rm360_async.cluster.join import own_versions
 from rm360_async.config import Settings
 from rm360_async.domain.clock import SYSTEM_CLOCK
@@ -92,7 +93,7 @@ def _spool(temp_dir: Path) -> dict[str, Any]:
     spooled: dict[str, int] = {}
     free_bytes = 0
     if temp_dir.is_dir():
-        free_bytes = os.statvfs(temp_dir).f_bavail * os.statvfs(temp_dir).f_frsize
+        free_bytes = SystemDisk().space(temp_dir).free_bytes
         for path in [*temp_dir.iterdir(), *(each.path for each in spool.quarantined(temp_dir))]:
             performance = spool.performance_of(path)
             if performance is not None and not path.name.endswith(".map"):

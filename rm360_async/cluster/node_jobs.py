@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import anyio
 
-from rm360_async.budget import Budget, Lease
+from rm360_async.budget import Budget, Lease, SystemDisk
 from rm360_async.cluster.notes import NodeNotes
 from rm360_async.cluster.values import PUBLISHED, Values, fault_values, fill_job, outcome_values, performance_from
 from rm360_async.config import Settings
@@ -204,5 +203,4 @@ class NodeJobs:
 
     def free_bytes(self) -> int:
         """Return the free bytes of the spool's disk."""
-        status = os.statvfs(self.settings.storage.temp_dir)
-        return status.f_bavail * status.f_frsize
+        return SystemDisk().space(self.settings.storage.temp_dir).free_bytes

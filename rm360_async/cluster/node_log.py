@@ -69,7 +69,7 @@ class WarningsSent(logging.Handler):
         self._loop.call_soon_threadsafe(self._link.send, {"kind": "log", "text": record.getMessage()})
 
     def __enter__(self) -> None:
-        logging.getLogger("rm360_async").addHandler(self)
+        _PACKAGE.addHandler(self)
 
     def __exit__(self, *_: object) -> None:
-        logging.getLogger("rm360_async").removeHandler(self)
+        _PACKAGE.removeHandler(self)

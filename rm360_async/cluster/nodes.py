@@ -166,7 +166,7 @@ class Nodes:
         free = [member for member in self.members.values() if member.is_open(now) and member.free_slots]
         anywhere = [performance for performance, is_for_one in self.waiting.items() if not is_for_one]
         takers = sum(1 for each in anywhere if any(each not in member.too_small_for for member in free))
-        return open_slots(free, now) - takers
+        return sum(member.free_slots for member in free) - takers
 
     def has_open_beside(self, member: Member, performance: Performance) -> bool:
         """Return True if another node has a free slot, and may be able to hold a performance."""

@@ -212,8 +212,7 @@ class ClusterStages(Stages):
         """Have the node remove or quarantine the job's files when the lease is released."""
         if isinstance(job.lease, NodeLease):
             job.lease.ended = PUBLISHED if published else FAILED
-        job.spooled.clear()
-        job.spooled_bytes = 0
+        job.forget_spooled()
 
     def _lease_of(self, job: Job) -> NodeLease:
         if not isinstance(job.lease, NodeLease):
@@ -231,6 +230,5 @@ class ClusterStages(Stages):
 
     async def _drop(self, job: Job, lease: NodeLease) -> None:
         job.lease = None
-        job.spooled.clear()
-        job.spooled_bytes = 0
+        job.forget_spooled()
         await lease.release()

@@ -143,6 +143,11 @@ class Job:
         """End its wait now, if it waits."""
         self._wait_ended.set()
 
+    def forget_spooled(self) -> None:
+        """Note that nothing of it is on disk here any more."""
+        self.spooled.clear()
+        self.spooled_bytes = 0
+
     async def release_lease(self) -> None:
         """Return the lease, if there is one, to the budget."""
         lease, self.lease = self.lease, None

@@ -26,8 +26,7 @@ async def cleanup(job: Job, settings: Settings, *, published: bool) -> None:
     spooled = None if published else list(job.spooled.values())
     own = job.lease.spool_paths if isinstance(job.lease, Lease) else []
     await on_disk_thread(_put_all_away, settings, job.performance, spooled, own)
-    job.spooled.clear()
-    job.spooled_bytes = 0
+    job.forget_spooled()
 
 
 def _put_all_away(settings: Settings, performance: Performance, spooled: list[Path] | None, own: list[Path]) -> None:
