@@ -126,7 +126,7 @@ class Cluster:
 
     def __init__(self, workspace: Workspace, fault: Fault, **slots: int) -> None:
         settings, self.fault = load_settings(workspace.config()), fault
-        self.nodes = Nodes(JoinCheck(settings, workspace.root / "nonce", "abc"), lambda note: None, lambda each: False)
+        self.nodes = Nodes(JoinCheck(settings, workspace.root / "nonce", "abc"), lambda note: None, {})
         self.nodes.send = self._answer
         for name, number in slots.items():
             facts: Values = {"problem": None, "versions": own_versions(), "nonce": "abc", "nonce_problem": ""}

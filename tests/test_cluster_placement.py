@@ -31,7 +31,7 @@ class Cluster:
     def __init__(self, loop: VirtualLoop, *names: str) -> None:
         time = SimulatedTime(loop, START)
         self.loop, self.clock = loop, Clock(time.now, time.elapsed, lambda: 0.5)
-        self.nodes = Nodes(cast(Any, NoCheck()), lambda note: None, lambda performance: False, clock=self.clock)
+        self.nodes = Nodes(cast(Any, NoCheck()), lambda note: None, {}, clock=self.clock)
         self.nodes.send = self._send
         self.faults: dict[tuple[str, str], Fault] = {}
         self.silent: set[tuple[str, str]] = set()

@@ -18,8 +18,6 @@ from rm360_async.cluster.nodes import Nodes
 from rm360_async.cluster.stages import ClusterStages
 from rm360_async.cluster.values import Values
 from rm360_async.domain.errors import Fault
-from rm360_async.domain.names import Performance
-from rm360_async.domain.stage import FAILURES, Stage
 from rm360_async.ledger import Ledger
 from rm360_async.pipeline.scheduler import Scheduler
 from rm360_async.stages.stages import Stages
@@ -38,14 +36,7 @@ async def opened_cluster(stages: Stages, ledger: Ledger, scheduler: Scheduler) -
     send, receive = anyio.create_memory_object_stream[Values](math.inf)
     async with nonce_file(settings) as check, send, receive:
         expected = json.loads(await ledger.hints.get_meta(_NODES_KEY) or "[]")
-
-        def is_published(performance: Performance) -> bool:
-            return scheduler.ended.get(performance) is Stage.COMPLETED
-
-        def is_failed(performance: Performance) -> bool:
-            return scheduler.ended.get(performance) in FAILURES
-
-        nodes = Nodes(check, send.send_nowait, is_published, expected, is_failed)
+        nodes = Nodes(check, send.send_nowait, scheduler.ended, expected)
         async with opened_link(settings.cluster, nodes) as link, anyio.create_task_group() as tasks:
             nodes.send = link.send
             tasks.start_soon(_record_notes, receive, ledger)

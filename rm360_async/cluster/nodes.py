@@ -6,7 +6,7 @@ Mutable state: the members and the jobs that wait for one, touched only in the e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import anyio
@@ -19,6 +19,7 @@ from rm360_async.cluster.values import PUBLISHED, Values, performance_from
 from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
+from rm360_async.domain.stage import FAILURES, Stage
 from rm360_async.pipeline.job import Job
 from rm360_async.system.changed import Changed
 from rm360_async.system.log import logger
@@ -36,14 +37,15 @@ class Nodes:
         self,
         check: JoinCheck,
         on_note: Callable[[Values], None],
-        is_published: Callable[[Performance], bool],
+        ended: Mapping[Performance, Stage],
         expected: Iterable[str] = (),
-        is_failed: Callable[[Performance], bool] = lambda performance: False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`expected`: the names of the nodes that the run before had, which may have bytes of what is placed first."""
-        self._check, self._on_note, self._is_published, self._clock = check, on_note, is_published, clock
-        self._is_failed = is_failed
+        """`ended`: how each performance has ended that has. `expected`: the names of the nodes that the run before had.
+
+        These may have bytes of what is placed first.
+        """
+        self._check, self._on_note, self._ended, self._clock = check, on_note, ended, clock
         self._expected, self._expected_until = set(expected), math.inf
         self.members: dict[str, Member] = {}
         """By the addresses of their streams: those that have joined."""
@@ -122,9 +124,11 @@ class Nodes:
         what = f"{facts['slots']} downloads, {facts['workers']} extractions at once"
         log.info(f"node {name} has joined: {what}", host=facts["host"], spooled=len(spooled))
         self.send(address, {"kind": "accepted", "name": name})
-        for performance in filter(self._is_published, list(spooled)):
+        stages = {each: self._ended.get(each) for each in spooled}
+        for performance in [each for each, stage in stages.items() if stage is Stage.COMPLETED]:
             self._forget(member, performance)
-        self.send(address, {"kind": "failed", "performances": [str(each) for each in spooled if self._is_failed(each)]})
+        failed = [str(each) for each, stage in stages.items() if stage in FAILURES]
+        self.send(address, {"kind": "failed", "performances": failed})
         self._limits.added(address)
         self._expected.discard(facts["name"])
         self._on_note({"nodes": sorted(names | {name})})

@@ -332,7 +332,7 @@ class ClusterWorld:
         self.clock = Clock(time.now, time.elapsed, self.random.random)
         self.planned = [Performance(f"{n // 20:04d}", f"e{n % 20}") for n in range(scenario.performances)]
         self.scheduler = Scheduler(clock=self.clock)
-        self.nodes = Nodes(cast(Any, NoCheck()), lambda note: None, self._is_published, clock=self.clock)
+        self.nodes = Nodes(cast(Any, NoCheck()), lambda note: None, self.scheduler.ended, clock=self.clock)
         self.nodes.send = self._deliver
         self.disks = [SimulatedDisk(f"machine{number}", number % 3 == 0) for number in range(scenario.machines)]
         self.running: dict[str, SimulatedNode] = {}
@@ -380,9 +380,6 @@ class ClusterWorld:
         self.laws.require(path not in self.sealed_by, Laws.ONCE)
         self.sealed_by[path] = node, node.stream_open
         self.events["sealed after its loss"] += not node.stream_open
-
-    def _is_published(self, performance: Performance) -> bool:
-        return self.published[performance] > 0
 
     def _deliver(self, address: str, message: Values) -> None:
         node = self.running.get(address)
