@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections import Counter
 
 from rm360_async.cluster.members import Member
+from rm360_async.cluster.values import DOWNLOAD, EXTRACT
 from rm360_async.domain.errors import Cause, Fault, Scope
 from rm360_async.domain.names import Performance
 
-DOWNLOAD, EXTRACT = "download", "extract"
-"""Steps of a node; the second one is its last."""
 MAX_LOSSES = 2
 """Losses in a row of one performance that do not count."""
 MAX_FAILURES = 3

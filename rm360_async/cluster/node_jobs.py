@@ -10,7 +10,17 @@ import anyio
 
 from rm360_async.budget import Budget, Lease, SystemDisk
 from rm360_async.cluster.notes import NodeNotes
-from rm360_async.cluster.values import PUBLISHED, Values, fault_values, fill_job, outcome_values, performance_from
+from rm360_async.cluster.values import (
+    DOWNLOAD,
+    EXTRACT,
+    PUBLISHED,
+    RESERVE,
+    Values,
+    fault_values,
+    fill_job,
+    outcome_values,
+    performance_from,
+)
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance
@@ -107,12 +117,12 @@ class NodeJobs:
 
     async def _perform(self, held: _HeldJob, message: Mapping[str, Any]) -> Values:
         step, job = message["step"], held.job
-        if step == "reserve":
+        if step == RESERVE:
             return await self._reserve(job, message)
-        if step == "download":
+        if step == DOWNLOAD:
             await download(job, self.settings, self.budget, self._downloader, self._range_downloader)
             return {}
-        if step == "extract":
+        if step == EXTRACT:
             job.attempt_id = message["attempt"]
             return await self._extract(held)
         raise Fault(Cause.UNKNOWN, f"this version has no step {step}", "install one version on all machines")

@@ -12,7 +12,7 @@ from rm360_async.cluster.leaving import Leaving
 from rm360_async.cluster.node_jobs import NodeJobs
 from rm360_async.cluster.node_log import WarningsSent
 from rm360_async.cluster.shared_limits import observe_limits, report_limits
-from rm360_async.cluster.values import Values, fault_values, performance_from
+from rm360_async.cluster.values import EXTRACT, Values, fault_values, performance_from
 from rm360_async.config import Settings
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.retry import may_precede_stop
@@ -82,7 +82,7 @@ class NodeSession:
 
     def _cancel_downloads(self) -> None:
         for message, scope in self._steps.values():
-            if message["step"] != "extract":
+            if message["step"] != EXTRACT:
                 scope.cancel()
 
     async def _receive(self, tasks: TaskGroup, leaving: Leaving) -> None:
@@ -116,7 +116,7 @@ class NodeSession:
             number = message["number"]
             self._steps[number] = message, scope
             try:
-                if self._leaves and message["step"] != "extract":
+                if self._leaves and message["step"] != EXTRACT:
                     scope.cancel()
                 outcome = await self._outcome(message)
             finally:

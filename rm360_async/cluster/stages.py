@@ -12,7 +12,7 @@ from rm360_async.budget import Lease
 from rm360_async.cluster.members import Member
 from rm360_async.cluster.node_lease import NodeLease
 from rm360_async.cluster.nodes import Nodes
-from rm360_async.cluster.values import FAILED, PUBLISHED, Values, job_values, record_from
+from rm360_async.cluster.values import DOWNLOAD, EXTRACT, FAILED, PUBLISHED, RESERVE, Values, job_values, record_from
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.node_state import NodeState
 from rm360_async.domain.record import Record
@@ -122,7 +122,7 @@ class ClusterStages(Stages):
                 with anyio.CancelScope() as scope:
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(self._cancel_when_full, job, lease.member, scope)
-                        await self._perform(job, lease, "reserve", values)
+                        await self._perform(job, lease, RESERVE, values)
                         tasks.cancel_scope.cancel()
                         return True
             except BaseException:
@@ -182,7 +182,7 @@ class ClusterStages(Stages):
             if "download" not in job.seconds:
                 await self.job_log.record_spooled(job, job.spooled_bytes)
                 self.job_log.log_start(job, job.spooled_bytes)
-            await self._perform(job, lease, "download", {})
+            await self._perform(job, lease, DOWNLOAD, {})
         finally:
             self.nodes.free_slot(lease.member, job.performance)
         reach("downloaded on a node")
@@ -196,7 +196,7 @@ class ClusterStages(Stages):
         staging = staging_path(job.target, attempt)
         reach("ready to extract on a node")
         try:
-            outcome = await self._perform(job, lease, "extract", {"attempt": attempt})
+            outcome = await self._perform(job, lease, EXTRACT, {"attempt": attempt})
         except Fault:
             if lease.member.lost:
                 self.nodes.abandoned.append(staging)

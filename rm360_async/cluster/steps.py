@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from rm360_async.cluster.losses import EXTRACT, Losses, fault_of_node, is_not_seen, note_failure, note_success
+from rm360_async.cluster.losses import Losses, fault_of_node, is_not_seen, note_failure, note_success
 from rm360_async.cluster.members import Member
-from rm360_async.cluster.values import Values, apply_outcome, fault_from
+from rm360_async.cluster.values import EXTRACT, Values, apply_outcome, fault_from
 from rm360_async.domain.clock import Clock
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.pipeline.job import Job

@@ -16,6 +16,8 @@ from rm360_async.pipeline.job import Job
 from rm360_async.store.marker import parse_marker
 
 Values = dict[str, Any]
+RESERVE, DOWNLOAD, EXTRACT = "reserve", "download", "extract"
+"""The steps that a node does for a job, in their order."""
 PUBLISHED, FAILED = "published", "failed"
 """How a job has ended, for the files that it has in the spool of a node."""
 
