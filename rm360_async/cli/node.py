@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from rm360_async.cli.options import run_async
+from rm360_async.cluster.requirements import INSTALL, has_dask
 from rm360_async.domain.errors import BadRequest
 from rm360_async.domain.exit_code import ExitCode
 from rm360_async.system.linux import require_linux
@@ -46,8 +46,8 @@ def command(
       rm360 node --make-keys ~/.config/rm360/cluster     # then copy the folder to each machine
     """
     require_linux("rm360 node")
-    if find_spec("distributed") is None:
-        raise BadRequest("rm360 node needs Dask.distributed: pip install '.[cluster]' in the checkout")
+    if not has_dask():
+        raise BadRequest(f"rm360 node needs Dask.distributed: {INSTALL}")
     if make_keys is not None:
         _make_keys(make_keys)
         return ExitCode.DONE

@@ -26,6 +26,7 @@ from rm360_async.cluster.scheduler_file import (
     write_scheduler_file,
 )
 from rm360_async.cluster.values import Values
+from rm360_async.config.parsers import host_and_port
 from rm360_async.config.settings import Cluster
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.system.disk_threads import on_disk_thread
@@ -161,7 +162,7 @@ async def _require_unused(path: Path, tls: Path | None) -> None:
 
 
 def _new_scheduler(cluster: Cluster, keys: Keys) -> Scheduler:
-    host, port = parse_host_port(cluster.listen)
+    host, port = host_and_port(cluster.listen)
     return Scheduler(
         protocol="tls://",
         host=unparse_host_port(host),  # an IPv6 address is to be in brackets

@@ -191,9 +191,15 @@ def to_listen_address(value: object) -> str:
     return text
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """Return the host, without brackets, and the port of an address such as tls://[::1]:8786."""
+    host, _, port = address.partition("://")[2].rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def is_loopback(address: str) -> bool:
     """Return True if only this machine can reach an address such as tls://127.0.0.1:0."""
-    host = address.partition("://")[2].rpartition(":")[0].strip("[]")
+    host, _ = host_and_port(address)
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

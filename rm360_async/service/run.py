@@ -8,13 +8,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
-from rm360_async.cluster.local_ledger import require_local_ledger
+from rm360_async.cluster.requirements import INSTALL, has_dask, require_local_ledger
 from rm360_async.config import Settings
 from rm360_async.domain.errors import BadRequest, Cause, Fault
 from rm360_async.domain.notification import event_at_end
@@ -65,8 +64,8 @@ async def run(settings: Settings, options: RunOptions) -> int:
     """Download, extract and publish until nothing is left to do; return the exit code."""
     if options.dry_run:
         return await dry_run(settings, options, connect(settings))
-    if settings.cluster.is_used and find_spec("distributed") is None:
-        raise BadRequest("cluster: needs Dask.distributed on this machine: pip install '.[cluster]' in the checkout")
+    if settings.cluster.is_used and not has_dask():
+        raise BadRequest(f"cluster: needs Dask.distributed on this machine: {INSTALL}")
     options = replace(options, attendance=attendance_of(os.environ))  # before the notifier takes its variables away
     async with service_heartbeat() as notifier:
         remotes = await on_disk_thread(connect, settings)

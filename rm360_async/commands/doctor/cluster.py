@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 from rm360_async.cluster.key_files import require_keys
+from rm360_async.cluster.requirements import INSTALL, has_dask
 from rm360_async.commands.doctor.result import CheckResult, fail, fail_of, ok, warn
 from rm360_async.config import Settings
+from rm360_async.config.parsers import host_and_port
 from rm360_async.domain.errors import Fault
 from rm360_async.service.run_plan import nearest_existing
 from rm360_async.system.mounts import file_system, is_network
@@ -20,8 +21,8 @@ def check_cluster(settings: Settings) -> Iterator[CheckResult]:
     cluster = settings.cluster
     if cluster.scheduler_file is None:
         return
-    if find_spec("distributed") is None:
-        yield fail("cluster", "Dask.distributed is not installed", "pip install '.[cluster]' in the checkout")
+    if not has_dask():
+        yield fail("cluster", "Dask.distributed is not installed", INSTALL)
     folder = nearest_existing(cluster.scheduler_file.parent)  # a run creates what is missing
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         yield ok("cluster", f"nodes find the run by {cluster.scheduler_file}")
@@ -50,12 +51,12 @@ def _check_folders(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _check_address(listen: str) -> CheckResult:
-    host, _, port = listen.partition("://")[2].rpartition(":")
+    host, port = host_and_port(listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host.strip("[]"), int(port)))
+            listener.bind((host, port))
     except OSError as error:
         hint = "a run may be active; else choose another port, or 0 for any free one"
         return warn("cluster", f"cannot listen on {listen}: {error.strerror or error}", hint)
