@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -29,7 +28,6 @@ def command(
       rm360 extract 0018_s1_all_raw.smc --output s1_all
       rm360 extract 0026_e0_raw.smc --anno 0026_e0_anno.smc --output e0 --cameras 24,25,26
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that busy-wait
     from rm360_async.commands.extract_local import extract_local
     from rm360_async.config import parse_cameras, parse_modalities
 

@@ -26,6 +26,7 @@ def program() -> None:
     _require_utf8_names()
     _escape_unencodable()
     os.environ.setdefault("PATH", os.defpath)  # rclone and ffmpeg are looked for there
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that wait in a busy loop
     on_term = _TermHandler()
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, on_term)
