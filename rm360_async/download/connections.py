@@ -237,6 +237,7 @@ class Connections:
         return self._clock.monotonic() - self._last_byte_at < _LIVELY_SECONDS + _MAX_PAUSE_SECONDS * bool(self._pauses)
 
     def _tick(self, seconds: float, *, watch: bool) -> None:
+        self._fetcher.count()
         size, self._counted = self._fetcher.received - self._counted, self._fetcher.received
         if size:
             self._last_byte_at, self._pauses = self._clock.monotonic(), 0

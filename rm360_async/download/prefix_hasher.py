@@ -14,7 +14,7 @@ from rm360_async.system.os_errors import os_errors
 from rm360_async.system.sparse_file import SparseFile
 
 _CHUNK_BYTES = 4 * 2**20
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.25
 """Between two looks at the end of the prefix: what came since the last one is still to be hashed in the end."""
 
 
@@ -28,6 +28,7 @@ class PrefixHasher:
     def __init__(self, sparse: SparseFile) -> None:
         self._sparse = sparse
         self._md5 = hashlib.md5(usedforsecurity=False)
+        self._buffer = memoryview(bytearray(_CHUNK_BYTES))
         self._position = 0
         self._finished = anyio.Event()
 
@@ -53,15 +54,15 @@ class PrefixHasher:
         size = min(_CHUNK_BYTES, self._sparse.prefix_bytes - self._position)
         if size > 0:
             with anyio.CancelScope(shield=True):  # a read left behind in its thread would outlive the file
-                chunk = await file.read(size)
-            await on_disk_thread(self._hash, file.fileno(), chunk)
+                size = await file.readinto(self._buffer[:size]) or 0
+            await on_disk_thread(self._hash, file.fileno(), self._buffer[:size])
             return False
         if not finished:
             with anyio.move_on_after(_POLL_SECONDS):
                 await self._finished.wait()
         return finished
 
-    def _hash(self, descriptor: int, chunk: bytes) -> None:
+    def _hash(self, descriptor: int, chunk: memoryview) -> None:
         self._md5.update(chunk)
         begin_write_back(descriptor, self._position, len(chunk))
         self._position += len(chunk)

@@ -52,12 +52,12 @@ class SegmentFetcher:
         self.remote, self.limiter, self.bucket, self._total, self._on_open = remote, limiter, bucket, total, on_open
         self.tasks: TaskGroup | None = None
         """In which rclone is started; None while the account is not in use."""
-        self.bodies = 0
-        """Requests whose body is arriving now."""
-        self.write_seconds = 0.0
-        """What the connections together have waited for the disk."""
+        self._receiving: set[Segment] = set()
+        """Those whose body is arriving now."""
+        self._write_seconds = 0.0
+        """What the segments that have ended have waited for the disk."""
         self.received = 0
-        """Bytes that have arrived."""
+        """Bytes that have arrived, as of the last `count`."""
         self._servers: dict[RemoteFolder | None, ServerProcess] = {}
         self._served: dict[str, RemoteFile] = {}
         """The files that were requested in this run, by their paths."""
@@ -90,7 +90,7 @@ class SegmentFetcher:
             await self.bucket.take()
             connection = await self._connect(transfer.file.folder)
             try:
-                segment.started_at = segment.position
+                segment.started_at = segment.counted = segment.position
                 log.debug(f"requesting bytes {segment.position} to {segment.end} of {transfer.file.path}")
                 if transfer.in_one_piece:
                     await connection.request_whole(transfer.file.path_in_folder, transfer.file.size)
@@ -126,8 +126,7 @@ class SegmentFetcher:
         await self.bucket.take()
         try:
             await connection.request(segment.transfer.file.path_in_folder, start, start + size)
-            while len(received) < size:
-                await connection.receive(received.extend)
+            await connection.receive(received.extend, size)
         except (RangeRejected, ConnectionLost):
             segment.position = segment.started_at  # what has arrived is not trusted yet
             raise
@@ -139,34 +138,46 @@ class SegmentFetcher:
 
     async def _receive(self, connection: RangeConnection, segment: Segment) -> None:
         """Write what arrives, and enter it in the map; also what a broken connection has brought is kept."""
-        seconds = 0.0
 
         def write(data: memoryview) -> None:
-            nonlocal seconds
             began = time.monotonic()
             with os_errors("write", segment.transfer.sparse.path, "check storage.temp_dir", Cause.NOT_WRITABLE):
                 segment.transfer.sparse.write(segment.position, data)
             segment.position += len(data)
-            seconds = time.monotonic() - began
+            segment.write_seconds += time.monotonic() - began
 
-        self.bodies += 1
+        self._receiving.add(segment)
         try:
-            while segment.position < segment.end:
-                seconds, before = 0.0, segment.position
-                try:
-                    await connection.receive(write)
-                finally:  # also of a task that was cancelled meanwhile
-                    self._count(segment, segment.position - before, seconds)
-                await self.limiter.take(segment.position - before)
-        finally:
-            self.bodies -= 1
+            while (size := segment.end - segment.position) > 0:
+                size = min(size, self.limiter.max_bytes)
+                await connection.receive(write, size)
+                await self.limiter.take(size)
+        finally:  # also of a task that was cancelled meanwhile
+            self._count(segment)
+            self._receiving.discard(segment)
+            self._write_seconds += segment.write_seconds
 
-    def _count(self, segment: Segment, size: int, seconds: float) -> None:
-        """Count what was written; on the event loop, whose tasks read the counters."""
+    @property
+    def bodies(self) -> int:
+        """Return how many requests there are whose body is arriving now."""
+        return len(self._receiving)
+
+    @property
+    def write_seconds(self) -> float:
+        """Return what the connections together have waited for the disk."""
+        return self._write_seconds + sum(segment.write_seconds for segment in self._receiving)
+
+    def count(self) -> None:
+        """Count what the threads have written until now."""
+        for segment in self._receiving:
+            self._count(segment)
+
+    def _count(self, segment: Segment) -> None:
+        """Count what was written since the last time; on the event loop, whose tasks read the counters."""
+        size, segment.counted = segment.position - segment.counted, segment.position
         if size:
             segment.silent_ticks = 0
             self.received += size
-            self.write_seconds += seconds
             segment.transfer.record(size)
 
     async def _connect(self, folder: RemoteFolder | None) -> RangeConnection:

@@ -33,6 +33,10 @@ class Segment:
     end: int
     started_at: int = -1
     """Offset of the request; -1 before it."""
+    counted: int = -1
+    """Up to where what has arrived is counted."""
+    write_seconds: float = 0.0
+    """What it has waited for the disk."""
     urgent: bool = False
     silent_ticks: int = 0
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)

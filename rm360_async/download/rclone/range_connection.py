@@ -1,9 +1,9 @@
 """One HTTP connection to an rclone that serves a remote on loopback (see `server`), for one range after another.
 
 It reads the few headers that rclone sends and nothing else of HTTP: the peer is one known program. A thread waits for
-the bytes, as many at a time as there is room for, and hands them on: on the event loop each of the small pieces that
-rclone sends would cost a turn, three times the CPU time. No call takes longer than `_POLL_SECONDS`, so that a
-cancelled task soon goes on.
+the bytes, as many at a time as there is room for, and hands them on until the body has come: on the event loop each of
+the small pieces that rclone sends would cost a turn, three times the CPU time. No wait takes longer than
+`_POLL_SECONDS`; after it the thread asks whether its task was cancelled.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 import anyio
+from anyio.from_thread import check_cancelled
 from anyio.to_thread import run_sync
 
 from rm360_async.download.rclone.server import RcloneServer
@@ -66,7 +67,7 @@ class RangeConnection:
 
     async def request(self, path: str, start: int, end: int) -> None:
         """Request a range and read the headers of the answer. Raises RangeRejected and ConnectionLost."""
-        status, headers = await self._send(path, f"Range: bytes={start}-{end - 1}\r\n")
+        status, headers = await self._on_thread(self._exchange, path, f"Range: bytes={start}-{end - 1}\r\n")
         self._left = end - start
         content = headers.get("content-range", "")
         if status != _PARTIAL_CONTENT or not content.startswith(f"bytes {start}-{end - 1}/"):
@@ -74,17 +75,17 @@ class RangeConnection:
 
     async def request_whole(self, path: str, size: int) -> None:
         """Request a whole file, without a range; raises what `request` raises."""
-        status, headers = await self._send(path, "")
+        status, headers = await self._on_thread(self._exchange, path, "")
         self._left = size
         if status != _OK or headers.get("content-length") != str(size):
             raise RangeRejected(f"HTTP {status}")
 
-    async def receive(self, take: Callable[[memoryview], object]) -> int:
-        """Give the next bytes of the body to `take`, on the thread that received them; return how many.
+    async def receive(self, take: Callable[[memoryview], object], size: int) -> None:
+        """Give the next `size` bytes of the body to `take`, as they come, on the thread that receives them.
 
-        0 if none have come for a moment. Raises ConnectionLost when the body ends too early, and what `take` raises.
+        Raises ConnectionLost when the body ends too early, and what `take` raises.
         """
-        return await self._on_thread(self._receive, take)
+        await self._on_thread(self._receive, take, size)
 
     async def _on_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
         return await run_sync(function, *arguments, limiter=self._threads)
@@ -98,8 +99,14 @@ class RangeConnection:
         except OSError as error:
             raise ConnectionLost(f"cannot connect: {error}") from error
 
-    def _receive(self, take: Callable[[memoryview], object]) -> int:
-        view = self._buffer[: self._left]
+    def _receive(self, take: Callable[[memoryview], object], size: int) -> None:
+        end = self._left - size
+        while self._left > end:
+            check_cancelled()
+            self._receive_piece(take, self._left - end)
+
+    def _receive_piece(self, take: Callable[[memoryview], object], max_bytes: int) -> None:
+        view = self._buffer[:max_bytes]
         size = min(len(self._head), len(view))
         self._wake_at(min(len(view) - size, _WAKE_BYTES))
         view[:size] = self._head[:size]
@@ -109,7 +116,6 @@ class RangeConnection:
         if size:
             take(view[:size])
             self._left -= size
-        return size
 
     def _read(self, view: memoryview, flags: int = 0, *, is_optional: bool = False) -> int:
         """Fill a buffer as far as bytes come in time; `is_optional`: an end of the connection is seen the next time."""
@@ -125,18 +131,19 @@ class RangeConnection:
             raise ConnectionLost("the connection was closed early")
         return size
 
-    async def _send(self, path: str, headers: str) -> tuple[int, dict[str, str]]:
+    def _exchange(self, path: str, headers: str) -> tuple[int, dict[str, str]]:
         """Send a request; return the status and the headers (lower-case names) of the answer."""
         request = f"GET {quote(f'/{path}')} HTTP/1.1\r\n{self._host}{headers}\r\n"
         self._head = b""
         try:
-            await self._on_thread(self._socket.sendall, request.encode())
+            self._socket.sendall(request.encode())
         except OSError as error:
             raise ConnectionLost("the connection was closed") from error
         while b"\r\n\r\n" not in self._head:
             if len(self._head) > _MAX_HEAD_BYTES:
                 raise ConnectionLost("headers without an end")
-            await self._on_thread(self._read_head)
+            check_cancelled()
+            self._read_head()
         head, _, self._head = self._head.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         pairs = (line.partition(":") for line in lines)
