@@ -190,3 +190,16 @@ def test_reading_published_folders_needs_no_linux() -> None:
     readers += [PACKAGE / "store" / "check.py", PACKAGE / "store" / "marker.py"]
     for path in modules_that_load_with(readers):
         assert not LINUX_ONLY & {name.split(".")[0] for name in imports_of(path)} - optional_imports(path), path
+
+
+def test_no_module_of_the_tests_changes_another_when_it_is_imported() -> None:
+    """It would for every test of the process: a wait of the ledger that one module had shortened failed others."""
+    changes = [
+        f"{path}: {ast.unparse(target)}"
+        for path in sorted(Path(__file__).parent.rglob("*.py"))
+        for statement in ast.parse(path.read_text()).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if any(isinstance(node, ast.Attribute | ast.Subscript) for node in ast.walk(target))
+    ]
+    assert changes == []

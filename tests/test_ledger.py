@@ -20,7 +20,7 @@ from rm360_async.domain.names import Performance
 from rm360_async.domain.record import LeftOut, Record, SourceFile
 from rm360_async.domain.stage import IllegalMove, Stage
 from rm360_async.domain.state import PerformanceRow, PlannedState
-from rm360_async.ledger import Claims, Ledger, ledger_path, lock_path, quarantine
+from rm360_async.ledger import Claims, Ledger, ledger_file, ledger_path, lock_path, quarantine, retries
 from rm360_async.ledger import attempts as attempts_module
 from rm360_async.ledger import runs as runs_module
 from rm360_async.ledger.claims import RUNS
@@ -399,6 +399,42 @@ async def test_foreign_and_newer_ledgers_are_refused(path: Path) -> None:
     newer.execute("PRAGMA user_version = 7")
     newer.close()
     assert f"was written by a newer rm360 (schema 7, this one knows up to {VERSION})" in str(await _refused(path))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("read_only", [True, False])
+async def test_a_lock_that_outlasts_the_wait_of_sqlite_is_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch, *, read_only: bool
+) -> None:
+    """By whoever opens the ledger, too: another process may be in an fsync of a busy disk, for minutes."""
+    await _a_ledger(path)
+    monkeypatch.setattr(ledger_file, "BUSY_SECONDS", 0.01)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    opened: list[Ledger] = []
+
+    async def open_ledger() -> None:
+        async with Ledger.open(path, create=False, read_only=read_only) as ledger:
+            opened.append(ledger)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(open_ledger)
+        await anyio.sleep(0.3)
+        assert not opened
+        other.execute("COMMIT")
+    other.close()
+    assert opened
+
+
+@pytest.mark.anyio
+async def test_a_lock_that_stays_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _a_ledger(path)
+    monkeypatch.setattr(ledger_file, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(retries, "LOCK_SECONDS", 0.1)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    assert "another process keeps the ledger" in str(await _refused(path))
+    other.close()
 
 
 @pytest.mark.anyio

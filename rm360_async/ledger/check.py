@@ -11,7 +11,7 @@ from typing import Any
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import is_performance, is_subject
 from rm360_async.domain.stage import Stage
-from rm360_async.ledger.errors import damaged, ledger_faults
+from rm360_async.ledger.errors import damaged
 from rm360_async.ledger.ledger_file import open_file
 from rm360_async.ledger.schema import APPLICATION_ID, VERSION
 
@@ -23,9 +23,9 @@ _LATEST_TIME = 32_503_680_000.0
 def check_file(path: Path) -> int:
     """Return the schema version of the ledger at `path`, at most VERSION, after checking the whole file.
 
-    Raises Fault(LEDGER) for a foreign, damaged or newer file, Fault(NOT_WRITABLE) if it cannot be opened.
+    Raises Fault(LEDGER) for a foreign, damaged or newer file, and sqlite3.Error, whose meaning `ledger_faults` knows.
     """
-    with ledger_faults(path), closing(open_file(path)) as connection:
+    with closing(open_file(path)) as connection:
         version = read_version(connection, path)
         check_content(connection, path)
         return version

@@ -11,7 +11,6 @@ is never closed keeps its thread and the interpreter alive for ever, so `connect
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,12 +22,10 @@ import anyio
 from rm360_async.ledger import ledger_file
 from rm360_async.ledger.check import check_file
 from rm360_async.ledger.errors import ledger_faults
+from rm360_async.ledger.retries import retry_while_locked
 from rm360_async.ledger.schema import VERSION, statements_from
 from rm360_async.system.disk_threads import on_disk_thread
 from rm360_async.system.fault_points import reach
-
-_LOCK_TRIES = 12
-"""How often BUSY_SECONDS are waited for a lock: another instance may be in an fsync of a busy disk."""
 
 _PRAGMAS = ("journal_mode = PERSIST", "synchronous = FULL", "foreign_keys = ON", "journal_size_limit = 1048576")
 
@@ -70,31 +67,24 @@ class Database:
         """Run the block on one consistent state of the ledger."""
         async with self._transaction("BEGIN") as transaction:
             # A plain BEGIN takes no lock yet; take it here, where it is waited for.
-            await self._execute_patiently("SELECT 1 FROM sqlite_master LIMIT 1")
+            await self._execute("SELECT 1 FROM sqlite_master LIMIT 1")
             yield transaction
 
     @asynccontextmanager
     async def _transaction(self, begin: str) -> AsyncIterator[Transaction]:
         with anyio.CancelScope(shield=True), ledger_faults(self._path):
             async with self._lock:
-                await self._execute_patiently(begin)
+                await self._execute(begin)
                 try:
                     yield Transaction(self._connection)
-                    await self._execute_patiently("COMMIT")
+                    await self._execute("COMMIT")
                 except BaseException:
                     if self._connection.in_transaction:
                         await self._connection.execute_fetchall("ROLLBACK")
                     raise
 
-    async def _execute_patiently(self, sql: str) -> None:
-        for _ in range(_LOCK_TRIES - 1):
-            try:
-                await self._connection.execute_fetchall(sql)
-                return
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error):
-                    raise
-        await self._connection.execute_fetchall(sql)
+    async def _execute(self, sql: str) -> None:
+        await retry_while_locked(self._connection.execute_fetchall, sql)
 
 
 class Transaction:
@@ -136,16 +126,16 @@ async def connect(path: Path, *, read_only: bool = False) -> AsyncIterator[Datab
     """
     with anyio.CancelScope(shield=True):
         # Where aiosqlite cannot connect, its thread lives on and may report to a loop that is closed by then.
-        version = await on_disk_thread(check_file, path)
         uri, timeout = ledger_file.file_uri(path), ledger_file.BUSY_SECONDS
         with ledger_faults(path):
+            version = await retry_while_locked(on_disk_thread, check_file, path)
             connection = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=timeout)
     try:
         with ledger_faults(path), anyio.CancelScope(shield=True):
             if read_only and version != VERSION:
                 connection = await _migrated_in_memory(connection, version)
             for pragma in (*_PRAGMAS, f"query_only = {int(read_only)}"):
-                await connection.execute_fetchall(f"PRAGMA {pragma}")
+                await retry_while_locked(connection.execute_fetchall, f"PRAGMA {pragma}")
         yield Database(connection, path, needs_migration=version != VERSION)
     finally:
         with anyio.CancelScope(shield=True):

@@ -25,10 +25,12 @@ from rm360_async.ledger import rows as table
 from rm360_async.ledger.attempts import Attempts, close_attempt
 from rm360_async.ledger.claims import Claims
 from rm360_async.ledger.database import Database, connect
+from rm360_async.ledger.errors import ledger_faults
 from rm360_async.ledger.hints import Hints
 from rm360_async.ledger.ledger_file import ledger_path, lock_path
 from rm360_async.ledger.migrations import prepare
 from rm360_async.ledger.requests import Requests
+from rm360_async.ledger.retries import retry_while_locked
 from rm360_async.ledger.rows import COLUMNS, select_row
 from rm360_async.ledger.runs import Runs
 from rm360_async.ledger.values import Totals
@@ -58,7 +60,8 @@ class Ledger:
         while others work with it; Fault(NOT_WRITABLE) or Fault(DISK_FULL) if it cannot be written. Every method
         raises these too.
         """
-        await on_disk_thread(partial(prepare, path, create=create, read_only=read_only))
+        with ledger_faults(path):
+            await retry_while_locked(on_disk_thread, partial(prepare, path, create=create, read_only=read_only))
         async with connect(path, read_only=read_only) as database:
             yield cls(database, now)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from rm360_async.domain.errors import Cause, Fault
 from rm360_async.ledger.check import check_content, read_version
 from rm360_async.ledger.claims import CREATION, Claims
-from rm360_async.ledger.errors import as_fault, ledger_faults
+from rm360_async.ledger.errors import as_fault
 from rm360_async.ledger.ledger_file import create as create_file
 from rm360_async.ledger.ledger_file import lock_path, open_file, remove_with_journal
 from rm360_async.ledger.schema import VERSION, statements_from
@@ -48,10 +48,10 @@ def prepare(path: Path, *, create: bool, read_only: bool) -> None:
 def migrate(path: Path) -> None:
     """Bring the ledger at `path` to VERSION, unless it is; keep a copy of the old one beside it.
 
-    Raises Fault(LEDGER) for a ledger that is foreign, damaged or newer, or that another process works with;
-    Fault(NOT_WRITABLE) or Fault(DISK_FULL) if it cannot be written. It is then as it was.
+    Raises Fault(LEDGER) for a ledger that is foreign, damaged or newer, or that another process works with, and
+    sqlite3.Error, whose meaning `ledger_faults` knows. It is then as it was.
     """
-    with ledger_faults(path), closing(open_file(path)) as connection:
+    with closing(open_file(path)) as connection:
         if read_version(connection, path) == VERSION:
             return
         with Claims(lock_path(path)) as claims:

@@ -8,6 +8,7 @@ import sqlite3
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import anyio
 from fault_injection.result import Case, SuiteResult
@@ -17,11 +18,10 @@ from rm360_async.domain.errors import Cause, Fault
 from rm360_async.domain.names import Performance, is_performance, is_subject
 from rm360_async.domain.record import SourceFile
 from rm360_async.domain.stage import Stage
-from rm360_async.ledger import Claims, Ledger, database, ledger_file, lock_path, manifest_text
+from rm360_async.ledger import Claims, Ledger, ledger_file, lock_path, manifest_text, retries
 
 _PERFORMANCES = 300
 _ALLOWED_CAUSES = (Cause.LEDGER, Cause.NOT_WRITABLE)
-ledger_file.BUSY_SECONDS, database._LOCK_TRIES = 0.02, 2  # give up soon on a lock that stays
 
 
 @cache
@@ -85,8 +85,9 @@ def run_round(case: Case, folder: Path) -> SuiteResult:
 
 def _use(path: Path, content: Any) -> tuple[str, list[str]]:
     try:
-        read = anyio.run(_content, path)
-        anyio.run(_change, path)
+        with patch.object(ledger_file, "BUSY_SECONDS", 0.02), patch.object(retries, "LOCK_SECONDS", 0.04):
+            read = anyio.run(_content, path)
+            anyio.run(_change, path)
     except Fault as fault:
         violations = message_problems(str(fault), "the message")
         if fault.cause not in _ALLOWED_CAUSES:
