@@ -33,13 +33,15 @@ class NodeSession:
     def __init__(self, link: NodeLink, jobs: NodeJobs, accounts: Accounts, settings: Settings) -> None:
         self._link, self._jobs, self._accounts = link, jobs, accounts
         self._grace_seconds = settings.processing.grace_seconds
-        self._nodes, self._shares_bandwidth = 1, settings.processing.bandwidth is not None
+        self._nodes, self._counted = 1, anyio.Event()
+        self._shares_bandwidth = settings.processing.bandwidth is not None
         self._steps: dict[int, tuple[Values, anyio.CancelScope]] = {}
         self._leaves = False
         """True once what takes long is broken off."""
 
     async def count_nodes(self) -> int:
-        """Return how many nodes share the accounts."""
+        """Return how many nodes share the accounts, once the run has said so."""
+        await self._counted.wait()
         return self._nodes
 
     async def work(self, leaving: Leaving, tasks: TaskGroup) -> None:
@@ -100,6 +102,7 @@ class NodeSession:
                 self._jobs.failed.update(map(performance_from, message["performances"]))
             elif kind == "nodes":
                 self._nodes = message["count"]
+                self._counted.set()
                 self._accounts.limiter.share = 1 / self._nodes if self._shares_bandwidth else 1.0
             elif kind in ("hold", "probe", "resume"):
                 observe_limits(self._accounts, message)

@@ -129,9 +129,9 @@ class Accounts(Sequence[Account]):
     async def _share_requests(self, instances: Callable[[], Awaitable[int]]) -> None:
         """Keep to this instance's share of the requests that an account allows, until cancelled."""
         while True:
-            share = 1 / max(1, await instances())
+            count = await instances()
             for account in self:
-                account.connections.bucket.share = share
+                account.connections.bucket.share_among(count)
             await anyio.sleep(_SHARE_SECONDS)
 
     @property
