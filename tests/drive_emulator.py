@@ -409,8 +409,8 @@ class _Answer:
                 raise OSError("stopping")
             if begin + SLICE >= len(body):
                 request.ended = time.monotonic()  # before the client can know of it
+            request.sent += len(part)  # counted before: of a part that breaks off, some bytes may arrive
             self.connection.sendall(part)
-            request.sent += len(part)
             if bps and self.drive.stopping.wait(len(part) / bps):
                 raise OSError("stopping")
 

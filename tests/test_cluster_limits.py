@@ -21,7 +21,7 @@ MB = 2**20
 def test_a_limit_that_one_node_meets_silences_all_and_one_probes(drive_server: DriveServer) -> None:
     workspace, drive = drive_server.workspace, drive_server.drive
     drive_server.put(*NAMES, filler=3000)
-    drive.rules.append(Rule("userRateLimitExceeded", op="media", skip=2, times=-1))
+    drive.rules += [Rule("userRateLimitExceeded", op="media", path=f"*_{name}_raw.smc") for name in NAMES[1:]]
     settings = {**ON_DRIVE, "processing__retry_delay": 1.5, "processing__downloads": 1}
     with ClusterNode(workspace, "n1") as one, ClusterNode(workspace, "n2") as two, ExitStack() as stack:
         one.wait_ready()
