@@ -92,6 +92,16 @@ def test_a_line_that_changes_at_noon_is_followed() -> None:
     assert share(widening, run(widening, 260), 180) > 0.9, "a wider line is noticed by a probe"
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize("phase", range(10))
+def test_a_line_that_changes_every_five_seconds_is_learned_soon(phase: int, noise: float) -> None:
+    """Whatever it was when a step was tried: what is measured while it changes says nothing about the step."""
+    line = SimulatedLine(2 * MB, lambda now: 40 * MB if (now + phase) % 10 < 5 else 10 * MB, noise=noise)
+    numbers = run(line, 90)
+    assert share(line, numbers[: int(30 / TICK)], 0) > 0.75
+    assert share(line, numbers, 20) > 0.93
+
+
 @pytest.mark.parametrize("reason_seconds", [0.0, 1.0])
 def test_a_remote_that_refuses_more_than_six_is_asked_for_more_seldom(reason_seconds: float) -> None:
     line = SimulatedLine(2 * MB, fixed(1000 * MB), most=6, reason_seconds=reason_seconds)

@@ -26,7 +26,8 @@ _CLEAR_GAIN, _MIN_GAIN, _NOISE, _MAX_LOSS = 0.5, 0.12, 0.06, 0.04
 """Of the rate, for twice as many connections: a clear gain goes on, one below the least (or the noise) is taken back;
 and the loss with which fewer connections still do."""
 _CHANGED = 0.3
-"""A rate that differs from the one held by this share, in two windows, is that of another line."""
+"""A rate that differs from the one held by this share is that of another line: at once if it is higher, since a try
+costs little, and in two windows if it is lower."""
 _FIRST_PROBE_SECONDS, _MAX_PROBE_SECONDS = 10.0, 120.0
 _FIRST_CEILING_SECONDS, _MAX_CEILING_SECONDS = 60.0, 900.0
 _EPISODE_SECONDS = 3.0
@@ -140,6 +141,8 @@ class ConnectionController:
         if rate < self._base[1] * (1 + max(_NOISE, _MIN_GAIN * self._step)):
             self._set(self._base[0])
             self._start_hold()
+            if rate < self._base[1] * (1 - _CHANGED):  # the line itself has changed: that says nothing about the step
+                self._until_probe = 0.0
         else:
             self._base = (self.connections, max(rate, self._base[1]))
             self._step_down()
@@ -166,12 +169,13 @@ class ConnectionController:
 
     def _hold(self, rate: float) -> None:
         assert self._base is not None
-        if self._seconds < _HOLD_WINDOW_SECONDS:
-            return
         number, held = self._base
+        is_wider = self._seconds >= _WINDOW_SECONDS and rate > (1 + _CHANGED) * held
+        if self._seconds < _HOLD_WINDOW_SECONDS and not is_wider:
+            return
         is_other = abs(rate - held) > _CHANGED * held
         self._changed_windows = self._changed_windows + 1 if is_other else 0
-        if self._changed_windows >= 2:
+        if is_wider or self._changed_windows >= 2:
             self._base, self._changed_windows, self._probe_seconds = (number, rate), 0, _FIRST_PROBE_SECONDS
             self._until_probe = 0.0
         elif not is_other:
