@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -12,8 +11,6 @@ from rm360_async.domain.clock import SYSTEM_CLOCK, Clock
 
 _BURST_SECONDS = 0.2
 """Bytes that may come at once, by the time in which the limit allows them."""
-_PIECE_BYTES = 2**19
-"""Between two waits of a connection, if there is a limit at any time of the day."""
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.001, 1.0
 """After the longest pause the timetable is read again: a higher rate takes effect at its time, whatever the lower one
 had agreed."""
@@ -43,9 +40,9 @@ class RateLimiter:
         return self._clock.monotonic() - self._limited_at < 2.0
 
     @property
-    def max_bytes(self) -> int:
-        """Return how many bytes a connection may receive before it takes them."""
-        return _PIECE_BYTES if self._limit else sys.maxsize
+    def has_limit(self) -> bool:
+        """Return True if there is a limit at any time of the day: bytes are then to be taken as they come."""
+        return bool(self._limit)
 
     async def take(self, size: int) -> None:
         """Return when `size` bytes that have arrived may count; the connection is not read until then."""

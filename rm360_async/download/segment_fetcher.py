@@ -149,7 +149,8 @@ class SegmentFetcher:
         self._receiving.add(segment)
         try:
             while (size := segment.end - segment.position) > 0:
-                size = min(size, self.limiter.max_bytes)
+                if self.limiter.has_limit:
+                    size = min(size, BUFFER_BYTES)
                 await connection.receive(write, size)
                 await self.limiter.take(size)
         finally:  # also of a task that was cancelled meanwhile
